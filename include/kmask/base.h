@@ -1,0 +1,272 @@
+/* base: what every floor stands on. Status codes with growing messages, memory, counter-based random
+ * numbers, checksums, atomic files, JSON, the option table, log and progress.
+ *
+ * Nothing here knows of MPI, HDF5 or BLAS. Everything is local (never collective). */
+#ifndef KMASK_BASE_H
+#define KMASK_BASE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#define KM_VERSION "0.1.0"
+
+/* ---- Status: an error is a code, which is also the program's exit status, and a message that grows ------- */
+
+typedef enum km_status {
+    KM_OK = 0,
+    KM_FAILED = 1,         /* a file, a disk, a library or the machine said no */
+    KM_USAGE = 2,          /* wrong command line or config */
+    KM_NO_CHECKPOINT = 3,  /* checkpoints exist, none is valid */
+    KM_STOPPED = 75        /* stopped early, a checkpoint is saved: run it again to go on */
+} km_status;
+
+#if defined(__GNUC__)
+#define KM_PRINTF(text, first) __attribute__((__format__(__printf__, text, first)))
+#define KM_NODISCARD __attribute__((__warn_unused_result__))
+#else
+#define KM_PRINTF(text, first)
+#define KM_NODISCARD
+#endif
+
+/* Sets this thread's message and returns `code`: `return km_fail(KM_FAILED, "%s: empty file", path);`
+ * A message is one sentence or two: the file or key, what was found, what was expected, what to do. */
+km_status km_fail(km_status code, const char *format, ...) KM_PRINTF(2, 3);
+/* Puts "text: " before this thread's message; returns `code`. */
+km_status km_context(km_status code, const char *format, ...) KM_PRINTF(2, 3);
+/* This thread's message; "" when nothing failed. Valid until the thread's next failure. */
+const char *km_message(void);
+
+#define KM_TRY(call)                                                                                             \
+    do {                                                                                                         \
+        km_status km_status_ = (call);                                                                           \
+        if (km_status_ != KM_OK) {                                                                               \
+            return km_status_;                                                                                   \
+        }                                                                                                        \
+    } while (0)
+
+#define KM_COUNT(array) (sizeof(array) / sizeof((array)[0]))
+#define KM_MIN(a, b) ((a) < (b) ? (a) : (b))
+#define KM_MAX(a, b) ((a) > (b) ? (a) : (b))
+
+/* ---- Memory ---------------------------------------------------------------------------------------------- */
+
+/* Small allocations: zeroed; never NULL (no memory for a few bytes ends the process with one sentence). */
+void *km_new(size_t count, size_t size);
+void *km_grow(void *old, size_t count, size_t size); /* realloc of count*size bytes; new bytes are not zeroed */
+char *km_strdup(const char *text);
+char *km_format(const char *format, ...) KM_PRINTF(1, 2); /* the caller frees */
+
+/* Large ones: 64-byte aligned, zeroed, may fail with a message that names `what` and the size. Free with free(). */
+km_status km_allocate(void **out, size_t bytes, const char *what) KM_NODISCARD;
+
+/* A bump allocator over one block. Run the same placement function twice: over an arena without a block to
+ * measure (`used` is then the size that is needed), then over a real one. 64-byte aligned pieces. */
+typedef struct km_arena {
+    char *base;      /* NULL: measure only; km_arena_take then returns NULL */
+    size_t capacity; /* bytes at base */
+    size_t used;
+} km_arena;
+void *km_arena_take(km_arena *arena, size_t count, size_t size);
+
+/* A growing array of bytes; `data` always has a NUL after `size` bytes once something was added. */
+typedef struct km_buffer {
+    char *data;
+    size_t size, capacity;
+} km_buffer;
+void km_buffer_add(km_buffer *buffer, const void *bytes, size_t count);
+void km_buffer_print(km_buffer *buffer, const char *format, ...) KM_PRINTF(2, 3);
+void km_buffer_free(km_buffer *buffer);
+
+/* ---- Random numbers: a function of what they are for, never a state that is carried along ---------------- */
+/* Philox 4x32-10 (Salmon et al. 2011). The key is (seed, purpose); the counter is (block, a, b). */
+
+typedef enum km_purpose {
+    KM_RNG_INIT = 1,  /* a: parameter's hash, b: block */
+    KM_RNG_ORDER,     /* a: epoch */
+    KM_RNG_MASK,      /* a: epoch, b: row */
+    KM_RNG_REPLACE,   /* a: view within the row's visit, b: row, key mixed with epoch */
+    KM_RNG_DROPOUT,   /* a: site, b: row key (see kernel.h) */
+    KM_RNG_EVAL,      /* as KM_RNG_MASK, for frozen evaluation masks */
+    KM_RNG_TEST
+} km_purpose;
+
+typedef struct km_rng {
+    uint32_t key[2];
+    uint32_t counter[4]; /* [0] counts blocks; [1] = a; [2], [3] = b */
+    uint32_t block[4];
+    int left; /* numbers of `block` not yet handed out */
+} km_rng;
+
+/* One block of Philox 4x32-10. */
+void km_philox(uint32_t out[4], const uint32_t counter[4], const uint32_t key[2]);
+/* The key of (seed, purpose): 64 well-mixed bits in two words. */
+void km_rng_key(uint32_t key[2], uint64_t seed, km_purpose purpose);
+km_rng km_rng_make(uint64_t seed, km_purpose purpose, uint32_t a, uint64_t b);
+uint32_t km_rng_u32(km_rng *rng);
+uint64_t km_rng_u64(km_rng *rng);
+uint32_t km_rng_below(km_rng *rng, uint32_t n); /* uniform in 0..n-1 without bias; n > 0 */
+double km_rng_unit(km_rng *rng);                /* uniform in [0, 1), 53 bits */
+double km_rng_normal(km_rng *rng);              /* standard normal (Box-Muller) */
+uint64_t km_mix64(uint64_t x);                  /* splitmix64's finalizer: a bijection with good avalanche */
+
+/* ---- Checksums ------------------------------------------------------------------------------------------- */
+/* XXH3-128 (libxxhash). Its text form is 32 hex digits, high word first. */
+
+typedef struct km_hash {
+    uint64_t low, high;
+} km_hash;
+typedef struct km_hasher km_hasher;
+km_hash km_hash_bytes(const void *bytes, size_t count);
+km_hasher *km_hasher_create(void);
+void km_hasher_add(km_hasher *hasher, const void *bytes, size_t count);
+km_hash km_hasher_end(km_hasher *hasher); /* also destroys the hasher */
+void km_hash_text(char out[33], km_hash hash);
+bool km_hash_equal(km_hash a, km_hash b);
+
+/* ---- Files ----------------------------------------------------------------------------------------------- */
+
+/* The whole file with a NUL after it (the caller frees). Larger than `limit` bytes is an error. */
+km_status km_file_read(char **out, size_t *size, const char *path, size_t limit) KM_NODISCARD;
+/* Replaces `path` or leaves it as it was: temporary file in the same folder, fsync, rename, fsync of the folder. */
+km_status km_file_replace(const char *path, const void *bytes, size_t count) KM_NODISCARD;
+/* The last step of the above for a file that is already written: fsync `temporary`, rename it, fsync the folder. */
+km_status km_file_commit(const char *temporary, const char *path) KM_NODISCARD;
+/* Whole transfers at an offset, restarted after signals and short counts; `path` is for the message. */
+km_status km_pread_all(int fd, void *bytes, size_t count, uint64_t offset, const char *path) KM_NODISCARD;
+km_status km_pwrite_all(int fd, const void *bytes, size_t count, uint64_t offset, const char *path) KM_NODISCARD;
+km_status km_make_folder(const char *path) KM_NODISCARD; /* with parents; an existing folder is fine */
+bool km_file_exists(const char *path);
+
+/* ---- JSON (cJSON underneath) ------------------------------------------------------------------------------ */
+
+typedef struct cJSON km_json; /* opaque: only base sees cJSON */
+
+/* `origin` (a path, "--set") stands at the head of messages, which give line and column. Nesting beyond 100
+ * levels, trailing text and NUL bytes are refused. The caller destroys. */
+km_status km_json_parse(km_json **out, const char *text, size_t count, const char *origin) KM_NODISCARD;
+km_status km_json_load(km_json **out, const char *path, size_t limit) KM_NODISCARD;
+void km_json_destroy(km_json *json);
+
+/* All readers take NULL as "not there". */
+const km_json *km_json_get(const km_json *object, const char *key); /* NULL when absent or not an object */
+const km_json *km_json_at(const km_json *array, size_t index);      /* linear; iterate with first/next */
+const km_json *km_json_first(const km_json *container);             /* first element or member */
+const km_json *km_json_next(const km_json *element);
+const char *km_json_key(const km_json *member);
+size_t km_json_size(const km_json *container);
+bool km_json_is_object(const km_json *json);
+bool km_json_is_array(const km_json *json);
+bool km_json_is_null(const km_json *json);
+const char *km_json_string(const km_json *json);          /* NULL when not a string */
+bool km_json_number(double *out, const km_json *json);    /* false when not a number */
+bool km_json_boolean(bool *out, const km_json *json);     /* false when not a boolean */
+
+km_json *km_json_object(void);
+km_json *km_json_array(void);
+void km_json_set_number(km_json *object, const char *key, double value); /* NaN and infinities become null */
+void km_json_set_string(km_json *object, const char *key, const char *value);
+void km_json_set_boolean(km_json *object, const char *key, bool value);
+void km_json_set(km_json *object, const char *key, km_json *value); /* takes ownership of value */
+void km_json_push_number(km_json *array, double value);
+void km_json_push_string(km_json *array, const char *value);
+void km_json_push(km_json *array, km_json *value); /* takes ownership of value */
+char *km_json_print(const km_json *json, bool indented); /* the caller frees */
+
+/* ---- Config: one struct, one table of options ------------------------------------------------------------- */
+
+enum { KM_PATH = 1024, KM_WORD = 32, KM_STEPS = 64 };
+
+/* A config's "an interval or a list of steps". */
+typedef struct km_steps {
+    int64_t every;          /* 0: the list is used */
+    int64_t list[KM_STEPS]; /* ascending */
+    int count;              /* every 0 and count 0: none */
+} km_steps;
+bool km_steps_has(const km_steps *steps, int64_t step);
+
+/* The architecture, in the field's own words; 0 or "" = not given (km_config_resolve fills it in). */
+typedef struct km_model_config {
+    char type[KM_WORD];   /* bert | roberta */
+    char preset[KM_WORD]; /* tiny | small | bert-base | bert-large | roberta-base */
+    char init[KM_PATH];   /* checkpoint or model file to start from */
+    int64_t vocab_size, hidden_size, num_hidden_layers, num_attention_heads, intermediate_size;
+    int64_t max_position_embeddings, type_vocab_size;
+    double layer_norm_eps;
+    char hidden_act[KM_WORD]; /* gelu (erf) | gelu_new (tanh) */
+    double hidden_dropout_prob, attention_probs_dropout_prob, initializer_range;
+    int64_t pad_token_id; /* from the tokenizer; RoBERTa's positions start after it */
+} km_model_config;
+
+/* All of a run. Plain bytes without pointers: ranks broadcast it as it is. DESIGN section 6 lists the keys. */
+typedef struct km_config {
+    struct { char dir[KM_PATH]; int64_t seed; double max_hours; } run;                    /* max_hours 0 = none */
+    km_model_config model;
+    struct { char train[KM_PATH]; char eval[KM_PATH]; int64_t length; char packing[KM_WORD]; } data;
+    struct {
+        char policy[KM_WORD], unit[KM_WORD];
+        double ratio; /* 0 = "partition" */
+        int64_t splits;
+        char over[KM_WORD];
+        double replace_mask, replace_random;
+    } mask;
+    struct {
+        int64_t steps, sequences, micro_batch; /* micro_batch 0: from length */
+        char loss_norm[KM_WORD], precision[KM_WORD];
+        bool recompute;
+    } train;
+    struct { double lr, beta1, beta2, eps, weight_decay, clip; } optimizer; /* clip 0 = off */
+    struct { char name[KM_WORD]; int64_t warmup; } schedule;
+    struct { int64_t every, keep; km_steps snapshots; } checkpoint;
+    struct { int64_t every; double ratio; } eval;
+    struct { int64_t threads; double timeout; } parallel;
+    struct { int64_t every; } log;
+    uint8_t given[128]; /* by option number: 1 where file or --set gave it (for presets and init) */
+} km_config;
+
+/* Which keys a verb demands. */
+typedef enum km_config_use { KM_CONFIG_PRETRAIN, KM_CONFIG_ANY } km_config_use;
+
+/* Reads the file (NULL: none), applies `set_count` assignments "key=value" on top, checks every key, type and
+ * range, that required keys are there, and that choices fit together (K*ratio <= 1 for fully_explored, replace
+ * shares, hidden_size divisible by heads, micro-batches against nothing else yet). Then presets and defaults that
+ * follow from other keys are filled in, except what comes from tokenizer or model.init (0 or ""). */
+km_status km_config_load(km_config *out, const char *path, int set_count, char *const *set, km_config_use use)
+    KM_NODISCARD;
+/* The same from JSON text that km_config_print wrote (a checkpoint's attribute); `origin` heads messages. */
+km_status km_config_parse(km_config *out, const char *json, const char *origin) KM_NODISCARD;
+/* Everything resolved, as two-level JSON text in the table's order. The caller frees. */
+char *km_config_print(const km_config *config);
+/* Whether `now` may continue a run that was started with `was`: KM_USAGE with key, old and new value and the way
+ * out where it may not. What changed and may is added to `changes`, a line each. */
+km_status km_config_continues(const km_config *was, const km_config *now, km_buffer *changes) KM_NODISCARD;
+/* Each key with type, range, default and meaning. */
+void km_config_help(FILE *stream);
+/* True when the file or --set gave this key ("model.hidden_size"). */
+bool km_config_given(const km_config *config, const char *key);
+/* The word of `words` (NULL-terminated) nearest to `word` by edit distance; NULL when none is near. */
+const char *km_nearest(const char *word, const char *const *words);
+
+/* ---- Log and progress ------------------------------------------------------------------------------------- */
+
+/* Lines to standard error, "kmask: ..." ; one rank talks, the others are muted. Errors are printed by main only. */
+void km_log_mute(bool muted);
+bool km_log_muted(void);
+void km_log(const char *format, ...) KM_PRINTF(1, 2);  /* a plain line without prefix */
+void km_warn(const char *format, ...) KM_PRINTF(1, 2); /* "kmask: warning: ..." */
+double km_seconds(void);                               /* a monotonic clock */
+/* "1h02m", "3m20s", "12s"; 123456 -> "123 k". The buffer is the caller's. */
+const char *km_duration(char out[32], double seconds);
+const char *km_quantity(char out[32], double value);
+
+/* One live line on a terminal (bar, share done, text, time left), else plain lines now and then: at the first,
+ * then whenever the share done has grown by a fiftieth or half a minute has passed. KMASK_PROGRESS=live|plain|none
+ * decides by force. Under mpirun the terminal looked for is mpirun's. */
+typedef struct km_progress km_progress;
+km_progress *km_progress_create(const char *what, uint64_t done, uint64_t total);
+void km_progress_update(km_progress *progress, uint64_t done, const char *format, ...) KM_PRINTF(3, 4);
+void km_progress_clear(km_progress *progress); /* wipes the live line, before other output */
+void km_progress_destroy(km_progress *progress);
+
+#endif

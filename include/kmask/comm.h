@@ -1,0 +1,75 @@
+/* comm: ranks. Shares of work, agreement, pieces to rank 0, and the exact sum over a flat table cut in parts.
+ * The only floor that sees MPI. Calls are collective where their comment ends with "Collective."; all MPI calls
+ * come from the thread that opened the communicator. */
+#ifndef KMASK_COMM_H
+#define KMASK_COMM_H
+
+#include "kmask/base.h"
+
+typedef struct km_comm km_comm;
+
+/* MPI_Init (alone too: one rank), muted log on all ranks but 0. Collective. */
+km_status km_comm_open(km_comm **out, int *argc, char ***argv) KM_NODISCARD;
+void km_comm_close(km_comm *comm);              /* Collective. NULL is fine. */
+void km_comm_abort(km_comm *comm, int status);  /* ends every rank at once; does not return */
+int km_comm_rank(const km_comm *comm);
+int km_comm_size(const km_comm *comm);
+
+/* Everyone learns whether anyone failed: returns `mine` of the lowest failing rank, whose message all ranks then
+ * have; KM_OK when all are KM_OK. Wrap what can fail on one rank only: KM_TRY(km_comm_agree(comm, f(...))).
+ * Collective. */
+km_status km_comm_agree(km_comm *comm, km_status mine) KM_NODISCARD;
+
+void km_comm_sum(km_comm *comm, int64_t *values, int count);      /* in place. Collective. */
+void km_comm_max(km_comm *comm, double *values, int count);       /* in place. Collective. */
+void km_comm_broadcast(km_comm *comm, void *bytes, size_t count); /* from rank 0. Collective. */
+void km_comm_scan(km_comm *comm, uint64_t *values, int count);    /* exclusive prefix sums over ranks. Collective. */
+void km_comm_barrier(km_comm *comm);                              /* Collective. */
+/* Bytes between two ranks (blocking; any size). */
+void km_comm_send(km_comm *comm, const void *bytes, size_t count, int to);
+void km_comm_receive(km_comm *comm, void *bytes, size_t count, int from);
+
+/* Rank r's contiguous run of `count` pieces of work: first and number. Runs differ by at most one. */
+void km_share(uint64_t *first, uint64_t *number, uint64_t count, int rank, int size);
+
+/* ---- The exact sum ---------------------------------------------------------------------------------------- */
+/* A flat table of `size` elements (a multiple of KM_BLOCK) is cut into buckets, from its end to its start, which is
+ * the order in which backward finishes them; each bucket into one part a rank, on block ends. A rank owns its part
+ * of every bucket: it gets the sums there, updates the weights there, and the weights are then gathered. */
+enum { KM_BLOCK = 4096 };
+
+typedef struct km_exchange km_exchange;
+
+/* Collective: all ranks give the same numbers. */
+km_status km_exchange_create(km_exchange **out, km_comm *comm, size_t size, size_t bucket) KM_NODISCARD;
+void km_exchange_destroy(km_exchange *exchange);
+int km_exchange_buckets(const km_exchange *exchange);
+/* Elements first..first+count-1 of the table are bucket b's. */
+void km_exchange_bucket(const km_exchange *exchange, int bucket, size_t *first, size_t *count);
+/* Rank's part of bucket b: elements first..first+count-1 of the table (count may be 0); `local` is where the part
+ * begins in the rank's own compact arrays (moments, received sums). */
+void km_exchange_part(const km_exchange *exchange, int bucket, int rank, size_t *first, size_t *count, size_t *local);
+size_t km_exchange_owned(const km_exchange *exchange, int rank); /* elements of all parts together */
+
+/* Starts adding up bucket b of every rank's `sum` (the whole table; not touched again until km_exchange_end);
+ * all ranks begin buckets in the order 0, 1, 2, ... Collective. */
+void km_exchange_begin(km_exchange *exchange, int bucket, int64_t *sum);
+/* Lets pending sums advance (Open MPI has no progress thread): call it now and then from the computing thread. */
+void km_exchange_poll(km_exchange *exchange);
+/* Waits for all buckets; returns the owned sums, compact (valid until the next begin). Collective. */
+const int64_t *km_exchange_end(km_exchange *exchange);
+/* Every rank's owned block values to every rank, at their place: `blocks` has size/KM_BLOCK doubles, of which the
+ * caller has filled those of its own parts. Collective. */
+void km_exchange_gather_blocks(km_exchange *exchange, double *blocks);
+/* Every rank's parts of `weights` to all ranks. Collective. */
+void km_exchange_gather(km_exchange *exchange, float *weights);
+/* Compact arrays of one rank at a time to rank 0 (in: owned floats; on rank 0 `piece` is called for every part of
+ * every rank with its place in the table; data is valid during the call only). A failing `piece` is reported to all
+ * by the return value. Collective. */
+typedef km_status km_piece(void *payload, size_t first, size_t count, const float *data);
+km_status km_exchange_collect(km_exchange *exchange, const float *owned, km_piece *piece, void *payload) KM_NODISCARD;
+/* The way back: on rank 0 `piece` fills data for each part. Collective. */
+typedef km_status km_fill(void *payload, size_t first, size_t count, float *data);
+km_status km_exchange_distribute(km_exchange *exchange, float *owned, km_fill *fill, void *payload) KM_NODISCARD;
+
+#endif

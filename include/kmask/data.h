@@ -1,0 +1,161 @@
+/* data: from text files to micro-batches. The corpus and how it is built, rows (packing), the order of rows, masks
+ * by policy, and a loader that reads ahead. Nothing here grows with the corpus in memory. Loaders take row numbers and
+ * never hear of ranks; only km_corpus_build is collective. */
+#ifndef KMASK_DATA_H
+#define KMASK_DATA_H
+
+#include "kmask/base.h"
+#include "kmask/batch.h"
+#include "kmask/comm.h"
+#include "kmask/text.h"
+
+/* ---- Corpus ------------------------------------------------------------------------------------------------ */
+/* An HDF5 file (store.h) with /tokens (n) uint16 or uint32, /word_starts (n) uint8: 1 where a token begins a word,
+ * /sentence_ends and /document_ends uint64: index after the last token of each, ascending. Attributes: kind
+ * "corpus", tokenizer (JSON), tokenizer_hash, documents, sentences. */
+typedef struct km_corpus km_corpus;
+
+typedef enum km_document { KM_DOCUMENT_BLANK, KM_DOCUMENT_LINE, KM_DOCUMENT_FILE } km_document;
+
+typedef struct km_corpus_options {
+    const char *out;            /* the corpus file; the held-out one is <out without .h5>.holdout.h5 */
+    const char *tokenizer;      /* folder */
+    const char *const *inputs;  /* files or folders: .txt and anything else plain, .jsonl/.ndjson/.json, .gz of either */
+    int input_count;
+    km_document document;       /* plain text: what separates documents */
+    const char *field;          /* JSONL: "text", or "a.b,c": several, each a paragraph */
+    double holdout;             /* share of documents, by hash of their text; 0 = none */
+} km_corpus_options;
+
+typedef struct km_corpus_report {
+    uint64_t files, documents, sentences, tokens; /* of the training part */
+    uint64_t holdout_documents, holdout_sentences, holdout_tokens;
+    uint64_t empty_documents, invalid_utf8, cut_lines, bad_records; /* counted and reported, never fatal */
+    uint64_t unknown_tokens;
+    uint64_t median_tokens; /* of a document, to within 5 % */
+    uint64_t bytes;         /* of text read */
+} km_corpus_report;
+
+/* Text to corpus: the ranks share the files in pieces of fixed size; the output is byte-identical for any number of
+ * ranks. Collective. */
+km_status km_corpus_build(km_comm *comm, const km_corpus_options *options, km_corpus_report *report) KM_NODISCARD;
+
+/* Verifies and opens. The caller closes. */
+km_status km_corpus_open(km_corpus **out, const char *path) KM_NODISCARD;
+void km_corpus_close(km_corpus *corpus);
+const km_tokenizer *km_corpus_tokenizer(const km_corpus *corpus); /* its own, rebuilt from the file */
+uint64_t km_corpus_tokens(const km_corpus *corpus);
+uint64_t km_corpus_documents(const km_corpus *corpus);
+uint64_t km_corpus_sentences(const km_corpus *corpus);
+km_hash km_corpus_hash(const km_corpus *corpus); /* of its content: two copies are equal */
+const char *km_corpus_path(const km_corpus *corpus);
+
+/* ---- Rows -------------------------------------------------------------------------------------------------- */
+/* A row is [CLS] tokens [SEP], at most `length` long. full_sentences: whole sentences, greedily, across documents,
+ * with an extra [SEP] where a document ends inside the row (RoBERTa's FULL-SENTENCES); documents: the same, never
+ * across documents; stream: filled to the brim, across documents likewise. Sentences that do not fit into a row are
+ * cut. Rows with fewer than min_units maskable units are left out and counted. */
+typedef enum km_packing { KM_PACK_FULL_SENTENCES, KM_PACK_DOCUMENTS, KM_PACK_STREAM } km_packing;
+typedef enum km_unit { KM_UNIT_SUBWORD, KM_UNIT_WORD, KM_UNIT_SPAN } km_unit;
+bool km_packing_named(km_packing *out, const char *name);
+bool km_unit_named(km_unit *out, const char *name);
+
+typedef struct km_rows km_rows;
+
+typedef struct km_rows_options {
+    int length; /* 3..65535, with [CLS] and [SEP] */
+    km_packing packing;
+    km_unit unit;  /* what min_units counts; span counts words */
+    int min_units; /* K, or 1 */
+} km_rows_options;
+
+/* Finds row starts in one pass over the corpus. They are kept in `file` (written atomically; found there again when
+ * it fits corpus and options), or with NULL in an unlinked temporary file. No usable row is an error.
+ * Only one process at a time may create a given file; others then open it. */
+km_status km_rows_open(km_rows **out, const km_corpus *corpus, const km_rows_options *options, const char *file)
+    KM_NODISCARD;
+void km_rows_close(km_rows *rows);
+uint64_t km_rows_count(const km_rows *rows);
+uint64_t km_rows_left_out(const km_rows *rows);
+int km_rows_length(const km_rows *rows);
+
+/* One row; arrays hold `length` entries, the caller's (km_row_create allocates them for a maximum length). */
+typedef struct km_row {
+    uint64_t number;
+    int length;
+    int32_t *ids;         /* with [CLS], [SEP] */
+    uint8_t *starts_word; /* 1 where a word begins; specials: 1 */
+    uint8_t *maskable;    /* 0 at cls, sep, pad, mask and unk */
+} km_row;
+km_row *km_row_create(int max_length);
+void km_row_destroy(km_row *row);
+/* Any thread (pread). */
+km_status km_rows_read(const km_rows *rows, uint64_t number, km_row *out) KM_NODISCARD;
+
+/* ---- Order -------------------------------------------------------------------------------------------------- */
+/* The row at place i of an epoch: a keyed permutation of 0..n-1 (a Feistel network walked until it lands below n). */
+uint64_t km_order(uint64_t i, uint64_t n, uint64_t seed, uint64_t epoch);
+
+/* ---- Masks -------------------------------------------------------------------------------------------------- */
+/* DESIGN section 4. A policy is one file mask_<policy>.c and one line in the table of mask.c. */
+typedef struct km_mask_spec {
+    km_unit unit;
+    int splits;   /* K */
+    double ratio; /* 0 = partition */
+} km_mask_spec;
+
+/* K masks of a row: mask k is 1 at the token positions it hides, masks[k * stride + position]. */
+typedef struct km_masks {
+    int splits, stride;
+    uint8_t *masks;  /* (K, stride), the caller's */
+    int units, tau;  /* of the (first) mask: units of the row, and how many each mask hides */
+} km_masks;
+
+typedef struct km_mask_policy {
+    const char *name;
+    /* Draws all K masks of a visit; key = (seed, purpose, epoch, row) is all its randomness. */
+    km_status (*draw)(const km_mask_spec *spec, const km_row *row, uint64_t seed, km_purpose purpose, uint64_t visit,
+                      km_masks *out);
+} km_mask_policy;
+const km_mask_policy *km_mask_policy_named(const char *name); /* NULL when unknown */
+
+/* tau = max(1, floor(ratio n + 0.5)), at most floor(n/K) where K ratio <= 1; partition: floor(n/K). */
+int km_mask_tau(const km_mask_spec *spec, int units);
+
+/* ---- Loader -------------------------------------------------------------------------------------------------- */
+/* Makes the micro-batches of steps, one request ahead, in a thread of its own. View j of a step: over a step, place
+ * step*S + j/K and mask j%K; over epochs, place step*S + j and mask epoch%K of the K drawn for epoch/K. */
+typedef struct km_loader km_loader;
+
+typedef struct km_loader_options {
+    uint64_t seed;
+    int sequences;         /* S, rows a step */
+    int micro_batch;       /* views a micro-batch */
+    km_mask_spec mask;
+    const km_mask_policy *policy;
+    bool over_epochs;
+    double replace_mask, replace_random; /* the rest stays unchanged */
+} km_loader_options;
+
+km_status km_loader_create(km_loader **out, const km_rows *rows, const km_corpus *corpus,
+                           const km_loader_options *options) KM_NODISCARD;
+void km_loader_destroy(km_loader *loader); /* waits for its thread */
+int km_loader_micro_batches(const km_loader *loader); /* of a step: ceil(views / micro_batch) */
+int km_loader_views(const km_loader *loader);         /* of a step */
+/* Upper limits of any batch, for planning memory. */
+void km_loader_limits(const km_loader *loader, int *views, int *tokens, int *labelled, int *longest);
+/* Begins to make micro-batches first..first+count-1 of step (from 0). At most two requests may be open. */
+void km_loader_request(km_loader *loader, uint64_t step, int first, int count);
+/* Waits for the oldest request; batches (count) are the loader's and valid until the take after the next. */
+km_status km_loader_take(km_loader *loader, const km_batch **batches, int *count) KM_NODISCARD;
+
+/* Frozen evaluation masks: row `number` as ceil(1/ratio) views that together mask every maskable unit once (empty
+ * ones are left out). The batch is the maker's and valid until the next call. */
+typedef struct km_eval_views km_eval_views;
+km_status km_eval_views_create(km_eval_views **out, const km_rows *rows, const km_corpus *corpus, double ratio,
+                               km_unit unit, uint64_t seed) KM_NODISCARD;
+void km_eval_views_destroy(km_eval_views *views);
+void km_eval_views_limits(const km_eval_views *views, int *max_views, int *tokens, int *labelled, int *longest);
+km_status km_eval_views_make(km_eval_views *views, uint64_t number, const km_batch **out) KM_NODISCARD;
+
+#endif

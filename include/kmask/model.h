@@ -1,0 +1,86 @@
+/* model: a masked language model as a function of weights and a micro-batch. Weights are one flat array; a table
+ * names its parts. Nothing here hears of MPI, of sums or of threads: a work area belongs to one thread, weights are
+ * read only. Everything is local. */
+#ifndef KMASK_MODEL_H
+#define KMASK_MODEL_H
+
+#include "kmask/base.h"
+#include "kmask/batch.h"
+
+/* ---- The table: what the flat array holds ------------------------------------------------------------------- */
+
+typedef enum km_start { KM_START_NORMAL, KM_START_ZERO, KM_START_ONE } km_start;
+
+typedef struct km_param {
+    char name[112]; /* the field's own: "bert.encoder.layer.0.attention.self.query.weight" */
+    int rank;       /* 1 or 2 */
+    uint64_t dims[2];
+    size_t offset, count;
+    bool decay; /* false: biases and layer norms */
+    km_start start;
+} km_param;
+
+typedef struct km_table {
+    km_param *params; /* ascending offsets: embeddings, layers, head. Backward finishes them from the end. */
+    int count;
+    size_t size;     /* elements of the flat array, a multiple of 4,096; gaps between parts stay 0 */
+    size_t elements; /* parameters proper */
+} km_table;
+const km_param *km_table_find(const km_table *table, const char *name); /* NULL when absent */
+/* XXH3-128 over the parts in ascending order of names: each name with its NUL, then its values. */
+km_hash km_table_hash(const km_table *table, const float *flat);
+
+/* ---- Models ---------------------------------------------------------------------------------------------------- */
+
+typedef struct km_model km_model;
+
+/* All fields of `config` are resolved. KM_USAGE names what does not fit. The caller destroys. */
+km_status km_model_create(km_model **out, const km_model_config *config) KM_NODISCARD;
+void km_model_destroy(km_model *model);
+const km_table *km_model_table(const km_model *model);
+const km_model_config *km_model_shape(const km_model *model);
+/* Initial weights (table->size) are a function of the seed alone: normal(0, initializer_range) for matrices, 0 for
+ * biases, 1 for layer norms' weights; keyed by the part's name, so adding a part changes no other. The row of the pad
+ * token stays zero as the field has it. */
+void km_model_init_weights(const km_model *model, float *weights, uint64_t seed);
+/* Multiply-adds times two of one forward and backward over a batch: the work really done. */
+double km_model_flops(const km_model *model, const km_batch *batch);
+
+/* ---- Gradient and forward ---------------------------------------------------------------------------------------- */
+
+/* Most that any batch will need, and what is wanted. */
+typedef struct km_work_options {
+    int views, tokens, labelled, longest;
+    bool backward;  /* false: forward only needs less */
+    bool recompute; /* keep only layer inputs, compute the rest again in backward (no bit changes) */
+} km_work_options;
+typedef struct km_work km_work; /* activations and scratch of one thread */
+km_status km_work_create(km_work **out, const km_model *model, const km_work_options *options) KM_NODISCARD;
+void km_work_destroy(km_work *work);
+size_t km_work_bytes(const km_model *model, const km_work_options *options);
+
+/* Where gradients go. `ready` gets finished slices of the gradient of the *summed* loss, fp32, to be added at `offset`
+ * of the table (a place may come more than once: tied embeddings). `done(offset)`: nothing at or beyond `offset` will
+ * come any more; the last call has offset 0. */
+typedef struct km_sink {
+    void *payload;
+    void (*ready)(void *payload, size_t offset, const float *gradient, size_t count);
+    void (*done)(void *payload, size_t offset);
+} km_sink;
+
+typedef struct km_loss_sum {
+    double loss;    /* sum over labelled tokens of -log p(label) */
+    int64_t masked; /* labelled tokens */
+    int64_t correct;
+} km_loss_sum;
+
+/* Loss and gradient of one micro-batch. dropout_seed: the run's seed; dropout is on when the config's shares are > 0
+ * and `dropout`. */
+void km_model_gradient(const km_model *model, const float *weights, const km_batch *batch, uint64_t dropout_seed,
+                       bool dropout, km_work *work, const km_sink *sink, km_loss_sum *out);
+/* Loss only, dropout off. *probabilities, where not NULL: (M,V) softmax at the labelled places, the work area's, valid
+ * until its next use. */
+void km_model_forward(const km_model *model, const float *weights, const km_batch *batch, km_work *work,
+                      km_loss_sum *out, const float **probabilities);
+
+#endif

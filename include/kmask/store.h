@@ -1,0 +1,66 @@
+/* store: named arrays in one HDF5 file, written so that a crash at any instant leaves the old file or the new one.
+ *
+ * A file starts with an HDF5 user block of 4,096 bytes: magic "KMASKH5\n", version, length of the file, XXH3-128 of
+ * all that follows the block, and a checksum of the block itself. It is verified before HDF5 opens the file, so no
+ * damaged byte ever reaches HDF5. Arrays are contiguous: their bytes have a fixed offset and may be read and
+ * written with pread and pwrite, by any process, without HDF5. Only one thread of a process may call what is
+ * marked [HDF5]. Everything is local. */
+#ifndef KMASK_STORE_H
+#define KMASK_STORE_H
+
+#include "kmask/base.h"
+
+typedef enum km_type { KM_F32, KM_U8, KM_U16, KM_I32, KM_U32, KM_U64 } km_type;
+size_t km_type_size(km_type type);
+const char *km_type_name(km_type type); /* "float32", "uint8", ... */
+
+typedef struct km_array {
+    const char *name; /* full path in the file, "/model/cls.predictions.bias"; owned by the store */
+    km_type type;
+    int rank;         /* 1..4 */
+    uint64_t dims[4];
+    uint64_t count;   /* elements */
+    uint64_t offset;  /* of its first byte in the file */
+} km_array;
+
+typedef struct km_store km_store;
+
+/* ---- Writing ---- */
+/* Begins `path`.tmp (an existing one is replaced). [HDF5] */
+km_status km_store_create(km_store **out, const char *path) KM_NODISCARD;
+/* Adds an array; its space in the file is allocated at once (after km_store_layout its offset is known). [HDF5] */
+km_status km_store_add(km_store *store, const char *name, km_type type, int rank, const uint64_t *dims) KM_NODISCARD;
+/* A text or number as an attribute of the file's root group: a text has no length limit. [HDF5] */
+km_status km_store_set_text(km_store *store, const char *name, const char *text) KM_NODISCARD;
+km_status km_store_set_number(km_store *store, const char *name, int64_t value) KM_NODISCARD;
+/* All arrays and attributes are named: HDF5 writes its part and closes the file. From here on arrays are filled
+ * with km_store_write, or by other processes with pwrite at km_array.offset of km_store_path(store). [HDF5] */
+km_status km_store_layout(km_store *store) KM_NODISCARD;
+const char *km_store_path(const km_store *store); /* the file being written: path.tmp; for readers: the path */
+km_status km_store_write(km_store *store, const km_array *array, uint64_t first, uint64_t count, const void *data)
+    KM_NODISCARD;
+/* Reads the file back to compute its checksum, writes the user block, fsync, rename, fsync of the folder; destroys
+ * the store. After a failure the .tmp is removed and an older `path` is as it was. */
+km_status km_store_commit(km_store *store) KM_NODISCARD;
+/* Gives up: removes the .tmp and destroys the store. NULL is fine. */
+void km_store_abandon(km_store *store);
+
+/* ---- Reading ---- */
+/* Verifies the file (a cut, foreign or damaged one is an error that says which), then reads its directory.
+ * The caller closes. [HDF5] */
+km_status km_store_open(km_store **out, const char *path) KM_NODISCARD;
+/* Only the verification: no HDF5, cheap in memory. */
+km_status km_store_verify(const char *path) KM_NODISCARD;
+void km_store_close(km_store *store);
+int km_store_arrays(const km_store *store);
+const km_array *km_store_array(const km_store *store, int index);        /* in ascending order of names */
+const km_array *km_store_find(const km_store *store, const char *name);  /* NULL when absent */
+const char *km_store_text(const km_store *store, const char *name);      /* NULL when absent */
+bool km_store_number(const km_store *store, const char *name, int64_t *out);
+/* Elements first..first+count-1; outside the array is an error. pread: any thread. */
+km_status km_store_read(const km_store *store, const km_array *array, uint64_t first, uint64_t count, void *out)
+    KM_NODISCARD;
+uint64_t km_store_file_size(const km_store *store);
+km_hash km_store_hash(const km_store *store); /* of all that follows the user block */
+
+#endif

@@ -1,0 +1,71 @@
+/* text: from bytes to ids and back. WordPiece as BERT's cased and uncased tokenizers do it, and its trainer.
+ * Unicode comes from utf8proc. Everything is local; a tokenizer is read-only after opening and may be shared by
+ * threads. */
+#ifndef KMASK_TEXT_H
+#define KMASK_TEXT_H
+
+#include "kmask/base.h"
+
+typedef struct km_tokenizer km_tokenizer;
+
+/* Ids of the special tokens; -1 where the vocabulary has none. */
+typedef struct km_specials {
+    int32_t pad, unk, cls, sep, mask;
+} km_specials;
+
+/* Opens a tokenizer folder: vocab.txt, and tokenizer_config.json where there is one (do_lower_case,
+ * strip_accents, tokenize_chinese_chars). A bare vocab.txt lower-cases and strips accents. Missing [UNK], [CLS],
+ * [SEP], [MASK] or [PAD], a duplicate piece or an empty file are errors. The caller destroys. */
+km_status km_tokenizer_open(km_tokenizer **out, const char *folder) KM_NODISCARD;
+/* The same from the text that km_tokenizer_print wrote (a corpus or model carries it). */
+km_status km_tokenizer_parse(km_tokenizer **out, const char *json, size_t count, const char *origin) KM_NODISCARD;
+void km_tokenizer_destroy(km_tokenizer *tokenizer);
+
+/* Everything that decides ids, as canonical JSON: {"type": "wordpiece", "lowercase": ..., "strip_accents": ...,
+ * "chinese": ..., "specials": {...}, "vocab": [...]}. The caller frees. */
+char *km_tokenizer_print(const km_tokenizer *tokenizer);
+/* XXH3-128 of km_tokenizer_print's text: equal hashes give equal ids. */
+km_hash km_tokenizer_hash(const km_tokenizer *tokenizer);
+/* Writes vocab.txt, tokenizer_config.json and special_tokens_map.json into `folder` (made when missing). */
+km_status km_tokenizer_save(const km_tokenizer *tokenizer, const char *folder) KM_NODISCARD;
+
+int32_t km_tokenizer_size(const km_tokenizer *tokenizer); /* V: ids are 0..V-1 */
+km_specials km_tokenizer_specials(const km_tokenizer *tokenizer);
+const char *km_tokenizer_piece(const km_tokenizer *tokenizer, int32_t id); /* "##ing"; NULL out of range */
+int32_t km_tokenizer_id(const km_tokenizer *tokenizer, const char *piece); /* -1 when absent */
+
+/* A growing list of ids; starts_word[i] is 1 where ids[i] begins a word. Zero-initialize; free with km_ids_free. */
+typedef struct km_ids {
+    int32_t *ids;
+    uint8_t *starts_word;
+    size_t count, capacity;
+} km_ids;
+void km_ids_free(km_ids *ids);
+
+/* Appends the ids of `count` bytes of text (no special tokens are added). Invalid UTF-8 becomes U+FFFD, which
+ * BERT drops; the number of bad sequences is added to *invalid (may be NULL). With `specials`, "[MASK]" and its
+ * like inside the text become their ids; without, they are text as any other. Never fails. */
+void km_encode(const km_tokenizer *tokenizer, const char *text, size_t count, bool specials, km_ids *out,
+               uint64_t *invalid);
+/* Text of ids: pieces joined, "##" removed, spaces before punctuation as transformers' clean-up leaves them;
+ * special tokens are kept unless skip_specials. The caller frees. */
+char *km_decode(const km_tokenizer *tokenizer, const int32_t *ids, size_t count, bool skip_specials);
+
+/* Learning a WordPiece vocabulary: words are counted, then the most frequent pair is merged until `vocab_size`
+ * pieces exist (the merges of Sennrich et al. 2016 with "##" pieces, as the tokenizers package trains
+ * WordPiece). Ties go to the lower pair of ids, so the result depends on the text alone. Memory grows with the
+ * number of different words only. */
+typedef struct km_wordpiece_trainer km_wordpiece_trainer;
+typedef struct km_wordpiece_options {
+    int vocab_size;
+    bool cased;
+    int min_frequency;  /* of a pair to be merged; default 2 */
+    int alphabet_limit; /* different characters kept, most frequent first; default 1000 */
+} km_wordpiece_options;
+km_wordpiece_trainer *km_wordpiece_trainer_create(const km_wordpiece_options *options);
+void km_wordpiece_trainer_add(km_wordpiece_trainer *trainer, const char *text, size_t count);
+/* Makes the tokenizer; KM_FAILED when there was no text. The trainer stays and is destroyed by the caller. */
+km_status km_wordpiece_trainer_end(km_wordpiece_trainer *trainer, km_tokenizer **out) KM_NODISCARD;
+void km_wordpiece_trainer_destroy(km_wordpiece_trainer *trainer);
+
+#endif

@@ -1,0 +1,61 @@
+/* train: the main job. One step, pre-training with checkpoints, evaluation, filling blanks. */
+#ifndef KMASK_TRAIN_H
+#define KMASK_TRAIN_H
+
+#include "kmask/base.h"
+#include "kmask/comm.h"
+#include "kmask/data.h"
+#include "kmask/model.h"
+#include "kmask/text.h"
+
+/* ---- Model files --------------------------------------------------------------------------------------------- */
+
+/* What a model file or checkpoint holds, ready for use. */
+typedef struct km_bundle {
+    km_config config;
+    km_tokenizer *tokenizer;
+    km_model *model;
+    float *weights;
+    int64_t step;
+    km_hash weights_hash;
+} km_bundle;
+/* Verifies the file and reads all but the optimizer's state. The caller closes. */
+km_status km_bundle_open(km_bundle **out, const char *path) KM_NODISCARD;
+void km_bundle_close(km_bundle *bundle);
+
+/* ---- Pre-training ---------------------------------------------------------------------------------------------- */
+
+/* Trains, or resumes what is in config->run.dir; status as DESIGN section 6 has it. Collective. */
+km_status km_pretrain(km_comm *comm, const km_config *config) KM_NODISCARD;
+
+/* ---- Evaluation -------------------------------------------------------------------------------------------------- */
+
+typedef struct km_eval_options {
+    int length;
+    km_packing packing;
+    km_unit unit;
+    double ratio; /* every maskable unit is masked once in ceil(1/ratio) parts */
+    uint64_t seed;
+} km_eval_options;
+typedef struct km_eval_result {
+    double loss, perplexity, accuracy; /* means over masked tokens */
+    int64_t masked;
+    uint64_t rows;
+    double unigram_entropy; /* nats: of the evaluated tokens under their own frequencies */
+} km_eval_result;
+/* Loss under frozen masks; the same bits on any number of ranks. Collective. */
+km_status km_evaluate(km_comm *comm, const km_model *model, const float *weights, const km_corpus *corpus,
+                      const km_eval_options *options, int threads, km_eval_result *out) KM_NODISCARD;
+
+/* ---- Filling blanks ------------------------------------------------------------------------------------------------ */
+
+typedef struct km_candidate {
+    int32_t id;
+    float p;
+} km_candidate;
+/* The `top` likeliest fillers for each [MASK] (or <mask>) of the text: candidates[blank * top + i], best first; the
+ * caller frees. A text without a blank, or too long for the model, is KM_USAGE. */
+km_status km_fill_blanks(const km_bundle *bundle, const char *text, int top, km_candidate **candidates, int *blanks)
+    KM_NODISCARD;
+
+#endif

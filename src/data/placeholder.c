@@ -1,0 +1,1 @@
+typedef int km_data_unused;

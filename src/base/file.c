@@ -1,0 +1,171 @@
+#include "kmask/base.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+km_status km_pread_all(int fd, void *bytes, size_t count, uint64_t offset, const char *path) {
+    char *to = bytes;
+    while (count > 0) {
+        ssize_t got = pread(fd, to, count, (off_t)offset);
+        if (got < 0 && errno == EINTR) {
+            continue;
+        }
+        if (got < 0) {
+            return km_fail(KM_FAILED, "%s: cannot read: %s", path, strerror(errno));
+        }
+        if (got == 0) {
+            return km_fail(KM_FAILED, "%s: the file ends at byte %llu, %zu bytes early; it was cut short", path,
+                           (unsigned long long)offset, count);
+        }
+        to += got;
+        count -= (size_t)got;
+        offset += (uint64_t)got;
+    }
+    return KM_OK;
+}
+
+km_status km_pwrite_all(int fd, const void *bytes, size_t count, uint64_t offset, const char *path) {
+    const char *from = bytes;
+    while (count > 0) {
+        ssize_t put = pwrite(fd, from, count, (off_t)offset);
+        if (put < 0 && errno == EINTR) {
+            continue;
+        }
+        if (put <= 0) {
+            return km_fail(KM_FAILED, "%s: cannot write: %s", path, put < 0 ? strerror(errno) : "no progress");
+        }
+        from += put;
+        count -= (size_t)put;
+        offset += (uint64_t)put;
+    }
+    return KM_OK;
+}
+
+static km_status read_open(char **out, size_t *size, int fd, const char *path, size_t limit) {
+    struct stat info;
+    if (fstat(fd, &info) != 0 || S_ISDIR(info.st_mode)) {
+        return km_fail(KM_FAILED, "%s: found a folder, expected a file", path);
+    }
+    km_buffer buffer = {0};
+    char piece[1 << 16];
+    for (;;) {
+        ssize_t got = read(fd, piece, sizeof piece);
+        if (got < 0 && errno == EINTR) {
+            continue;
+        }
+        if (got < 0) {
+            km_buffer_free(&buffer);
+            return km_fail(KM_FAILED, "%s: cannot read: %s", path, strerror(errno));
+        }
+        km_buffer_add(&buffer, piece, (size_t)got);
+        if (got == 0) {
+            break;
+        }
+        if (buffer.size > limit) {
+            km_buffer_free(&buffer);
+            return km_fail(KM_FAILED, "%s: larger than the %zu bytes that such a file may have", path, limit);
+        }
+    }
+    *out = buffer.data;
+    if (size != NULL) {
+        *size = buffer.size;
+    }
+    return KM_OK;
+}
+
+km_status km_file_read(char **out, size_t *size, const char *path, size_t limit) {
+    *out = NULL;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return km_fail(KM_FAILED, "%s: cannot open: %s", path, strerror(errno));
+    }
+    km_status status = read_open(out, size, fd, path, limit);
+    close(fd);
+    return status;
+}
+
+/* The folder of a path, "." where it names none; the caller frees. */
+static char *folder_of(const char *path) {
+    const char *slash = strrchr(path, '/');
+    if (slash == NULL) {
+        return km_strdup(".");
+    }
+    return slash == path ? km_strdup("/") : km_format("%.*s", (int)(slash - path), path);
+}
+
+static km_status sync_path(const char *path, int flags) {
+    int fd = open(path, flags | O_CLOEXEC);
+    if (fd < 0) {
+        return km_fail(KM_FAILED, "%s: cannot open: %s", path, strerror(errno));
+    }
+    int failed = fsync(fd) != 0 && errno != EINVAL && errno != EROFS ? errno : 0;
+    close(fd);
+    return failed ? km_fail(KM_FAILED, "%s: cannot sync to disk: %s", path, strerror(failed)) : KM_OK;
+}
+
+km_status km_file_commit(const char *temporary, const char *path) {
+    KM_TRY(sync_path(temporary, O_RDWR));
+    if (rename(temporary, path) != 0) {
+        return km_fail(KM_FAILED, "%s: cannot rename to %s: %s", temporary, path, strerror(errno));
+    }
+    char *folder = folder_of(path);
+    km_status status = sync_path(folder, O_RDONLY | O_DIRECTORY);
+    free(folder);
+    return status;
+}
+
+static km_status write_new(const char *path, const void *bytes, size_t count) {
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd < 0) {
+        return km_fail(KM_FAILED, "%s: cannot create: %s", path, strerror(errno));
+    }
+    km_status status = km_pwrite_all(fd, bytes, count, 0, path);
+    if (close(fd) != 0 && status == KM_OK) {
+        status = km_fail(KM_FAILED, "%s: cannot write: %s", path, strerror(errno));
+    }
+    return status;
+}
+
+km_status km_file_replace(const char *path, const void *bytes, size_t count) {
+    char *temporary = km_format("%s.tmp", path);
+    km_status status = write_new(temporary, bytes, count);
+    if (status == KM_OK) {
+        status = km_file_commit(temporary, path);
+    }
+    if (status != KM_OK) {
+        unlink(temporary);
+    }
+    free(temporary);
+    return status;
+}
+
+km_status km_make_folder(const char *path) {
+    char *copy = km_strdup(path);
+    km_status status = KM_OK;
+    for (char *end = copy + 1; status == KM_OK && *copy != '\0'; end++) {
+        if (*end != '/' && *end != '\0') {
+            continue;
+        }
+        char kept = *end;
+        *end = '\0';
+        struct stat info;
+        if (mkdir(copy, 0777) != 0 && (stat(copy, &info) != 0 || !S_ISDIR(info.st_mode))) {
+            status = km_fail(KM_FAILED, "%s: cannot make this folder: %s", copy,
+                             errno == EEXIST || errno == 0 ? "a file of that name is there" : strerror(errno));
+        }
+        *end = kept;
+        if (kept == '\0') {
+            break;
+        }
+    }
+    free(copy);
+    return status;
+}
+
+bool km_file_exists(const char *path) {
+    return access(path, F_OK) == 0;
+}

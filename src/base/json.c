@@ -1,0 +1,205 @@
+/* JSON through cJSON; this file adds what it lacks: positions in messages, strict limits, plain types. */
+#include "kmask/base.h"
+
+#include <cjson/cJSON.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { DEPTH = 100 };
+
+/* Byte of the first place nested deeper than DEPTH, or `count`. */
+static size_t too_deep(const char *text, size_t count) {
+    int depth = 0;
+    bool quoted = false;
+    for (size_t i = 0; i < count; i++) {
+        char c = text[i];
+        if (quoted) {
+            if (c == '\\') {
+                i++;
+            } else if (c == '"') {
+                quoted = false;
+            }
+        } else if (c == '"') {
+            quoted = true;
+        } else if (c == '[' || c == '{') {
+            if (++depth > DEPTH) {
+                return i;
+            }
+        } else if (c == ']' || c == '}') {
+            depth--;
+        }
+    }
+    return count;
+}
+
+static km_status complain(const char *text, size_t at, const char *origin, const char *what) {
+    int line = 1, column = 1;
+    for (size_t i = 0; i < at && text[i] != '\0'; i++) {
+        column = text[i] == '\n' ? 1 : column + 1;
+        line += text[i] == '\n';
+    }
+    return km_fail(KM_FAILED, "%s: line %d, column %d: %s", origin, line, column, what);
+}
+
+km_status km_json_parse(km_json **out, const char *text, size_t count, const char *origin) {
+    *out = NULL;
+    if (count == 0) {
+        return km_fail(KM_FAILED, "%s: empty, expected JSON", origin);
+    }
+    const char *nul = memchr(text, '\0', count);
+    if (nul != NULL) {
+        return complain(text, (size_t)(nul - text), origin, "a NUL byte, expected JSON text");
+    }
+    size_t deep = too_deep(text, count);
+    if (deep < count) {
+        return complain(text, deep, origin, "nested deeper than 100 levels");
+    }
+    /* cJSON wants a terminated text to refuse what follows the value. */
+    char *copy = km_new(count + 1, 1);
+    memcpy(copy, text, count);
+    const char *end = copy;
+    *out = cJSON_ParseWithLengthOpts(copy, count + 1, &end, 1);
+    size_t at = end == NULL ? 0 : (size_t)(end - copy);
+    km_status status =
+        *out != NULL ? KM_OK : complain(text, KM_MIN(at, count), origin, "not valid JSON from here on");
+    free(copy);
+    return status;
+}
+
+km_status km_json_load(km_json **out, const char *path, size_t limit) {
+    char *text = NULL;
+    size_t count = 0;
+    *out = NULL;
+    KM_TRY(km_file_read(&text, &count, path, limit));
+    km_status status = km_json_parse(out, text, count, path);
+    free(text);
+    return status;
+}
+
+void km_json_destroy(km_json *json) {
+    cJSON_Delete(json);
+}
+
+const km_json *km_json_get(const km_json *object, const char *key) {
+    return cJSON_IsObject(object) ? cJSON_GetObjectItemCaseSensitive(object, key) : NULL;
+}
+
+const km_json *km_json_at(const km_json *array, size_t index) {
+    const km_json *item = km_json_first(array);
+    while (item != NULL && index-- > 0) {
+        item = item->next;
+    }
+    return item;
+}
+
+const km_json *km_json_first(const km_json *container) {
+    return cJSON_IsArray(container) || cJSON_IsObject(container) ? container->child : NULL;
+}
+
+const km_json *km_json_next(const km_json *element) {
+    return element == NULL ? NULL : element->next;
+}
+
+const char *km_json_key(const km_json *member) {
+    return member == NULL ? NULL : member->string;
+}
+
+size_t km_json_size(const km_json *container) {
+    size_t size = 0;
+    for (const km_json *item = km_json_first(container); item != NULL; item = item->next) {
+        size++;
+    }
+    return size;
+}
+
+bool km_json_is_object(const km_json *json) {
+    return cJSON_IsObject(json);
+}
+
+bool km_json_is_array(const km_json *json) {
+    return cJSON_IsArray(json);
+}
+
+bool km_json_is_null(const km_json *json) {
+    return cJSON_IsNull(json);
+}
+
+const char *km_json_string(const km_json *json) {
+    return cJSON_IsString(json) ? json->valuestring : NULL;
+}
+
+bool km_json_number(double *out, const km_json *json) {
+    if (!cJSON_IsNumber(json)) {
+        return false;
+    }
+    *out = json->valuedouble;
+    return true;
+}
+
+bool km_json_boolean(bool *out, const km_json *json) {
+    if (!cJSON_IsBool(json)) {
+        return false;
+    }
+    *out = cJSON_IsTrue(json);
+    return true;
+}
+
+/* cJSON returns NULL only when memory is out. */
+static cJSON *made(cJSON *item) {
+    if (item == NULL) {
+        fputs("kmask: out of memory for JSON.\n", stderr);
+        _Exit(KM_FAILED);
+    }
+    return item;
+}
+
+static cJSON *number(double value) {
+    return made(isfinite(value) ? cJSON_CreateNumber(value) : cJSON_CreateNull());
+}
+
+km_json *km_json_object(void) {
+    return made(cJSON_CreateObject());
+}
+
+km_json *km_json_array(void) {
+    return made(cJSON_CreateArray());
+}
+
+void km_json_set(km_json *object, const char *key, km_json *value) {
+    cJSON_DeleteItemFromObjectCaseSensitive(object, key);
+    cJSON_AddItemToObject(object, key, value);
+}
+
+void km_json_set_number(km_json *object, const char *key, double value) {
+    km_json_set(object, key, number(value));
+}
+
+void km_json_set_string(km_json *object, const char *key, const char *value) {
+    km_json_set(object, key, made(cJSON_CreateString(value)));
+}
+
+void km_json_set_boolean(km_json *object, const char *key, bool value) {
+    km_json_set(object, key, made(cJSON_CreateBool(value)));
+}
+
+void km_json_push(km_json *array, km_json *value) {
+    cJSON_AddItemToArray(array, value);
+}
+
+void km_json_push_number(km_json *array, double value) {
+    km_json_push(array, number(value));
+}
+
+void km_json_push_string(km_json *array, const char *value) {
+    km_json_push(array, made(cJSON_CreateString(value)));
+}
+
+char *km_json_print(const km_json *json, bool indented) {
+    char *text = indented ? cJSON_Print(json) : cJSON_PrintUnformatted(json);
+    if (text == NULL) {
+        fputs("kmask: out of memory for JSON.\n", stderr);
+        _Exit(KM_FAILED);
+    }
+    return text;
+}

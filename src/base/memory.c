@@ -1,0 +1,103 @@
+#include "kmask/base.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ALIGNMENT = 64 };
+
+static void *or_die(void *pointer, size_t bytes) {
+    if (pointer == NULL && bytes > 0) {
+        fprintf(stderr, "kmask: out of memory: %zu bytes are not to be had. Ask for more memory a process.\n",
+                bytes);
+        _Exit(KM_FAILED);
+    }
+    return pointer;
+}
+
+void *km_new(size_t count, size_t size) {
+    if (count == 0 || size == 0) {
+        count = size = 1;
+    }
+    return or_die(calloc(count, size), count * size);
+}
+
+void *km_grow(void *old, size_t count, size_t size) {
+    size_t bytes = 0;
+    if (__builtin_mul_overflow(count, size, &bytes)) {
+        return or_die(NULL, SIZE_MAX);
+    }
+    return or_die(realloc(old, bytes > 0 ? bytes : 1), bytes);
+}
+
+char *km_strdup(const char *text) {
+    size_t bytes = strlen(text) + 1;
+    char *copy = km_new(bytes, 1);
+    memcpy(copy, text, bytes);
+    return copy;
+}
+
+char *km_format(const char *format, ...) {
+    va_list list;
+    va_start(list, format);
+    char *text = NULL;
+    int length = vasprintf(&text, format, list);
+    va_end(list);
+    return or_die(length < 0 ? NULL : text, 1);
+}
+
+km_status km_allocate(void **out, size_t bytes, const char *what) {
+    size_t rounded = (bytes + ALIGNMENT) / ALIGNMENT * ALIGNMENT;
+    *out = rounded > bytes ? aligned_alloc(ALIGNMENT, rounded) : NULL;
+    if (*out == NULL) {
+        return km_fail(KM_FAILED,
+                       "no memory for %s: %.2f GiB are needed. Use fewer threads or ranks on a node, or "
+                       "train.recompute.",
+                       what, (double)bytes / (1024.0 * 1024.0 * 1024.0));
+    }
+    memset(*out, 0, rounded);
+    return KM_OK;
+}
+
+void *km_arena_take(km_arena *arena, size_t count, size_t size) {
+    size_t bytes = (count * size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    char *piece = arena->base == NULL || arena->used + bytes > arena->capacity ? NULL : arena->base + arena->used;
+    arena->used += bytes;
+    return piece;
+}
+
+static void make_room(km_buffer *buffer, size_t more) {
+    if (buffer->size + more + 1 > buffer->capacity) {
+        buffer->capacity = (buffer->size + more + 1) * 2;
+        buffer->data = km_grow(buffer->data, buffer->capacity, 1);
+    }
+}
+
+void km_buffer_add(km_buffer *buffer, const void *bytes, size_t count) {
+    make_room(buffer, count);
+    if (count > 0) {
+        memcpy(buffer->data + buffer->size, bytes, count);
+    }
+    buffer->size += count;
+    buffer->data[buffer->size] = '\0';
+}
+
+void km_buffer_print(km_buffer *buffer, const char *format, ...) {
+    va_list list;
+    va_start(list, format);
+    va_list again;
+    va_copy(again, list);
+    int length = vsnprintf(NULL, 0, format, list);
+    va_end(list);
+    if (length > 0) {
+        make_room(buffer, (size_t)length);
+        vsnprintf(buffer->data + buffer->size, (size_t)length + 1, format, again);
+        buffer->size += (size_t)length;
+    }
+    va_end(again);
+}
+
+void km_buffer_free(km_buffer *buffer) {
+    free(buffer->data);
+    *buffer = (km_buffer){0};
+}

@@ -1,0 +1,191 @@
+/* Status, memory, Philox, checksums, files and JSON. */
+#include "kmask/base.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static void messages_grow(void **state) {
+    (void)state;
+    assert_int_equal(km_fail(KM_FAILED, "%d bytes", 3), KM_FAILED);
+    assert_int_equal(km_context(KM_USAGE, "file %s", "a"), KM_USAGE);
+    assert_string_equal(km_message(), "file a: 3 bytes");
+    assert_int_equal(km_fail(KM_FAILED, "again: %s", km_message()), KM_FAILED);
+    assert_string_equal(km_message(), "again: file a: 3 bytes");
+}
+
+/* Known answers of the authors' Random123 distribution (kat_vectors, philox4x32 10). */
+static void philox_gives_known_answers(void **state) {
+    (void)state;
+    const struct {
+        uint32_t counter[4], key[2], out[4];
+    } known[] = {
+        {{0, 0, 0, 0}, {0, 0}, {0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}},
+        {{0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff},
+         {0xffffffff, 0xffffffff},
+         {0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}},
+        {{0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344},
+         {0xa4093822, 0x299f31d0},
+         {0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}},
+    };
+    for (size_t i = 0; i < KM_COUNT(known); i++) {
+        uint32_t out[4];
+        km_philox(out, known[i].counter, known[i].key);
+        assert_memory_equal(out, known[i].out, sizeof out);
+    }
+}
+
+static void random_numbers_are_functions_of_their_purpose(void **state) {
+    (void)state;
+    km_rng a = km_rng_make(1, KM_RNG_TEST, 2, 3), b = km_rng_make(1, KM_RNG_TEST, 2, 3);
+    km_rng other[] = {km_rng_make(2, KM_RNG_TEST, 2, 3), km_rng_make(1, KM_RNG_MASK, 2, 3),
+                      km_rng_make(1, KM_RNG_TEST, 3, 3), km_rng_make(1, KM_RNG_TEST, 2, UINT64_C(1) << 32)};
+    uint64_t first = km_rng_u64(&a);
+    assert_true(first == km_rng_u64(&b));
+    for (size_t i = 0; i < KM_COUNT(other); i++) {
+        assert_true(first != km_rng_u64(&other[i]));
+    }
+}
+
+static void numbers_below_n_are_uniform(void **state) {
+    (void)state;
+    km_rng rng = km_rng_make(7, KM_RNG_TEST, 0, 0);
+    enum { N = 7, DRAWS = 70000 };
+    double count[N] = {0}, chi = 0;
+    for (int i = 0; i < DRAWS; i++) {
+        count[km_rng_below(&rng, N)]++;
+    }
+    for (int i = 0; i < N; i++) {
+        chi += (count[i] - DRAWS / N) * (count[i] - DRAWS / N) / (DRAWS / N);
+    }
+    assert_true(chi < 30); /* 6 degrees of freedom: p < 1e-4 beyond 28 */
+    double sum = 0, squares = 0;
+    for (int i = 0; i < DRAWS; i++) {
+        double x = km_rng_normal(&rng);
+        sum += x;
+        squares += x * x;
+    }
+    assert_true(sum / DRAWS < 0.02 && sum / DRAWS > -0.02);
+    assert_true(squares / DRAWS < 1.03 && squares / DRAWS > 0.97);
+}
+
+static void a_hash_in_pieces_is_the_hash(void **state) {
+    (void)state;
+    char bytes[1000];
+    for (size_t i = 0; i < sizeof bytes; i++) {
+        bytes[i] = (char)(i * 31);
+    }
+    km_hasher *hasher = km_hasher_create();
+    km_hasher_add(hasher, bytes, 333);
+    km_hasher_add(hasher, bytes + 333, 667);
+    assert_true(km_hash_equal(km_hasher_end(hasher), km_hash_bytes(bytes, sizeof bytes)));
+    char text[33];
+    km_hash_text(text, (km_hash){.low = 0xAB, .high = 1});
+    assert_string_equal(text, "000000000000000100000000000000ab");
+}
+
+static void files_are_replaced_whole(void **state) {
+    (void)state;
+    char folder[] = "/tmp/kmask-test-XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    char *deep = km_format("%s/a/b", folder), *path = km_format("%s/f", deep);
+    assert_int_equal(km_make_folder(deep), KM_OK);
+    assert_int_equal(km_make_folder(deep), KM_OK);
+    assert_int_equal(km_file_replace(path, "one", 3), KM_OK);
+    assert_int_equal(km_file_replace(path, "three", 5), KM_OK);
+    char *text = NULL;
+    size_t size = 0;
+    assert_int_equal(km_file_read(&text, &size, path, 5), KM_OK);
+    assert_string_equal(text, "three");
+    free(text);
+    assert_int_equal(km_file_read(&text, &size, path, 4), KM_FAILED);
+    assert_int_equal(km_file_read(&text, &size, deep, 100), KM_FAILED);
+    char *below = km_format("%s/x", path);
+    assert_int_equal(km_make_folder(below), KM_FAILED);
+    assert_int_equal(km_file_replace(below, "x", 1), KM_FAILED);
+    free(below);
+    char *remove = km_format("rm -r %s", folder);
+    assert_int_equal(system(remove), 0);
+    free(remove);
+    free(path);
+    free(deep);
+}
+
+static void json_refuses_what_is_not_json(void **state) {
+    (void)state;
+    static const char *const bad[] = {"", "{", "[1,]", "{\"a\":1} x", "nul", "{\"a\" 1}", "\"\\u12\"", "[1 2]"};
+    km_json *json = NULL;
+    for (size_t i = 0; i < KM_COUNT(bad); i++) {
+        assert_int_equal(km_json_parse(&json, bad[i], strlen(bad[i]), "here"), KM_FAILED);
+        assert_non_null(strstr(km_message(), "here"));
+    }
+    assert_int_equal(km_json_parse(&json, "[1]\0", 4, "here"), KM_FAILED);
+    char deep[4000];
+    memset(deep, '[', sizeof deep);
+    assert_int_equal(km_json_parse(&json, deep, sizeof deep, "here"), KM_FAILED);
+    assert_non_null(strstr(km_message(), "nested"));
+    const char *two_lines = "{\n \"a\": ?}";
+    assert_int_equal(km_json_parse(&json, two_lines, strlen(two_lines), "here"), KM_FAILED);
+    assert_non_null(strstr(km_message(), "line 2"));
+}
+
+static void json_round_trip(void **state) {
+    (void)state;
+    km_json *object = km_json_object(), *array = km_json_array();
+    km_json_set_number(object, "n", 0.1);
+    km_json_set_string(object, "s", "a\"\n\xc3\xa9");
+    km_json_set_boolean(object, "b", true);
+    km_json_push_number(array, 1e300);
+    km_json_push_string(array, "x");
+    km_json_set(object, "list", array);
+    char *text = km_json_print(object, true);
+    km_json_destroy(object);
+    km_json *again = NULL;
+    assert_int_equal(km_json_parse(&again, text, strlen(text), "text"), KM_OK);
+    double n = 0;
+    bool b = false;
+    assert_true(km_json_number(&n, km_json_get(again, "n")) && n == 0.1);
+    assert_true(km_json_boolean(&b, km_json_get(again, "b")) && b);
+    assert_string_equal(km_json_string(km_json_get(again, "s")), "a\"\n\xc3\xa9");
+    assert_int_equal(km_json_size(km_json_get(again, "list")), 2);
+    assert_null(km_json_get(again, "absent"));
+    assert_null(km_json_string(km_json_get(again, "n")));
+    km_json_destroy(again);
+    free(text);
+}
+
+static void arenas_measure_and_place(void **state) {
+    (void)state;
+    km_arena measure = {0};
+    assert_null(km_arena_take(&measure, 3, 4));
+    assert_null(km_arena_take(&measure, 1, 65));
+    assert_int_equal(measure.used, 64 + 128);
+    char *block = NULL;
+    assert_int_equal(km_allocate((void **)&block, measure.used, "a test"), KM_OK);
+    km_arena arena = {.base = block, .capacity = measure.used};
+    assert_ptr_equal(km_arena_take(&arena, 3, 4), block);
+    assert_ptr_equal(km_arena_take(&arena, 1, 65), block + 64);
+    assert_null(km_arena_take(&arena, 1, 1));
+    free(block);
+    void *huge = NULL;
+    assert_int_equal(km_allocate(&huge, SIZE_MAX / 4, "too much"), KM_FAILED);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(messages_grow),
+        cmocka_unit_test(philox_gives_known_answers),
+        cmocka_unit_test(random_numbers_are_functions_of_their_purpose),
+        cmocka_unit_test(numbers_below_n_are_uniform),
+        cmocka_unit_test(a_hash_in_pieces_is_the_hash),
+        cmocka_unit_test(files_are_replaced_whole),
+        cmocka_unit_test(json_refuses_what_is_not_json),
+        cmocka_unit_test(json_round_trip),
+        cmocka_unit_test(arenas_measure_and_place),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

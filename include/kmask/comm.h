@@ -14,6 +14,9 @@ void km_comm_close(km_comm *comm);              /* Collective. NULL is fine. */
 void km_comm_abort(km_comm *comm, int status);  /* ends every rank at once; does not return */
 int km_comm_rank(const km_comm *comm);
 int km_comm_size(const km_comm *comm);
+/* For tests: exchanges created from now on take every run of `ranks` consecutive ranks for one node (found when the
+ * communicator is opened). False when nodes cannot be that long. The same on all ranks. */
+bool km_comm_set_node(km_comm *comm, int ranks);
 
 /* Everyone learns whether anyone failed: returns `mine` of the lowest failing rank, whose message all ranks then
  * have; KM_OK when all are KM_OK. Wrap what can fail on one rank only: KM_TRY(km_comm_agree(comm, f(...))).
@@ -25,7 +28,7 @@ void km_comm_max(km_comm *comm, double *values, int count);       /* in place. C
 void km_comm_broadcast(km_comm *comm, void *bytes, size_t count); /* from rank 0. Collective. */
 void km_comm_scan(km_comm *comm, uint64_t *values, int count);    /* exclusive prefix sums over ranks. Collective. */
 void km_comm_barrier(km_comm *comm);                              /* Collective. */
-/* Bytes between two ranks (blocking; any size). */
+/* Bytes between two different ranks (blocking; any size). */
 void km_comm_send(km_comm *comm, const void *bytes, size_t count, int to);
 void km_comm_receive(km_comm *comm, void *bytes, size_t count, int from);
 

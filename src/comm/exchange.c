@@ -1,0 +1,159 @@
+/* The exact sum. Integers add up to the same bits in any order, so parts go straight to their owners, who add them
+ * as they arrive: no step waits for another rank's turn, and a rank that computes holds up nobody's transfers.
+ *
+ * Ranks form a grid of nodes and the ranks of a node. A part first gathers its node's shares at the rank that has
+ * its owner's place there, then these sums go to the owner: each gradient crosses the network once for each node,
+ * not once for each rank. */
+#include "exchange_private.h"
+
+#include <assert.h>
+#include <string.h>
+
+static int rank_at(const km_exchange *exchange, int node, int local) {
+    return node * exchange->locals + local;
+}
+
+static void send_part(km_exchange *exchange, int bucket, int owner, int to) {
+    size_t first, count, local;
+    km_exchange_part(exchange, bucket, owner, &first, &count, &local);
+    if (count > 0) {
+        MPI_Isend(exchange->sum + first, (int)count, MPI_INT64_T, to, bucket, exchange->mpi,
+                  &exchange->sends[exchange->sends_begun++]);
+    }
+}
+
+/* This node's sum of the part of (node, own local) is complete: on to its owner. */
+static void forward(km_exchange *exchange, int bucket, int node) {
+    int owner = rank_at(exchange, node, exchange->local);
+    if (node != exchange->node) {
+        send_part(exchange, bucket, owner, owner);
+    }
+}
+
+/* The i-th arrival of a bucket: first the node-mates' shares of all parts that are added up here, then the other
+ * nodes' sums of the own part. Between two ranks, sends are made in this order too. */
+static km_arrival arrival(const km_exchange *exchange, int bucket, int i) {
+    int nodes = exchange->nodes, locals = exchange->locals, shares = (locals - 1) * nodes;
+    km_arrival a = {bucket, 0, exchange->comm->rank};
+    if (i < shares) {
+        a.source = rank_at(exchange, exchange->node, (exchange->local + 1 + i / nodes) % locals);
+        a.owner = rank_at(exchange, i % nodes, exchange->local);
+    } else {
+        a.source = rank_at(exchange, (exchange->node + 1 + i - shares) % nodes, exchange->local);
+    }
+    return a;
+}
+
+static void add_arrived(km_exchange *exchange, int slot) {
+    km_arrival a = exchange->arriving[slot];
+    size_t first, count, local;
+    km_exchange_part(exchange, a.bucket, a.owner, &first, &count, &local);
+    int64_t *sum = exchange->sum + first;
+    const int64_t *share = exchange->landing + (size_t)slot * exchange->largest_part;
+    for (size_t i = 0; i < count; i++) {
+        sum[i] += share[i];
+    }
+    if (a.source / exchange->locals == exchange->node) {
+        int node = a.owner / exchange->locals;
+        if (--exchange->missing[a.bucket * exchange->nodes + node] == 0) {
+            forward(exchange, a.bucket, node);
+        }
+    }
+}
+
+/* The next arrival of the buckets begun so far that is not empty. */
+static bool next_arrival(km_exchange *exchange, km_arrival *a, size_t *count) {
+    while (exchange->next_bucket < exchange->begun) {
+        if (exchange->next_arrival == exchange->arrivals) {
+            exchange->next_arrival = 0;
+            exchange->next_bucket++;
+            continue;
+        }
+        size_t first, local;
+        *a = arrival(exchange, exchange->next_bucket, exchange->next_arrival++);
+        km_exchange_part(exchange, a->bucket, a->owner, &first, count, &local);
+        if (*count > 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Free slots are given away in the order of arrivals. The earliest arrival that is missing anywhere thus always has
+ * its slot, and all that its sender needs has come before it: there is no deadlock, however few the slots. */
+static void fill_slots(km_exchange *exchange) {
+    km_arrival a;
+    size_t count;
+    for (int slot = 0; slot < exchange->slots && exchange->busy < exchange->slots; slot++) {
+        if (exchange->receives[slot] != MPI_REQUEST_NULL) {
+            continue;
+        }
+        if (!next_arrival(exchange, &a, &count)) {
+            return;
+        }
+        exchange->arriving[slot] = a;
+        MPI_Irecv(exchange->landing + (size_t)slot * exchange->largest_part, (int)count, MPI_INT64_T, a.source,
+                  a.bucket, exchange->mpi, &exchange->receives[slot]);
+        exchange->busy++;
+    }
+}
+
+/* Adds what has arrived; returns how many parts that were. */
+static int advance(km_exchange *exchange, bool wait) {
+    fill_slots(exchange);
+    if (exchange->busy == 0) {
+        return 0;
+    }
+    int number = 0;
+    (wait ? MPI_Waitsome : MPI_Testsome)(exchange->slots, exchange->receives, &number, exchange->finished,
+                                         MPI_STATUSES_IGNORE);
+    number = KM_MAX(number, 0); /* MPI_UNDEFINED is negative */
+    exchange->busy -= number;
+    for (int i = 0; i < number; i++) {
+        add_arrived(exchange, exchange->finished[i]);
+    }
+    return number;
+}
+
+void km_exchange_begin(km_exchange *exchange, int bucket, int64_t *sum) {
+    assert(bucket == exchange->begun && bucket < exchange->buckets);
+    assert(bucket == 0 || sum == exchange->sum);
+    if (bucket == 0) {
+        exchange->sum = sum;
+        exchange->sends_begun = 0;
+        exchange->next_bucket = exchange->next_arrival = 0;
+    }
+    exchange->begun++;
+    for (int node = 0; node < exchange->nodes; node++) {
+        exchange->missing[bucket * exchange->nodes + node] = exchange->locals - 1;
+    }
+    for (int step = 1; step < exchange->locals; step++) {
+        int mate = (exchange->local + exchange->locals - step) % exchange->locals;
+        for (int node = 0; node < exchange->nodes; node++) {
+            send_part(exchange, bucket, rank_at(exchange, node, mate), rank_at(exchange, exchange->node, mate));
+        }
+    }
+    for (int node = 0; node < exchange->nodes && exchange->locals == 1; node++) {
+        forward(exchange, bucket, node);
+    }
+    km_exchange_poll(exchange);
+}
+
+void km_exchange_poll(km_exchange *exchange) {
+    while (advance(exchange, false) > 0) {
+    }
+}
+
+const int64_t *km_exchange_end(km_exchange *exchange) {
+    assert(exchange->begun == exchange->buckets);
+    while (advance(exchange, true) > 0) {
+    }
+    MPI_Waitall(exchange->sends_begun, exchange->sends, MPI_STATUSES_IGNORE);
+    for (int bucket = 0; bucket < exchange->buckets; bucket++) {
+        size_t first, count, local;
+        km_exchange_part(exchange, bucket, exchange->comm->rank, &first, &count, &local);
+        memcpy(exchange->received + local, exchange->sum + first, count * sizeof(int64_t));
+    }
+    exchange->begun = 0;
+    return exchange->received;
+}

@@ -1,0 +1,128 @@
+/* Owned parts to everybody, and to and from rank 0. */
+#include "exchange_private.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { TAG_PIECE = 1 };
+
+void km_exchange_gather(km_exchange *exchange, float *weights) {
+    int size = exchange->comm->size;
+    if (size == 1) {
+        return;
+    }
+    int *counts = km_new((size_t)size, sizeof(int)), *places = km_new((size_t)size, sizeof(int));
+    for (int bucket = 0; bucket < exchange->buckets; bucket++) {
+        size_t start, whole;
+        km_exchange_bucket(exchange, bucket, &start, &whole);
+        for (int rank = 0; rank < size; rank++) {
+            size_t first, count, local;
+            km_exchange_part(exchange, bucket, rank, &first, &count, &local);
+            counts[rank] = (int)count;
+            places[rank] = (int)(first - start);
+        }
+        MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, weights + start, counts, places, MPI_FLOAT,
+                       exchange->mpi);
+    }
+    free(counts);
+    free(places);
+}
+
+/* Between the table's blocks and the compact blocks of one rank. */
+static void copy_blocks(const km_exchange *exchange, int rank, double *table, double *compact, bool to_table) {
+    for (int bucket = 0; bucket < exchange->buckets; bucket++) {
+        size_t first, count, local;
+        km_exchange_part(exchange, bucket, rank, &first, &count, &local);
+        double *a = table + first / KM_BLOCK, *b = compact + local / KM_BLOCK;
+        memcpy(to_table ? a : b, to_table ? b : a, count / KM_BLOCK * sizeof(double));
+    }
+}
+
+void km_exchange_gather_blocks(km_exchange *exchange, double *blocks) {
+    int size = exchange->comm->size, mine = exchange->comm->rank;
+    if (size == 1) {
+        return;
+    }
+    /* Few numbers: one collective for all buckets. */
+    double *compact = km_new(exchange->blocks + 1, sizeof(double));
+    int *counts = km_new((size_t)size, sizeof(int)), *places = km_new((size_t)size, sizeof(int));
+    for (int rank = 0, place = 0; rank < size; rank++) {
+        counts[rank] = (int)(km_exchange_owned(exchange, rank) / KM_BLOCK);
+        places[rank] = place;
+        place += counts[rank];
+    }
+    copy_blocks(exchange, mine, blocks, compact + places[mine], false);
+    MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, compact, counts, places, MPI_DOUBLE, exchange->mpi);
+    for (int rank = 0; rank < size; rank++) {
+        copy_blocks(exchange, rank, blocks, compact + places[rank], true);
+    }
+    free(compact);
+    free(counts);
+    free(places);
+}
+
+/* Rank 0's buffer for one part; all ranks agree on whether there is one. */
+static km_status part_buffer(km_exchange *exchange, float **buffer) {
+    *buffer = NULL;
+    km_status status = KM_OK;
+    if (exchange->comm->rank == 0 && exchange->comm->size > 1) {
+        status = km_allocate((void **)buffer, exchange->largest_part * sizeof(float), "a part of the model");
+    }
+    return km_comm_agree(exchange->comm, status);
+}
+
+km_status km_exchange_collect(km_exchange *exchange, const float *owned, km_piece *piece, void *payload) {
+    km_status status = KM_OK;
+    float *buffer;
+    KM_TRY(part_buffer(exchange, &buffer));
+    int mine = exchange->comm->rank;
+    for (int rank = 0; rank < exchange->comm->size; rank++) {
+        for (int bucket = 0; bucket < exchange->buckets; bucket++) {
+            size_t first, count, local;
+            km_exchange_part(exchange, bucket, rank, &first, &count, &local);
+            if (count == 0 || (mine != 0 && mine != rank)) {
+                continue;
+            }
+            if (mine != 0) {
+                MPI_Send(owned + local, (int)count, MPI_FLOAT, 0, TAG_PIECE, exchange->mpi);
+                continue;
+            }
+            if (rank != 0) {
+                MPI_Recv(buffer, (int)count, MPI_FLOAT, rank, TAG_PIECE, exchange->mpi, MPI_STATUS_IGNORE);
+            }
+            if (status == KM_OK) { /* after a failure the rest is received all the same: nobody hangs */
+                status = piece(payload, first, count, rank == 0 ? owned + local : buffer);
+            }
+        }
+    }
+    free(buffer);
+    return km_comm_agree(exchange->comm, status);
+}
+
+km_status km_exchange_distribute(km_exchange *exchange, float *owned, km_fill *fill, void *payload) {
+    km_status status = KM_OK;
+    float *buffer;
+    KM_TRY(part_buffer(exchange, &buffer));
+    int mine = exchange->comm->rank;
+    for (int rank = 0; rank < exchange->comm->size; rank++) {
+        for (int bucket = 0; bucket < exchange->buckets; bucket++) {
+            size_t first, count, local;
+            km_exchange_part(exchange, bucket, rank, &first, &count, &local);
+            if (count == 0 || (mine != 0 && mine != rank)) {
+                continue;
+            }
+            if (mine != 0) {
+                MPI_Recv(owned + local, (int)count, MPI_FLOAT, 0, TAG_PIECE, exchange->mpi, MPI_STATUS_IGNORE);
+                continue;
+            }
+            if (status == KM_OK) {
+                status = fill(payload, first, count, rank == 0 ? owned + local : buffer);
+            }
+            if (rank != 0) {
+                MPI_Send(buffer, (int)count, MPI_FLOAT, rank, TAG_PIECE, exchange->mpi);
+            }
+        }
+    }
+    free(buffer);
+    return km_comm_agree(exchange->comm, status);
+}

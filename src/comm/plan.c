@@ -1,0 +1,112 @@
+/* The plan of the exact sum: buckets from the table's end to its start, each cut into one part a rank. */
+#include "exchange_private.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+enum { MOST_BLOCKS = (1 << 27) / KM_BLOCK }; /* of a bucket: 1 GiB of int64, so that MPI's int counts suffice */
+
+static km_status allocate(km_exchange *exchange) {
+    size_t owned = km_exchange_owned(exchange, exchange->comm->rank);
+    size_t slots = (size_t)exchange->slots;
+    KM_TRY(km_allocate((void **)&exchange->received, owned * sizeof(int64_t), "the summed gradient"));
+    return km_allocate((void **)&exchange->landing, slots * exchange->largest_part * sizeof(int64_t),
+                       "gradients on their way in");
+}
+
+static void lay_out(km_exchange *exchange, size_t size, size_t bucket) {
+    exchange->blocks = size / KM_BLOCK;
+    exchange->bucket_blocks = bucket / KM_BLOCK + (bucket % KM_BLOCK ? 1 : 0);
+    exchange->bucket_blocks = KM_MAX(KM_MIN(exchange->bucket_blocks, (size_t)MOST_BLOCKS), 1);
+    exchange->buckets = (int)((exchange->blocks + exchange->bucket_blocks - 1) / exchange->bucket_blocks);
+    uint64_t first, number;
+    km_share(&first, &number, exchange->bucket_blocks, 0, exchange->comm->size);
+    exchange->largest_part = (size_t)number * KM_BLOCK;
+}
+
+km_status km_exchange_create(km_exchange **out, km_comm *comm, size_t size, size_t bucket) {
+    assert(size % KM_BLOCK == 0);
+    *out = NULL;
+    km_exchange *exchange = km_new(1, sizeof *exchange);
+    exchange->comm = comm;
+    exchange->locals = comm->node_ranks;
+    exchange->nodes = comm->size / exchange->locals;
+    exchange->node = comm->rank / exchange->locals;
+    exchange->local = comm->rank % exchange->locals;
+    lay_out(exchange, size, bucket);
+
+    /* Slots for two buckets, so that the next one's parts travel while the last one's are added. */
+    exchange->arrivals = (exchange->locals - 1) * exchange->nodes + exchange->nodes - 1;
+    exchange->slots = 2 * exchange->arrivals;
+    size_t slots = (size_t)exchange->slots, buckets = (size_t)exchange->buckets;
+    exchange->arriving = km_new(slots + 1, sizeof *exchange->arriving);
+    exchange->receives = km_new(slots + 1, sizeof(MPI_Request));
+    exchange->finished = km_new(slots + 1, sizeof(int));
+    exchange->missing = km_new(buckets * (size_t)exchange->nodes + 1, sizeof(int));
+    exchange->sends = km_new(buckets * (size_t)exchange->arrivals + 1, sizeof(MPI_Request));
+    for (int i = 0; i < exchange->slots; i++) {
+        exchange->receives[i] = MPI_REQUEST_NULL;
+    }
+    MPI_Comm_dup(comm->mpi, &exchange->mpi);
+    km_status status = km_comm_agree(comm, allocate(exchange));
+    if (status != KM_OK) {
+        km_exchange_destroy(exchange);
+        return status;
+    }
+    *out = exchange;
+    return KM_OK;
+}
+
+void km_exchange_destroy(km_exchange *exchange) {
+    if (!exchange) {
+        return;
+    }
+    MPI_Comm_free(&exchange->mpi);
+    free(exchange->received);
+    free(exchange->landing);
+    free(exchange->arriving);
+    free(exchange->receives);
+    free(exchange->finished);
+    free(exchange->missing);
+    free(exchange->sends);
+    free(exchange);
+}
+
+int km_exchange_buckets(const km_exchange *exchange) {
+    return exchange->buckets;
+}
+
+/* First block and number of blocks of a bucket; the last bucket, at the table's start, may be shorter. */
+static void bucket_blocks(const km_exchange *exchange, int bucket, size_t *first, size_t *number) {
+    assert(bucket >= 0 && bucket < exchange->buckets);
+    size_t end = exchange->blocks - (size_t)bucket * exchange->bucket_blocks;
+    *number = KM_MIN(end, exchange->bucket_blocks);
+    *first = end - *number;
+}
+
+void km_exchange_bucket(const km_exchange *exchange, int bucket, size_t *first, size_t *count) {
+    bucket_blocks(exchange, bucket, first, count);
+    *first *= KM_BLOCK;
+    *count *= KM_BLOCK;
+}
+
+void km_exchange_part(const km_exchange *exchange, int bucket, int rank, size_t *first, size_t *count,
+                      size_t *local) {
+    size_t start, number;
+    uint64_t offset, mine, whole;
+    bucket_blocks(exchange, bucket, &start, &number);
+    km_share(&offset, &whole, exchange->bucket_blocks, rank, exchange->comm->size);
+    *local = (size_t)bucket * (size_t)whole * KM_BLOCK; /* all buckets before this one are whole */
+    km_share(&offset, &mine, number, rank, exchange->comm->size);
+    *first = (start + (size_t)offset) * KM_BLOCK;
+    *count = (size_t)mine * KM_BLOCK;
+}
+
+size_t km_exchange_owned(const km_exchange *exchange, int rank) {
+    if (exchange->buckets == 0) {
+        return 0;
+    }
+    size_t first, count, local;
+    km_exchange_part(exchange, exchange->buckets - 1, rank, &first, &count, &local);
+    return local + count;
+}

@@ -1,0 +1,72 @@
+#include "cli.h"
+#include "kmask/kernel.h"
+#include "kmask/train.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void help(void) {
+    puts("kmask fill MODEL \"text with [MASK]\" [--top N] [--json]\n"
+         "\n"
+         "The likeliest fillers of each blank with their probabilities; [MASK] and <mask> are both understood.\n"
+         "\n"
+         "  kmask fill runs/first/checkpoints/step-00001000.h5 \"see the [MASK] page\" --top 5");
+}
+
+static void print(const km_bundle *bundle, const km_candidate *candidates, int blanks, int top) {
+    for (int b = 0; b < blanks; b++) {
+        printf("blank %d:\n", b + 1);
+        for (int i = 0; i < top; i++) {
+            const km_candidate *c = &candidates[b * top + i];
+            printf("  %6.2f %%  %s\n", 100.0 * (double)c->p, km_tokenizer_piece(bundle->tokenizer, c->id));
+        }
+    }
+}
+
+static void print_json(const km_bundle *bundle, const km_candidate *candidates, int blanks, int top) {
+    km_json *masks = km_json_array();
+    for (int b = 0; b < blanks; b++) {
+        km_json *list = km_json_array();
+        for (int i = 0; i < top; i++) {
+            const km_candidate *c = &candidates[b * top + i];
+            km_json *item = km_json_object();
+            km_json_set_string(item, "token", km_tokenizer_piece(bundle->tokenizer, c->id));
+            km_json_set_number(item, "id", c->id);
+            km_json_set_number(item, "p", (double)c->p);
+            km_json_push(list, item);
+        }
+        km_json_push(masks, list);
+    }
+    km_json *object = km_json_object();
+    km_json_set(object, "masks", masks);
+    cli_print_json(object);
+}
+
+km_status cmd_fill(int argc, char **argv) {
+    if (cli_wants_help(argc, argv)) {
+        help();
+        return KM_OK;
+    }
+    int64_t top = 5;
+    bool json = false;
+    const cli_option options[] = {
+        {.name = "top", .kind = CLI_INTEGER, .out = &top, .low = 1, .high = 1000},
+        {.name = "json", .kind = CLI_FLAG, .out = &json},
+    };
+    KM_TRY(cli_parse(&argc, argv, options, KM_COUNT(options)));
+    if (argc != 3) {
+        return km_fail(KM_USAGE, "fill takes a model file and one text in quotes. See `kmask fill --help`.");
+    }
+    km_kernel_start();
+    km_bundle *bundle = NULL;
+    KM_TRY(km_bundle_open(&bundle, argv[1]));
+    km_candidate *candidates = NULL;
+    int blanks = 0, count = (int)KM_MIN(top, km_tokenizer_size(bundle->tokenizer) - 5);
+    km_status status = km_fill_blanks(bundle, argv[2], count, &candidates, &blanks);
+    if (status == KM_OK) {
+        (json ? print_json : print)(bundle, candidates, blanks, count);
+    }
+    free(candidates);
+    km_bundle_close(bundle);
+    return status;
+}

@@ -1,0 +1,63 @@
+#include "cli.h"
+#include "kmask/train.h"
+
+#include <stdlib.h>
+
+static void help(void) {
+    puts("kmask pretrain CONFIG.json [--set section.key=value ...]\n"
+         "\n"
+         "Trains a masked language model, or goes on with what is in run.dir. Started by mpirun or srun it uses "
+         "all ranks;\n"
+         "the result has the same bits on any number of them.\n"
+         "\n"
+         "  mpirun -n 2 kmask pretrain config.json --set optimizer.lr=1e-4\n"
+         "\n"
+         "The smallest config:\n"
+         "\n"
+         "  {\"run\": {\"dir\": \"runs/first\"},\n"
+         "   \"model\": {\"type\": \"bert\", \"preset\": \"tiny\"},\n"
+         "   \"data\": {\"train\": \"corpus.h5\"},\n"
+         "   \"train\": {\"steps\": 1000, \"sequences\": 8},\n"
+         "   \"optimizer\": {\"lr\": 1e-3}}\n"
+         "\n"
+         "--set wins over the file. Exit status: 0 done, 1 failed, 2 wrong config, 3 checkpoints exist but none is "
+         "valid,\n"
+         "75 stopped early with a checkpoint saved: run the same command again.\n"
+         "\n"
+         "Keys:\n");
+    km_config_help(stdout);
+}
+
+/* Rank 0 reads the file; all ranks have the same bytes. */
+static km_status load(km_comm *comm, km_config *config, const char *path, const cli_list *set) {
+    bool root = km_comm_rank(comm) == 0;
+    KM_TRY(km_comm_agree(comm,
+                         root ? km_config_load(config, path, set->count, set->items, KM_CONFIG_PRETRAIN) : KM_OK));
+    km_comm_broadcast(comm, config, sizeof *config);
+    return KM_OK;
+}
+
+km_status cmd_pretrain(int argc, char **argv) {
+    if (cli_wants_help(argc, argv)) {
+        help();
+        return KM_OK;
+    }
+    cli_list set = {0};
+    const cli_option options[] = {{.name = "set", .kind = CLI_LIST, .out = &set}};
+    KM_TRY(cli_parse(&argc, argv, options, KM_COUNT(options)));
+    if (argc != 2) {
+        return km_fail(KM_USAGE, "pretrain takes one config file, found %d. See `kmask pretrain --help`.",
+                       argc - 1);
+    }
+    km_comm *comm = NULL;
+    KM_TRY(km_comm_open(&comm, &argc, &argv));
+    km_config *config = km_new(1, sizeof *config);
+    km_status status = load(comm, config, argv[1], &set);
+    if (status == KM_OK) {
+        status = km_pretrain(comm, config);
+    }
+    free(config);
+    free(set.items);
+    km_comm_close(comm);
+    return status;
+}

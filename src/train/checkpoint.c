@@ -1,0 +1,204 @@
+#include "checkpoint.h"
+
+#include "kmask/kernel.h"
+#include "optimizer.h"
+#include "run.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* The parts of the state that hold one value a parameter. */
+static const char *const GROUPS[] = {"/model/", "/optimizer/m/", "/optimizer/v/"};
+enum { WEIGHTS, FIRST_MOMENTS, SECOND_MOMENTS, GROUP_COUNT };
+
+static const km_array *find(const km_store *store, int group, const km_param *param) {
+    char *name = km_format("%s%s", GROUPS[group], param->name);
+    const km_array *array = km_store_find(store, name);
+    free(name);
+    return array;
+}
+
+/* ---- Writing, on rank 0 ---- */
+
+static km_status describe(km_store *store, km_trainer *t, const km_corpus *corpus, bool weights_only,
+                          km_hash hash) {
+    const km_tokenizer *tokenizer = km_corpus_tokenizer(corpus);
+    char *config = km_config_print(t->config), *pieces = km_tokenizer_print(tokenizer);
+    char weights_hash[33], tokenizer_hash[33], corpus_hash[33];
+    km_hash_text(weights_hash, hash);
+    km_hash_text(tokenizer_hash, km_tokenizer_hash(tokenizer));
+    km_hash_text(corpus_hash, km_corpus_hash(corpus));
+    char *blas = km_format("%s %s, loops %s", km_kernel_blas(), km_kernel_core(), km_kernel_vector());
+    const struct {
+        const char *name, *text;
+    } texts[] = {
+        {"kind", weights_only ? "model" : "checkpoint"},
+        {"config", config},
+        {"tokenizer", pieces},
+        {"tokenizer_hash", tokenizer_hash},
+        {"corpus_hash", corpus_hash},
+        {"weights_hash", weights_hash},
+        {"blas", blas},
+        {"created_by", "kmask " KM_VERSION},
+    };
+    km_status status = KM_OK;
+    for (size_t i = 0; status == KM_OK && i < KM_COUNT(texts); i++) {
+        status = km_store_set_text(store, texts[i].name, texts[i].text);
+    }
+    free(blas);
+    free(pieces);
+    free(config);
+    KM_TRY(status);
+    KM_TRY(km_store_set_number(store, "step", t->step));
+    KM_TRY(km_store_set_number(store, "seed", t->config->run.seed));
+    return km_store_set_number(store, "place", t->step * t->config->train.sequences);
+}
+
+static km_status add_arrays(km_store *store, const km_table *table, int groups) {
+    for (int group = 0; group < groups; group++) {
+        for (int i = 0; i < table->count; i++) {
+            const km_param *p = &table->params[i];
+            char *name = km_format("%s%s", GROUPS[group], p->name);
+            km_status status = km_store_add(store, name, KM_F32, p->rank, p->dims);
+            free(name);
+            KM_TRY(status);
+        }
+    }
+    return KM_OK;
+}
+
+static km_status write_weights(km_store *store, const km_table *table, const float *weights) {
+    for (int i = 0; i < table->count; i++) {
+        const km_param *p = &table->params[i];
+        KM_TRY(km_store_write(store, find(store, WEIGHTS, p), 0, p->count, weights + p->offset));
+    }
+    return KM_OK;
+}
+
+/* A stretch of one group of the table, to or from the file. */
+typedef struct stretch {
+    km_store *store;
+    const km_table *table;
+    int group;
+    size_t first;
+    const float *from;
+    float *to;
+} stretch;
+
+static km_status write_overlap(void *payload, const km_param *param, size_t first, size_t count) {
+    stretch *s = payload;
+    return km_store_write(s->store, find(s->store, s->group, param), first - param->offset, count,
+                          s->from + (first - s->first));
+}
+
+static km_status write_piece(void *payload, size_t first, size_t count, const float *data) {
+    stretch s = *(stretch *)payload;
+    s.first = first;
+    s.from = data;
+    return km_table_walk(s.table, first, count, write_overlap, &s);
+}
+
+static km_status begin(km_store **store, km_trainer *t, const km_corpus *corpus, const char *path,
+                       bool weights_only, km_hash hash) {
+    char *folder = km_format("%.*s", (int)(strrchr(path, '/') - path), path);
+    km_status status = km_make_folder(folder);
+    free(folder);
+    KM_TRY(status);
+    km_set_damaged_aside(path);
+    KM_TRY(km_store_create(store, path));
+    KM_TRY(add_arrays(*store, t->table, weights_only ? 1 : GROUP_COUNT));
+    KM_TRY(describe(*store, t, corpus, weights_only, hash));
+    KM_TRY(km_store_layout(*store));
+    return write_weights(*store, t->table, t->weights);
+}
+
+km_status km_checkpoint_save(km_trainer *t, const km_corpus *corpus, const char *path, bool weights_only,
+                             km_hash hash) {
+    bool root = km_comm_rank(t->comm) == 0;
+    km_store *store = NULL;
+    km_status status = root ? begin(&store, t, corpus, path, weights_only, hash) : KM_OK;
+    status = km_comm_agree(t->comm, status);
+    const float *moments[GROUP_COUNT] = {[FIRST_MOMENTS] = t->m, [SECOND_MOMENTS] = t->v};
+    for (int group = FIRST_MOMENTS; status == KM_OK && !weights_only && group < GROUP_COUNT; group++) {
+        stretch s = {.store = store, .table = t->table, .group = group};
+        status = km_exchange_collect(t->exchange, moments[group], write_piece, &s);
+    }
+    if (root && status == KM_OK) {
+        status = km_store_commit(store);
+    } else if (root) {
+        km_store_abandon(store);
+    }
+    return km_comm_agree(t->comm, status);
+}
+
+/* ---- Reading ---- */
+
+static km_status check_shape(const km_array *array, const km_param *param, int group) {
+    if (array == NULL) {
+        return km_fail(KM_FAILED, "tensor %s%s is missing", GROUPS[group], param->name);
+    }
+    if (array->type != KM_F32 || array->rank != param->rank || array->count != param->count ||
+        (param->rank == 2 && array->dims[0] != param->dims[0])) {
+        return km_fail(KM_FAILED, "tensor %s: found %s of %llu x %llu, expected float32 of %llu x %llu",
+                       array->name, km_type_name(array->type), (unsigned long long)array->dims[0],
+                       (unsigned long long)(array->rank > 1 ? array->dims[1] : 1),
+                       (unsigned long long)param->dims[0],
+                       (unsigned long long)(param->rank > 1 ? param->dims[1] : 1));
+    }
+    return KM_OK;
+}
+
+km_status km_weights_read(const km_store *store, const km_table *table, float *weights) {
+    for (int i = 0; i < table->count; i++) {
+        const km_param *p = &table->params[i];
+        const km_array *array = find(store, WEIGHTS, p);
+        km_status status = check_shape(array, p, WEIGHTS);
+        if (status == KM_OK) {
+            status = km_store_read(store, array, 0, p->count, weights + p->offset);
+        }
+        if (status != KM_OK) {
+            return km_context(status, "%s", km_store_path(store));
+        }
+    }
+    return KM_OK;
+}
+
+static km_status read_overlap(void *payload, const km_param *param, size_t first, size_t count) {
+    stretch *s = payload;
+    const km_array *array = find(s->store, s->group, param);
+    KM_TRY(check_shape(array, param, s->group));
+    return km_store_read(s->store, array, first - param->offset, count, s->to + (first - s->first));
+}
+
+static km_status read_piece(void *payload, size_t first, size_t count, float *data) {
+    stretch s = *(stretch *)payload;
+    s.first = first;
+    s.to = data;
+    memset(data, 0, count * sizeof *data); /* gaps between parameters */
+    return km_table_walk(s.table, first, count, read_overlap, &s);
+}
+
+static km_status open_on_root(km_store **store, km_trainer *t, const char *path) {
+    KM_TRY(km_store_open(store, path));
+    if (!km_store_number(*store, "step", &t->step)) {
+        return km_fail(KM_FAILED, "%s: no attribute `step`; this is not a checkpoint", path);
+    }
+    return km_weights_read(*store, t->table, t->weights);
+}
+
+km_status km_checkpoint_load(km_trainer *t, const char *path) {
+    bool root = km_comm_rank(t->comm) == 0;
+    km_store *store = NULL;
+    km_status status = km_comm_agree(t->comm, root ? open_on_root(&store, t, path) : KM_OK);
+    if (status == KM_OK) {
+        km_comm_broadcast(t->comm, &t->step, sizeof t->step);
+        km_comm_broadcast(t->comm, t->weights, t->table->size * sizeof *t->weights);
+    }
+    float *moments[GROUP_COUNT] = {[FIRST_MOMENTS] = t->m, [SECOND_MOMENTS] = t->v};
+    for (int group = FIRST_MOMENTS; status == KM_OK && group < GROUP_COUNT; group++) {
+        stretch s = {.store = store, .table = t->table, .group = group};
+        status = km_exchange_distribute(t->exchange, moments[group], read_piece, &s);
+    }
+    km_store_close(store);
+    return status;
+}

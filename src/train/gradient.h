@@ -1,0 +1,21 @@
+/* gradient: a step's gradient on one rank. Threads take micro-batches, add their slices to the rank's integer sum, and
+ * the sums over ranks start bucket by bucket while the rest of backward is still running. */
+#ifndef KMASK_TRAIN_GRADIENT_H
+#define KMASK_TRAIN_GRADIENT_H
+
+#include "trainer.h"
+
+typedef struct km_gradient_report {
+    int64_t loss_units; /* this rank's summed loss in units of 2^-24, rounded for each micro-batch */
+    int64_t masked, correct, tokens;
+    double flops;
+    int bad_batch; /* the first micro-batch with a value that is not finite or out of range, of this rank; -1: none */
+    size_t bad_offset; /* where in the table; SIZE_MAX: its loss */
+} km_gradient_report;
+
+enum { KM_LOSS_BITS = 24 };
+
+/* Adds up the gradients of `count` micro-batches, and begins the sums of all buckets. Collective. */
+void km_gradient(km_trainer *trainer, const km_batch *batches, int count, km_gradient_report *report);
+
+#endif

@@ -1,0 +1,315 @@
+/* pretrain: the main loop around km_trainer_step. */
+#include "checkpoint.h"
+#include "setup.h"
+#include "signals.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What has gathered since the last line of metrics.jsonl. */
+typedef struct span {
+    int64_t steps, masked;
+    double loss, grad_norm, seconds, comm_seconds, flops;
+} span;
+
+typedef struct loop {
+    km_run *run;
+    km_progress *progress;
+    span line;
+    double rate;                       /* tokens a second, of the last line or step */
+    double save_seconds, step_seconds; /* the last ones, to stop in time */
+    double first_eval, last_eval;      /* NaN: none */
+    km_hash hash;
+    bool stopping;
+} loop;
+
+static bool is_root(const loop *l) {
+    return km_comm_rank(l->run->comm) == 0;
+}
+
+static double step_tokens(const km_run *run) {
+    return (double)km_loader_views(run->loader) * (double)run->config.data.length;
+}
+
+/* ---- Evaluation ---- */
+
+static km_status evaluate(loop *l, km_json *line) {
+    km_run *run = l->run;
+    km_eval_options options = {.length = (int)run->config.data.length,
+                               .ratio = run->config.eval.ratio,
+                               .seed = (uint64_t)run->config.run.seed};
+    if (!km_packing_named(&options.packing, run->config.data.packing) ||
+        !km_unit_named(&options.unit, run->config.mask.unit)) {
+        return km_fail(KM_USAGE, "data.packing or mask.unit: unknown name");
+    }
+    km_eval_result result;
+    KM_TRY(km_evaluate(run->comm, run->model, run->trainer->weights, run->eval_corpus, &options,
+                       (int)run->config.parallel.threads, &result));
+    if (isnan(l->first_eval)) {
+        l->first_eval = result.loss;
+    }
+    l->last_eval = result.loss;
+    if (line != NULL) {
+        km_json_set_number(line, "eval_loss", result.loss);
+        km_json_set_number(line, "eval_accuracy", result.accuracy);
+    }
+    km_progress_clear(l->progress);
+    km_log("step %lld: held-out loss %.4f, accuracy %.2f %% (%lld masked tokens; unigram entropy %.4f)",
+           (long long)run->trainer->step, result.loss, 100.0 * result.accuracy, (long long)result.masked,
+           result.unigram_entropy);
+    return KM_OK;
+}
+
+/* ---- Lines ---- */
+
+static void gather(loop *l, const km_step_report *report) {
+    span *s = &l->line;
+    s->steps++;
+    s->masked += report->masked;
+    s->loss += report->loss * (double)report->masked;
+    s->grad_norm += report->grad_norm;
+    s->seconds += report->seconds;
+    s->comm_seconds += report->comm_seconds;
+    s->flops += report->flops;
+}
+
+static km_json *make_line(loop *l, const km_step_report *report) {
+    const km_run *run = l->run;
+    const span *s = &l->line;
+    double tokens = step_tokens(run), step = (double)run->trainer->step;
+    l->rate = tokens * (double)s->steps / s->seconds;
+    km_json *line = km_json_object();
+    km_json_set_number(line, "step", step);
+    km_json_set_number(line, "epoch",
+                       step * (double)run->config.train.sequences / (double)km_rows_count(run->rows));
+    km_json_set_number(line, "loss", s->loss / (double)KM_MAX(s->masked, 1));
+    km_json_set_number(line, "lr", report->lr);
+    km_json_set_number(line, "grad_norm", s->grad_norm / (double)s->steps);
+    km_json_set_number(line, "tokens", step * tokens);
+    km_json_set_number(line, "masked", (double)s->masked);
+    km_json_set_number(line, "tokens_per_s", l->rate);
+    km_json_set_number(line, "gflops", s->flops * 1e-9 / s->seconds);
+    km_json_set_number(line, "seconds", s->seconds);
+    km_json_set_number(line, "comm_seconds", s->comm_seconds);
+    l->line = (span){0};
+    return line;
+}
+
+static void show_progress(loop *l, const km_step_report *report) {
+    char rate[32];
+    double now = l->line.steps > 0 ? step_tokens(l->run) * (double)l->line.steps / l->line.seconds : l->rate;
+    km_progress_update(l->progress, (uint64_t)l->run->trainer->step, "step %lld  loss %.4f  %s tokens/s",
+                       (long long)l->run->trainer->step, report->loss, km_quantity(rate, now));
+}
+
+/* ---- Saving ---- */
+
+static km_status save_to(loop *l, char *path, bool weights_only) {
+    km_status status =
+        km_checkpoint_save(l->run->trainer, l->run->corpus, is_root(l) ? path : "", weights_only, l->hash);
+    free(path);
+    return status;
+}
+
+static km_status save(loop *l, bool checkpoint, bool snapshot) {
+    const km_config *config = &l->run->config;
+    int64_t step = l->run->trainer->step;
+    double start = km_seconds();
+    if (snapshot) {
+        KM_TRY(save_to(l, km_snapshot_path(config->run.dir, step), true));
+    }
+    if (checkpoint) {
+        KM_TRY(save_to(l, km_checkpoint_path(config->run.dir, step), false));
+        if (is_root(l)) {
+            km_generations_prune(config->run.dir, config->checkpoint.keep);
+        }
+    }
+    l->save_seconds = km_seconds() - start;
+    return KM_OK;
+}
+
+/* The line goes to the disk before the checkpoint is committed: after a crash every step up to it has its line. */
+static km_status record(loop *l, const km_step_report *report) {
+    const km_config *config = &l->run->config;
+    int64_t step = l->run->trainer->step;
+    bool last = step == config->train.steps || l->stopping;
+    bool checkpoint = last || step % config->checkpoint.every == 0;
+    bool snapshot = km_steps_has(&config->checkpoint.snapshots, step);
+    bool evaluates = l->run->eval_corpus != NULL &&
+                     (step == config->train.steps || (config->eval.every > 0 && step % config->eval.every == 0));
+    if (!checkpoint && !snapshot && !evaluates && step % config->log.every != 0) {
+        return KM_OK;
+    }
+    km_json *line = make_line(l, report);
+    km_status status = evaluates ? evaluate(l, line) : KM_OK;
+    if (is_root(l)) {
+        if (checkpoint || snapshot) {
+            char text[33];
+            l->hash = km_table_hash(l->run->trainer->table, l->run->trainer->weights);
+            km_hash_text(text, l->hash);
+            km_json_set_string(line, "weights_hash", text);
+        }
+        km_metrics_add(l->run->metrics, line);
+    } else {
+        km_json_destroy(line);
+    }
+    KM_TRY(status);
+    if (!checkpoint && !snapshot) {
+        return KM_OK;
+    }
+    if (is_root(l)) {
+        km_metrics_sync(l->run->metrics);
+    }
+    status = save(l, checkpoint, snapshot);
+    if (status != KM_OK && !last) {
+        km_progress_clear(l->progress);
+        km_warn("step %lld: no checkpoint was saved: %s; training goes on", (long long)step, km_message());
+        status = KM_OK;
+    }
+    return status;
+}
+
+/* ---- The loop ---- */
+
+static bool time_is_up(const loop *l) {
+    double hours = l->run->config.run.max_hours;
+    double needed = 2 * l->step_seconds + 2 * l->save_seconds;
+    return hours > 0 && km_seconds() - l->run->started + needed >= hours * 3600.0;
+}
+
+static km_status name_last_good(const loop *l, km_status status) {
+    char *path = NULL, *reason = km_strdup(km_message());
+    int64_t step = -1;
+    if (is_root(l) && km_newest_valid(&path, &step, l->run->config.run.dir) == KM_OK && path != NULL) {
+        (void)km_fail(status,
+                      "%s. The last good checkpoint is %s; lower optimizer.lr or look at these rows with `kmask "
+                      "corpus show`.",
+                      reason, path);
+    } else {
+        (void)km_fail(status,
+                      "%s. There is no checkpoint yet; lower optimizer.lr or look at these rows with `kmask "
+                      "corpus show`.",
+                      reason);
+    }
+    free(path);
+    free(reason);
+    return status;
+}
+
+static km_status one_step(loop *l) {
+    km_step_report report = {0};
+    km_status status =
+        km_trainer_step(l->run->trainer, km_signals_stop() || (is_root(l) && time_is_up(l)), &report);
+    if (status != KM_OK) {
+        return name_last_good(l, status);
+    }
+    l->step_seconds = report.seconds;
+    l->stopping = report.stop > 0;
+    gather(l, &report);
+    KM_TRY(record(l, &report));
+    show_progress(l, &report);
+    return KM_OK;
+}
+
+static km_status evaluate_first(loop *l) {
+    if (l->run->eval_corpus == NULL || l->run->trainer->step > 0) {
+        return KM_OK;
+    }
+    km_json *line = km_json_object();
+    km_json_set_number(line, "step", 0);
+    km_status status = evaluate(l, line);
+    if (status == KM_OK && is_root(l)) {
+        km_metrics_add(l->run->metrics, line);
+    } else {
+        km_json_destroy(line);
+    }
+    return status;
+}
+
+static void announce(const km_run *run) {
+    const km_config *c = &run->config;
+    const km_table *table = km_model_table(run->model);
+    char parameters[32], bytes[32], rows[32];
+    km_log("%s, %s parameters, vocabulary %lld", c->model.type, km_quantity(parameters, (double)table->elements),
+           (long long)c->model.vocab_size);
+    km_log("%s rows of up to %lld tokens (%llu too short, left out); %s masks, K = %lld, unit %s",
+           km_quantity(rows, (double)km_rows_count(run->rows)), (long long)c->data.length,
+           (unsigned long long)km_rows_left_out(run->rows), c->mask.policy, (long long)c->mask.splits,
+           c->mask.unit);
+    km_log("%d views a step in %d micro-batches on %d rank(s) x %lld thread(s); %sB of memory a rank",
+           km_loader_views(run->loader), km_loader_micro_batches(run->loader), km_comm_size(run->comm),
+           (long long)c->parallel.threads, km_quantity(bytes, (double)km_trainer_bytes(run->trainer)));
+    if (run->resume_step >= 0) {
+        km_log("resumed from %s at step %lld of %lld", run->resume, (long long)run->resume_step,
+               (long long)c->train.steps);
+    } else {
+        km_log("a new run of %lld steps in %s", (long long)c->train.steps, c->run.dir);
+    }
+}
+
+/* The last lines: both losses, the file, the next commands. */
+static void conclude(const loop *l) {
+    const km_run *run = l->run;
+    char hash[33], *path = km_checkpoint_path(run->config.run.dir, run->trainer->step);
+    km_hash_text(hash, l->hash);
+    km_log("saved %s, weights_hash %s", path, hash);
+    if (l->stopping && run->trainer->step < run->config.train.steps) {
+        km_log("stopped by %s at step %lld of %lld; run the same command again to go on", km_signals_name(),
+               (long long)run->trainer->step, (long long)run->config.train.steps);
+    } else {
+        if (!isnan(l->last_eval)) {
+            km_log("held-out loss: %.4f before the first update, %.4f now", l->first_eval, l->last_eval);
+        }
+        if (run->config.data.eval[0] != '\0') {
+            km_log("next: kmask eval %s --corpus %s", path, run->config.data.eval);
+        }
+        km_log("next: kmask fill %s \"a sentence with a [MASK] in it\"", path);
+    }
+    free(path);
+}
+
+static km_status loop_on(loop *l) {
+    km_run *run = l->run;
+    KM_TRY(evaluate_first(l));
+    km_trainer_prepare(run->trainer);
+    while (run->trainer->step < run->config.train.steps && !l->stopping) {
+        KM_TRY(one_step(l));
+    }
+    return KM_OK;
+}
+
+static km_status train(km_run *run) {
+    announce(run);
+    km_signals_catch();
+    loop l = {.run = run, .first_eval = NAN, .last_eval = NAN};
+    if (run->metrics != NULL) {
+        l.first_eval = km_metrics_first_eval(run->metrics);
+    }
+    l.progress = km_progress_create("pretrain", (uint64_t)run->trainer->step, (uint64_t)run->config.train.steps);
+    km_status status = loop_on(&l);
+    km_progress_destroy(l.progress);
+    if (status == KM_OK && is_root(&l)) {
+        conclude(&l);
+    }
+    bool early = l.stopping && run->trainer->step < run->config.train.steps;
+    if (is_root(&l)) {
+        const char *reason = status != KM_OK ? km_message() : early ? km_signals_name() : "finished";
+        km_status_write(run->config.run.dir, status == KM_OK && early ? KM_STOPPED : status, reason,
+                        run->trainer->step);
+    }
+    return status == KM_OK && early ? km_fail(KM_STOPPED, "stopped early, a checkpoint is saved") : status;
+}
+
+km_status km_pretrain(km_comm *comm, const km_config *config) {
+    km_run run;
+    km_status status = km_run_setup(&run, comm, config);
+    if (status == KM_OK && run.trainer == NULL) {
+        km_log("the run in %s is finished: step %lld of %lld. Raise train.steps to go on.", config->run.dir,
+               (long long)run.resume_step, (long long)config->train.steps);
+    } else if (status == KM_OK) {
+        status = train(&run);
+    }
+    km_run_teardown(&run);
+    return status;
+}

@@ -1,0 +1,170 @@
+#include "run.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+static km_status taken(const char *path, int fd) {
+    char who[64] = "";
+    ssize_t got = pread(fd, who, sizeof who - 1, 0);
+    who[got > 0 ? strcspn(who, "\n") : 0] = '\0';
+    return km_fail(KM_FAILED,
+                   "%s: another run (%s) is at work in this run folder. Wait for it, or use another run.dir.", path,
+                   who);
+}
+
+km_status km_run_lock(int *out, const char *dir) {
+    KM_TRY(km_make_folder(dir));
+    char *path = km_format("%s/lock", dir);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    km_status status = KM_OK;
+    if (fd < 0) {
+        status = km_fail(KM_FAILED, "%s: cannot open: %s", path, strerror(errno));
+    } else if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        status = errno == EWOULDBLOCK ? taken(path, fd) : KM_OK; /* a file system without locks keeps nobody out */
+    } else {
+        char host[32] = "", who[64];
+        gethostname(host, sizeof host - 1);
+        int length = snprintf(who, sizeof who, "process %d on %s\n", (int)getpid(), host);
+        if (ftruncate(fd, 0) != 0 || pwrite(fd, who, (size_t)length, 0) < 0) {
+            status = km_fail(KM_FAILED, "%s: cannot write: %s", path, strerror(errno));
+        }
+    }
+    if (status != KM_OK && fd >= 0) {
+        close(fd);
+        fd = -1;
+    }
+    *out = fd;
+    free(path);
+    return status;
+}
+
+/* ---- metrics ---- */
+
+struct km_metrics {
+    int fd;
+    char *path;
+    uint64_t size;     /* bytes on the disk */
+    km_buffer pending; /* lines that are not */
+    bool warned;
+    double first_eval;
+};
+
+/* Whether a line is whole and belongs to a step up to `step`. */
+static bool keep_line(km_metrics *metrics, const char *text, size_t length, int64_t step) {
+    if (text[length - 1] != '\n') {
+        return false;
+    }
+    km_json *line = NULL;
+    double at = 0, loss = 0;
+    bool keep = km_json_parse(&line, text, length - 1, metrics->path) == KM_OK &&
+                km_json_number(&at, km_json_get(line, "step")) && at <= (double)step;
+    if (keep && at == 0 && km_json_number(&loss, km_json_get(line, "eval_loss"))) {
+        metrics->first_eval = loss;
+    }
+    km_json_destroy(line);
+    return keep;
+}
+
+/* Streams the file so that a long log costs no memory. */
+static km_status cut(km_metrics *metrics, int64_t step) {
+    FILE *file = fopen(metrics->path, "r");
+    if (file == NULL) {
+        return km_fail(KM_FAILED, "%s: cannot open: %s", metrics->path, strerror(errno));
+    }
+    char *line = NULL;
+    size_t room = 0;
+    ssize_t length = 0;
+    metrics->size = 0;
+    while (step >= 0 && (length = getline(&line, &room, file)) > 0) {
+        if (!keep_line(metrics, line, (size_t)length, step)) {
+            break;
+        }
+        metrics->size += (uint64_t)length;
+    }
+    free(line);
+    fclose(file);
+    return ftruncate(metrics->fd, (off_t)metrics->size) == 0
+               ? KM_OK
+               : km_fail(KM_FAILED, "%s: cannot cut: %s", metrics->path, strerror(errno));
+}
+
+km_status km_metrics_open(km_metrics **out, const char *dir, int64_t step) {
+    km_metrics *metrics = km_new(1, sizeof *metrics);
+    metrics->path = km_format("%s/metrics.jsonl", dir);
+    metrics->first_eval = NAN;
+    metrics->fd = open(metrics->path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    km_status status = metrics->fd < 0 ? km_fail(KM_FAILED, "%s: cannot open: %s", metrics->path, strerror(errno))
+                                       : cut(metrics, step);
+    if (status != KM_OK) {
+        km_metrics_close(metrics);
+        metrics = NULL;
+    }
+    *out = metrics;
+    return status;
+}
+
+static void flush(km_metrics *metrics) {
+    if (metrics->pending.size == 0) {
+        return;
+    }
+    if (km_pwrite_all(metrics->fd, metrics->pending.data, metrics->pending.size, metrics->size, metrics->path) ==
+        KM_OK) {
+        metrics->size += metrics->pending.size;
+        metrics->pending.size = 0;
+        metrics->warned = false;
+    } else if (!metrics->warned) {
+        km_warn("%s; the lines are kept and written later", km_message());
+        metrics->warned = true;
+    }
+}
+
+void km_metrics_add(km_metrics *metrics, km_json *line) {
+    char *text = km_json_print(line, false);
+    km_json_destroy(line);
+    km_buffer_print(&metrics->pending, "%s\n", text);
+    free(text);
+    flush(metrics);
+}
+
+void km_metrics_sync(km_metrics *metrics) {
+    flush(metrics);
+    if (fsync(metrics->fd) != 0) {
+        km_warn("%s: cannot sync to disk: %s", metrics->path, strerror(errno));
+    }
+}
+
+double km_metrics_first_eval(const km_metrics *metrics) {
+    return metrics->first_eval;
+}
+
+void km_metrics_close(km_metrics *metrics) {
+    if (metrics == NULL) {
+        return;
+    }
+    if (metrics->fd >= 0) {
+        flush(metrics);
+        close(metrics->fd);
+    }
+    km_buffer_free(&metrics->pending);
+    free(metrics->path);
+    free(metrics);
+}
+
+void km_status_write(const char *dir, km_status status, const char *reason, int64_t step) {
+    km_json *json = km_json_object();
+    km_json_set_number(json, "status", status);
+    km_json_set_string(json, "reason", reason);
+    km_json_set_number(json, "step", (double)step);
+    char *text = km_json_print(json, true), *path = km_format("%s/status.json", dir);
+    if (km_file_replace(path, text, strlen(text)) != KM_OK) {
+        km_warn("%s", km_message());
+    }
+    free(path);
+    free(text);
+    km_json_destroy(json);
+}

@@ -1,0 +1,48 @@
+/* run: the run folder. Its lock, its list of checkpoints, metrics.jsonl and status.json. Called on rank 0 only. */
+#ifndef KMASK_TRAIN_RUN_H
+#define KMASK_TRAIN_RUN_H
+
+#include "kmask/base.h"
+
+/* ---- Lock: dies with its process, so that a killed run never keeps the next one out ---- */
+/* Makes the folder where it is missing. Taken by another process: KM_FAILED with its pid. *fd is closed to release. */
+km_status km_run_lock(int *fd, const char *dir) KM_NODISCARD;
+
+/* ---- Checkpoints ---- */
+typedef struct km_generation {
+    int64_t step;
+    char *path;
+} km_generation;
+typedef struct km_generations {
+    km_generation *items; /* newest first */
+    int count;
+} km_generations;
+/* Files checkpoints/step-<number>.h5. A missing folder is an empty list. */
+km_status km_generations_list(km_generations *out, const char *dir) KM_NODISCARD;
+void km_generations_free(km_generations *generations);
+char *km_checkpoint_path(const char *dir, int64_t step); /* the caller frees */
+char *km_snapshot_path(const char *dir, int64_t step);   /* the caller frees */
+/* The newest that verifies; the damaged ones before it are named in warnings. None exists: *step -1. Exist but none is
+ * valid: KM_NO_CHECKPOINT. Nothing is changed. */
+km_status km_newest_valid(char **path, int64_t *step, const char *dir) KM_NODISCARD;
+/* Removes the oldest until `keep` are left; damaged ones do not count and stay. */
+void km_generations_prune(const char *dir, int64_t keep);
+/* A damaged file where this step is about to be saved again is set aside as <name>.damaged. */
+void km_set_damaged_aside(const char *path);
+
+/* ---- metrics.jsonl: every step once, also across crashes ---- */
+typedef struct km_metrics km_metrics;
+/* Opens for appending after cutting lines beyond `step` and a torn last one; step < 0: starts empty. */
+km_status km_metrics_open(km_metrics **out, const char *dir, int64_t step) KM_NODISCARD;
+/* Takes ownership of `line`. What the disk does not take is kept and tried again with the next line. */
+void km_metrics_add(km_metrics *metrics, km_json *line);
+/* All lines are on the disk: to be called before a checkpoint is committed. A failure is only a warning. */
+void km_metrics_sync(km_metrics *metrics);
+/* eval_loss of the line of step 0, from before the first update; NaN when there is none. */
+double km_metrics_first_eval(const km_metrics *metrics);
+void km_metrics_close(km_metrics *metrics);
+
+/* ---- status.json ---- */
+void km_status_write(const char *dir, km_status status, const char *reason, int64_t step);
+
+#endif

@@ -1,0 +1,295 @@
+#include "setup.h"
+
+#include "checkpoint.h"
+#include "kmask/kernel.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static bool is_root(const km_run *run) {
+    return km_comm_rank(run->comm) == 0;
+}
+
+/* ---- The run folder ---- */
+
+/* Looks before it locks: a folder whose checkpoints are all damaged is left exactly as it is. */
+static km_status claim_folder(km_run *run) {
+    const char *dir = run->config.run.dir;
+    KM_TRY(km_newest_valid(&run->resume, &run->resume_step, dir));
+    KM_TRY(km_run_lock(&run->lock, dir));
+    km_generations now;
+    KM_TRY(km_generations_list(&now, dir));
+    int64_t newest = now.count > 0 ? now.items[0].step : -1;
+    km_generations_free(&now);
+    if (newest > run->resume_step) { /* the run that held the lock before us has gone on meanwhile, or damage */
+        free(run->resume);
+        return km_newest_valid(&run->resume, &run->resume_step, dir);
+    }
+    return KM_OK;
+}
+
+/* ---- Shapes and tokenizers from files ---- */
+
+/* What a checkpoint or model.init says: its config and its tokenizer's hash. */
+typedef struct origin {
+    km_config config;
+    char tokenizer_hash[33], corpus_hash[33];
+    int64_t tokenizer_size;
+} origin;
+
+static km_status read_origin(origin *out, const char *path) {
+    km_store *store = NULL;
+    KM_TRY(km_store_open(&store, path));
+    const char *config = km_store_text(store, "config"), *hash = km_store_text(store, "tokenizer_hash");
+    const char *corpus = km_store_text(store, "corpus_hash");
+    km_status status = KM_OK;
+    if (config == NULL || hash == NULL) {
+        status = km_fail(KM_FAILED, "%s: found no config in it, expected a model or checkpoint", path);
+    } else {
+        status = km_config_parse(&out->config, config, path);
+        snprintf(out->tokenizer_hash, sizeof out->tokenizer_hash, "%s", hash);
+        snprintf(out->corpus_hash, sizeof out->corpus_hash, "%s", corpus == NULL ? "" : corpus);
+    }
+    km_store_close(store);
+    return status;
+}
+
+/* The model section becomes the origin's; dropout may be overridden where it was given. */
+static void adopt_shape(km_config *config, const km_config *from) {
+    km_model_config given = config->model;
+    config->model = from->model;
+    memcpy(config->model.init, given.init, sizeof given.init);
+    memcpy(config->model.preset, given.preset, sizeof given.preset);
+    if (km_config_given(config, "model.hidden_dropout_prob")) {
+        config->model.hidden_dropout_prob = given.hidden_dropout_prob;
+    }
+    if (km_config_given(config, "model.attention_probs_dropout_prob")) {
+        config->model.attention_probs_dropout_prob = given.attention_probs_dropout_prob;
+    }
+}
+
+static km_status check_tokenizer(const km_corpus *corpus, const origin *from, const char *path) {
+    char hash[33];
+    km_hash_text(hash, km_tokenizer_hash(km_corpus_tokenizer(corpus)));
+    if (strcmp(hash, from->tokenizer_hash) != 0) {
+        return km_fail(
+            KM_USAGE,
+            "%s: built with another tokenizer (%s) than the model %s (%s). Build the corpus again with the "
+            "model's tokenizer.",
+            km_corpus_path(corpus), hash, path, from->tokenizer_hash);
+    }
+    return KM_OK;
+}
+
+static km_status check_resume(km_run *run, const origin *from) {
+    char hash[33];
+    km_hash_text(hash, km_corpus_hash(run->corpus));
+    km_buffer changes = {0};
+    km_status status = km_config_continues(&from->config, &run->config, &changes);
+    if (status == KM_OK && strcmp(hash, from->corpus_hash) != 0) {
+        status =
+            km_fail(KM_USAGE,
+                    "data.train: %s has other content (%s) than the corpus that the run in %s was started with "
+                    "(%s). Give the same corpus, or a new run.dir with model.init = %s.",
+                    km_corpus_path(run->corpus), hash, run->config.run.dir, from->corpus_hash, run->resume);
+    }
+    if (status == KM_OK && changes.size > 0) {
+        km_log("changed since the run was started:\n%s", changes.data);
+    }
+    km_buffer_free(&changes);
+    return status;
+}
+
+/* Rank 0: fills in what comes from files and checks it against them. */
+static km_status resolve(km_run *run) {
+    km_config *config = &run->config;
+    const km_tokenizer *tokenizer = km_corpus_tokenizer(run->corpus);
+    const char *path = run->resume != NULL ? run->resume : config->model.init;
+    origin from;
+    memset(&from, 0, sizeof from);
+    if (path[0] != '\0') {
+        KM_TRY(read_origin(&from, path));
+        KM_TRY(check_tokenizer(run->corpus, &from, path));
+    }
+    if (config->model.init[0] != '\0') {
+        adopt_shape(config, &from.config);
+    }
+    if (config->model.vocab_size == 0) {
+        config->model.vocab_size = km_tokenizer_size(tokenizer);
+    }
+    config->model.pad_token_id = km_tokenizer_specials(tokenizer).pad;
+    if (config->model.vocab_size < km_tokenizer_size(tokenizer)) {
+        return km_fail(KM_USAGE, "model.vocab_size: %lld is less than the %d pieces of the corpus' tokenizer",
+                       (long long)config->model.vocab_size, km_tokenizer_size(tokenizer));
+    }
+    int64_t room = config->model.max_position_embeddings -
+                   (strcmp(config->model.type, "roberta") == 0 ? config->model.pad_token_id + 1 : 0);
+    if (config->data.length > room) {
+        return km_fail(KM_USAGE, "data.length: %lld is more than the %lld positions of the model",
+                       (long long)config->data.length, (long long)room);
+    }
+    return run->resume != NULL ? check_resume(run, &from) : KM_OK;
+}
+
+/* ---- Data ---- */
+
+static km_status open_corpora(km_run *run) {
+    KM_TRY(km_corpus_open(&run->corpus, run->config.data.train));
+    if (run->config.data.eval[0] == '\0') {
+        return KM_OK;
+    }
+    KM_TRY(km_corpus_open(&run->eval_corpus, run->config.data.eval));
+    if (!km_hash_equal(km_tokenizer_hash(km_corpus_tokenizer(run->corpus)),
+                       km_tokenizer_hash(km_corpus_tokenizer(run->eval_corpus)))) {
+        return km_fail(KM_USAGE, "data.eval: %s was built with another tokenizer than data.train: %s",
+                       run->config.data.eval, run->config.data.train);
+    }
+    return KM_OK;
+}
+
+/* The rows' file lies in the run folder; its name tells what it depends on. */
+static km_status open_rows(km_run *run) {
+    const km_config *config = &run->config;
+    km_rows_options options = {.length = (int)config->data.length, .min_units = (int)config->mask.splits};
+    if (!km_packing_named(&options.packing, config->data.packing) ||
+        !km_unit_named(&options.unit, config->mask.unit)) {
+        return km_fail(KM_USAGE, "data.packing or mask.unit: unknown name");
+    }
+    char *file = km_format("%s/rows-%s-%s-%lld-%lld.idx", config->run.dir, config->data.packing, config->mask.unit,
+                           (long long)config->data.length, (long long)config->mask.splits);
+    km_status status = km_rows_open(&run->rows, run->corpus, &options, file);
+    free(file);
+    return status;
+}
+
+/* Rank 0 makes the file, the others find it. */
+static km_status share_rows(km_run *run) {
+    KM_TRY(km_comm_agree(run->comm, is_root(run) ? open_rows(run) : KM_OK));
+    return km_comm_agree(run->comm, is_root(run) ? KM_OK : open_rows(run));
+}
+
+static km_status check_work(const km_run *run) {
+    enum { MOST = 8192 }; /* see KM_FIXED_LIMIT */
+    int batches = km_loader_micro_batches(run->loader), views = km_loader_views(run->loader);
+    int ranks = km_comm_size(run->comm);
+    if (batches < ranks) {
+        return km_fail(
+            KM_USAGE,
+            "%d views a step in micro-batches of %lld are %d micro-batches, fewer than the %d ranks. Start "
+            "at most %d ranks, raise train.sequences, or lower train.micro_batch in a new run.",
+            views, (long long)run->config.train.micro_batch, batches, ranks, batches);
+    }
+    if (batches > MOST) {
+        return km_fail(KM_USAGE,
+                       "%d micro-batches a step are more than the %d that the gradient sum is made for. Raise "
+                       "train.micro_batch.",
+                       batches, MOST);
+    }
+    int64_t lanes = (int64_t)ranks * run->config.parallel.threads, rounds = (batches + lanes - 1) / lanes;
+    if (batches % lanes != 0) {
+        km_log("%d micro-batches on %d rank(s) x %lld thread(s) do not come out even: at most %.0f %% of the cores "
+               "are "
+               "at work",
+               batches, ranks, (long long)run->config.parallel.threads,
+               100.0 * (double)batches / (double)(rounds * lanes));
+    }
+    return KM_OK;
+}
+
+static km_status make_loader(km_run *run) {
+    const km_config *config = &run->config;
+    km_loader_options options = {
+        .seed = (uint64_t)config->run.seed,
+        .sequences = (int)config->train.sequences,
+        .micro_batch = (int)config->train.micro_batch,
+        .mask = {.splits = (int)config->mask.splits, .ratio = config->mask.ratio},
+        .policy = km_mask_policy_named(config->mask.policy),
+        .over_epochs = strcmp(config->mask.over, "epochs") == 0,
+        .replace_mask = config->mask.replace_mask,
+        .replace_random = config->mask.replace_random,
+    };
+    if (options.policy == NULL || !km_unit_named(&options.mask.unit, config->mask.unit)) {
+        return km_fail(KM_USAGE, "mask.policy or mask.unit: unknown name");
+    }
+    KM_TRY(km_loader_create(&run->loader, run->rows, run->corpus, &options));
+    return check_work(run);
+}
+
+/* ---- Weights ---- */
+
+static km_status first_weights(km_run *run) {
+    km_trainer *t = run->trainer;
+    if (run->config.model.init[0] == '\0') {
+        km_model_init_weights(run->model, t->weights, (uint64_t)run->config.run.seed);
+        return KM_OK;
+    }
+    km_store *store = NULL;
+    KM_TRY(km_store_open(&store, run->config.model.init));
+    km_status status = km_weights_read(store, t->table, t->weights);
+    km_store_close(store);
+    return status;
+}
+
+static km_status set_weights(km_run *run) {
+    km_trainer *t = run->trainer;
+    if (run->resume_step >= 0) {
+        return km_checkpoint_load(t, run->resume);
+    }
+    KM_TRY(km_comm_agree(run->comm, is_root(run) ? first_weights(run) : KM_OK));
+    km_comm_broadcast(run->comm, t->weights, t->table->size * sizeof *t->weights);
+    return KM_OK;
+}
+
+static km_status write_config(const km_run *run) {
+    char *path = km_format("%s/config.json", run->config.run.dir), *text = km_config_print(&run->config);
+    km_status status = km_file_replace(path, text, strlen(text));
+    free(text);
+    free(path);
+    return status;
+}
+
+km_status km_run_setup(km_run *run, km_comm *comm, const km_config *config) {
+    *run = (km_run){.comm = comm, .config = *config, .lock = -1, .resume_step = -1, .started = km_seconds()};
+    km_kernel_start();
+    KM_TRY(km_comm_agree(comm, open_corpora(run)));
+    KM_TRY(km_comm_agree(comm, is_root(run) ? claim_folder(run) : KM_OK));
+    km_comm_broadcast(comm, &run->resume_step, sizeof run->resume_step);
+    KM_TRY(km_comm_agree(comm, is_root(run) ? resolve(run) : KM_OK));
+    km_comm_broadcast(comm, &run->config, sizeof run->config);
+    KM_TRY(km_comm_agree(comm, km_model_create(&run->model, &run->config.model)));
+    KM_TRY(share_rows(run));
+    KM_TRY(km_comm_agree(comm, make_loader(run)));
+    if (run->resume_step >= run->config.train.steps) {
+        return KM_OK;
+    }
+    KM_TRY(km_trainer_create(&run->trainer, comm, &run->config, run->model, run->loader));
+    KM_TRY(set_weights(run));
+    KM_TRY(km_comm_agree(comm, is_root(run) ? write_config(run) : KM_OK));
+    return km_comm_agree(comm, is_root(run) ? km_metrics_open(&run->metrics, run->config.run.dir, run->resume_step)
+                                            : KM_OK);
+}
+
+void km_run_teardown(km_run *run) {
+    km_metrics_close(run->metrics);
+    km_trainer_destroy(run->trainer);
+    if (run->loader != NULL) {
+        km_loader_destroy(run->loader);
+    }
+    if (run->model != NULL) {
+        km_model_destroy(run->model);
+    }
+    if (run->rows != NULL) {
+        km_rows_close(run->rows);
+    }
+    if (run->eval_corpus != NULL) {
+        km_corpus_close(run->eval_corpus);
+    }
+    if (run->corpus != NULL) {
+        km_corpus_close(run->corpus);
+    }
+    free(run->resume);
+    if (run->lock >= 0) {
+        close(run->lock);
+    }
+}

@@ -1,0 +1,89 @@
+#include "gradient.h"
+#include "optimizer.h"
+#include "schedule.h"
+
+#include <string.h>
+
+/* What the ranks add up besides the gradient. */
+enum { LOSS, MASKED, CORRECT, TOKENS, BAD, STOP, MEGAFLOPS, TOTALS };
+
+static const char *param_at(const km_table *table, size_t offset) {
+    for (int i = table->count - 1; i >= 0; i--) {
+        if (table->params[i].offset <= offset) {
+            return table->params[i].name;
+        }
+    }
+    return "?";
+}
+
+/* The sentence of the rank that saw the value; the others are silent. */
+static km_status name_bad(const km_trainer *t, const km_batch *batches, const km_gradient_report *report) {
+    if (report->bad_batch < 0) {
+        return KM_OK;
+    }
+    km_buffer rows = {0};
+    const km_batch *batch = &batches[report->bad_batch];
+    for (int i = 0; i < batch->views; i++) {
+        if (i == 0 || batch->rows[i] != batch->rows[i - 1]) {
+            km_buffer_print(&rows, "%s%llu", rows.size > 0 ? ", " : "", (unsigned long long)batch->rows[i]);
+        }
+    }
+    const char *what = report->bad_offset == SIZE_MAX ? "the loss" : param_at(t->table, report->bad_offset);
+    km_status status =
+        km_fail(KM_FAILED, "step %lld: %s%s is not finite or out of range, in a micro-batch with corpus rows %s",
+                (long long)t->step + 1, report->bad_offset == SIZE_MAX ? "" : "the gradient of ", what, rows.data);
+    km_buffer_free(&rows);
+    return status;
+}
+
+static double divisor_of(const km_trainer *t, int64_t masked) {
+    bool by_masks = strcmp(t->config->train.loss_norm, "masks") == 0;
+    int64_t count = by_masks ? km_loader_views(t->loader) : masked;
+    return (double)KM_MAX(count, 1);
+}
+
+static km_status take(km_trainer *t, const km_batch **batches, int *count) {
+    KM_TRY(km_comm_agree(t->comm, km_loader_take(t->loader, batches, count)));
+    if (t->step + 1 < t->config->train.steps) {
+        km_loader_request(t->loader, (uint64_t)t->step + 1, (int)t->first_batch, (int)t->batches);
+    }
+    return KM_OK;
+}
+
+km_status km_trainer_step(km_trainer *t, bool stop, km_step_report *report) {
+    double start = km_seconds();
+    const km_batch *batches = NULL;
+    int count = 0;
+    KM_TRY(take(t, &batches, &count));
+    report->input_seconds = km_seconds() - start;
+
+    km_gradient_report own;
+    km_gradient(t, batches, count, &own);
+
+    double wait = km_seconds();
+    const int64_t *sums = km_exchange_end(t->exchange);
+    int64_t totals[TOTALS] = {
+        own.loss_units, own.masked, own.correct, own.tokens, own.bad_batch >= 0, stop, (int64_t)(own.flops * 1e-6)};
+    km_comm_sum(t->comm, totals, TOTALS);
+    report->comm_seconds = km_seconds() - wait;
+    if (totals[BAD] > 0) {
+        return km_comm_agree(t->comm, name_bad(t, batches, &own));
+    }
+
+    const km_config *config = t->config;
+    double divisor = divisor_of(t, totals[MASKED]);
+    report->lr = config->optimizer.lr * km_schedule_factor(config->schedule.name, t->step + 1,
+                                                           config->schedule.warmup, config->train.steps);
+    report->grad_norm = km_gradient_norm(t, sums, divisor);
+    km_optimizer_update(t, sums, divisor, report->grad_norm, report->lr);
+    t->step++;
+
+    report->loss = (double)totals[LOSS] / (double)(1 << KM_LOSS_BITS) / (double)KM_MAX(totals[MASKED], 1);
+    report->masked = totals[MASKED];
+    report->correct = totals[CORRECT];
+    report->tokens = totals[TOKENS];
+    report->flops = (double)totals[MEGAFLOPS] * 1e6;
+    report->stop = totals[STOP];
+    report->seconds = km_seconds() - start;
+    return KM_OK;
+}

@@ -1,0 +1,51 @@
+/* trainer: the state of a run on one rank, and one step of it (DESIGN section 3). Every rank has all weights and an
+ * integer sum for all gradients; moments and updates of a parameter live on the one rank that owns it. */
+#ifndef KMASK_TRAIN_TRAINER_H
+#define KMASK_TRAIN_TRAINER_H
+
+#include "kmask/comm.h"
+#include "kmask/data.h"
+#include "kmask/model.h"
+#include "pool.h"
+
+typedef struct km_trainer {
+    km_comm *comm;
+    const km_config *config;
+    const km_model *model;
+    const km_table *table;
+    km_loader *loader;
+    uint64_t first_batch, batches; /* this rank's micro-batches of every step */
+    km_pool *pool;
+    km_work **works; /* one a worker */
+    km_exchange *exchange;
+    float *weights; /* (table->size) */
+    int64_t *sum;   /* (table->size) fixed point */
+    float *m, *v;   /* owned parts, compact */
+    double *blocks; /* (table->size / KM_BLOCK) squares of the gradient */
+    int64_t step;   /* finished updates */
+} km_trainer;
+
+/* What a step says of itself; the same on all ranks but for the seconds. */
+typedef struct km_step_report {
+    double loss; /* mean over masked tokens */
+    double grad_norm;
+    double lr;
+    int64_t masked, correct, tokens;
+    double flops;
+    double seconds, comm_seconds, input_seconds;
+    int64_t stop; /* how many ranks want to stop */
+} km_step_report;
+
+/* Everything but the weights' values. The model, loader and config stay the caller's. Collective. */
+km_status km_trainer_create(km_trainer **out, km_comm *comm, const km_config *config, const km_model *model,
+                            km_loader *loader) KM_NODISCARD;
+void km_trainer_destroy(km_trainer *trainer);
+/* Bytes on this rank, for the line at the start. */
+size_t km_trainer_bytes(const km_trainer *trainer);
+/* Begins to read the first step's rows: once, before the first km_trainer_step. */
+void km_trainer_prepare(km_trainer *trainer);
+/* One update. `stop`: this rank was asked to stop; all learn of it inside the step's own reduction. A gradient or loss
+ * that is not finite is KM_FAILED with step, rows and parameter named, before any weight has changed. Collective. */
+km_status km_trainer_step(km_trainer *trainer, bool stop, km_step_report *report) KM_NODISCARD;
+
+#endif

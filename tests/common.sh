@@ -1,0 +1,55 @@
+# Sourced by the scripts: an empty $WORK, a small real corpus, and a few words to check with.
+set -u
+rm -rf "$WORK"
+mkdir -p "$WORK"
+cd "$WORK" || exit 1
+unset OMPI_COMM_WORLD_RANK OMPI_COMM_WORLD_SIZE
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+failures=0
+
+fail() { echo "FAILED: $*"; failures=$((failures + 1)); }
+finish() { [ "$failures" -eq 0 ] && echo "all well"; exit "$((failures > 0))"; }
+
+# expect STATUS "words of the message" command...: the status, one sentence that has the words, no crash.
+expect() {
+    local want=$1 words=$2 got
+    shift 2
+    "$@" >out.txt 2>err.txt
+    got=$?
+    [ "$got" -eq "$want" ] || fail "status $got instead of $want: $* ($(tail -n 3 err.txt))"
+    grep -qF -- "$words" err.txt || fail "no '$words' in the message of: $* ($(tail -n 3 err.txt))"
+}
+
+# Text of this project: its licence and its documented headers, a paragraph a line, blank lines between documents.
+make_text() {
+    for file in "$SOURCE/LICENSE" "$SOURCE"/include/kmask/*.h "$SOURCE"/src/*/*.c; do
+        sed -E 's/^[ *\/]+//; s/[{};]//g' "$file" | awk 'NF > 3' | head -n 120
+        echo
+    done
+}
+
+make_corpus() { # -> tok/, corpus.h5, corpus.holdout.h5
+    make_text >text.txt
+    "$KMASK" tokenizer train --type wordpiece --vocab-size 600 --out tok text.txt >/dev/null 2>log.txt &&
+        "$KMASK" corpus build --tokenizer tok --holdout 0.1 --out corpus.h5 text.txt >/dev/null 2>>log.txt ||
+        { cat log.txt; fail "no corpus"; finish; }
+}
+
+# config FILE RUN_DIR [python-free additions are made with --set]
+make_config() {
+    cat >"$1" <<EOF
+{"run": {"dir": "$2", "seed": 3},
+ "model": {"type": "bert", "hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
+           "intermediate_size": 96, "max_position_embeddings": 64, "initializer_range": 0.05},
+ "data": {"train": "corpus.h5", "eval": "corpus.holdout.h5", "length": 40},
+ "mask": {"splits": 4},
+ "train": {"steps": 20, "sequences": 6, "micro_batch": 3},
+ "optimizer": {"lr": 2e-3},
+ "schedule": {"warmup": 4},
+ "checkpoint": {"every": 5}}
+EOF
+}
+
+last_hash() { # RUN_DIR
+    grep -o '"weights_hash":"[0-9a-f]*"' "$1/metrics.jsonl" | tail -n 1 | cut -d'"' -f4
+}

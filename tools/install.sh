@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# install.sh [--test] [--quickstart] [--lint]: installs what kmask needs and this machine lacks, with apt, asking nothing.
+#   (nothing)     what the build needs
+#   --test        and what the tests need
+#   --quickstart  and what renders Debian's manual pages, the quickstart's text
+#   --lint        and clang-format and clang-tidy
+# Where everything is there (also from modules or Spack) it does nothing and needs neither root nor Debian.
+set -euo pipefail
+
+missing=()
+need() { # need PACKAGE PROBE...: the package counts as missing where its probe fails
+    local package=$1
+    shift
+    "$@" >/dev/null 2>&1 || missing+=("$package")
+}
+program() { command -v "$1"; }
+library() { pkg-config --exists "$1"; }
+compiles() { echo 'int main(void) { return 0; }' | cc -x c -o /dev/null -; }
+
+need gcc program cc
+need libc6-dev compiles
+need cmake program cmake
+need make program make
+need ninja-build program ninja
+need pkg-config program pkg-config
+need libopenmpi-dev program mpicc
+need openmpi-bin program mpirun
+need libopenblas-serial-dev library openblas
+need libhdf5-dev program h5cc
+need libcjson-dev library libcjson
+need libutf8proc-dev library libutf8proc
+need zlib1g-dev library zlib
+need libxxhash-dev library libxxhash
+for option; do
+    case $option in
+        --test)
+            need libcmocka-dev library cmocka
+            need hdf5-tools program h5dump
+            ;;
+        --quickstart) need mandoc program mandoc ;;
+        --lint)
+            need clang-format program clang-format
+            need clang-tidy program clang-tidy
+            ;;
+        *)
+            echo "install.sh: no option $option; there are --test, --quickstart and --lint" >&2
+            exit 2
+            ;;
+    esac
+done
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+give_up() {
+    echo "install.sh: missing here: ${missing[*]} (Debian's names). $1" >&2
+    exit 1
+}
+command -v apt-get >/dev/null ||
+    give_up "This machine has no apt-get: load modules or use Spack, as the README shows."
+as_root=()
+if [ "$(id -u)" != 0 ]; then
+    command -v sudo >/dev/null && sudo -n true 2>/dev/null ||
+        give_up "Neither root nor a sudo that asks for nothing is here: let somebody run 'apt-get install ${missing[*]}', or load modules or use Spack, as the README shows."
+    as_root=(sudo -n)
+fi
+
+export DEBIAN_FRONTEND=noninteractive
+apt() { "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -y -q "$@"; }
+echo "Installing ${missing[*]}"
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+install() { apt install --no-install-recommends "${missing[@]}" >"$log" 2>&1; }
+# The package lists may be missing or old.
+install || { apt update >"$log" 2>&1 && install; } || {
+    tail -n 20 "$log" >&2
+    give_up "apt-get could not install them; its last words are above."
+}

@@ -1,0 +1,378 @@
+/* Text to corpus, in four steps: rank 0 lists the files and everyone gets the list and the tokenizer; each rank
+ * tokenizes a contiguous run of pieces into its spill; offsets follow from the counts of the ranks before; each rank
+ * copies its spill to its place in the file that rank 0 laid out. What is written depends on the text alone. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "corpus.h"
+#include "corpus_read.h"
+
+enum { PIECE = 32 << 20 };
+
+typedef struct build {
+    km_comm *comm;
+    const km_corpus_options *options;
+    uint64_t piece;
+    char *outputs[SPILL_SIDES];
+    km_inputs inputs;
+    km_tokenizer *tokenizer;
+    char *tokenizer_json;
+    km_spill *spill;
+    km_reading reading;
+    km_corpus_report report; /* of all ranks, once added up */
+    int64_t histogram[SPILL_BINS];
+} build;
+
+static bool first_rank(const build *b) {
+    return km_comm_rank(b->comm) == 0;
+}
+
+char *km_corpus_holdout_path(const char *out) {
+    size_t length = strlen(out);
+    bool named = length > 3 && strcmp(out + length - 3, ".h5") == 0;
+    return km_format("%.*s.holdout.h5", (int)(named ? length - 3 : length), out);
+}
+
+/* ---- Everyone knows what to read ---- */
+
+static km_status check_options(const km_corpus_options *options) {
+    if (options->input_count < 1) {
+        return km_fail(KM_USAGE, "no text to read; name files or folders");
+    }
+    if (!(options->holdout >= 0 && options->holdout < 1)) {
+        return km_fail(KM_USAGE, "--holdout %g: expected a share from 0 to below 1", options->holdout);
+    }
+    const char *field = options->field;
+    if (*field == '\0' || *field == ',' || field[strlen(field) - 1] == ',' || strstr(field, ",,") != NULL) {
+        return km_fail(KM_USAGE, "--field \"%s\": expected a name like text, or several like title,body.text",
+                       field);
+    }
+    return KM_OK;
+}
+
+/* Hours of work should not end at a folder that is not there. */
+static km_status check_output(const char *path) {
+    struct stat info;
+    if (*path == '\0') {
+        return km_fail(KM_USAGE, "--out is empty; name the file to write");
+    }
+    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode)) {
+        return km_fail(KM_FAILED, "%s: is there and no file; choose another --out", path);
+    }
+    const char *slash = strrchr(path, '/');
+    char *folder = slash == NULL ? km_strdup(".") : km_format("%.*s", (int)KM_MAX(slash - path, 1), path);
+    km_status status = KM_OK;
+    if (stat(folder, &info) != 0 || !S_ISDIR(info.st_mode)) {
+        status = km_fail(KM_FAILED, "%s: there is no folder %s; make it first", path, folder);
+    } else if (access(folder, W_OK) != 0) {
+        status = km_fail(KM_FAILED, "%s: cannot write to folder %s: %s", path, folder, strerror(errno));
+    }
+    free(folder);
+    return status;
+}
+
+static km_status find_work(build *b) {
+    const km_corpus_options *o = b->options;
+    KM_TRY(check_output(o->out));
+    KM_TRY(km_tokenizer_open(&b->tokenizer, o->tokenizer));
+    b->tokenizer_json = km_tokenizer_print(b->tokenizer);
+    return km_inputs_find(&b->inputs, o->inputs, o->input_count, (const char *const *)b->outputs, SPILL_SIDES);
+}
+
+/* Rank 0's buffer to all. */
+static void broadcast_buffer(km_comm *comm, km_buffer *buffer) {
+    uint64_t size = buffer->size;
+    km_comm_broadcast(comm, &size, sizeof size);
+    if (km_comm_rank(comm) != 0) {
+        buffer->capacity = (size_t)size + 1;
+        buffer->size = (size_t)size;
+        buffer->data = km_new(buffer->capacity, 1);
+    }
+    km_comm_broadcast(comm, buffer->data, buffer->size);
+}
+
+static void share_inputs(build *b) {
+    km_buffer list = {0};
+    for (size_t i = 0; i < b->inputs.count && first_rank(b); i++) {
+        km_buffer_add(&list, &b->inputs.files[i].size, sizeof(uint64_t));
+        km_buffer_add(&list, b->inputs.files[i].path, strlen(b->inputs.files[i].path) + 1);
+    }
+    broadcast_buffer(b->comm, &list);
+    for (size_t at = 0; at < list.size && !first_rank(b);) {
+        uint64_t size = 0;
+        memcpy(&size, list.data + at, sizeof size);
+        km_inputs_add(&b->inputs, list.data + at + sizeof size, size);
+        at += sizeof size + strlen(list.data + at + sizeof size) + 1;
+    }
+    km_buffer_free(&list);
+}
+
+static km_status share_tokenizer(build *b) {
+    km_buffer text = {0};
+    if (first_rank(b)) {
+        km_buffer_add(&text, b->tokenizer_json, strlen(b->tokenizer_json));
+    }
+    broadcast_buffer(b->comm, &text);
+    km_status status = KM_OK;
+    if (!first_rank(b)) {
+        status = km_tokenizer_parse(&b->tokenizer, text.data, text.size, b->options->tokenizer);
+    }
+    km_buffer_free(&text);
+    return km_comm_agree(b->comm, status);
+}
+
+/* ---- Each rank reads its share ---- */
+
+/* A piece belongs to the rank whose share of all bytes holds its middle: runs are contiguous, and the same whoever
+ * asks. Text shrinks to about a quarter under gzip. */
+static double weight_of(const build *b, const km_input_piece *piece) {
+    return (double)(piece->end - piece->begin) * (b->inputs.files[piece->file].gzip ? 4 : 1) + 1;
+}
+
+static km_status read_share(build *b) {
+    size_t count = 0;
+    km_input_piece *pieces =
+        km_inputs_cut(&b->inputs, b->options->document == KM_DOCUMENT_FILE ? 0 : b->piece, &count);
+    double total = 0, before = 0;
+    for (size_t i = 0; i < count; i++) {
+        total += weight_of(b, &pieces[i]);
+    }
+    uint64_t mine = 0;
+    size_t first = count, end = count;
+    for (size_t i = 0; i < count; i++) {
+        double weight = weight_of(b, &pieces[i]);
+        int rank = (int)((before + weight / 2) / total * km_comm_size(b->comm));
+        before += weight;
+        if (KM_MIN(rank, km_comm_size(b->comm) - 1) == km_comm_rank(b->comm)) {
+            first = KM_MIN(first, i);
+            end = i + 1;
+            mine += pieces[i].end - pieces[i].begin;
+        }
+    }
+    b->reading.progress = first_rank(b) ? km_progress_create("corpus", 0, mine) : NULL;
+    km_status status = KM_OK;
+    for (size_t i = first; i < end && status == KM_OK; i++) {
+        status = km_reading_piece(&b->reading, &pieces[i]);
+    }
+    km_progress_destroy(b->reading.progress);
+    b->reading.progress = NULL;
+    free(pieces);
+    return status;
+}
+
+static km_status read_text(build *b) {
+    const km_corpus_options *o = b->options;
+    int id_bytes = km_tokenizer_size(b->tokenizer) <= 65536 ? 2 : 4;
+    KM_TRY(km_comm_agree(
+        b->comm, km_spill_open(&b->spill, o->out, km_comm_rank(b->comm), b->tokenizer, id_bytes, o->holdout)));
+    b->reading = (km_reading){.inputs = &b->inputs, .document = o->document, .field = o->field, .spill = b->spill};
+    return km_comm_agree(b->comm, read_share(b));
+}
+
+/* ---- Totals, and whether they make a corpus ---- */
+
+/* Every field of the report is a count that ranks add up. */
+static void add_up(build *b) {
+    enum { FIELDS = sizeof(km_corpus_report) / sizeof(uint64_t) };
+    km_spill_report(b->spill, &b->report);
+    b->report.bytes = b->reading.bytes;
+    b->report.cut_lines = b->reading.cut_lines;
+    b->report.bad_records = b->reading.bad_records;
+    int64_t counts[FIELDS];
+    memcpy(counts, &b->report, sizeof counts);
+    km_comm_sum(b->comm, counts, FIELDS);
+    memcpy(&b->report, counts, sizeof counts);
+    memcpy(b->histogram, km_spill_histogram(b->spill), sizeof b->histogram);
+    km_comm_sum(b->comm, b->histogram, SPILL_BINS);
+    b->report.files = b->inputs.count;
+    b->report.median_tokens = km_histogram_median(b->histogram);
+}
+
+/* The first bad record of all, as everyone's message: ranks hold their pieces in order. */
+static km_status complain_of_records(build *b) {
+    uint64_t before = b->reading.bad_records;
+    km_comm_scan(b->comm, &before, 1);
+    bool mine = before == 0 && b->reading.bad != NULL;
+    return km_comm_agree(b->comm, mine ? km_reading_complain(&b->reading) : KM_OK);
+}
+
+static km_status check_records(build *b) {
+    const km_corpus_report *r = &b->report;
+    if (r->bad_records == 0) {
+        return KM_OK;
+    }
+    km_status status = complain_of_records(b);
+    if (r->documents + r->holdout_documents + r->empty_documents == 0) {
+        return km_context(status, "none of %llu records can be used; the first",
+                          (unsigned long long)r->bad_records);
+    }
+    km_warn("%llu records are left out; the first: %s", (unsigned long long)r->bad_records, km_message());
+    return KM_OK;
+}
+
+static km_status check_totals(const build *b) {
+    const km_corpus_report *r = &b->report;
+    const char *first = b->inputs.files[0].path;
+    if (r->tokens > 0) {
+        return KM_OK;
+    }
+    if (r->holdout_documents > 0) {
+        return km_fail(
+            KM_FAILED,
+            "--holdout %g sends all %llu documents to the held-out corpus; choose a smaller share or give "
+            "more documents",
+            b->options->holdout, (unsigned long long)r->holdout_documents);
+    }
+    return km_fail(
+        KM_FAILED,
+        "no text to train on: %llu files (the first is %s) with %llu bytes have %llu documents, and none "
+        "has a token",
+        (unsigned long long)r->files, first, (unsigned long long)r->bytes, (unsigned long long)r->empty_documents);
+}
+
+/* ---- Writing ---- */
+
+/* One of the two corpora on its way to disk. */
+typedef struct target {
+    int side;
+    const char *path;
+    uint64_t counts[SPILL_ARRAYS]; /* elements, of all ranks */
+    uint64_t before[SPILL_ARRAYS]; /* of the ranks before this one */
+    uint64_t offset[SPILL_ARRAYS]; /* of each array in the file */
+    km_store *store;               /* rank 0's */
+} target;
+
+static const char *const array_names[SPILL_ARRAYS] = {"/tokens", "/word_starts", "/sentence_ends",
+                                                      "/document_ends"};
+
+static km_status lay_out(const build *b, target *t) {
+    const km_type id = km_tokenizer_size(b->tokenizer) <= 65536 ? KM_U16 : KM_U32;
+    const km_type types[SPILL_ARRAYS] = {id, KM_U8, KM_U64, KM_U64};
+    char hash[33];
+    km_hash_text(hash, km_tokenizer_hash(b->tokenizer));
+    KM_TRY(km_store_create(&t->store, t->path));
+    for (int array = 0; array < SPILL_ARRAYS; array++) {
+        KM_TRY(km_store_add(t->store, array_names[array], types[array], 1, &t->counts[array]));
+    }
+    KM_TRY(km_store_set_text(t->store, "kind", "corpus"));
+    KM_TRY(km_store_set_text(t->store, "tokenizer", b->tokenizer_json));
+    KM_TRY(km_store_set_text(t->store, "tokenizer_hash", hash));
+    KM_TRY(km_store_set_number(t->store, "documents", (int64_t)t->counts[SPILL_DOCUMENT_ENDS]));
+    KM_TRY(km_store_set_number(t->store, "sentences", (int64_t)t->counts[SPILL_SENTENCE_ENDS]));
+    KM_TRY(km_store_layout(t->store));
+    for (int array = 0; array < SPILL_ARRAYS; array++) {
+        t->offset[array] = km_store_find(t->store, array_names[array])->offset;
+    }
+    return KM_OK;
+}
+
+static km_status copy_arrays(const build *b, const target *t, int fd, const char *path) {
+    static const uint64_t wide[SPILL_ARRAYS] = {0, 1, sizeof(uint64_t), sizeof(uint64_t)};
+    const uint64_t id_bytes = km_tokenizer_size(b->tokenizer) <= 65536 ? 2 : 4;
+    for (int array = 0; array < SPILL_ARRAYS; array++) {
+        uint64_t bytes = array == SPILL_TOKENS ? id_bytes : wide[array];
+        KM_TRY(km_spill_copy(b->spill, t->side, array, t->before[SPILL_TOKENS], fd,
+                             t->offset[array] + t->before[array] * bytes, path));
+    }
+    if (fsync(fd) != 0 && errno != EINVAL) {
+        return km_fail(KM_FAILED, "%s: cannot write: %s", path, strerror(errno));
+    }
+    return KM_OK;
+}
+
+static km_status copy_share(const build *b, const target *t) {
+    char *path = km_format("%s.tmp", t->path);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    km_status status = fd >= 0 ? copy_arrays(b, t, fd, path)
+                               : km_fail(KM_FAILED, "%s: cannot open: %s. All ranks must see the folder of --out.",
+                                         path, strerror(errno));
+    if (fd >= 0 && close(fd) != 0 && status == KM_OK) {
+        status = km_fail(KM_FAILED, "%s: cannot write: %s", path, strerror(errno));
+    }
+    free(path);
+    return status;
+}
+
+/* Everything but the last step: the file is whole, under its temporary name. */
+static km_status fill_target(build *b, target *t) {
+    int64_t counts[SPILL_ARRAYS];
+    for (int array = 0; array < SPILL_ARRAYS; array++) {
+        t->before[array] = km_spill_count(b->spill, t->side, array);
+        counts[array] = (int64_t)t->before[array];
+    }
+    km_comm_scan(b->comm, t->before, SPILL_ARRAYS);
+    km_comm_sum(b->comm, counts, SPILL_ARRAYS);
+    for (int array = 0; array < SPILL_ARRAYS; array++) {
+        t->counts[array] = (uint64_t)counts[array];
+    }
+    KM_TRY(km_comm_agree(b->comm, first_rank(b) ? lay_out(b, t) : KM_OK));
+    km_comm_broadcast(b->comm, t->offset, sizeof t->offset);
+    return km_comm_agree(b->comm, copy_share(b, t));
+}
+
+static km_status commit(build *b, target *t) {
+    km_store *store = t->store;
+    t->store = NULL; /* committing destroys it */
+    return km_comm_agree(b->comm, store != NULL ? km_store_commit(store) : KM_OK);
+}
+
+static km_status write_corpora(build *b) {
+    target train = {.side = SPILL_TRAIN, .path = b->outputs[SPILL_TRAIN]};
+    target holdout = {.side = SPILL_HOLDOUT, .path = b->outputs[SPILL_HOLDOUT]};
+    const bool both = b->report.holdout_tokens > 0;
+    km_status status = both ? fill_target(b, &holdout) : KM_OK;
+    if (status == KM_OK) {
+        status = fill_target(b, &train);
+    }
+    if (status == KM_OK && both) {
+        status = commit(b, &holdout);
+    }
+    if (status == KM_OK) {
+        status = commit(b, &train);
+    }
+    km_store_abandon(holdout.store);
+    km_store_abandon(train.store);
+    return status;
+}
+
+static km_status run(build *b) {
+    KM_TRY(check_options(b->options));
+    KM_TRY(km_comm_agree(b->comm, first_rank(b) ? find_work(b) : KM_OK));
+    share_inputs(b);
+    KM_TRY(share_tokenizer(b));
+    KM_TRY(read_text(b));
+    add_up(b);
+    KM_TRY(check_records(b));
+    KM_TRY(check_totals(b));
+    KM_TRY(write_corpora(b));
+    if (b->options->holdout > 0 && b->report.holdout_documents == 0) {
+        km_warn("--holdout %g: none of %llu documents was held out, so %s is not written", b->options->holdout,
+                (unsigned long long)b->report.documents, b->outputs[SPILL_HOLDOUT]);
+    }
+    return KM_OK;
+}
+
+km_status km_corpus_build_pieces(km_comm *comm, const km_corpus_options *options, uint64_t piece,
+                                 km_corpus_report *report) {
+    build b = {.comm = comm, .options = options, .piece = piece};
+    b.outputs[SPILL_TRAIN] = km_strdup(options->out);
+    b.outputs[SPILL_HOLDOUT] = km_corpus_holdout_path(options->out);
+    km_status status = run(&b);
+    *report = b.report;
+    km_reading_end(&b.reading);
+    km_spill_close(b.spill);
+    km_tokenizer_destroy(b.tokenizer);
+    free(b.tokenizer_json);
+    km_inputs_free(&b.inputs);
+    free(b.outputs[SPILL_TRAIN]);
+    free(b.outputs[SPILL_HOLDOUT]);
+    return status;
+}
+
+km_status km_corpus_build(km_comm *comm, const km_corpus_options *options, km_corpus_report *report) {
+    return km_corpus_build_pieces(comm, options, PIECE, report);
+}

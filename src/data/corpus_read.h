@@ -1,0 +1,32 @@
+/* reading: pieces of input files become documents, a line at a time, in a spill. Everything is local. */
+#ifndef KMASK_DATA_CORPUS_READ_H
+#define KMASK_DATA_CORPUS_READ_H
+
+#include "corpus_spill.h"
+#include "input.h"
+
+enum { KM_LINE_LIMIT = 1 << 20, KM_RECORD_LIMIT = 1 << 25 };
+
+typedef struct km_reading {
+    const km_inputs *inputs;
+    km_document document;
+    const char *field;
+    km_spill *spill;
+    km_progress *progress; /* NULL: none */
+    uint64_t read;         /* bytes of files, for progress */
+
+    uint64_t bytes, cut_lines, bad_records; /* counted */
+    /* The first bad record: what is wrong, and the line, counted from where its piece was read. */
+    char *bad;
+    size_t bad_file;
+    uint64_t bad_begin, bad_line;
+} km_reading;
+
+/* Reads the documents that begin in the piece. */
+km_status km_reading_piece(km_reading *reading, const km_input_piece *piece) KM_NODISCARD;
+/* Frees what the reading itself holds. */
+void km_reading_end(km_reading *reading);
+/* "file:line: what is wrong" of the first bad record, as this thread's message; returns KM_FAILED. */
+km_status km_reading_complain(const km_reading *reading) KM_NODISCARD;
+
+#endif

@@ -1,0 +1,314 @@
+#include "corpus_spill.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "input.h"
+
+enum { BUFFER = 1 << 18 };
+
+/* A file that grows at its end and may be cut back there; its last bytes are still in memory. */
+typedef struct stream {
+    int fd;
+    char *path; /* for messages: the file has no name any more */
+    uint64_t flushed;
+    size_t used;
+    char *buffer; /* (BUFFER) */
+} stream;
+
+struct km_spill {
+    const km_tokenizer *tokenizer;
+    km_specials special;
+    size_t element[SPILL_ARRAYS]; /* bytes */
+    double holdout;
+    stream streams[SPILL_SIDES][SPILL_ARRAYS];
+
+    km_ids ids;                      /* of a line */
+    uint64_t document[SPILL_ARRAYS]; /* elements of the training side when the document began */
+    uint64_t document_unknown;
+    km_hasher *hasher; /* of the document's text, where there is a holdout */
+    uint64_t empty_documents, invalid_utf8, unknown_tokens;
+    int64_t histogram[SPILL_BINS];
+};
+
+/* ---- Streams ---- */
+
+static km_status open_stream(stream *s, const char *path, int rank, const char *name) {
+    s->path = km_format("%s.tmp.%d.%s", path, rank, name);
+    s->buffer = km_new(BUFFER, 1);
+    unlink(s->path);
+    s->fd = open(s->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (s->fd < 0) {
+        return km_fail(KM_FAILED, "%s: cannot create: %s", s->path, strerror(errno));
+    }
+    unlink(s->path);
+    return KM_OK;
+}
+
+static uint64_t stream_size(const stream *s) {
+    return s->flushed + s->used;
+}
+
+static km_status flush(stream *s) {
+    KM_TRY(km_pwrite_all(s->fd, s->buffer, s->used, s->flushed, s->path));
+    s->flushed += s->used;
+    s->used = 0;
+    return KM_OK;
+}
+
+static km_status append(stream *s, const void *bytes, size_t count) {
+    const char *from = bytes;
+    while (count > 0) {
+        size_t part = KM_MIN(count, BUFFER - s->used);
+        memcpy(s->buffer + s->used, from, part);
+        s->used += part;
+        from += part;
+        count -= part;
+        if (s->used == BUFFER) {
+            KM_TRY(flush(s));
+        }
+    }
+    return KM_OK;
+}
+
+static km_status read_back(const stream *s, void *to, size_t count, uint64_t offset) {
+    size_t stored = offset < s->flushed ? (size_t)KM_MIN((uint64_t)count, s->flushed - offset) : 0;
+    KM_TRY(km_pread_all(s->fd, to, stored, offset, s->path));
+    if (count > stored) {
+        memcpy((char *)to + stored, s->buffer + (offset + stored - s->flushed), count - stored);
+    }
+    return KM_OK;
+}
+
+static km_status cut_back(stream *s, uint64_t size) {
+    if (size >= s->flushed) {
+        s->used = (size_t)(size - s->flushed);
+        return KM_OK;
+    }
+    s->used = 0;
+    s->flushed = size;
+    return ftruncate(s->fd, (off_t)size) == 0
+               ? KM_OK
+               : km_fail(KM_FAILED, "%s: cannot cut back: %s", s->path, strerror(errno));
+}
+
+static void close_stream(stream *s) {
+    if (s->path != NULL && s->fd >= 0) {
+        close(s->fd);
+    }
+    free(s->path);
+    free(s->buffer);
+}
+
+/* ---- The histogram of document sizes ---- */
+
+static int bin_of(uint64_t value) {
+    if (value < 64) {
+        return (int)value;
+    }
+    int shift = 63 - __builtin_clzll(value) - 5;
+    return 64 + (shift - 1) * 32 + (int)(value >> shift) - 32;
+}
+
+/* The middle of a bin. */
+static uint64_t bin_value(int bin) {
+    if (bin < 64) {
+        return (uint64_t)bin;
+    }
+    int shift = (bin - 64) / 32 + 1;
+    uint64_t low = (uint64_t)((bin - 64) % 32 + 32) << shift;
+    return low + ((UINT64_C(1) << shift) - 1) / 2;
+}
+
+uint64_t km_histogram_median(const int64_t bins[SPILL_BINS]) {
+    int64_t total = 0, below = 0;
+    for (int i = 0; i < SPILL_BINS; i++) {
+        total += bins[i];
+    }
+    for (int i = 0; i < SPILL_BINS; i++) {
+        below += bins[i];
+        if (2 * below >= total && total > 0) {
+            return bin_value(i);
+        }
+    }
+    return 0;
+}
+
+/* ---- Documents ---- */
+
+km_status km_spill_open(km_spill **out, const char *path, int rank, const km_tokenizer *tokenizer, int id_bytes,
+                        double holdout) {
+    static const char *const names[SPILL_SIDES][SPILL_ARRAYS] = {
+        {"tokens", "words", "sentences", "documents"},
+        {"holdout-tokens", "holdout-words", "holdout-sentences", "holdout-documents"}};
+    km_spill *spill = km_new(1, sizeof *spill);
+    spill->tokenizer = tokenizer;
+    spill->special = km_tokenizer_specials(tokenizer);
+    spill->holdout = holdout;
+    const size_t element[SPILL_ARRAYS] = {(size_t)id_bytes, 1, sizeof(uint64_t), sizeof(uint64_t)};
+    memcpy(spill->element, element, sizeof element);
+    km_status status = KM_OK;
+    for (int side = 0; side < (holdout > 0 ? SPILL_SIDES : 1); side++) {
+        for (int array = 0; array < SPILL_ARRAYS && status == KM_OK; array++) {
+            status = open_stream(&spill->streams[side][array], path, rank, names[side][array]);
+        }
+    }
+    if (status != KM_OK) {
+        km_spill_close(spill);
+        spill = NULL;
+    }
+    *out = spill;
+    return status;
+}
+
+void km_spill_close(km_spill *spill) {
+    if (spill == NULL) {
+        return;
+    }
+    for (int side = 0; side < SPILL_SIDES; side++) {
+        for (int array = 0; array < SPILL_ARRAYS; array++) {
+            close_stream(&spill->streams[side][array]);
+        }
+    }
+    if (spill->hasher != NULL) {
+        (void)km_hasher_end(spill->hasher);
+    }
+    km_ids_free(&spill->ids);
+    free(spill);
+}
+
+uint64_t km_spill_count(const km_spill *spill, int side, int array) {
+    return stream_size(&spill->streams[side][array]) / spill->element[array];
+}
+
+static km_status append_ids(km_spill *spill) {
+    stream *s = &spill->streams[SPILL_TRAIN][SPILL_TOKENS];
+    if (spill->element[SPILL_TOKENS] == sizeof(int32_t)) {
+        return append(s, spill->ids.ids, spill->ids.count * sizeof(int32_t));
+    }
+    uint16_t *narrow =
+        (uint16_t *)(void *)spill->ids.ids; /* in place, from the front: the line is not needed again */
+    for (size_t i = 0; i < spill->ids.count; i++) {
+        uint16_t id = (uint16_t)spill->ids.ids[i];
+        memcpy((char *)narrow + i * sizeof id, &id, sizeof id);
+    }
+    return append(s, narrow, spill->ids.count * sizeof(uint16_t));
+}
+
+km_status km_spill_line(km_spill *spill, const char *text, size_t count) {
+    count = km_line_trim(text, count);
+    if (count == 0) {
+        return KM_OK;
+    }
+    if (spill->holdout > 0) {
+        spill->hasher = spill->hasher != NULL ? spill->hasher : km_hasher_create();
+        km_hasher_add(spill->hasher, text, count);
+        km_hasher_add(spill->hasher, "\n", 1);
+    }
+    spill->ids.count = 0;
+    km_encode(spill->tokenizer, text, count, false, &spill->ids, &spill->invalid_utf8);
+    if (spill->ids.count == 0) {
+        return KM_OK;
+    }
+    spill->ids.starts_word[0] = 1; /* a sentence begins with a word */
+    for (size_t i = 0; i < spill->ids.count; i++) {
+        spill->document_unknown += spill->ids.ids[i] == spill->special.unk;
+    }
+    stream *train = spill->streams[SPILL_TRAIN];
+    KM_TRY(append(&train[SPILL_WORD_STARTS], spill->ids.starts_word, spill->ids.count));
+    KM_TRY(append_ids(spill));
+    uint64_t end = km_spill_count(spill, SPILL_TRAIN, SPILL_TOKENS);
+    return append(&train[SPILL_SENTENCE_ENDS], &end, sizeof end);
+}
+
+/* Moves elements first.. of an array to the end of the holdout's, adding `shift` to ends (modulo 2^64). */
+static km_status move_tail(km_spill *spill, int array, uint64_t first, uint64_t shift) {
+    stream *from = &spill->streams[SPILL_TRAIN][array], *to = &spill->streams[SPILL_HOLDOUT][array];
+    uint64_t start = first * spill->element[array], size = stream_size(from);
+    uint64_t piece[1024];
+    for (uint64_t at = start; at < size; at += sizeof piece) {
+        size_t bytes = (size_t)KM_MIN((uint64_t)sizeof piece, size - at);
+        KM_TRY(read_back(from, piece, bytes, at));
+        for (size_t i = 0; array == SPILL_SENTENCE_ENDS && i < bytes / sizeof *piece; i++) {
+            piece[i] += shift;
+        }
+        KM_TRY(append(to, piece, bytes));
+    }
+    return cut_back(from, start);
+}
+
+static bool held_out(km_spill *spill) {
+    if (spill->hasher == NULL) {
+        return false;
+    }
+    km_hash hash = km_hasher_end(spill->hasher);
+    spill->hasher = NULL;
+    return (double)(hash.high >> 11) * 0x1p-53 < spill->holdout;
+}
+
+km_status km_spill_end_document(km_spill *spill) {
+    bool holdout = held_out(spill);
+    uint64_t begin = spill->document[SPILL_TOKENS], end = km_spill_count(spill, SPILL_TRAIN, SPILL_TOKENS);
+    if (end == begin) {
+        spill->empty_documents++;
+        return KM_OK;
+    }
+    int side = holdout ? SPILL_HOLDOUT : SPILL_TRAIN;
+    if (holdout) {
+        uint64_t shift = km_spill_count(spill, SPILL_HOLDOUT, SPILL_TOKENS) - begin;
+        for (int array = 0; array < SPILL_DOCUMENT_ENDS; array++) {
+            KM_TRY(move_tail(spill, array, spill->document[array], shift));
+        }
+    } else {
+        spill->histogram[bin_of(end - begin)]++;
+        spill->unknown_tokens += spill->document_unknown;
+    }
+    spill->document_unknown = 0;
+    uint64_t document_end = km_spill_count(spill, side, SPILL_TOKENS);
+    KM_TRY(append(&spill->streams[side][SPILL_DOCUMENT_ENDS], &document_end, sizeof document_end));
+    for (int array = 0; array < SPILL_ARRAYS; array++) {
+        spill->document[array] = km_spill_count(spill, SPILL_TRAIN, array);
+    }
+    return KM_OK;
+}
+
+/* ---- At the end ---- */
+
+void km_spill_report(const km_spill *spill, km_corpus_report *report) {
+    report->documents = km_spill_count(spill, SPILL_TRAIN, SPILL_DOCUMENT_ENDS);
+    report->sentences = km_spill_count(spill, SPILL_TRAIN, SPILL_SENTENCE_ENDS);
+    report->tokens = km_spill_count(spill, SPILL_TRAIN, SPILL_TOKENS);
+    report->holdout_documents = km_spill_count(spill, SPILL_HOLDOUT, SPILL_DOCUMENT_ENDS);
+    report->holdout_sentences = km_spill_count(spill, SPILL_HOLDOUT, SPILL_SENTENCE_ENDS);
+    report->holdout_tokens = km_spill_count(spill, SPILL_HOLDOUT, SPILL_TOKENS);
+    report->empty_documents = spill->empty_documents;
+    report->invalid_utf8 = spill->invalid_utf8;
+    report->unknown_tokens = spill->unknown_tokens;
+}
+
+const int64_t *km_spill_histogram(const km_spill *spill) {
+    return spill->histogram;
+}
+
+km_status km_spill_copy(km_spill *spill, int side, int array, uint64_t base, int fd, uint64_t offset,
+                        const char *path) {
+    const stream *s = &spill->streams[side][array];
+    const bool ends = array == SPILL_SENTENCE_ENDS || array == SPILL_DOCUMENT_ENDS;
+    uint64_t *piece = km_new(BUFFER, 1);
+    km_status status = KM_OK;
+    for (uint64_t at = 0; at < stream_size(s) && status == KM_OK; at += BUFFER) {
+        size_t bytes = (size_t)KM_MIN((uint64_t)BUFFER, stream_size(s) - at);
+        status = read_back(s, piece, bytes, at);
+        for (size_t i = 0; ends && i < bytes / sizeof *piece; i++) {
+            piece[i] += base;
+        }
+        if (status == KM_OK) {
+            status = km_pwrite_all(fd, piece, bytes, offset + at, path);
+        }
+    }
+    free(piece);
+    return status;
+}

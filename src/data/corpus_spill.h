@@ -1,0 +1,39 @@
+/* spill: one rank's tokenized documents on their way into the corpus file, in temporary files next to it that have no
+ * name any more as soon as they are open: nothing is left behind, however the process ends. */
+#ifndef KMASK_DATA_CORPUS_SPILL_H
+#define KMASK_DATA_CORPUS_SPILL_H
+
+#include "kmask/data.h"
+
+/* The arrays of a corpus, in the order in which they are spilled. */
+enum { SPILL_TOKENS, SPILL_WORD_STARTS, SPILL_SENTENCE_ENDS, SPILL_DOCUMENT_ENDS, SPILL_ARRAYS };
+/* Where documents go. */
+enum { SPILL_TRAIN, SPILL_HOLDOUT, SPILL_SIDES };
+
+/* Sizes of documents in bins that are exact below 64 and 1/32 wide relative to their place above: ranks add them up. */
+enum { SPILL_BINS = 64 + 58 * 32 };
+uint64_t km_histogram_median(const int64_t bins[SPILL_BINS]);
+
+typedef struct km_spill km_spill;
+
+/* `out` is the corpus file. Ids are stored with `id_bytes` bytes (2 or 4). */
+km_status km_spill_open(km_spill **out, const char *path, int rank, const km_tokenizer *tokenizer, int id_bytes,
+                        double holdout) KM_NODISCARD;
+void km_spill_close(km_spill *spill);
+
+/* A line of the document: a sentence, unless it has no token. Blanks at its end do not count, nor do blank lines. */
+km_status km_spill_line(km_spill *spill, const char *text, size_t count) KM_NODISCARD;
+/* Ends the document: now its text's hash tells on which side it belongs. One without a token leaves no trace but in
+ * the report. */
+km_status km_spill_end_document(km_spill *spill) KM_NODISCARD;
+
+/* What this spill counts: documents, sentences, tokens of both sides, empty_documents, invalid_utf8, unknown_tokens. */
+void km_spill_report(const km_spill *spill, km_corpus_report *report);
+const int64_t *km_spill_histogram(const km_spill *spill); /* (SPILL_BINS), of the training side */
+/* Elements of an array. Ends count from the spill's own first token. */
+uint64_t km_spill_count(const km_spill *spill, int side, int array);
+/* Copies an array to byte `offset` of an open file, adding `base` to ends. */
+km_status km_spill_copy(km_spill *spill, int side, int array, uint64_t base, int fd, uint64_t offset,
+                        const char *path) KM_NODISCARD;
+
+#endif

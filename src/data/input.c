@@ -1,0 +1,161 @@
+/* The list of input files, and how it is cut into pieces of work. */
+#include "input.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* A folder on the way from an argument down, to find loops of symbolic links. */
+typedef struct chain {
+    const struct chain *above;
+    dev_t device;
+    ino_t inode;
+} chain;
+
+typedef struct finding {
+    km_inputs *out;
+    const char *const *outputs;
+    int output_count;
+} finding;
+
+static bool ends_with(const char *text, size_t count, const char *end) {
+    size_t length = strlen(end);
+    return count >= length && strncasecmp(text + count - length, end, length) == 0;
+}
+
+void km_inputs_add(km_inputs *inputs, const char *path, uint64_t size) {
+    if (inputs->count == inputs->capacity) {
+        inputs->capacity = 2 * inputs->capacity + 16;
+        inputs->files = km_grow(inputs->files, inputs->capacity, sizeof *inputs->files);
+    }
+    size_t count = strlen(path);
+    km_input *file = &inputs->files[inputs->count++];
+    *file = (km_input){.path = km_strdup(path), .size = size, .gzip = ends_with(path, count, ".gz")};
+    count -= file->gzip ? 3 : 0;
+    file->jsonl =
+        ends_with(path, count, ".jsonl") || ends_with(path, count, ".ndjson") || ends_with(path, count, ".json");
+}
+
+void km_inputs_free(km_inputs *inputs) {
+    for (size_t i = 0; i < inputs->count; i++) {
+        free(inputs->files[i].path);
+    }
+    free(inputs->files);
+    *inputs = (km_inputs){0};
+}
+
+static bool is_output(const finding *f, const struct stat *info) {
+    for (int i = 0; i < f->output_count; i++) {
+        struct stat output;
+        if (stat(f->outputs[i], &output) == 0 && output.st_dev == info->st_dev && output.st_ino == info->st_ino) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static int visible(const struct dirent *entry) {
+    return entry->d_name[0] != '.';
+}
+
+static int by_bytes(const struct dirent **a, const struct dirent **b) {
+    return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+static km_status find_folder(finding *f, const char *path, const struct stat *info, const chain *above);
+
+/* Something inside a folder; what is no file or folder is passed over. */
+static km_status find_inside(finding *f, const char *path, const chain *above) {
+    struct stat info;
+    if (stat(path, &info) != 0) {
+        return km_fail(KM_FAILED, "%s: cannot read: %s", path, strerror(errno));
+    }
+    if (S_ISDIR(info.st_mode)) {
+        return find_folder(f, path, &info, above);
+    }
+    if (S_ISREG(info.st_mode) && !is_output(f, &info)) {
+        km_inputs_add(f->out, path, (uint64_t)info.st_size);
+    }
+    return KM_OK;
+}
+
+static km_status find_folder(finding *f, const char *path, const struct stat *info, const chain *above) {
+    for (const chain *c = above; c != NULL; c = c->above) {
+        if (c->device == info->st_dev && c->inode == info->st_ino) {
+            return KM_OK;
+        }
+    }
+    const chain here = {.above = above, .device = info->st_dev, .inode = info->st_ino};
+    struct dirent **entries = NULL;
+    int count = scandir(path, &entries, visible, by_bytes);
+    if (count < 0) {
+        return km_fail(KM_FAILED, "%s: cannot read this folder: %s", path, strerror(errno));
+    }
+    km_status status = KM_OK;
+    size_t length = strlen(path);
+    const char *slash = length > 0 && path[length - 1] == '/' ? "" : "/";
+    for (int i = 0; i < count; i++) {
+        if (status == KM_OK) {
+            char *inside = km_format("%s%s%s", path, slash, entries[i]->d_name);
+            status = find_inside(f, inside, &here);
+            free(inside);
+        }
+        free(entries[i]);
+    }
+    free(entries);
+    return status;
+}
+
+static km_status find_argument(finding *f, const char *path) {
+    struct stat info;
+    if (stat(path, &info) != 0) {
+        return km_fail(KM_FAILED, "%s: cannot read: %s", path, strerror(errno));
+    }
+    size_t before = f->out->count;
+    if (S_ISDIR(info.st_mode)) {
+        KM_TRY(find_folder(f, path, &info, NULL));
+        return f->out->count > before ? KM_OK : km_fail(KM_FAILED, "%s: no files in this folder", path);
+    }
+    if (!S_ISREG(info.st_mode)) {
+        return km_fail(KM_FAILED,
+                       "%s: neither a file nor a folder; a pipe cannot be shared by ranks, so write its text to a "
+                       "file first",
+                       path);
+    }
+    if (is_output(f, &info)) {
+        return km_fail(KM_FAILED, "%s: is both input and output; choose another --out", path);
+    }
+    km_inputs_add(f->out, path, (uint64_t)info.st_size);
+    return KM_OK;
+}
+
+km_status km_inputs_find(km_inputs *out, const char *const *paths, int count, const char *const *outputs,
+                         int output_count) {
+    finding f = {.out = out, .outputs = outputs, .output_count = output_count};
+    for (int i = 0; i < count; i++) {
+        KM_TRY(find_argument(&f, paths[i]));
+    }
+    return KM_OK;
+}
+
+km_input_piece *km_inputs_cut(const km_inputs *inputs, uint64_t bytes, size_t *count) {
+    km_input_piece *pieces = NULL;
+    size_t capacity = 0;
+    *count = 0;
+    for (size_t i = 0; i < inputs->count; i++) {
+        const km_input *file = &inputs->files[i];
+        uint64_t step = bytes == 0 || file->gzip ? file->size : bytes, begin = 0;
+        do { /* an empty file too is a piece: with --document file it is a document */
+            if (*count == capacity) {
+                capacity = 2 * capacity + 16;
+                pieces = km_grow(pieces, capacity, sizeof *pieces);
+            }
+            uint64_t end = file->size - begin > step ? begin + step : file->size;
+            pieces[(*count)++] = (km_input_piece){.file = i, .begin = begin, .end = end};
+            begin = end;
+        } while (begin < file->size);
+    }
+    return pieces;
+}

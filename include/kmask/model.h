@@ -30,7 +30,7 @@ const km_param *km_table_find(const km_table *table, const char *name); /* NULL 
 /* XXH3-128 over the parts in ascending order of names: each name with its NUL, then its values. */
 km_hash km_table_hash(const km_table *table, const float *flat);
 
-/* ---- Models ---------------------------------------------------------------------------------------------------- */
+/* ---- Models ------------------------------------------------------------------------------------------------- */
 
 typedef struct km_model km_model;
 
@@ -40,13 +40,16 @@ void km_model_destroy(km_model *model);
 const km_table *km_model_table(const km_model *model);
 const km_model_config *km_model_shape(const km_model *model);
 /* Initial weights (table->size) are a function of the seed alone: normal(0, initializer_range) for matrices, 0 for
- * biases, 1 for layer norms' weights; keyed by the part's name, so adding a part changes no other. The row of the pad
- * token stays zero as the field has it. */
+ * biases, 1 for layer norms' weights; keyed by the part's name, so adding a part changes no other. The row of the
+ * pad token stays zero as the field has it. */
 void km_model_init_weights(const km_model *model, float *weights, uint64_t seed);
 /* Multiply-adds times two of one forward and backward over a batch: the work really done. */
 double km_model_flops(const km_model *model, const km_batch *batch);
+/* Whether ids, types, labels and lengths are the model's: KM_USAGE names the first that is not. What comes from a
+ * file is to be checked once; gradient and forward only assert. */
+km_status km_model_check(const km_model *model, const km_batch *batch) KM_NODISCARD;
 
-/* ---- Gradient and forward ---------------------------------------------------------------------------------------- */
+/* ---- Gradient and forward ----------------------------------------------------------------------------------- */
 
 /* Most that any batch will need, and what is wanted. */
 typedef struct km_work_options {
@@ -54,14 +57,15 @@ typedef struct km_work_options {
     bool backward;  /* false: forward only needs less */
     bool recompute; /* keep only layer inputs, compute the rest again in backward (no bit changes) */
 } km_work_options;
-typedef struct km_work km_work; /* activations and scratch of one thread */
+typedef struct km_work km_work; /* activations and scratch of one thread; several at once for one model are fine */
+/* KM_USAGE where the options do not fit the model (longest beyond its positions), KM_FAILED without memory. */
 km_status km_work_create(km_work **out, const km_model *model, const km_work_options *options) KM_NODISCARD;
 void km_work_destroy(km_work *work);
 size_t km_work_bytes(const km_model *model, const km_work_options *options);
 
-/* Where gradients go. `ready` gets finished slices of the gradient of the *summed* loss, fp32, to be added at `offset`
- * of the table (a place may come more than once: tied embeddings). `done(offset)`: nothing at or beyond `offset` will
- * come any more; the last call has offset 0. */
+/* Where gradients go, on the caller's thread. `ready` gets finished slices of the gradient of the *summed* loss,
+ * fp32, to be added at `offset` of the table (a place may come more than once: tied embeddings). `done(offset)`:
+ * nothing at or beyond `offset` will come any more; the last call has offset 0. */
 typedef struct km_sink {
     void *payload;
     void (*ready)(void *payload, size_t offset, const float *gradient, size_t count);
@@ -74,12 +78,13 @@ typedef struct km_loss_sum {
     int64_t correct;
 } km_loss_sum;
 
-/* Loss and gradient of one micro-batch. dropout_seed: the run's seed; dropout is on when the config's shares are > 0
- * and `dropout`. */
+/* Loss and gradient of one micro-batch; without labelled tokens both are 0 and only done(0) is called. The result
+ * is a function of the arguments to the bit, whatever the work area held before. dropout_seed: the run's seed; dropout
+ * is on when the config's shares are > 0 and `dropout`. */
 void km_model_gradient(const km_model *model, const float *weights, const km_batch *batch, uint64_t dropout_seed,
                        bool dropout, km_work *work, const km_sink *sink, km_loss_sum *out);
-/* Loss only, dropout off. *probabilities, where not NULL: (M,V) softmax at the labelled places, the work area's, valid
- * until its next use. */
+/* Loss only, dropout off. *probabilities, where not NULL: (M,V) softmax at the labelled places, the work area's,
+ * valid until its next use. */
 void km_model_forward(const km_model *model, const float *weights, const km_batch *batch, km_work *work,
                       km_loss_sum *out, const float **probabilities);
 

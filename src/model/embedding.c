@@ -1,0 +1,87 @@
+/* word + position + type -> norm -> dropout. */
+#include "parts.h"
+
+#include <string.h>
+
+static void number_positions(const km_batch *batch, int32_t *positions) {
+    for (int view = 0; view < batch->views; view++) {
+        for (int32_t i = batch->starts[view]; i < batch->starts[view + 1]; i++) {
+            positions[i] = i - batch->starts[view];
+        }
+    }
+}
+
+static km_dropout embedding_dropout(const km_pass *pass) {
+    return km_pass_dropout(pass, KM_SITE_EMBEDDING, pass->model->hidden_dropout);
+}
+
+/* The position embedding of a view's first token. */
+static size_t first_position(const km_model *model) {
+    return model->embedding.position + (size_t)model->first_position * (size_t)model->C;
+}
+
+void km_embedding_forward(const km_pass *pass) {
+    const km_model *model = pass->model;
+    const km_embedding_parts *parts = &model->embedding;
+    const km_batch *batch = pass->batch;
+    const float *w = pass->weights;
+    km_work *work = pass->work;
+    km_dropout dropout = embedding_dropout(pass);
+    number_positions(batch, work->positions);
+    km_embed_forward(work->embedding_sum, batch->ids, work->positions, batch->types, w + parts->word,
+                     w + first_position(model), w + parts->type, batch->tokens, model->C);
+    km_norm_forward(work->hidden[0], work->embedding_mean, work->embedding_rstd, work->embedding_sum,
+                    w + parts->norm.w, w + parts->norm.b, model->eps, batch->tokens, model->C);
+    if (dropout.p > 0) {
+        km_dropout_apply(work->hidden[0], work->hidden[0], &dropout, batch->keys, batch->tokens, model->C);
+    }
+}
+
+static void report_types(const km_pass *pass) {
+    const km_model *model = pass->model;
+    const km_batch *batch = pass->batch;
+    km_work *work = pass->work;
+    size_t C = (size_t)model->C;
+    if (batch->types == NULL) {
+        km_bias_backward(work->gradient, work->d, batch->tokens, model->C);
+        km_report(pass, model->embedding.type, work->gradient, C);
+        return;
+    }
+    memset(work->gradient, 0, (size_t)model->types * C * sizeof(float));
+    km_scatter_add_rows(work->gradient, work->d, batch->types, batch->tokens, model->C);
+    km_report(pass, model->embedding.type, work->gradient, (size_t)model->types * C);
+}
+
+static void report_positions(const km_pass *pass) {
+    const km_model *model = pass->model;
+    km_work *work = pass->work;
+    size_t count = (size_t)pass->batch->longest * (size_t)model->C;
+    memset(work->gradient, 0, count * sizeof(float));
+    km_scatter_add_rows(work->gradient, work->d, work->positions, pass->batch->tokens, model->C);
+    km_report(pass, first_position(model), work->gradient, count);
+}
+
+/* A row for each token; the sink adds. The pad token's row learns from the head alone, as the field has it. */
+static void report_words(const km_pass *pass) {
+    const km_model *model = pass->model;
+    size_t C = (size_t)model->C;
+    for (int i = 0; i < pass->batch->tokens; i++) {
+        int32_t id = pass->batch->ids[i];
+        if (id != model->pad) {
+            km_report(pass, model->embedding.word + (size_t)id * C, pass->work->d + (size_t)i * C, C);
+        }
+    }
+}
+
+void km_embedding_backward(const km_pass *pass) {
+    km_work *work = pass->work;
+    km_dropout dropout = embedding_dropout(pass);
+    if (dropout.p > 0) {
+        km_dropout_apply(work->d, work->d, &dropout, pass->batch->keys, pass->batch->tokens, pass->model->C);
+    }
+    km_norm_step_back(pass, &pass->model->embedding.norm, work->d, work->embedding_sum, work->embedding_mean,
+                      work->embedding_rstd, pass->batch->tokens);
+    report_types(pass);
+    report_positions(pass);
+    report_words(pass);
+}

@@ -1,0 +1,171 @@
+/* Activations and scratch of one thread: one block, placed by a function that runs twice: to measure, to place. */
+#include "parts.h"
+
+#include <stdlib.h>
+
+enum { MOST_TOKENS = 1 << 24 }; /* so that no size below can overflow */
+
+static float *floats(km_arena *arena, int rows, int columns) {
+    return km_arena_take(arena, (size_t)rows * (size_t)columns, sizeof(float));
+}
+
+static km_ending place_ending(km_arena *arena, int rows, int C, float *y) {
+    km_ending ending = {.y = y};
+    ending.sum = floats(arena, rows, C);
+    ending.mean = floats(arena, rows, 1);
+    ending.rstd = floats(arena, rows, 1);
+    return ending;
+}
+
+/* Of a layer with `rows` output rows; `y` is the next layer's input. */
+static km_layer_acts place_layer(km_arena *arena, const km_model *model, int rows, int N, float *y) {
+    int C = model->C, I = model->I;
+    km_layer_acts acts;
+    acts.qkv = km_arena_take(arena, (size_t)(rows + 2 * N) * (size_t)C + 16, sizeof(float));
+    acts.context = floats(arena, rows, C);
+    acts.lse = floats(arena, rows, model->H);
+    acts.attention = place_ending(arena, rows, C, floats(arena, rows, C));
+    acts.u = floats(arena, rows, I);
+    acts.g = floats(arena, rows, I);
+    acts.output = place_ending(arena, rows, C, y);
+    return acts;
+}
+
+/* Every layer's input is kept for backward; forward alone needs two, in turns. */
+static void place_hidden(km_work *work, km_arena *arena, int C) {
+    const km_work_options *most = &work->limits;
+    for (int l = 0; l < work->layers; l++) {
+        work->hidden[l] = most->backward || l < 2 ? floats(arena, most->tokens, C) : work->hidden[l - 2];
+    }
+    work->hidden[work->layers] = floats(arena, most->labelled, C);
+}
+
+static void place_layers(km_work *work, km_arena *arena, const km_model *model) {
+    const km_work_options *most = &work->limits;
+    bool shared = most->recompute || !most->backward;
+    for (int l = 0; l < work->layers; l++) {
+        int rows = l == work->layers - 1 ? most->labelled : most->tokens;
+        if (l == 0 || !shared) {
+            work->acts[l] = place_layer(arena, model, rows, most->tokens, work->hidden[l + 1]);
+        } else {
+            work->acts[l] = work->acts[0];
+            work->acts[l].output.y = work->hidden[l + 1];
+        }
+    }
+    work->input_at = floats(arena, most->labelled, model->C);
+}
+
+static void place_head(km_work *work, km_arena *arena, const km_model *model) {
+    int M = work->limits.labelled, C = model->C;
+    km_head_acts *head = &work->head;
+    head->t = floats(arena, M, C);
+    head->g = floats(arena, M, C);
+    head->mean = floats(arena, M, 1);
+    head->rstd = floats(arena, M, 1);
+    head->h = floats(arena, M, C);
+    head->logits = floats(arena, M, model->V);
+    head->loss = floats(arena, M, 1);
+    head->hit = km_arena_take(arena, (size_t)M, sizeof *head->hit);
+}
+
+/* The largest slice of the gradient that is made at a time: a matrix and its bias, or table rows. */
+static size_t largest_slice(const km_model *model, int longest) {
+    size_t C = (size_t)model->C, I = (size_t)model->I;
+    size_t block = (size_t)KM_MIN(model->V, KM_VOCAB_BLOCK);
+    size_t most = 3 * C * (C + 1);
+    most = KM_MAX(most, I * (C + 1));
+    most = KM_MAX(most, C * (I + 1));
+    most = KM_MAX(most, block * (C + 1));
+    return KM_MAX(most, C * (size_t)KM_MAX(longest, model->types));
+}
+
+static void place_backward(km_work *work, km_arena *arena, const km_model *model) {
+    const km_work_options *most = &work->limits;
+    int C = model->C;
+    work->d = floats(arena, most->tokens, C);
+    work->d_at = floats(arena, most->labelled, C);
+    work->d_dense = floats(arena, most->tokens, C);
+    work->d_context = floats(arena, most->tokens, C);
+    work->d_wide = km_arena_take(arena, (size_t)most->tokens * (size_t)KM_MAX(3 * C, model->I) + 16, sizeof(float));
+    work->d_logits = floats(arena, most->labelled, KM_MIN(model->V, KM_VOCAB_BLOCK));
+    work->gradient = km_arena_take(arena, largest_slice(model, most->longest), sizeof(float));
+}
+
+static void place(km_work *work, km_arena *arena, const km_model *model) {
+    const km_work_options *most = &work->limits;
+    int N = most->tokens, C = model->C;
+    work->positions = km_arena_take(arena, (size_t)N, sizeof *work->positions);
+    work->labelled_starts = km_arena_take(arena, (size_t)most->views + 1, sizeof *work->labelled_starts);
+    work->labelled_keys = km_arena_take(arena, (size_t)most->labelled, sizeof *work->labelled_keys);
+    work->embedding_sum = floats(arena, N, C);
+    work->embedding_mean = floats(arena, N, 1);
+    work->embedding_rstd = floats(arena, N, 1);
+    work->attention = km_arena_take(arena, km_attention_scratch(most->longest, C / model->H), sizeof(float));
+    place_hidden(work, arena, C);
+    place_layers(work, arena, model);
+    place_head(work, arena, model);
+    if (most->backward) {
+        place_backward(work, arena, model);
+    }
+}
+
+static km_work *new_work(const km_model *model, const km_work_options *options) {
+    km_work *work = km_new(1, sizeof *work);
+    work->limits = *options;
+    work->layers = model->L;
+    work->hidden = km_new((size_t)model->L + 1, sizeof *work->hidden);
+    work->acts = km_new((size_t)model->L, sizeof *work->acts);
+    return work;
+}
+
+size_t km_work_bytes(const km_model *model, const km_work_options *options) {
+    km_arena measure = {0};
+    km_work *work = new_work(model, options);
+    place(work, &measure, model);
+    km_work_destroy(work);
+    return measure.used;
+}
+
+static km_status check_options(const km_model *model, const km_work_options *options) {
+    if (options->views < 1 || options->tokens < 1 || options->tokens > MOST_TOKENS || options->labelled < 0 ||
+        options->labelled > options->tokens || options->longest < 1 || options->longest > options->tokens) {
+        return km_fail(KM_USAGE,
+                       "a micro-batch of %d views, %d tokens, %d labelled and %d in a view does not fit: 1 to %d "
+                       "tokens are possible. Use a smaller train.micro_batch.",
+                       options->views, options->tokens, options->labelled, options->longest, (int)MOST_TOKENS);
+    }
+    if (options->longest > model->positions - model->first_position) {
+        return km_fail(KM_USAGE,
+                       "the model has positions for %d tokens and data.length is %d. Use shorter rows, or a model "
+                       "with a larger max_position_embeddings.",
+                       model->positions - model->first_position, options->longest);
+    }
+    return KM_OK;
+}
+
+km_status km_work_create(km_work **out, const km_model *model, const km_work_options *options) {
+    *out = NULL;
+    KM_TRY(check_options(model, options));
+    void *block = NULL;
+    size_t bytes = km_work_bytes(model, options);
+    KM_TRY(km_allocate(&block, bytes, "the activations of a micro-batch"));
+    km_work *work = new_work(model, options);
+    km_arena arena = {.base = block, .capacity = bytes};
+    work->block = block;
+    place(work, &arena, model);
+    *out = work;
+    return KM_OK;
+}
+
+void km_work_destroy(km_work *work) {
+    if (work != NULL) {
+        free(work->hidden);
+        free(work->acts);
+        free(work->block);
+        free(work);
+    }
+}
+
+const float *km_work_hidden(const km_work *work, int layer) {
+    return layer < 0 || layer > work->layers || !work->limits.backward ? NULL : work->hidden[layer];
+}

@@ -1,5 +1,5 @@
-/* Frozen masks for evaluation: a permutation of a row's units, dealt evenly into ceil(1/ratio) parts, a view for each
- * part. Every token is predicted once from the rest, so that the loss of two models compares token by token. */
+/* Frozen masks for evaluation: a permutation of a row's units, dealt evenly into ceil(1/ratio) parts, a view for
+ * each part. Every token is predicted once from the rest, so the losses of two models compare token by token. */
 #include "mask.h"
 #include "views.h"
 

@@ -4,7 +4,8 @@
 
 #include "kmask/data.h"
 
-/* A unit is a run of maskable tokens begin..end-1. Runs are ascending and disjoint, and cover every maskable token. */
+/* A unit is a run of maskable tokens begin..end-1. Runs are ascending and disjoint, and cover every maskable
+ * token. */
 typedef struct km_run {
     int begin, end;
 } km_run;
@@ -23,11 +24,11 @@ void km_units_destroy(km_units *units);
  * after it that do not. A token after one that is not maskable always begins a unit. For spans: the words. */
 void km_units_find(km_units *out, const km_row *row, km_unit unit);
 
-/* Tiles words into spans of consecutive words: SpanBERT's lengths, geometric with p = 0.2, renormalised to 1..L words
- * with L = min(10, floor(words / splits)), so that a row of at least K words has at least K spans. The first span is
- * entered in its middle as in a stationary renewal process (length-biased pick, uniform rest), so that a span begins
- * at every word with the same probability. The lengths run over the words of the whole row; a span that would run over
- * a token that is not maskable is cut in two there. */
+/* Tiles words into spans of consecutive words: SpanBERT's lengths, geometric with p = 0.2, renormalised to 1..L
+ * words with L = min(10, floor(words / splits)), so that a row of at least K words has at least K spans. The
+ * first span is entered in its middle as in a stationary renewal process (length-biased pick, uniform rest), so
+ * that a span begins at every word with the same probability. The lengths run over the words of the whole row; a
+ * span that would run over a token that is not maskable is cut in two there. */
 void km_units_tile(km_units *spans, const km_units *words, int splits, km_rng *rng);
 
 /* order[0..prefix-1] becomes a uniform ordered choice without repetition of the unit numbers (Fisher-Yates). */
@@ -51,7 +52,8 @@ typedef struct km_mask_draw {
     km_rng rng;
 } km_mask_draw;
 
-/* Checks the spec, finds the row's units (fewer than K are an error), clears all K masks. On KM_OK call km_mask_end. */
+/* Checks the spec, finds the row's units (fewer than K are an error), clears all K masks. On KM_OK call
+ * km_mask_end. */
 km_status km_mask_begin(km_mask_draw *draw, const km_mask_spec *spec, const km_row *row, uint64_t seed,
                         km_purpose purpose, uint64_t visit, km_masks *out) KM_NODISCARD;
 /* The units to choose from; spans are tiled anew at each call. The draw owns them. */

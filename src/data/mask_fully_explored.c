@@ -1,7 +1,7 @@
 /* Fully-explored masks: K disjoint masks of tau units (Zheng et al. 2020, Algorithm 1 and Eq. 10). Every pair has
- * Hamming distance 2 tau, and each mask alone is uniform over the sets of tau units (Lemma 2), because the masks are
- * successive pieces of one uniform permutation; for the same reason they are exchangeable. What partition leaves over,
- * n mod K units, is the permutation's tail and new at every visit. */
+ * Hamming distance 2 tau, and each mask alone is uniform over the sets of tau units (Lemma 2), because the masks
+ * are successive pieces of one uniform permutation; for the same reason they are exchangeable. What partition
+ * leaves over, n mod K units, is the permutation's tail and new at every visit. */
 #include "mask.h"
 
 static km_status draw_fully_explored(const km_mask_spec *spec, const km_row *row, uint64_t seed, km_purpose purpose,

@@ -1,6 +1,6 @@
-/* Random masks: K independent masks, each uniform over the sets of tau units: the control of Theorem 1 of Zheng et al.
- * 2020, where Cov(g(m1), g(m2)) = 0. K = 1 is the standard masked language model. For spans every mask has a tiling of
- * its own, so that the masks are independent and each is distributed as a fully-explored one. */
+/* Random masks: K independent masks, each uniform over the sets of tau units: the control of Theorem 1 of Zheng
+ * et al. 2020, where Cov(g(m1), g(m2)) = 0. K = 1 is the standard masked language model. For spans every mask has
+ * a tiling of its own, so that the masks are independent and each is distributed as a fully-explored one. */
 #include "mask.h"
 
 static km_status draw_random(const km_mask_spec *spec, const km_row *row, uint64_t seed, km_purpose purpose,

@@ -1,12 +1,13 @@
-/* Tiling a row into spans. Lengths: M. Joshi et al., "SpanBERT: improving pre-training by representing and predicting
- * spans", TACL 2020: geometric, p = 0.2, renormalised to 1..10 words. */
+/* Tiling a row into spans. Lengths: M. Joshi et al., "SpanBERT: improving pre-training by representing and
+ * predicting spans", TACL 2020: geometric, p = 0.2, renormalised to 1..10 words. */
 #include "mask.h"
 
 #include <assert.h>
 
 enum { LONGEST = 10 };
 
-/* P(l) = 0.2 0.8^(l-1) up to a factor, as the integer 4^(l-1) 5^(10-l): the draw is exact and the same everywhere. */
+/* P(l) = 0.2 0.8^(l-1) up to a factor, as the integer 4^(l-1) 5^(10-l): the draw is exact and the same
+ * everywhere. */
 static uint32_t weight(int length) {
     uint32_t product = 1;
     for (int i = 1; i < LONGEST; i++) {

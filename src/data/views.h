@@ -31,8 +31,8 @@ typedef struct km_batch_room {
 km_status km_batch_room_reserve(km_batch_room *room, int views, int tokens, int labelled) KM_NODISCARD;
 void km_batch_room_free(km_batch_room *room);
 void km_batch_room_clear(km_batch_room *room);
-/* Adds the row under `mask` (row->length) as view `number` of the run. What replaces each hidden token is drawn from
- * `rng`, token by token as BERT does. The caller reserved enough. */
+/* Adds the row under `mask` (row->length) as view `number` of the run. What replaces each hidden token is drawn
+ * from `rng`, token by token as BERT does. The caller reserved enough. */
 void km_batch_room_add(km_batch_room *room, const km_row *row, const uint8_t *mask, uint64_t number,
                        const km_replacement *replacement, km_rng *rng);
 

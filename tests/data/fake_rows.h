@@ -1,5 +1,5 @@
-/* A corpus that needs no file: the functions of corpus, rows and tokenizer that loader and evaluation call, over rows
- * made here. Include it in one file of a program; the library's own are then not linked. */
+/* A corpus that needs no file: the functions of corpus, rows and tokenizer that loader and evaluation call, over
+ * rows made here. Include it in one file of a program; the library's own are then not linked. */
 #ifndef KMASK_TESTS_FAKE_ROWS_H
 #define KMASK_TESTS_FAKE_ROWS_H
 

@@ -1,5 +1,6 @@
-/* For the tests of masks: rows made by hand, draws, and the limits of chi-square statistics. Draws have fixed seeds, so
- * that a test gives the same answer always; limits lie five deviations out, so that a change of seed would hardly fail. */
+/* For the tests of masks: rows made by hand, draws, and the limits of chi-square statistics. Draws have fixed
+ * seeds, so that a test gives the same answer always; limits lie five deviations out, so that a change of seed
+ * would hardly fail. */
 #ifndef KMASK_TESTS_MASK_STATISTICS_H
 #define KMASK_TESTS_MASK_STATISTICS_H
 

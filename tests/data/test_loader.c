@@ -2,6 +2,7 @@
 #include "data/fake_rows.h"
 
 #include <math.h>
+#include <time.h>
 
 enum { MOST_VIEWS = 64 };
 
@@ -30,6 +31,7 @@ static km_loader *create(const km_rows *rows, const km_loader_options *options) 
 /* Takes a batch apart, checking what any batch must obey. Returns its number of views. */
 static int unpack(const km_loader *loader, const km_batch *batch, test_view *out) {
     int views = 0, tokens = 0, labelled = 0, longest = 0, label = 0, seen = 0;
+    memset(out, 0, (size_t)batch->views * sizeof *out); /* views are compared as bytes */
     km_loader_limits(loader, &views, &tokens, &labelled, &longest);
     assert_true(batch->views <= views && batch->tokens <= tokens && batch->labelled <= labelled);
     assert_true(batch->longest <= longest);
@@ -295,29 +297,38 @@ static void replacements_differ_by_view(void **state) {
     }
 }
 
+/* Waits, ten seconds at most, until the loader's thread has read this many rows in all. */
+static void wait_for_reads(const struct km_rows *rows, int reads) {
+    const struct timespec moment = {.tv_nsec = 100000};
+    for (int i = 0; i < 100000 && atomic_load(&rows->reads) < reads; i++) {
+        nanosleep(&moment, NULL);
+    }
+    assert_int_equal(atomic_load(&rows->reads), reads);
+}
+
 static void batches_live_until_the_take_after_the_next(void **state) {
     (void)state;
-    struct km_rows rows = fake_rows(7, true);
-    static test_view before[MOST_VIEWS], after[MOST_VIEWS];
+    struct km_rows rows = fake_rows(70, true);
+    static test_view before[2][MOST_VIEWS], after[MOST_VIEWS];
     km_loader_options options = options_of("fully_explored", 4, 0.15);
     options.micro_batch = 20;
     km_loader *loader = create(&rows, &options);
-    const km_batch *old = NULL, *newer = NULL;
+    const km_batch *taken[2] = {NULL, NULL};
     int count = 0;
     memset(before, 0, sizeof before);
     memset(after, 0, sizeof after);
     km_loader_request(loader, 0, 0, 1);
     km_loader_request(loader, 1, 0, 1);
-    for (uint64_t step = 2; step < 30; step++) {
-        assert_int_equal(km_loader_take(loader, step % 2 ? &newer : &old, &count), KM_OK);
-        const km_batch *kept = step % 2 ? newer : old;
-        km_loader_request(loader, step, 0, 1);
-        unpack(loader, kept, before);
-        const km_batch *next = NULL;
-        assert_int_equal(km_loader_take(loader, &next, &count), KM_OK);
-        km_loader_request(loader, step + 100, 0, 1);
-        unpack(loader, kept, after); /* two more requests are under way or done */
-        assert_memory_equal(before, after, sizeof before);
+    for (int step = 2; step < 12; step++) { /* steps of one epoch: each reads its own five rows */
+        int now = step % 2;
+        assert_int_equal(km_loader_take(loader, &taken[now], &count), KM_OK);
+        unpack(loader, taken[now], before[now]);
+        km_loader_request(loader, (uint64_t)step, 0, 1);
+        wait_for_reads(&rows, 5 * (step + 1));
+        for (int held = 0; held < 2 && step > 2; held++) {
+            unpack(loader, taken[held], after);
+            assert_memory_equal(before[held], after, sizeof after);
+        }
     }
     km_loader_destroy(loader); /* with two requests open */
 }

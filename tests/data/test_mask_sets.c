@@ -1,4 +1,5 @@
-/* The masks as random sets of units: sizes, Eq. 10 and Lemma 2 of Zheng et al. 2020, exchangeability, independence. */
+/* The masks as random sets of units: sizes, Eq. 10 and Lemma 2 of Zheng et al. 2020, exchangeability,
+ * independence. */
 #include "data/mask_statistics.h"
 
 static const char *const names[] = {"fully_explored", "random"};
@@ -130,8 +131,8 @@ static void every_outcome_is_equally_likely(void **state) {
     check_all_outcomes("random", (km_mask_spec){KM_UNIT_SUBWORD, 1, 0.5}, 6, 20);
 }
 
-/* Lemma 2 for each mask: inclusion tau/n, pairs tau(tau-1)/(n(n-1)). Inclusion counts of N sets of fixed size, summed
- * as (c - N p)^2 / (N p (1-p) n/(n-1)), are chi-square with n-1 degrees. */
+/* Lemma 2 for each mask: inclusion tau/n, pairs tau(tau-1)/(n(n-1)). Inclusion counts of N sets of fixed size,
+ * summed as (c - N p)^2 / (N p (1-p) n/(n-1)), are chi-square with n-1 degrees. */
 static void each_mask_is_uniform(void **state) {
     (void)state;
     enum { N = 40, DRAWS = 8000, K = 4 };
@@ -189,8 +190,8 @@ static void masks_are_exchangeable(void **state) {
                 joint[a][b][i][j] += mask_of(&draw, a)[i + 1] && mask_of(&draw, b)[j + 1];
             }
         }
-        /* i and j both hidden, by different masks: (3/12)(3/11) when disjoint, (3/12)^2 when independent, where i may
-         * be j, too. */
+        /* i and j both hidden, by different masks: (3/12)(3/11) when disjoint, (3/12)^2 when independent, where i
+         * may be j, too. */
         double expected[2] = {DRAWS * 3.0 / 12 * 3 / 11, DRAWS / 16.0};
         for (int cell = 0; cell < K * K * N * N; cell++) {
             int a = cell / (K * N * N), b = cell / (N * N) % K, i = cell / N % N, j = cell % N;

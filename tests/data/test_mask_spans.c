@@ -51,8 +51,8 @@ static void spans_tile_the_words(void **state) {
     km_units_destroy(spans);
 }
 
-/* In a row without cuts: spans begin at every word alike, with probability 1/mean; the first is what is left of a span
- * entered in its middle, P(r) = P(length >= r) / mean; the others have the law's lengths. */
+/* In a row without cuts: spans begin at every word alike, with probability 1/mean; the first is what is left of a
+ * span entered in its middle, P(r) = P(length >= r) / mean; the others have the law's lengths. */
 static void check_renewal(int n, int splits, int longest) {
     enum { DRAWS = 20000 };
     test_row row;
@@ -196,7 +196,7 @@ static void a_single_mask_has_one_law_under_both_policies(void **state) {
     }
 }
 
-/* Each random mask has a tiling of its own: what mask 0 does to two neighbouring words says nothing about mask 1. */
+/* Each random mask has its own tiling: what mask 0 does to two neighbouring words says nothing of mask 1. */
 static void random_masks_have_tilings_of_their_own(void **state) {
     (void)state;
     enum { DRAWS = 20000 };

@@ -1,0 +1,110 @@
+#include "unicode.h"
+
+#include <utf8proc.h>
+
+#include "classes.h"
+
+static bool in_ranges(const km_range *ranges, size_t count, uint32_t code) {
+    size_t low = 0, high = count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (code > ranges[middle].last) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low < count && code >= ranges[low].first;
+}
+
+bool km_is_dropped(uint32_t code) {
+    return in_ranges(km_dropped, KM_COUNT(km_dropped), code);
+}
+
+bool km_is_space(uint32_t code) {
+    return in_ranges(km_spaces, KM_COUNT(km_spaces), code);
+}
+
+bool km_is_punctuation(uint32_t code) {
+    return in_ranges(km_punctuation, KM_COUNT(km_punctuation), code);
+}
+
+bool km_is_chinese(uint32_t code) {
+    return in_ranges(km_chinese, KM_COUNT(km_chinese), code);
+}
+
+bool km_is_mark(uint32_t code) {
+    return in_ranges(km_marks, KM_COUNT(km_marks), code);
+}
+
+/* The reference decomposes by Unicode 9.0: characters that decompose since are left whole. */
+static const km_range whole[] = {
+    {0x105C9, 0x105C9}, {0x105E4, 0x105E4}, {0x11383, 0x11383}, {0x11385, 0x11385},
+    {0x1138E, 0x1138E}, {0x11391, 0x11391}, {0x113C5, 0x113C5}, {0x113C7, 0x113C8},
+    {0x11938, 0x11938}, {0x16121, 0x16128}, {0x16D68, 0x16D6A},
+};
+
+int km_decompose(uint32_t out[KM_DECOMPOSED], uint32_t code) {
+    utf8proc_int32_t buffer[KM_DECOMPOSED];
+    out[0] = code;
+    if (code < 0x80 || in_ranges(whole, KM_COUNT(whole), code)) {
+        return 1;
+    }
+    utf8proc_ssize_t count = utf8proc_decompose_char((utf8proc_int32_t)code, buffer, KM_DECOMPOSED,
+                                                     UTF8PROC_DECOMPOSE | UTF8PROC_STABLE, NULL);
+    if (count < 1 || count > KM_DECOMPOSED) {
+        return 1;
+    }
+    for (utf8proc_ssize_t i = 0; i < count; i++) {
+        out[i] = (uint32_t)buffer[i];
+    }
+    return (int)count;
+}
+
+/* Marks with a combining class that came after Unicode 9.0: starters to the reference. */
+static const km_range starters[] = {
+    {0x7FD, 0x7FD},     {0x897, 0x89F},     {0x8CA, 0x8D3},     {0x9FE, 0x9FE},     {0xC3C, 0xC3C},
+    {0xD3B, 0xD3C},     {0xEBA, 0xEBA},     {0x1715, 0x1715},   {0x1ABF, 0x1AEB},   {0x1DF6, 0x1DFA},
+    {0xA82C, 0xA82C},   {0x10D24, 0x10D27}, {0x10D69, 0x10D6D}, {0x10EAB, 0x10EAC}, {0x10EFA, 0x10EFF},
+    {0x10F46, 0x10F50}, {0x10F82, 0x10F85}, {0x11070, 0x11070}, {0x1133B, 0x1133B}, {0x113CE, 0x113D0},
+    {0x1145E, 0x1145E}, {0x11839, 0x1183A}, {0x1193D, 0x1193E}, {0x11943, 0x11943}, {0x119E0, 0x119E0},
+    {0x11A34, 0x11A34}, {0x11A47, 0x11A47}, {0x11A99, 0x11A99}, {0x11D42, 0x11D42}, {0x11D44, 0x11D45},
+    {0x11D97, 0x11D97}, {0x11F41, 0x11F42}, {0x1612F, 0x1612F}, {0x16FF0, 0x16FF1}, {0x1E08F, 0x1E08F},
+    {0x1E130, 0x1E136}, {0x1E2AE, 0x1E2AE}, {0x1E2EC, 0x1E2EF}, {0x1E4EC, 0x1E4EF}, {0x1E5EE, 0x1E5EF},
+    {0x1E6E3, 0x1E6F5},
+};
+
+int km_combining_class(uint32_t code) {
+    if (code < 0x300) {
+        return 0;
+    }
+    int class = utf8proc_get_property((utf8proc_int32_t)code)->combining_class;
+    return class != 0 && in_ranges(starters, KM_COUNT(starters), code) ? 0 : class;
+}
+
+/* Lower case that came with Unicode 14 to 17: older versions of utf8proc do not know it. Where `step` is 2, every
+ * other character is upper case. */
+static const struct {
+    uint32_t first, last, step;
+    int32_t shift;
+} newer[] = {
+    {0x1C89, 0x1C89, 1, 1},    {0x2C2F, 0x2C2F, 1, 48},   {0xA7C0, 0xA7C0, 1, 1},      {0xA7CB, 0xA7CB, 1, -42343},
+    {0xA7CC, 0xA7D8, 2, 1},    {0xA7DA, 0xA7DA, 1, 1},    {0xA7DC, 0xA7DC, 1, -42561}, {0x10570, 0x1057A, 1, 39},
+    {0x1057C, 0x1058A, 1, 39}, {0x1058C, 0x10592, 1, 39}, {0x10594, 0x10595, 1, 39},   {0x10D50, 0x10D65, 1, 32},
+    {0x16EA0, 0x16EB8, 1, 27},
+};
+
+uint32_t km_lower(uint32_t code) {
+    if (code < 0x80) {
+        return code >= 'A' && code <= 'Z' ? code + 32 : code;
+    }
+    if (code == 0x130) {
+        return 'i';
+    }
+    for (size_t i = 0; i < KM_COUNT(newer); i++) {
+        if (code >= newer[i].first && code <= newer[i].last && (code - newer[i].first) % newer[i].step == 0) {
+            return (uint32_t)((int32_t)code + newer[i].shift);
+        }
+    }
+    return (uint32_t)utf8proc_tolower((utf8proc_int32_t)code);
+}

@@ -1,0 +1,290 @@
+#include "words.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "unicode.h"
+
+enum {
+    KEEP,  /* part of a word, as the table's code point */
+    SPACE, /* ends a word */
+    ALONE, /* a word of its own: punctuation, Chinese */
+    DROP,  /* as if it were not there */
+    BREAK, /* a dropped mark that separates other marks when they are put in order */
+    SLOW,  /* several code points, or a mark that stays and has to be put in order */
+    MULTI  /* of bytes: the character has more than one */
+};
+
+int32_t km_utf8_next(const char **at, const char *end) {
+    const uint8_t *p = (const uint8_t *)*at;
+    size_t left = (size_t)(end - *at);
+    uint8_t lead = p[0];
+    if (lead < 0x80) {
+        *at += 1;
+        return lead;
+    }
+    if (lead < 0xC2 || lead > 0xF4) {
+        *at += 1;
+        return -1;
+    }
+    size_t size = lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
+    /* The second byte's range refuses overlong forms, surrogates and what is beyond U+10FFFF. */
+    uint8_t low = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;
+    uint8_t high = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;
+    uint32_t code = lead & (0x7FU >> size);
+    for (size_t i = 1; i < size; i++) {
+        if (i >= left || p[i] < low || p[i] > high) {
+            *at += i;
+            return -1;
+        }
+        code = code << 6 | (p[i] & 0x3FU);
+        low = 0x80;
+        high = 0xBF;
+    }
+    *at += size;
+    return (int32_t)code;
+}
+
+size_t km_utf8_put(char *out, uint32_t code) {
+    if (code < 0x80) {
+        out[0] = (char)code;
+        return 1;
+    }
+    if (code < 0x800) {
+        out[0] = (char)(0xC0 | code >> 6);
+        out[1] = (char)(0x80 | (code & 0x3F));
+        return 2;
+    }
+    if (code < 0x10000) {
+        out[0] = (char)(0xE0 | code >> 12);
+        out[1] = (char)(0x80 | (code >> 6 & 0x3F));
+        out[2] = (char)(0x80 | (code & 0x3F));
+        return 3;
+    }
+    out[0] = (char)(0xF0 | code >> 18);
+    out[1] = (char)(0x80 | (code >> 12 & 0x3F));
+    out[2] = (char)(0x80 | (code >> 6 & 0x3F));
+    out[3] = (char)(0x80 | (code & 0x3F));
+    return 4;
+}
+
+/* ---- What happens to a character ------------------------------------------------------------------------ */
+
+static uint32_t entry(int kind, uint32_t code) {
+    return (uint32_t)kind << 24 | code;
+}
+
+/* The entry of a character that decomposes, where accents are stripped. */
+static uint32_t fold_stripped(const km_fold *fold, uint32_t code) {
+    uint32_t parts[KM_DECOMPOSED], left = 0;
+    int count = km_decompose(parts, code), kept = 0;
+    bool starter = false; /* among the dropped */
+    for (int i = 0; i < count; i++) {
+        if (!km_is_mark(parts[i])) {
+            left = parts[i];
+            kept++;
+        } else if (km_combining_class(parts[i]) == 0) {
+            starter = true;
+        }
+    }
+    if (kept == 0) {
+        return entry(starter ? BREAK : DROP, 0);
+    }
+    if (kept > 1 || starter || km_combining_class(left) != 0) {
+        return entry(SLOW, code);
+    }
+    return entry(km_is_punctuation(left) ? ALONE : KEEP, fold->lowercase ? km_lower(left) : left);
+}
+
+static uint32_t fold_one(const km_fold *fold, uint32_t code) {
+    if (km_is_dropped(code)) {
+        return entry(DROP, 0);
+    }
+    if (km_is_space(code)) {
+        return entry(SPACE, 0);
+    }
+    uint32_t folded;
+    if (fold->strip_accents) {
+        folded = fold_stripped(fold, code);
+    } else if (fold->lowercase && code == 0x130) {
+        folded = entry(SLOW, code);
+    } else {
+        folded = entry(km_is_punctuation(code) ? ALONE : KEEP, fold->lowercase ? km_lower(code) : code);
+    }
+    bool alone = fold->chinese && km_is_chinese(code) && folded >> 24 == KEEP;
+    return alone ? entry(ALONE, folded & 0xFFFFFF) : folded;
+}
+
+void km_fold_create(km_fold *fold, bool lowercase, bool strip_accents, bool chinese) {
+    *fold = (km_fold){.lowercase = lowercase, .strip_accents = strip_accents, .chinese = chinese};
+    fold->table = km_new(KM_FOLD_TABLE, sizeof *fold->table);
+    for (uint32_t code = 0; code < KM_FOLD_TABLE; code++) {
+        fold->table[code] = fold_one(fold, code);
+    }
+    for (int byte = 0; byte < 256; byte++) {
+        fold->kind[byte] = (uint8_t)(byte < 128 ? fold->table[byte] >> 24 : MULTI);
+    }
+    for (int byte = 0; byte < 128; byte++) {
+        fold->lower[byte] = (uint8_t)fold->table[byte];
+    }
+}
+
+void km_fold_destroy(km_fold *fold) {
+    free(fold->table);
+    fold->table = NULL;
+}
+
+/* ---- The scan ------------------------------------------------------------------------------------------- */
+
+typedef struct scan {
+    const km_fold *fold;
+    km_word_sink sink;
+    void *context;
+    km_word_text word;
+} scan;
+
+static void finish(scan *s) {
+    if (s->word.chars > 0) {
+        s->sink(s->context, &s->word);
+    }
+    s->word.count = s->word.run = s->word.chars = 0;
+}
+
+static void put(scan *s, uint32_t code) {
+    km_word_text *word = &s->word;
+    if (word->chars++ < KM_WORD_CHARS) {
+        word->count += km_utf8_put(word->bytes + word->count, code);
+        word->run = word->count;
+    }
+}
+
+static void put_alone(scan *s, uint32_t code) {
+    finish(s);
+    put(s, code);
+    finish(s);
+}
+
+/* Inserts a mark behind the marks of its run with the same or a lower combining class. */
+static void put_mark(scan *s, uint32_t code, int class) {
+    km_word_text *word = &s->word;
+    if (word->chars++ >= KM_WORD_CHARS) {
+        return;
+    }
+    size_t place = word->count;
+    while (place > word->run) {
+        size_t before = place - 1;
+        while (before > word->run && (word->bytes[before] & 0xC0) == 0x80) {
+            before--;
+        }
+        const char *at = word->bytes + before;
+        if (km_combining_class((uint32_t)km_utf8_next(&at, word->bytes + place)) <= class) {
+            break;
+        }
+        place = before;
+    }
+    char mark[4];
+    size_t size = km_utf8_put(mark, code);
+    memmove(word->bytes + place + size, word->bytes + place, word->count - place);
+    memcpy(word->bytes + place, mark, size);
+    word->count += size;
+}
+
+static void put_slowly(scan *s, uint32_t code) {
+    if (!s->fold->strip_accents) { /* U+0130: "i" and a dot above */
+        put(s, 'i');
+        put(s, 0x307);
+        return;
+    }
+    uint32_t parts[KM_DECOMPOSED];
+    int count = km_decompose(parts, code);
+    for (int i = 0; i < count; i++) {
+        int class = km_combining_class(parts[i]);
+        uint32_t lower = s->fold->lowercase ? km_lower(parts[i]) : parts[i];
+        if (km_is_mark(parts[i])) {
+            s->word.run = class == 0 ? s->word.count : s->word.run;
+        } else if (km_is_punctuation(lower)) {
+            put_alone(s, lower);
+        } else if (class == 0) {
+            put(s, lower);
+        } else {
+            put_mark(s, lower, class);
+        }
+    }
+}
+
+static void put_folded(scan *s, uint32_t folded) {
+    uint32_t code = folded & 0xFFFFFF;
+    switch (folded >> 24) {
+    case KEEP:
+        put(s, code);
+        break;
+    case SPACE:
+        finish(s);
+        break;
+    case ALONE:
+        put_alone(s, code);
+        break;
+    case BREAK:
+        s->word.run = s->word.count;
+        break;
+    case SLOW:
+        put_slowly(s, code);
+        break;
+    default:
+        break;
+    }
+}
+
+/* Takes the ASCII letters and digits at `at`; returns where they end. */
+static const char *put_letters(scan *s, const char *at, const char *end) {
+    const km_fold *fold = s->fold;
+    km_word_text *word = &s->word;
+    const char *start = at;
+    char *out = word->bytes + word->count;
+    size_t room = word->chars < KM_WORD_CHARS ? KM_WORD_CHARS - word->chars : 0;
+    const char *stop = room < (size_t)(end - at) ? at + room : end;
+    while (at < stop && fold->kind[(uint8_t)*at] == KEEP) {
+        *out++ = (char)fold->lower[(uint8_t)*at++];
+    }
+    word->count = word->run = (size_t)(out - word->bytes);
+    while (at < end && fold->kind[(uint8_t)*at] == KEEP) { /* beyond the longest word: only counted */
+        at++;
+    }
+    word->chars += (size_t)(at - start);
+    return at;
+}
+
+uint64_t km_words(const km_fold *fold, const char *text, size_t count, km_word_sink sink, void *context) {
+    scan s;
+    s.fold = fold;
+    s.sink = sink;
+    s.context = context;
+    s.word.count = s.word.run = s.word.chars = 0;
+    uint64_t invalid = 0;
+    const char *at = text, *end = text + count;
+    while (at < end) {
+        uint8_t byte = (uint8_t)*at;
+        uint8_t kind = fold->kind[byte];
+        if (kind == KEEP) {
+            at = put_letters(&s, at, end);
+        } else if (kind == SPACE) {
+            finish(&s);
+            at++;
+        } else if (kind == ALONE) {
+            put_alone(&s, byte);
+            at++;
+        } else if (kind == MULTI) {
+            int32_t code = km_utf8_next(&at, end);
+            if (code < 0) {
+                invalid++;
+            } else {
+                uint32_t c = (uint32_t)code;
+                put_folded(&s, c < KM_FOLD_TABLE ? fold->table[c] : fold_one(fold, c));
+            }
+        } else {
+            at++;
+        }
+    }
+    finish(&s);
+    return invalid;
+}

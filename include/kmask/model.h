@@ -79,13 +79,18 @@ typedef struct km_loss_sum {
 } km_loss_sum;
 
 /* Loss and gradient of one micro-batch; without labelled tokens both are 0 and only done(0) is called. The result
- * is a function of the arguments to the bit, whatever the work area held before. dropout_seed: the run's seed; dropout
- * is on when the config's shares are > 0 and `dropout`. */
+ * is a function of the arguments to the bit, whatever the work area held before. dropout_seed: the run's seed;
+ * dropout is on when the config's shares are > 0 and `dropout`. */
 void km_model_gradient(const km_model *model, const float *weights, const km_batch *batch, uint64_t dropout_seed,
                        bool dropout, km_work *work, const km_sink *sink, km_loss_sum *out);
 /* Loss only, dropout off. *probabilities, where not NULL: (M,V) softmax at the labelled places, the work area's,
  * valid until its next use. */
 void km_model_forward(const km_model *model, const float *weights, const km_batch *batch, km_work *work,
                       km_loss_sum *out, const float **probabilities);
+/* The logits (M,V), bias included, dropout off; the work area's, valid until its next use. Labels are not read. */
+const float *km_model_logits(const km_model *model, const float *weights, const km_batch *batch, km_work *work);
+/* Hidden states of the last pass: layer 0 is the embeddings', l is layer l's output: (N,C), the last layer's (M,C)
+ * at the labelled tokens. NULL where the work area does not keep them (backward false) or there is no such layer. */
+const float *km_work_hidden(const km_work *work, int layer);
 
 #endif

@@ -1,0 +1,115 @@
+/* Loss with dropout against the twin in double, and every part's gradient against the twin's central differences along
+ * random directions: dropout is a function of its keys, so it is differentiated as it stands. */
+#include "model/twin.h"
+
+static const int lengths[] = {7, 1, 13, 4, 0};
+
+static void avoid_pad(own_batch *own, const km_model_config *config) { /* its row learns nothing from being read */
+    for (int i = 0; i < own->batch.tokens; i++) {
+        own->ids[i] += own->ids[i] == config->pad_token_id ? 1 : 0;
+    }
+}
+
+/* (loss(w + h d) - loss(w - h d)) / 2h. In double h = 1e-5 leaves about 1e-9 of truncation and of rounding. */
+static double slope(twin *t, double *weights, const km_param *param, const double *direction,
+                    const km_batch *batch) {
+    const double h = 1e-5;
+    double loss[2];
+    for (int side = 0; side < 2; side++) {
+        for (size_t i = 0; i < param->count; i++) {
+            weights[param->offset + i] += (side == 0 ? h : -2 * h) * direction[i];
+        }
+        loss[side] = twin_loss(t, batch);
+    }
+    for (size_t i = 0; i < param->count; i++) {
+        weights[param->offset + i] += h * direction[i];
+    }
+    return (loss[0] - loss[1]) / (2 * h);
+}
+
+/* Along a random direction of unit variance the slope is about |g|; single precision's rounding, which is
+ * independent from element to element, is some 1e-6 of the values that go into it: 2e-5 |g|, and 1e-5 where the
+ * gradient is zero by mathematics (key biases), is 20 times that and far below any wrong term. */
+static void check_part(twin *t, double *weights, const km_param *param, const double *gradient,
+                       const km_batch *batch) {
+    double *direction = km_new(param->count, sizeof *direction);
+    for (uint64_t trial = 0; trial < 2; trial++) {
+        km_rng rng = km_rng_make(trial, KM_RNG_TEST, 3, param->offset);
+        double expected = 0, norm = 0;
+        for (size_t i = 0; i < param->count; i++) {
+            direction[i] = km_rng_normal(&rng);
+            expected += gradient[param->offset + i] * direction[i];
+            norm += gradient[param->offset + i] * gradient[param->offset + i];
+        }
+        double got = slope(t, weights, param, direction, batch);
+        if (!(fabs(got - expected) <= 2e-5 * sqrt(norm) + 1e-5)) {
+            fail_msg("%s: slope %.9g, gradient %.9g, |gradient| %g", param->name, got, expected, sqrt(norm));
+        }
+    }
+    free(direction);
+}
+
+static void check_model(km_model_config config, bool types, bool dropout) {
+    km_model *model = NULL;
+    static own_batch own;
+    km_loss_sum sum;
+    assert_int_equal(km_model_create(&model, &config), KM_OK);
+    const km_table *table = km_model_table(model);
+    float *single = random_weights(model, 5);
+    double *weights = km_new(table->size, sizeof *weights);
+    for (size_t i = 0; i < table->size; i++) {
+        weights[i] = (double)single[i];
+    }
+    own_draw(&own, &config, lengths, 0.35, types, 21);
+    avoid_pad(&own, &config);
+    assert_true(own.batch.labelled > 3 && own.batch.labelled < own.batch.tokens);
+    keeper keep = gradient_of(&sum, model, single, &own.batch, dropout, false);
+    twin t = {&config, table, weights, SEED, dropout};
+    double loss = twin_loss(&t, &own.batch);
+    assert_true(fabs(sum.loss - loss) <= 2e-6 * fabs(loss));
+    for (int p = 0; p < table->count; p++) {
+        check_part(&t, weights, &table->params[p], keep.sum, &own.batch);
+    }
+    keeper_free(&keep);
+    free(single);
+    free(weights);
+    km_model_destroy(model);
+}
+
+static void test_bert_with_dropout(void **state) {
+    (void)state;
+    check_model(small_config("bert"), true, true);
+}
+
+static void test_roberta_with_dropout(void **state) {
+    (void)state;
+    check_model(small_config("roberta"), false, true);
+}
+
+static void test_one_tanh_layer(void **state) {
+    (void)state;
+    km_model_config config = small_config("bert");
+    config.num_hidden_layers = 1;
+    snprintf(config.hidden_act, sizeof config.hidden_act, "gelu_new");
+    check_model(config, true, true);
+}
+
+static void test_without_dropout(void **state) {
+    (void)state;
+    check_model(small_config("bert"), false, false);
+}
+
+static void test_only_attention_dropout(void **state) {
+    (void)state;
+    km_model_config config = small_config("bert");
+    config.hidden_dropout_prob = 0;
+    check_model(config, true, true);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_bert_with_dropout), cmocka_unit_test(test_roberta_with_dropout),
+        cmocka_unit_test(test_one_tanh_layer), cmocka_unit_test(test_without_dropout),
+        cmocka_unit_test(test_only_attention_dropout)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

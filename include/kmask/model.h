@@ -90,7 +90,7 @@ void km_model_forward(const km_model *model, const float *weights, const km_batc
 /* The logits (M,V), bias included, dropout off; the work area's, valid until its next use. Labels are not read. */
 const float *km_model_logits(const km_model *model, const float *weights, const km_batch *batch, km_work *work);
 /* Hidden states of the last pass: layer 0 is the embeddings', l is layer l's output: (N,C), the last layer's (M,C)
- * at the labelled tokens. NULL where the work area does not keep them (backward false) or there is no such layer. */
+ * at the labelled tokens. NULL where the work area does not keep them (backward false) or there is no such one. */
 const float *km_work_hidden(const km_work *work, int layer);
 
 #endif

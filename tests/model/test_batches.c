@@ -1,4 +1,4 @@
-/* What a batch may not change: neighbours, the work area's past, recomputing, how many tokens of a view are labelled. */
+/* What may not change a result: neighbours, the work area's past, recomputing, how many tokens are labelled. */
 #include "model/support.h"
 
 static const int lengths[] = {9, 1, 24, 3, 12, 0};

@@ -1,5 +1,5 @@
-/* Loss with dropout against the twin in double, and every part's gradient against the twin's central differences along
- * random directions: dropout is a function of its keys, so it is differentiated as it stands. */
+/* Loss with dropout against the twin in double, and every part's gradient against the twin's central differences
+ * along random directions: dropout is a function of its keys, so it is differentiated as it stands. */
 #include "model/twin.h"
 
 static const int lengths[] = {7, 1, 13, 4, 0};

@@ -1,0 +1,196 @@
+/* Learns a WordPiece vocabulary as the tokenizers package does: special tokens, the characters of the text by code
+ * point, their "##" forms, then merges. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "kmask/text.h"
+#include "merges.h"
+#include "strings.h"
+#include "tokenizer.h"
+
+enum { CODES = 0x110000 };
+
+struct km_wordpiece_trainer {
+    km_wordpiece_options options;
+    km_fold fold;
+    km_strings words;
+    uint64_t *counts;
+    uint32_t room;
+};
+
+static const char *const specials[] = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"};
+
+km_wordpiece_trainer *km_wordpiece_trainer_create(const km_wordpiece_options *options) {
+    km_wordpiece_trainer *t = km_new(1, sizeof *t);
+    t->options = *options;
+    km_fold_create(&t->fold, !options->cased, !options->cased, true);
+    return t;
+}
+
+void km_wordpiece_trainer_destroy(km_wordpiece_trainer *trainer) {
+    if (trainer == NULL) {
+        return;
+    }
+    km_fold_destroy(&trainer->fold);
+    km_strings_free(&trainer->words);
+    free(trainer->counts);
+    free(trainer);
+}
+
+/* Words that are too long to be encoded teach nothing. */
+static void count_word(void *context, const km_word_text *word) {
+    km_wordpiece_trainer *t = context;
+    if (word->chars > KM_WORD_CHARS) {
+        return;
+    }
+    uint32_t number = km_strings_add(&t->words, word->bytes, word->count);
+    if (number >= t->room) {
+        uint32_t room = t->room == 0 ? 1024 : 2 * t->room;
+        t->counts = km_grow(t->counts, room, sizeof *t->counts);
+        memset(t->counts + t->room, 0, (room - t->room) * sizeof *t->counts);
+        t->room = room;
+    }
+    t->counts[number]++;
+}
+
+void km_wordpiece_trainer_add(km_wordpiece_trainer *trainer, const char *text, size_t count) {
+    km_words(&trainer->fold, text, count, count_word, trainer);
+}
+
+/* ---- The alphabet --------------------------------------------------------------------------------------- */
+
+typedef struct letter {
+    uint32_t code;
+    bool inner; /* also stands behind a word's first place */
+    uint64_t count;
+} letter;
+
+static int by_frequency(const void *a, const void *b) {
+    const letter *x = a, *y = b;
+    if (x->count != y->count) {
+        return x->count > y->count ? -1 : 1;
+    }
+    return x->code < y->code ? -1 : x->code > y->code;
+}
+
+static int by_code(const void *a, const void *b) {
+    const letter *x = a, *y = b;
+    return x->code < y->code ? -1 : x->code > y->code;
+}
+
+static void count_letters(const km_wordpiece_trainer *t, letter *letters) {
+    for (uint32_t i = 0; i < t->words.count; i++) {
+        const char *start = km_strings_get(&t->words, i), *at = start;
+        const char *end = start + km_strings_size(&t->words, i);
+        while (at < end) {
+            bool inner = at > start;
+            letter *l = &letters[km_utf8_next(&at, end)];
+            l->count += t->counts[i];
+            l->inner = l->inner || inner;
+        }
+    }
+}
+
+/* The most frequent characters, as many as the limit and the vocabulary's size let in, by code point. The caller
+ * frees. */
+static letter *choose_alphabet(const km_wordpiece_trainer *t, size_t *count) {
+    letter *letters = km_new(CODES, sizeof *letters);
+    count_letters(t, letters);
+    size_t found = 0;
+    for (uint32_t code = 0; code < CODES; code++) {
+        if (letters[code].count > 0) {
+            letters[found] = letters[code];
+            letters[found++].code = code;
+        }
+    }
+    qsort(letters, found, sizeof *letters, by_frequency);
+    size_t limit = KM_MIN(found, (size_t)KM_MAX(t->options.alphabet_limit, 0));
+    size_t left = (size_t)t->options.vocab_size - KM_COUNT(specials);
+    for (*count = 0; *count < limit; ++*count) {
+        size_t pieces = letters[*count].inner ? 2 : 1;
+        if (pieces > left) {
+            break;
+        }
+        left -= pieces;
+    }
+    qsort(letters, *count, sizeof *letters, by_code);
+    return letters;
+}
+
+/* ---- Pieces --------------------------------------------------------------------------------------------- */
+
+/* Adds the letters and then their "##" forms; symbols[2 * code + inner] becomes id + 1. */
+static void add_letters(km_strings *pieces, uint32_t *symbols, const letter *alphabet, size_t count) {
+    for (size_t inner = 0; inner < 2; inner++) {
+        for (size_t i = 0; i < count; i++) {
+            char bytes[6] = "##";
+            size_t size = 2 * inner + km_utf8_put(bytes + 2 * inner, alphabet[i].code);
+            if (inner == 0 || alphabet[i].inner) {
+                symbols[2 * alphabet[i].code + inner] = 1 + km_strings_add(pieces, bytes, size);
+            }
+        }
+    }
+}
+
+/* All words as symbols; characters that are not in the alphabet are left out, as the reference does. */
+static km_merges *split_words(const km_wordpiece_trainer *t, const uint32_t *symbols) {
+    km_merges *merges = km_merges_create();
+    for (uint32_t i = 0; i < t->words.count; i++) {
+        const char *start = km_strings_get(&t->words, i), *at = start;
+        const char *end = start + km_strings_size(&t->words, i);
+        uint32_t word[KM_WORD_CHARS];
+        size_t size = 0;
+        while (at < end) {
+            size_t inner = at > start;
+            uint32_t symbol = symbols[2 * (size_t)km_utf8_next(&at, end) + inner];
+            if (symbol != 0) {
+                word[size++] = symbol - 1;
+            }
+        }
+        km_merges_add(merges, word, size, t->counts[i]);
+    }
+    return merges;
+}
+
+static void merge_pairs(const km_wordpiece_trainer *t, km_strings *pieces, km_merges *merges) {
+    uint32_t left, right;
+    uint64_t least = (uint64_t)KM_MAX(t->options.min_frequency, 1);
+    while (pieces->count < (uint32_t)t->options.vocab_size && km_merges_best(merges, least, &left, &right)) {
+        /* The right half always continues a word. */
+        km_buffer piece = {0};
+        km_buffer_add(&piece, km_strings_get(pieces, left), km_strings_size(pieces, left));
+        km_buffer_add(&piece, km_strings_get(pieces, right) + 2, km_strings_size(pieces, right) - 2);
+        km_merges_apply(merges, km_strings_add(pieces, piece.data, piece.size));
+        km_buffer_free(&piece);
+    }
+}
+
+km_status km_wordpiece_trainer_end(km_wordpiece_trainer *trainer, km_tokenizer **out) {
+    *out = NULL;
+    if (trainer->options.vocab_size < (int)KM_COUNT(specials) || trainer->options.vocab_size > KM_PIECES) {
+        return km_fail(KM_FAILED, "a vocabulary of %d pieces, expected %zu (the special tokens) to %d",
+                       trainer->options.vocab_size, KM_COUNT(specials), KM_PIECES);
+    }
+    if (trainer->words.count == 0) {
+        return km_fail(KM_FAILED, "no words to learn pieces from. Give files with text.");
+    }
+    km_strings pieces = {0};
+    for (size_t i = 0; i < KM_COUNT(specials); i++) {
+        km_strings_add(&pieces, specials[i], strlen(specials[i]));
+    }
+    size_t count = 0;
+    letter *alphabet = choose_alphabet(trainer, &count);
+    uint32_t *symbols = km_new(2 * CODES, sizeof *symbols);
+    add_letters(&pieces, symbols, alphabet, count);
+    free(alphabet);
+    km_merges *merges = split_words(trainer, symbols);
+    free(symbols);
+    merge_pairs(trainer, &pieces, merges);
+    km_merges_destroy(merges);
+    char *text = km_new(pieces.used, 1);
+    memcpy(text, pieces.bytes, pieces.used);
+    km_folding folding = {!trainer->options.cased, !trainer->options.cased, true};
+    km_status status = km_tokenizer_make(out, text, pieces.used, pieces.count, folding, "the learned vocabulary");
+    km_strings_free(&pieces);
+    return status;
+}

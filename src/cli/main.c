@@ -1,1 +1,120 @@
-int main(void) { return 2; }
+/* main: finds the verb, and turns its status into one sentence and the exit status. */
+#include "cli.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const cli_verb verbs[] = {
+    {"tokenizer", "train|encode|decode ...", "learns a vocabulary; text to ids and back", cmd_tokenizer},
+    {"corpus", "build|show ...", "turns text into a corpus; shows rows and their masks", cmd_corpus},
+    {"pretrain", "CONFIG.json [--set section.key=value ...]", "trains, or resumes what is in the run folder",
+     cmd_pretrain},
+    {"eval", "MODEL --corpus FILE.h5", "loss, perplexity and accuracy under frozen masks", cmd_eval},
+    {"fill", "MODEL \"text with [MASK]\"", "best fillers of blanks, with probabilities", cmd_fill},
+    {"inspect", "FILE [--json]", "what a corpus, model or checkpoint holds; verifies it", cmd_inspect},
+    {"report", "RUN... --out FILE.html", "charts of runs on one page", cmd_report},
+};
+
+static void print_help(FILE *stream) {
+    fputs("kmask: pre-training of masked language models on CPU clusters, with fully-explored masks.\n\n"
+          "  kmask VERB [arguments]        kmask VERB --help        kmask --version\n\n",
+          stream);
+    for (size_t i = 0; i < KM_COUNT(verbs); i++) {
+        fprintf(stream, "  %-10s %s\n  %-10s   %s\n", verbs[i].name, verbs[i].arguments, "", verbs[i].summary);
+    }
+    fputs(
+        "\nFrom text to a model:\n\n"
+        "  kmask tokenizer train --type wordpiece --vocab-size 8000 --out tok text.txt\n"
+        "  kmask corpus build --tokenizer tok --holdout 0.01 --out corpus.h5 text.txt\n"
+        "  mpirun -n 2 kmask pretrain config.json\n"
+        "  kmask fill runs/first/checkpoints/step-00001000.h5 \"see the [MASK] page\"\n\n"
+        "Exit status: 0 done; 1 failed; 2 wrong usage or config; 3 checkpoints exist but none is valid; 75 stopped "
+        "early\nwith a checkpoint saved: run it again to go on.\n",
+        stream);
+}
+
+/* Before MPI is there: what the launcher says, so that a wrong command line is one sentence and not one a rank. */
+static bool is_first_rank(void) {
+    static const char *const names[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID"};
+    for (size_t i = 0; i < KM_COUNT(names); i++) {
+        const char *rank = getenv(names[i]);
+        if (rank != NULL) {
+            return strcmp(rank, "0") == 0;
+        }
+    }
+    return true;
+}
+
+static km_status unknown_verb(const char *name) {
+    const char *names[KM_COUNT(verbs) + 2] = {NULL};
+    for (size_t i = 0; i < KM_COUNT(verbs); i++) {
+        names[i] = verbs[i].name;
+    }
+    names[KM_COUNT(verbs)] = "help";
+    const char *near = km_nearest(name + strspn(name, "-"), names);
+    if (near != NULL) {
+        return km_fail(KM_USAGE, "%.200s: unknown verb. Did you mean %s?", name, near);
+    }
+    return km_fail(KM_USAGE, "%.200s: unknown verb. See `kmask --help`.", name);
+}
+
+static km_status run_verb(int argc, char **argv) {
+    for (size_t i = 0; i < KM_COUNT(verbs); i++) {
+        if (strcmp(argv[0], verbs[i].name) == 0) {
+            bool quiet = km_log_muted() && cli_wants_help(argc, argv); /* help is printed once, not once a rank */
+            return quiet ? KM_OK : verbs[i].run(argc, argv);
+        }
+    }
+    return unknown_verb(argv[0]);
+}
+
+static bool is_one_of(const char *word, const char *a, const char *b) {
+    return strcmp(word, a) == 0 || strcmp(word, b) == 0;
+}
+
+static km_status run(int argc, char **argv) {
+    if (argc < 2) {
+        if (!km_log_muted()) {
+            print_help(stderr);
+        }
+        return km_fail(KM_USAGE, "no verb is given");
+    }
+    if (strcmp(argv[1], "help") == 0 && argc > 2) {
+        char help[] = "--help";
+        char *of[] = {argv[2], help, NULL};
+        return run_verb(2, of);
+    }
+    bool help = is_one_of(argv[1], "--help", "-h") || strcmp(argv[1], "help") == 0;
+    if (help || is_one_of(argv[1], "--version", "version")) {
+        if (!km_log_muted() && help) {
+            print_help(stdout);
+        } else if (!km_log_muted()) {
+            puts("kmask " KM_VERSION);
+        }
+        return KM_OK;
+    }
+    return run_verb(argc - 1, argv + 1);
+}
+
+/* What was printed must have arrived; a reader that has seen enough (head) is no failure. */
+static km_status finish_output(void) {
+    errno = 0;
+    if ((fflush(stdout) != 0 || ferror(stdout)) && errno != EPIPE) {
+        return km_fail(KM_FAILED, "standard output: %s",
+                       errno != 0 ? strerror(errno) : "not everything could be written");
+    }
+    return KM_OK;
+}
+
+int main(int argc, char **argv) {
+    signal(SIGPIPE, SIG_IGN);
+    km_log_mute(!is_first_rank());
+    km_status status = run(argc, argv);
+    status = status == KM_OK ? finish_output() : status;
+    if (status != KM_OK && !km_log_muted()) {
+        fprintf(stderr, "kmask: %s\n", km_message()[0] != '\0' ? km_message() : "failed without a message");
+    }
+    return (int)status;
+}

@@ -1,0 +1,329 @@
+/* One option's value: its range, reading it from JSON or from --set, printing it back. */
+#include "config_option.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- Ranges ---- */
+
+typedef struct range {
+    double low, high;
+    bool without_low, without_high;
+} range;
+
+/* "1..64", ">0..1", "0..<1", "0.." */
+static range range_of(const km_option *option) {
+    range r = {.low = -INFINITY, .high = INFINITY};
+    const char *text = option->range;
+    if (text == NULL) {
+        return r;
+    }
+    r.without_low = *text == '>';
+    const char *dots = strstr(text, "..") + 2;
+    char low[32] = "";
+    memcpy(low, text + r.without_low, (size_t)(dots - 2 - text) - r.without_low);
+    r.low = strtod(low, NULL);
+    r.without_high = *dots == '<';
+    r.high = dots[r.without_high] == '\0' ? r.high : strtod(dots + r.without_high, NULL);
+    return r;
+}
+
+static bool in_range(const km_option *option, double value) {
+    range r = range_of(option);
+    return isfinite(value) && (r.without_low ? value > r.low : value >= r.low) &&
+           (r.without_high ? value < r.high : value <= r.high);
+}
+
+static bool is_whole(double value) {
+    return isfinite(value) && value == floor(value) && fabs(value) <= 0x1p53;
+}
+
+/* True when `word` is one of "a|b|c". */
+static bool is_choice(const char *choices, const char *word) {
+    size_t length = strlen(word);
+    for (const char *at = choices; length > 0 && at != NULL; at = strchr(at, '|')) {
+        at += *at == '|';
+        if (strncmp(at, word, length) == 0 && (at[length] == '|' || at[length] == '\0')) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ---- Numbers as text ---- */
+
+/* The shortest of 15 to 17 digits that reads back to the same bits. */
+static void print_number(km_buffer *out, double value) {
+    char text[40];
+    for (int digits = 15; digits <= 17; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, value);
+        if (strtod(text, NULL) == value) {
+            break;
+        }
+    }
+    km_buffer_print(out, "%s", text);
+}
+
+static void print_string(km_buffer *out, const char *text) {
+    km_json *list = km_json_array();
+    km_json_push_string(list, text);
+    char *json = km_json_print(list, false); /* ["..."] */
+    km_buffer_add(out, json + 1, strlen(json) - 2);
+    free(json);
+    km_json_destroy(list);
+}
+
+/* ---- Messages ---- */
+
+void km_option_expected(const km_option *option, km_buffer *out) {
+    static const char *const words[] = {[KM_INT] = "a whole number",
+                                        [KM_DOUBLE] = "a number",
+                                        [KM_BOOL] = "true or false",
+                                        [KM_FILE] = "a path",
+                                        [KM_CHOICE] = "one of",
+                                        [KM_RATIO] = "\"partition\" or a number",
+                                        [KM_EVERY] = "an interval in steps or an ascending list of steps"};
+    km_buffer_print(out, "%s", words[option->kind]);
+    if (option->kind == KM_FILE) {
+        km_buffer_print(out, " of at most %d bytes", KM_PATH - 1);
+    } else if (option->kind == KM_EVERY) {
+        km_buffer_print(out, " (at most %d, each %s)", KM_STEPS, option->range);
+    } else if (option->range != NULL) {
+        km_buffer_print(out, " %s", option->range);
+    }
+}
+
+/* A found value in a message: as JSON, cut where it is long. */
+static void describe(km_buffer *out, const km_json *json) {
+    enum { MOST = 60 };
+    double value = 0;
+    if (km_json_number(&value, json)) {
+        if (isfinite(value)) {
+            print_number(out, value);
+        } else {
+            km_buffer_print(out, "a number beyond all limits");
+        }
+        return;
+    }
+    char *text = km_json_print(json, false);
+    size_t length = strlen(text);
+    if (length > MOST) {
+        size_t end = MOST;
+        while (end > 0 && ((unsigned char)text[end] & 0xc0) == 0x80) { /* not inside a UTF-8 character */
+            end--;
+        }
+        km_buffer_print(out, "%.*s... (%zu bytes)", (int)end, text, length);
+    } else {
+        km_buffer_add(out, text, length);
+    }
+    free(text);
+}
+
+/* Choices that are planned: the message says so instead of calling them unknown. */
+static bool is_planned(const km_option *option, const char *word) {
+    static const char *const planned[][2] = {{"model.type", "bart"},        {"train.precision", "bf16"},
+                                             {"mask.policy", "salient"},    {"mask.policy", "denoise"},
+                                             {"mask.policy", "supervised"}, {"mask.policy", "meta"},
+                                             {"mask.policy", "proposal"}};
+    for (size_t i = 0; word != NULL && i < KM_COUNT(planned); i++) {
+        if (strcmp(planned[i][0], option->key) == 0 && strcmp(planned[i][1], word) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static km_status refuse(const km_option *option, const km_json *json) {
+    km_buffer found = {0}, expected = {0};
+    describe(&found, json);
+    km_option_expected(option, &expected);
+    bool planned = option->kind == KM_CHOICE && is_planned(option, km_json_string(json));
+    km_fail(KM_USAGE, "%s: found %s%s, expected %s", option->key, found.data,
+            planned ? ", which this version cannot do yet" : "", expected.data);
+    km_buffer_free(&found);
+    km_buffer_free(&expected);
+    return KM_USAGE;
+}
+
+/* ---- Reading ---- */
+
+static size_t size_of(const km_option *option) {
+    static const size_t sizes[] = {
+        [KM_INT] = sizeof(int64_t), [KM_DOUBLE] = sizeof(double), [KM_BOOL] = sizeof(bool),     [KM_FILE] = KM_PATH,
+        [KM_CHOICE] = KM_WORD,      [KM_RATIO] = sizeof(double),  [KM_EVERY] = sizeof(km_steps)};
+    return sizes[option->kind];
+}
+
+void km_option_clear(const km_option *option, km_config *config) {
+    memset(km_option_value(option, config), 0, size_of(option));
+}
+
+static bool read_step(int64_t *out, const km_option *option, const km_json *json) {
+    double value = 0;
+    if (!km_json_number(&value, json) || !is_whole(value) || !in_range(option, value)) {
+        return false;
+    }
+    *out = (int64_t)value;
+    return true;
+}
+
+static bool read_steps(km_steps *out, const km_option *option, const km_json *json) {
+    if (!km_json_is_array(json)) {
+        return read_step(&out->every, option, json);
+    }
+    int64_t before = 0;
+    for (const km_json *item = km_json_first(json); item != NULL; item = km_json_next(item)) {
+        if (out->count == KM_STEPS || !read_step(&out->list[out->count], option, item) ||
+            out->list[out->count] <= before) {
+            return false;
+        }
+        before = out->list[out->count++];
+    }
+    return true;
+}
+
+static bool read_text(char *out, const km_option *option, const char *text) {
+    if (text == NULL || text[0] == '\0' || strlen(text) >= size_of(option) ||
+        (option->kind == KM_CHOICE && !is_choice(option->range, text))) {
+        return false;
+    }
+    memcpy(out, text, strlen(text));
+    return true;
+}
+
+static bool read_number(double *out, const km_option *option, const km_json *json) {
+    const char *text = km_json_string(json);
+    if (option->kind == KM_RATIO && text != NULL && strcmp(text, "partition") == 0) {
+        *out = 0;
+        return true;
+    }
+    double value = 0;
+    if (!km_json_number(&value, json) || !in_range(option, value)) {
+        return false;
+    }
+    *out = value + 0.0; /* no negative zero */
+    return true;
+}
+
+static bool read_value(void *out, const km_option *option, const km_json *json) {
+    switch (option->kind) {
+    case KM_INT:
+        return read_step(out, option, json);
+    case KM_DOUBLE:
+    case KM_RATIO:
+        return read_number(out, option, json);
+    case KM_BOOL:
+        return km_json_boolean(out, json);
+    case KM_FILE:
+    case KM_CHOICE:
+        return read_text(out, option, km_json_string(json));
+    case KM_EVERY:
+        return read_steps(out, option, json);
+    }
+    return false;
+}
+
+km_status km_option_set(const km_option *option, km_config *config, const km_json *json) {
+    km_option_clear(option, config);
+    config->given[option - km_options] = !km_json_is_null(json);
+    if (km_json_is_null(json) || read_value(km_option_value(option, config), option, json)) {
+        return KM_OK;
+    }
+    km_option_clear(option, config);
+    return refuse(option, json);
+}
+
+/* For paths and words everything is text but a JSON string and null; else what is not JSON is text. */
+km_status km_option_set_text(const km_option *option, km_config *config, const char *text) {
+    km_json *json = NULL;
+    bool parsed = km_json_parse(&json, text, strlen(text), option->key) == KM_OK;
+    bool wordy = option->kind == KM_FILE || option->kind == KM_CHOICE;
+    if (!parsed || (wordy && km_json_string(json) == NULL && !km_json_is_null(json))) {
+        km_json_destroy(json);
+        km_json *list = km_json_array();
+        km_json_push_string(list, text);
+        km_status status = km_option_set(option, config, km_json_first(list));
+        km_json_destroy(list);
+        return status;
+    }
+    km_status status = km_option_set(option, config, json);
+    km_json_destroy(json);
+    return status;
+}
+
+/* ---- Printing ---- */
+
+bool km_option_is_set(const km_option *option, const km_config *config) {
+    const void *value = km_option_look(option, config);
+    switch (option->kind) {
+    case KM_INT:
+        return in_range(option, (double)*(const int64_t *)value);
+    case KM_DOUBLE:
+        return in_range(option, *(const double *)value);
+    case KM_FILE:
+    case KM_CHOICE:
+        return *(const char *)value != '\0';
+    case KM_EVERY:
+        return ((const km_steps *)value)->every > 0 || ((const km_steps *)value)->count > 0;
+    case KM_BOOL:
+    case KM_RATIO:
+        break;
+    }
+    return true;
+}
+
+static void print_steps(km_buffer *out, const km_steps *steps) {
+    if (steps->every > 0) {
+        km_buffer_print(out, "%lld", (long long)steps->every);
+        return;
+    }
+    for (int i = 0; i < steps->count; i++) {
+        km_buffer_print(out, "%s%lld", i == 0 ? "[" : ", ", (long long)steps->list[i]);
+    }
+    km_buffer_print(out, "]");
+}
+
+void km_option_print(const km_option *option, const km_config *config, km_buffer *out) {
+    const void *value = km_option_look(option, config);
+    if (!km_option_is_set(option, config)) {
+        km_buffer_print(out, "null");
+        return;
+    }
+    switch (option->kind) {
+    case KM_INT:
+        km_buffer_print(out, "%lld", (long long)*(const int64_t *)value);
+        break;
+    case KM_RATIO:
+        if (*(const double *)value == 0) {
+            km_buffer_print(out, "\"partition\"");
+            break;
+        }
+        /* fall through */
+    case KM_DOUBLE:
+        print_number(out, *(const double *)value);
+        break;
+    case KM_BOOL:
+        km_buffer_print(out, *(const bool *)value ? "true" : "false");
+        break;
+    case KM_FILE:
+    case KM_CHOICE:
+        print_string(out, value);
+        break;
+    case KM_EVERY:
+        print_steps(out, value);
+        break;
+    }
+}
+
+bool km_steps_has(const km_steps *steps, int64_t step) {
+    if (steps->every > 0) {
+        return step > 0 && step % steps->every == 0;
+    }
+    for (int i = 0; i < steps->count; i++) {
+        if (steps->list[i] == step) {
+            return true;
+        }
+    }
+    return false;
+}

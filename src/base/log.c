@@ -1,0 +1,89 @@
+/* Lines to standard error, and how times and quantities read. */
+#include "kmask/base.h"
+
+#include "progress.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <time.h>
+
+static atomic_bool is_muted;
+
+void km_log_mute(bool muted) {
+    atomic_store(&is_muted, muted);
+}
+
+bool km_log_muted(void) {
+    return atomic_load(&is_muted);
+}
+
+static void say(const char *head, const char *format, va_list list) KM_PRINTF(2, 0);
+static void say(const char *head, const char *format, va_list list) {
+    char *text = NULL;
+    if (km_log_muted() || vasprintf(&text, format, list) < 0) {
+        return;
+    }
+    char *line = km_format("%s%s\n", head, text);
+    km_say(line);
+    free(line);
+    free(text);
+}
+
+void km_log(const char *format, ...) {
+    va_list list;
+    va_start(list, format);
+    say("", format, list);
+    va_end(list);
+}
+
+void km_warn(const char *format, ...) {
+    va_list list;
+    va_start(list, format);
+    say("kmask: warning: ", format, list);
+    va_end(list);
+}
+
+double km_seconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+const char *km_duration(char out[32], double seconds) {
+    const double most = 1e12;
+    if (!(seconds >= 0 && seconds < most)) {
+        snprintf(out, 32, "?");
+        return out;
+    }
+    long long s = llround(seconds), minute = 60, hour = 3600, day = 86400;
+    if (s < minute) {
+        snprintf(out, 32, "%llds", s);
+    } else if (s < hour) {
+        snprintf(out, 32, "%lldm%02llds", s / minute, s % minute);
+    } else if (s < day) {
+        snprintf(out, 32, "%lldh%02lldm", s / hour, s % hour / minute);
+    } else {
+        snprintf(out, 32, "%lldd%02lldh", s / day, s % day / hour);
+    }
+    return out;
+}
+
+/* Three digits and a unit; what rounds up to 1000 takes the next unit. */
+const char *km_quantity(char out[32], double value) {
+    static const char units[] = " kMGTPE";
+    const double step = 1000, round_up = 999.5;
+    size_t unit = 0;
+    while (fabs(value) >= round_up && unit + 2 < sizeof units) {
+        value /= step;
+        unit++;
+    }
+    if (unit == 0) {
+        snprintf(out, 32, "%.3g", value);
+        return out;
+    }
+    int digits = fabs(value) < 9.995 ? 2 : fabs(value) < 99.95 ? 1 : 0;
+    snprintf(out, 32, "%.*f %c", digits, value, units[unit]);
+    return out;
+}

@@ -1,1 +1,0 @@
-typedef int km_data_unused;

@@ -1,0 +1,96 @@
+/* Embedding, GELU, rows in and out, sums. */
+#include "kmask/kernel.h"
+#include "simd.h"
+
+KM_SIMD void km_embed_forward(float *out, const int32_t *ids, const int32_t *positions, const int32_t *types,
+                              const float *word, const float *position, const float *type, int N, int C) {
+    for (int n = 0; n < N; n++) {
+        const float *w = word + (size_t)ids[n] * (size_t)C;
+        const float *p = position + (size_t)positions[n] * (size_t)C;
+        const float *t = type + (types == NULL ? 0 : (size_t)types[n] * (size_t)C);
+        float *row = out + (size_t)n * (size_t)C;
+        for (int c = 0; c < C; c++) {
+            row[c] = w[c] + t[c] + p[c];
+        }
+    }
+}
+
+/* sqrt(2/pi) and the cubic coefficient of the tanh form (Hendrycks and Gimpel 2016). */
+#define TANH_SCALE 0.797884561f
+#define TANH_CUBE 0.044715f
+#define NORMAL_DENSITY 0.398942280f /* 1/sqrt(2 pi) */
+
+KM_SIMD static void gelu_erf_forward(float *y, float *x, const float *b, int N, int C) {
+    for (int n = 0; n < N; n++) {
+        float *in = x + (size_t)n * (size_t)C, *out = y + (size_t)n * (size_t)C;
+        if (b != NULL) {
+            for (int c = 0; c < C; c++) {
+                in[c] += b[c];
+            }
+        }
+        for (int c = 0; c < C; c++) {
+            out[c] = in[c] * km_normal_cdf(in[c]);
+        }
+    }
+}
+
+KM_SIMD static void gelu_tanh_forward(float *y, float *x, const float *b, int N, int C) {
+    for (int n = 0; n < N; n++) {
+        float *in = x + (size_t)n * (size_t)C, *out = y + (size_t)n * (size_t)C;
+        if (b != NULL) {
+            for (int c = 0; c < C; c++) {
+                in[c] += b[c];
+            }
+        }
+        for (int c = 0; c < C; c++) {
+            float v = in[c];
+            out[c] = 0.5f * v * (1.0f + km_tanh(TANH_SCALE * (v + TANH_CUBE * v * v * v)));
+        }
+    }
+}
+
+void km_gelu_forward(float *y, float *x, const float *b, km_gelu kind, int N, int C) {
+    (kind == KM_GELU_ERF ? gelu_erf_forward : gelu_tanh_forward)(y, x, b, N, C);
+}
+
+KM_SIMD static void gelu_erf_backward(float *dx, const float *dy, const float *x, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        float v = x[i];
+        dx[i] = dy[i] * (km_normal_cdf(v) + v * NORMAL_DENSITY * km_exp(-0.5f * v * v));
+    }
+}
+
+KM_SIMD static void gelu_tanh_backward(float *dx, const float *dy, const float *x, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        float v = x[i];
+        float t = km_tanh(TANH_SCALE * (v + TANH_CUBE * v * v * v));
+        float inner = TANH_SCALE * (1.0f + 3.0f * TANH_CUBE * v * v);
+        dx[i] = dy[i] * (0.5f * (1.0f + t) + 0.5f * v * (1.0f - t * t) * inner);
+    }
+}
+
+void km_gelu_backward(float *dx, const float *dy, const float *x, km_gelu kind, int N, int C) {
+    (kind == KM_GELU_ERF ? gelu_erf_backward : gelu_tanh_backward)(dx, dy, x, (size_t)N * (size_t)C);
+}
+
+KM_SIMD void km_add(float *y, const float *x, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        y[i] += x[i];
+    }
+}
+
+void km_gather_rows(float *out, const float *in, const int32_t *at, int M, int C) {
+    for (int m = 0; m < M; m++) {
+        memcpy(out + (size_t)m * (size_t)C, in + (size_t)at[m] * (size_t)C, (size_t)C * sizeof *out);
+    }
+}
+
+KM_SIMD void km_scatter_add_rows(float *out, const float *in, const int32_t *at, int M, int C) {
+    for (int m = 0; m < M; m++) {
+        float *to = out + (size_t)at[m] * (size_t)C;
+        const float *from = in + (size_t)m * (size_t)C;
+        for (int c = 0; c < C; c++) {
+            to[c] += from[c];
+        }
+    }
+}

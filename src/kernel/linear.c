@@ -1,0 +1,90 @@
+/* Matrix products by OpenBLAS, on one thread. */
+#include "kmask/kernel.h"
+
+#include "simd.h"
+
+#include <cblas.h>
+#undef I /* cblas.h brings complex.h */
+
+void km_kernel_start(void) {
+    openblas_set_num_threads(1);
+}
+
+const char *km_kernel_core(void) {
+    return openblas_get_corename();
+}
+
+/* "OpenBLAS 0.3.21 NO_LAPACKE ..." cut after the version. */
+const char *km_kernel_blas(void) {
+    static char name[64];
+    const char *config = openblas_get_config();
+    size_t length = 0;
+    for (int words = 0; config[length] != '\0' && length + 1 < sizeof name; length++) {
+        words += config[length] == ' ';
+        if (words == 2) {
+            break;
+        }
+    }
+    memcpy(name, config, length);
+    name[length] = '\0';
+    return name;
+}
+
+const char *km_kernel_vector(void) {
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512vl")) {
+        return "avx512";
+    }
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+        return "avx2";
+    }
+#endif
+    return "generic";
+}
+
+KM_SIMD static void add_bias(float *y, const float *b, int N, int O) {
+    for (int n = 0; n < N; n++) {
+        float *row = y + (size_t)n * (size_t)O;
+        for (int o = 0; o < O; o++) {
+            row[o] += b[o];
+        }
+    }
+}
+
+KM_SIMD void km_bias_backward(float *db, const float *dy, int N, int C) {
+    memset(db, 0, (size_t)C * sizeof *db);
+    for (int n = 0; n < N; n++) {
+        const float *row = dy + (size_t)n * (size_t)C;
+        for (int c = 0; c < C; c++) {
+            db[c] += row[c];
+        }
+    }
+}
+
+void km_linear_forward(float *y, const float *x, const float *w, const float *b, int N, int I, int O) {
+    if (N > 0) {
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, N, O, I, 1.0f, x, I, w, I, 0.0f, y, O);
+    }
+    if (b != NULL) {
+        add_bias(y, b, N, O);
+    }
+}
+
+void km_linear_backward_input(float *dx, const float *dy, const float *w, int N, int I, int O, bool add) {
+    if (N > 0) {
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, N, I, O, 1.0f, dy, O, w, I, add ? 1.0f : 0.0f, dx,
+                    I);
+    }
+}
+
+void km_linear_backward_weight(float *dw, float *db, const float *dy, const float *x, int N, int I, int O) {
+    if (N > 0) {
+        cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, O, I, N, 1.0f, dy, O, x, I, 0.0f, dw, I);
+    } else {
+        memset(dw, 0, (size_t)O * (size_t)I * sizeof *dw);
+    }
+    if (db != NULL) {
+        km_bias_backward(db, dy, N, O);
+    }
+}

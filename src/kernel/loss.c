@@ -1,0 +1,80 @@
+/* Softmax and cross entropy over the vocabulary. */
+#include "kmask/kernel.h"
+#include "simd.h"
+
+#include <math.h>
+
+/* x = exp(x - top); returns their sum. NaN anywhere makes the sum NaN. */
+KM_INLINE float exponentials(float *x, float top, int V) {
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int v = 0; v < V; v++) {
+        x[v] = km_exp(x[v] - top);
+        sum += x[v];
+    }
+    return sum;
+}
+
+/* The same sum without writing. */
+KM_INLINE float sum_of_exponentials(const float *x, float top, int V) {
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int v = 0; v < V; v++) {
+        sum += km_exp(x[v] - top);
+    }
+    return sum;
+}
+
+KM_INLINE void scale(float *x, float factor, int V) {
+    for (int v = 0; v < V; v++) {
+        x[v] *= factor;
+    }
+}
+
+KM_INLINE void add_row(float *x, const float *bias, int V) {
+    for (int v = 0; bias != NULL && v < V; v++) {
+        x[v] += bias[v];
+    }
+}
+
+/* No larger logit, and no equal one with a lower id. */
+KM_INLINE uint8_t is_best(const float *x, int32_t label, float top) {
+    if (x[label] != top) {
+        return 0;
+    }
+    for (int32_t v = 0; v < label; v++) {
+        if (x[v] == top) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+KM_SIMD void km_loss(float *logits, float *loss, uint8_t *hit, const float *bias, const int32_t *labels,
+                     bool backward, int M, int V) {
+    for (int m = 0; m < M; m++) {
+        float *x = logits + (size_t)m * (size_t)V;
+        add_row(x, bias, V);
+        const float top = km_largest(x, V), at_label = x[labels[m]];
+        if (hit != NULL) {
+            hit[m] = is_best(x, labels[m], top);
+        }
+        float sum = backward ? exponentials(x, top, V) : sum_of_exponentials(x, top, V);
+        if (loss != NULL) {
+            loss[m] = logf(sum) - (at_label - top);
+        }
+        if (backward) {
+            scale(x, 1.0f / sum, V);
+            x[labels[m]] -= 1.0f;
+        }
+    }
+}
+
+KM_SIMD void km_softmax(float *logits, const float *bias, int M, int V) {
+    for (int m = 0; m < M; m++) {
+        float *x = logits + (size_t)m * (size_t)V;
+        add_row(x, bias, V);
+        float sum = exponentials(x, km_largest(x, V), V);
+        scale(x, 1.0f / sum, V);
+    }
+}

@@ -1,0 +1,129 @@
+/* simd: loops that the compiler vectorizes, for each instruction set, and the functions that such loops may call. */
+#ifndef KMASK_KERNEL_SIMD_H
+#define KMASK_KERNEL_SIMD_H
+
+#include <stdint.h>
+#include <string.h>
+
+/* KM_SIMD before a function: it is compiled for AVX-512, AVX2 and any x86-64; the loader picks by the CPU at start. */
+#if defined(__x86_64__) && defined(__gnu_linux__) &&                                                               \
+    ((defined(__clang__) && __clang_major__ >= 14) || (!defined(__clang__) && __GNUC__ >= 12))
+#define KM_SIMD __attribute__((__target_clones__("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define KM_SIMD
+#endif
+#define KM_INLINE static inline __attribute__((__always_inline__))
+
+KM_INLINE float km_from_bits(uint32_t bits) {
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+KM_INLINE uint32_t km_to_bits(float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+/* exp(x) to about 1 ulp: x = n ln 2 + r, a polynomial in r, times 2^n in two halves (so that results below the normal
+ * range underflow gradually). NaN stays NaN. */
+KM_INLINE float km_exp(float x) {
+    x = x < -104.0f ? -104.0f : x;
+    x = x > 89.0f ? 89.0f : x;
+    float shifted = x * 1.44269504f + 12582912.0f; /* rounds to an integer in the low bits */
+    float n = shifted - 12582912.0f;
+    float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+    float p = 1.98412698e-4f;
+    p = p * r + 1.38888889e-3f;
+    p = p * r + 8.33333333e-3f;
+    p = p * r + 4.16666667e-2f;
+    p = p * r + 1.66666667e-1f;
+    p = p * r + 0.5f;
+    p = p * r + 1.0f;
+    p = p * r + 1.0f;
+    int32_t whole = (int32_t)(km_to_bits(shifted) & 0x7FFFFFu) - 0x400000; /* n, also for NaN a harmless number */
+    int32_t half = whole >> 1;
+    half = half < -100 ? -100 : half > 100 ? 100 : half;
+    int32_t rest = whole - half;
+    rest = rest < -100 ? -100 : rest > 100 ? 100 : rest;
+    return p * km_from_bits((uint32_t)(half + 127) << 23) * km_from_bits((uint32_t)(rest + 127) << 23);
+}
+
+/* The standard normal distribution function, 0.5 * (1 + erf(x / sqrt 2)), with absolute error below 2e-7.
+ * erf(t)/t in t^2 on [0, 1] and log(erfc(t)) in t on [1, 4]: minimax fits (Lawson's reweighted least squares). */
+KM_INLINE float km_normal_cdf(float x) {
+    float t = (x < 0 ? -x : x) * 0.707106781f;
+    float s = t * t;
+    float p = 7.889112311e-05f;
+    p = p * s - 8.020839120e-04f;
+    p = p * s + 5.189535097e-03f;
+    p = p * s - 2.685444447e-02f;
+    p = p * s + 1.128360017e-01f;
+    p = p * s - 3.761262714e-01f;
+    p = p * s + 1.128379166e+00f;
+    float near = 0.5f - 0.5f * t * p;
+    float q = -1.334543757e-05f;
+    q = q * t + 3.181888638e-04f;
+    q = q * t - 3.441244325e-03f;
+    q = q * t + 2.263862735e-02f;
+    q = q * t - 1.033554916e-01f;
+    q = q * t - 6.390472102e-01f;
+    q = q * t - 1.125956935e+00f;
+    q = q * t - 7.484233397e-04f;
+    float far = t > 4.0f ? 0.0f : 0.5f * km_exp(q);
+    float tail = t > 1.0f ? far : near; /* P(X > |x|) */
+    return x < 0 ? tail : 1.0f - tail;
+}
+
+KM_INLINE float km_tanh(float x) {
+    float a = x < 0 ? -x : x;
+    float e = km_exp(-2.0f * a);
+    float big = (1.0f - e) / (1.0f + e);
+    float s = x * x; /* near 0 the quotient cancels */
+    float small = a * (1.0f + s * (-0.333333333f + s * (0.133333333f + s * (-0.0539682540f + s * 0.0218694885f))));
+    float y = a < 0.15f ? small : big;
+    return x < 0 ? -y : y;
+}
+
+/* The largest of x (count > 0), by sixteen lanes, which vectorize without reordering anything. NaN are passed over. */
+KM_INLINE float km_largest(const float *x, int count) {
+    float lanes[16], top = x[0];
+    for (int j = 0; j < 16; j++) {
+        lanes[j] = x[0];
+    }
+    int i = 0;
+    for (; i + 16 <= count; i += 16) {
+        for (int j = 0; j < 16; j++) {
+            lanes[j] = x[i + j] > lanes[j] ? x[i + j] : lanes[j];
+        }
+    }
+    for (; i < count; i++) {
+        top = x[i] > top ? x[i] : top;
+    }
+    for (int j = 0; j < 16; j++) {
+        top = lanes[j] > top ? lanes[j] : top;
+    }
+    return top;
+}
+
+/* Philox 4x32-10 on one lane (base.h has the scalar reference). */
+KM_INLINE void km_philox_lane(uint32_t out[4], uint32_t c0, uint32_t c1, uint32_t c2, uint32_t c3, uint32_t k0,
+                              uint32_t k1) {
+    for (int round = 0; round < 10; round++) {
+        uint64_t p0 = (uint64_t)0xD2511F53u * c0, p1 = (uint64_t)0xCD9E8D57u * c2;
+        uint32_t n0 = (uint32_t)(p1 >> 32) ^ c1 ^ k0, n2 = (uint32_t)(p0 >> 32) ^ c3 ^ k1;
+        c1 = (uint32_t)p1;
+        c3 = (uint32_t)p0;
+        c0 = n0;
+        c2 = n2;
+        k0 += 0x9E3779B9u;
+        k1 += 0xBB67AE85u;
+    }
+    out[0] = c0;
+    out[1] = c1;
+    out[2] = c2;
+    out[3] = c3;
+}
+
+#endif

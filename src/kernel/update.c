@@ -1,0 +1,53 @@
+/* The exact sum's fixed point, and AdamW. */
+#include "kmask/kernel.h"
+#include "simd.h"
+
+#include <math.h>
+
+/* 1.5 * 2^52: added to a double below 2^51 it leaves the rounded integer in the low bits. */
+#define SHIFT 6755399441055744.0
+#define UNIT 68719476736.0 /* 2^36 */
+_Static_assert(KM_FIXED_BITS == 36, "UNIT is 2^KM_FIXED_BITS");
+
+KM_INLINE int64_t to_fixed(float g) {
+    const double shifted = (double)g * UNIT + SHIFT, zero = SHIFT;
+    int64_t bits, base;
+    memcpy(&bits, &shifted, sizeof bits);
+    memcpy(&base, &zero, sizeof base);
+    return bits - base;
+}
+
+KM_SIMD bool km_fixed_add(int64_t *sum, const float *g, size_t count) {
+    uint32_t bad = 0;
+#pragma omp simd reduction(| : bad)
+    for (size_t i = 0; i < count; i++) {
+        float size = g[i] < 0 ? -g[i] : g[i];
+        bad |= size < KM_FIXED_LIMIT ? 0u : 1u; /* NaN is not below either */
+        sum[i] = (int64_t)((uint64_t)sum[i] + (uint64_t)to_fixed(g[i]));
+    }
+    return bad == 0;
+}
+
+KM_SIMD double km_fixed_squares(const int64_t *sum, double scale, size_t count) {
+    double total = 0;
+#pragma omp simd reduction(+ : total)
+    for (size_t i = 0; i < count; i++) {
+        double g = (double)sum[i] * scale;
+        total += g * g;
+    }
+    return total;
+}
+
+KM_SIMD void km_adamw_update(float *w, float *m, float *v, const int64_t *sum, double scale,
+                             const km_adamw *options, size_t count) {
+    const float b1 = options->beta1, b2 = options->beta2, eps = options->eps, lr = options->lr;
+    const float decay = options->weight_decay, c1 = 1.0f / options->correction1, c2 = 1.0f / options->correction2;
+    for (size_t i = 0; i < count; i++) {
+        const float g = (float)((double)sum[i] * scale);
+        const float first = b1 * m[i] + (1.0f - b1) * g;
+        const float second = b2 * v[i] + (1.0f - b2) * g * g;
+        m[i] = first;
+        v[i] = second;
+        w[i] -= lr * (first * c1 / (sqrtf(second * c2) + eps) + decay * w[i]);
+    }
+}

@@ -10,8 +10,8 @@ typedef struct km_comm km_comm;
 
 /* MPI_Init (alone too: one rank), muted log on all ranks but 0. Collective. */
 km_status km_comm_open(km_comm **out, int *argc, char ***argv) KM_NODISCARD;
-void km_comm_close(km_comm *comm);              /* Collective. NULL is fine. */
-void km_comm_abort(km_comm *comm, int status);  /* ends every rank at once; does not return */
+void km_comm_close(km_comm *comm);             /* Collective. NULL is fine. */
+void km_comm_abort(km_comm *comm, int status); /* ends every rank at once; does not return */
 int km_comm_rank(const km_comm *comm);
 int km_comm_size(const km_comm *comm);
 /* For tests: exchanges created from now on take every run of `ranks` consecutive ranks for one node (found when the
@@ -26,8 +26,8 @@ km_status km_comm_agree(km_comm *comm, km_status mine) KM_NODISCARD;
 void km_comm_sum(km_comm *comm, int64_t *values, int count);      /* in place. Collective. */
 void km_comm_max(km_comm *comm, double *values, int count);       /* in place. Collective. */
 void km_comm_broadcast(km_comm *comm, void *bytes, size_t count); /* from rank 0. Collective. */
-void km_comm_scan(km_comm *comm, uint64_t *values, int count);    /* exclusive prefix sums over ranks. Collective. */
-void km_comm_barrier(km_comm *comm);                              /* Collective. */
+void km_comm_scan(km_comm *comm, uint64_t *values, int count); /* exclusive prefix sums over ranks. Collective. */
+void km_comm_barrier(km_comm *comm);                           /* Collective. */
 /* Bytes between two different ranks (blocking; any size). */
 void km_comm_send(km_comm *comm, const void *bytes, size_t count, int to);
 void km_comm_receive(km_comm *comm, void *bytes, size_t count, int from);
@@ -51,7 +51,8 @@ int km_exchange_buckets(const km_exchange *exchange);
 void km_exchange_bucket(const km_exchange *exchange, int bucket, size_t *first, size_t *count);
 /* Rank's part of bucket b: elements first..first+count-1 of the table (count may be 0); `local` is where the part
  * begins in the rank's own compact arrays (moments, received sums). */
-void km_exchange_part(const km_exchange *exchange, int bucket, int rank, size_t *first, size_t *count, size_t *local);
+void km_exchange_part(const km_exchange *exchange, int bucket, int rank, size_t *first, size_t *count,
+                      size_t *local);
 size_t km_exchange_owned(const km_exchange *exchange, int rank); /* elements of all parts together */
 
 /* Starts adding up bucket b of every rank's `sum` (the whole table; not touched again until km_exchange_end);
@@ -70,7 +71,8 @@ void km_exchange_gather(km_exchange *exchange, float *weights);
  * every rank with its place in the table; data is valid during the call only). A failing `piece` is reported to all
  * by the return value. Collective. */
 typedef km_status km_piece(void *payload, size_t first, size_t count, const float *data);
-km_status km_exchange_collect(km_exchange *exchange, const float *owned, km_piece *piece, void *payload) KM_NODISCARD;
+km_status km_exchange_collect(km_exchange *exchange, const float *owned, km_piece *piece,
+                              void *payload) KM_NODISCARD;
 /* The way back: on rank 0 `piece` fills data for each part. Collective. */
 typedef km_status km_fill(void *payload, size_t first, size_t count, float *data);
 km_status km_exchange_distribute(km_exchange *exchange, float *owned, km_fill *fill, void *payload) KM_NODISCARD;

@@ -30,7 +30,7 @@ const km_option km_options[] = {
     {"model.type_vocab_size", KM_INT, AT(model.type_vocab_size), "1..1024", NULL, KM_FIXED,
      "segment types (default: 2, roberta 1)"},
     {"model.layer_norm_eps", KM_DOUBLE, AT(model.layer_norm_eps), ">0..1", NULL, KM_FIXED,
-     "(default: 1e-12, roberta 1e-5)"},
+     "added to variances (default: 1e-12, roberta 1e-5)"},
     {"model.hidden_act", KM_CHOICE, AT(model.hidden_act), "gelu|gelu_new", NULL, KM_FIXED,
      "gelu: exact (the default), gelu_new: by tanh"},
     {"model.hidden_dropout_prob", KM_DOUBLE, AT(model.hidden_dropout_prob), "0..<1", "0.1", KM_FIXED,
@@ -61,7 +61,7 @@ const km_option km_options[] = {
     {"mask.replace_random", KM_DOUBLE, AT(mask.replace_random), "0..1", "0", KM_FIXED,
      "share shown as a random token; the rest stays as it is"},
 
-    {"train.steps", KM_INT, AT(train.steps), "1..1000000000", KM_REQUIRED, KM_MAY_CHANGE, "updates in all"},
+    {"train.steps", KM_INT, AT(train.steps), "1..1e9", KM_REQUIRED, KM_MAY_CHANGE, "updates in all"},
     {"train.sequences", KM_INT, AT(train.sequences), "1..1048576", KM_REQUIRED, KM_FIXED, "rows of each step"},
     {"train.micro_batch", KM_INT, AT(train.micro_batch), "1..4096", NULL, KM_FIXED,
      "views computed at once by one thread (default: 1024 / length)"},
@@ -82,16 +82,16 @@ const km_option km_options[] = {
 
     {"schedule.name", KM_CHOICE, AT(schedule.name), "linear|cosine|constant|inverse_sqrt", "linear", KM_FIXED,
      "of the learning rate after warmup"},
-    {"schedule.warmup", KM_INT, AT(schedule.warmup), "0..1000000000", "0", KM_FIXED,
+    {"schedule.warmup", KM_INT, AT(schedule.warmup), "0..1e9", "0", KM_FIXED,
      "steps from 0 to the full learning rate"},
 
-    {"checkpoint.every", KM_INT, AT(checkpoint.every), "1..1000000000", "1000", KM_MAY_CHANGE,
+    {"checkpoint.every", KM_INT, AT(checkpoint.every), "1..1e9", "1000", KM_MAY_CHANGE,
      "steps between checkpoints; the last step is always saved"},
     {"checkpoint.keep", KM_INT, AT(checkpoint.keep), "1..1000", "2", KM_MAY_CHANGE, "newest checkpoints that stay"},
-    {"checkpoint.snapshots", KM_EVERY, AT(checkpoint.snapshots), "1..1000000000", NULL, KM_MAY_CHANGE,
+    {"checkpoint.snapshots", KM_EVERY, AT(checkpoint.snapshots), "1..1e9", NULL, KM_MAY_CHANGE,
      "weights that stay for good: every so many steps, or at these"},
 
-    {"eval.every", KM_INT, AT(eval.every), "0..1000000000", "0", KM_MAY_CHANGE,
+    {"eval.every", KM_INT, AT(eval.every), "0..1e9", "0", KM_MAY_CHANGE,
      "steps between evaluations on data.eval; 0: only at the last"},
     {"eval.ratio", KM_DOUBLE, AT(eval.ratio), "0.001..1", "0.15", KM_MAY_CHANGE,
      "every token is masked once in ceil(1/ratio) parts"},
@@ -100,8 +100,7 @@ const km_option km_options[] = {
     {"parallel.timeout", KM_DOUBLE, AT(parallel.timeout), ">0..", "600", KM_MAY_CHANGE,
      "seconds without a sign of life until a run is given up"},
 
-    {"log.every", KM_INT, AT(log.every), "1..1000000000", "1", KM_MAY_CHANGE,
-     "steps between lines of metrics.jsonl"},
+    {"log.every", KM_INT, AT(log.every), "1..1e9", "1", KM_MAY_CHANGE, "steps between lines of metrics.jsonl"},
 };
 const int km_option_count = KM_COUNT(km_options);
 
@@ -125,7 +124,7 @@ bool km_config_given(const km_config *config, const char *key) {
     return i >= 0 && config->given[i] != 0;
 }
 
-/* The same name in another section, else the nearest key. */
+/* The same name in another section, else what `key` begins, else the nearest key. */
 char *km_option_hint(const char *key) {
     const char *dot = strchr(key, '.'), *name = dot == NULL ? key : dot + 1, *near = NULL;
     const char *words[KM_COUNT(km_options) + 1] = {NULL};
@@ -134,6 +133,9 @@ char *km_option_hint(const char *key) {
         if (near == NULL && strcmp(strchr(words[i], '.') + 1, name) == 0) {
             near = words[i];
         }
+    }
+    for (int i = 0; near == NULL && dot != NULL && *name != '\0' && i < km_option_count; i++) {
+        near = strncmp(words[i], key, strlen(key)) == 0 ? words[i] : NULL;
     }
     near = near != NULL ? near : km_nearest(key, words);
     return near == NULL ? km_strdup(" See `kmask pretrain --help` for all keys.")

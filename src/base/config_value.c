@@ -41,12 +41,12 @@ static bool is_whole(double value) {
 
 /* True when `word` is one of "a|b|c". */
 static bool is_choice(const char *choices, const char *word) {
-    size_t length = strlen(word);
-    for (const char *at = choices; length > 0 && at != NULL; at = strchr(at, '|')) {
-        at += *at == '|';
-        if (strncmp(at, word, length) == 0 && (at[length] == '|' || at[length] == '\0')) {
+    for (const char *at = choices; *at != '\0'; at += *at == '|') {
+        size_t length = strcspn(at, "|");
+        if (strlen(word) == length && strncmp(at, word, length) == 0) {
             return true;
         }
+        at += length;
     }
     return false;
 }

@@ -58,11 +58,11 @@ static km_status take_number(const cli_option *option, const char *value) {
 }
 
 static km_status take_text(const cli_option *option, const char *value) {
-    size_t length = strlen(value);
     bool known = option->choices == NULL;
-    for (const char *at = option->choices; !known && length > 0 && at != NULL; at = strchr(at, '|')) {
-        at += *at == '|';
-        known = strncmp(at, value, length) == 0 && (at[length] == '|' || at[length] == '\0');
+    for (const char *at = option->choices; !known && *at != '\0'; at += *at == '|') {
+        size_t length = strcspn(at, "|");
+        known = strlen(value) == length && strncmp(at, value, length) == 0;
+        at += length;
     }
     if (!known) {
         return km_fail(KM_USAGE, "--%s: found %.200s, expected one of %s", option->name, value, option->choices);

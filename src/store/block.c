@@ -1,0 +1,156 @@
+/* The block in front of the HDF5 part, and the verification of whole files: no HDF5 here.
+ *
+ *      0  magic "KMASKH5\n"
+ *      8  version, u32
+ *     16  length of the whole file, u64
+ *     24  XXH3-128 of all that follows the block: low u64, high u64
+ *   4080  XXH3-128 of bytes 0..4079 of the block: low u64, high u64
+ *
+ * Little-endian; all else is zero. The block is written last: a file that its writer did not finish has none. */
+#include "store_private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "arrays are written as they are in memory");
+
+enum { VERSION = 1, AT_VERSION = 8, AT_LENGTH = 16, AT_HASH = 24, AT_CHECK = KM_BLOCK - 16, PIECE = 8 << 20 };
+
+static const char MAGIC[8] = "KMASKH5\n";
+static const char HDF5_MAGIC[8] = "\x89HDF\r\n\x1a\n";
+
+static void put_hash(char *to, km_hash hash) {
+    memcpy(to, &hash.low, sizeof hash.low);
+    memcpy(to + sizeof hash.low, &hash.high, sizeof hash.high);
+}
+
+static km_hash get_hash(const char *from) {
+    km_hash hash;
+    memcpy(&hash.low, from, sizeof hash.low);
+    memcpy(&hash.high, from + sizeof hash.low, sizeof hash.high);
+    return hash;
+}
+
+km_status km_block_hash(km_hash *out, int fd, uint64_t size, const char *path) {
+    void *piece = NULL;
+    KM_TRY(km_allocate(&piece, PIECE, "reading a file"));
+    km_hasher *hasher = km_hasher_create();
+    km_status status = KM_OK;
+    (void)posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+    for (uint64_t at = KM_BLOCK; at < size && status == KM_OK; at += PIECE) {
+        size_t count = (size_t)KM_MIN((uint64_t)PIECE, size - at);
+        status = km_pread_all(fd, piece, count, at, path);
+        if (status == KM_OK) {
+            km_hasher_add(hasher, piece, count);
+        }
+    }
+    (void)posix_fadvise(fd, 0, 0, POSIX_FADV_NORMAL);
+    *out = km_hasher_end(hasher);
+    free(piece);
+    return status;
+}
+
+km_status km_block_write(int fd, uint64_t size, km_hash hash, const char *path) {
+    char block[KM_BLOCK] = {0};
+    const uint32_t version = VERSION;
+    memcpy(block, MAGIC, sizeof MAGIC);
+    memcpy(block + AT_VERSION, &version, sizeof version);
+    memcpy(block + AT_LENGTH, &size, sizeof size);
+    put_hash(block + AT_HASH, hash);
+    put_hash(block + AT_CHECK, km_hash_bytes(block, AT_CHECK));
+    return km_pwrite_all(fd, block, sizeof block, 0, path);
+}
+
+/* A sentence for a file that does not start with our magic. */
+static km_status foreign(int fd, const char *block, size_t count, const char *path) {
+    char magic[sizeof HDF5_MAGIC] = {0};
+    if (count == 0) {
+        return km_fail(KM_FAILED, "%s: an empty file, expected a file that kmask wrote.", path);
+    }
+    if (count >= sizeof HDF5_MAGIC && memcmp(block, HDF5_MAGIC, sizeof HDF5_MAGIC) == 0) {
+        return km_fail(KM_FAILED, "%s: an HDF5 file, but not kmask's: it has no kmask block in front.", path);
+    }
+    if (count == KM_BLOCK && pread(fd, magic, sizeof magic, KM_BLOCK) == (ssize_t)sizeof magic &&
+        memcmp(magic, HDF5_MAGIC, sizeof magic) == 0 && block[0] == 0) {
+        return km_fail(KM_FAILED, "%s: an unfinished file: its writer stopped before the end.", path);
+    }
+    return km_fail(KM_FAILED, "%s: not a kmask file (it does not start with KMASKH5).", path);
+}
+
+static km_status check_block(const char *block, uint64_t size, const char *path) {
+    uint32_t version;
+    uint64_t length;
+    if (!km_hash_equal(get_hash(block + AT_CHECK), km_hash_bytes(block, AT_CHECK))) {
+        return km_fail(KM_FAILED, "%s: damaged: its first %d bytes do not match their checksum.", path, KM_BLOCK);
+    }
+    memcpy(&version, block + AT_VERSION, sizeof version);
+    memcpy(&length, block + AT_LENGTH, sizeof length);
+    if (version != VERSION) {
+        return km_fail(KM_FAILED, "%s: format version %u, expected %d: it comes from another kmask.", path, version,
+                       VERSION);
+    }
+    if (size < length) {
+        return km_fail(KM_FAILED, "%s: the file is cut short: %llu of %llu bytes.", path, (unsigned long long)size,
+                       (unsigned long long)length);
+    }
+    if (size > length) {
+        return km_fail(KM_FAILED, "%s: damaged: %llu bytes follow the %llu that kmask wrote.", path,
+                       (unsigned long long)(size - length), (unsigned long long)length);
+    }
+    return KM_OK;
+}
+
+static km_status verify(int fd, uint64_t *size, km_hash *hash, const char *path) {
+    struct stat info;
+    char block[KM_BLOCK];
+    if (fstat(fd, &info) != 0) {
+        return km_fail(KM_FAILED, "%s: cannot read: %s", path, strerror(errno));
+    }
+    if (!S_ISREG(info.st_mode)) {
+        return km_fail(KM_FAILED, "%s: found a %s, expected a file", path,
+                       S_ISDIR(info.st_mode) ? "folder" : "device or pipe");
+    }
+    *size = (uint64_t)info.st_size;
+    size_t count = (size_t)KM_MIN(*size, (uint64_t)KM_BLOCK);
+    KM_TRY(km_pread_all(fd, block, count, 0, path));
+    if (count < sizeof MAGIC || memcmp(block, MAGIC, sizeof MAGIC) != 0) {
+        return foreign(fd, block, count, path);
+    }
+    if (count < KM_BLOCK) {
+        return km_fail(KM_FAILED, "%s: the file is cut short: %zu bytes, not even its first %d.", path, count,
+                       KM_BLOCK);
+    }
+    KM_TRY(check_block(block, *size, path));
+    KM_TRY(km_block_hash(hash, fd, *size, path));
+    if (!km_hash_equal(*hash, get_hash(block + AT_HASH))) {
+        return km_fail(KM_FAILED, "%s: damaged: its bytes do not match their checksum.", path);
+    }
+    return KM_OK;
+}
+
+km_status km_block_open(int *fd, uint64_t *size, km_hash *hash, const char *path) {
+    /* O_NONBLOCK: a named pipe is refused, not waited for. */
+    *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (*fd < 0) {
+        return km_fail(KM_FAILED, "%s: cannot open: %s", path, strerror(errno));
+    }
+    km_status status = verify(*fd, size, hash, path);
+    if (status != KM_OK) {
+        close(*fd);
+        *fd = -1;
+    }
+    return status;
+}
+
+km_status km_store_verify(const char *path) {
+    int fd = -1;
+    uint64_t size = 0;
+    km_hash hash;
+    KM_TRY(km_block_open(&fd, &size, &hash, path));
+    close(fd);
+    return KM_OK;
+}

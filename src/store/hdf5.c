@@ -1,0 +1,293 @@
+/* The only calls of HDF5: writing a directory of arrays, and reading one from a verified file. Elements never pass
+ * through it. Each function opens the file, does all and closes it, so no HDF5 object outlives a call. */
+#include "store_private.h"
+
+#include <hdf5.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* ---- Errors ---- */
+
+static herr_t take_innermost(unsigned n, const H5E_error2_t *error, void *payload) {
+    char *text = payload;
+    if (n == 0 && error->desc != NULL) {
+        /* "file write failed: time = ..., errno = 28, error message = 'No space left on device', buf = ..." */
+        static const char key[] = "error message = '";
+        const char *from = strstr(error->desc, key);
+        from = from != NULL ? from + sizeof key - 1 : error->desc;
+        snprintf(text, 200, "%.*s", (int)strcspn(from, from == error->desc ? "\n" : "'"), from);
+    }
+    return 0;
+}
+
+/* One sentence from HDF5's own stack of messages, which its next call clears. */
+static km_status failed(const char *path, const char *what) {
+    char why[200] = "no reason given";
+    H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, take_innermost, why);
+    return km_fail(KM_FAILED, "%s: HDF5 cannot %s: %s", path, what, why);
+}
+
+/* HDF5 prints its stack and, at exit, tries again to write files whose closing failed; we want neither. */
+static void quieten(void) {
+    H5dont_atexit(); /* refused without harm when HDF5 is awake already */
+    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
+    H5Eclear2(H5E_DEFAULT);
+}
+
+/* HDF5 locks files; parallel file systems often cannot. Renaming and checksums protect ours. */
+static hid_t access_list(void) {
+    hid_t list = H5Pcreate(H5P_FILE_ACCESS);
+#if !H5_VERSION_GE(1, 10, 7) || (H5_VERS_MAJOR == 1 && H5_VERS_MINOR == 12 && H5_VERS_RELEASE < 1)
+    H5_VERSION_LE(1, 12, 0) && H5_VERS_MINOR > 10 setenv("HDF5_USE_FILE_LOCKING", "FALSE", 1);
+#else
+    H5Pset_file_locking(list, false, true);
+#endif
+    return list;
+}
+
+static hid_t type_of(km_type type) {
+    const hid_t types[] = {[KM_F32] = H5T_IEEE_F32LE, [KM_U8] = H5T_STD_U8LE,   [KM_U16] = H5T_STD_U16LE,
+                           [KM_I32] = H5T_STD_I32LE,  [KM_U32] = H5T_STD_U32LE, [KM_U64] = H5T_STD_U64LE};
+    return types[type];
+}
+
+/* UTF-8 of any length: such strings live outside the object header, which holds 64 KiB at most. */
+static hid_t text_type(void) {
+    hid_t type = H5Tcopy(H5T_C_S1);
+    H5Tset_size(type, H5T_VARIABLE);
+    H5Tset_cset(type, H5T_CSET_UTF8);
+    return type;
+}
+
+/* ---- Writing ---- */
+
+static km_status write_attribute(hid_t file, const km_attribute *attribute, const char *path) {
+    hid_t type = attribute->text != NULL ? text_type() : H5Tcopy(H5T_STD_I64LE);
+    hid_t space = H5Screate(H5S_SCALAR);
+    hid_t id = H5Acreate2(file, attribute->name, type, space, H5P_DEFAULT, H5P_DEFAULT);
+    herr_t result = -1;
+    if (id >= 0) {
+        result = attribute->text != NULL ? H5Awrite(id, type, &attribute->text)
+                                         : H5Awrite(id, H5T_NATIVE_INT64, &attribute->number);
+    }
+    km_status status = result >= 0 ? KM_OK : failed(path, "write an attribute");
+    if (id >= 0 && H5Aclose(id) < 0 && status == KM_OK) {
+        status = failed(path, "write an attribute");
+    }
+    H5Sclose(space);
+    H5Tclose(type);
+    return status;
+}
+
+/* Space is taken at once and never filled, so that the offset is known and HDF5 writes no element. */
+static hid_t array_creation_list(void) {
+    hid_t list = H5Pcreate(H5P_DATASET_CREATE);
+    H5Pset_layout(list, H5D_CONTIGUOUS);
+    H5Pset_alloc_time(list, H5D_ALLOC_TIME_EARLY);
+    H5Pset_fill_time(list, H5D_FILL_TIME_NEVER);
+    H5Pset_obj_track_times(list, false); /* the same content gives the same bytes */
+    return list;
+}
+
+static km_status write_array(hid_t file, km_array *array, hid_t links, hid_t creation, const char *path) {
+    hsize_t dims[4];
+    for (int i = 0; i < array->rank; i++) {
+        dims[i] = array->dims[i];
+    }
+    hid_t space = H5Screate_simple(array->rank, dims, NULL);
+    hid_t id =
+        space < 0 ? -1 : H5Dcreate2(file, array->name, type_of(array->type), space, links, creation, H5P_DEFAULT);
+    km_status status = KM_OK;
+    if (id < 0) {
+        status = failed(path, "make an array");
+        status = km_context(status, "%s", array->name);
+    } else {
+        haddr_t offset = H5Dget_offset(id); /* absolute: the block in front is counted */
+        if (array->count > 0 && offset == HADDR_UNDEF) {
+            status = failed(path, "place an array");
+        }
+        array->offset = array->count > 0 ? offset : 0;
+        H5Dclose(id);
+    }
+    if (space >= 0) {
+        H5Sclose(space);
+    }
+    return status;
+}
+
+static km_status write_all(hid_t file, km_store *store) {
+    km_status status = KM_OK;
+    for (int i = 0; status == KM_OK && i < store->attribute_count; i++) {
+        status = write_attribute(file, &store->attributes[i], store->temporary);
+    }
+    hid_t links = H5Pcreate(H5P_LINK_CREATE), creation = array_creation_list();
+    H5Pset_create_intermediate_group(links, 1);
+    for (int i = 0; status == KM_OK && i < store->array_count; i++) {
+        status = write_array(file, &store->arrays[i], links, creation, store->temporary);
+    }
+    H5Pclose(creation);
+    H5Pclose(links);
+    return status;
+}
+
+km_status km_hdf5_write(km_store *store) {
+    quieten();
+    hid_t creation = H5Pcreate(H5P_FILE_CREATE), access = access_list();
+    H5Pset_userblock(creation, KM_BLOCK);
+    H5Pset_obj_track_times(creation, false);
+    hid_t file = H5Fcreate(store->temporary, H5F_ACC_TRUNC, creation, access);
+    km_status status = file >= 0 ? write_all(file, store) : failed(store->temporary, "create the file");
+    if (file >= 0 && H5Fclose(file) < 0 && status == KM_OK) {
+        status = failed(store->temporary, "write the file");
+    }
+    H5Pclose(access);
+    H5Pclose(creation);
+    return status;
+}
+
+/* ---- Reading ---- */
+
+typedef struct reading {
+    km_store *store;
+    km_status status;
+} reading;
+
+static km_status read_text(hid_t id, km_attribute *out, const char *path) {
+    hid_t type = text_type();
+    char *text = NULL;
+    km_status status = H5Aread(id, type, &text) >= 0 ? KM_OK : failed(path, "read an attribute");
+    if (status == KM_OK) {
+        out->text = km_strdup(text != NULL ? text : "");
+        H5free_memory(text);
+    }
+    H5Tclose(type);
+    return status;
+}
+
+/* Texts and whole numbers are ours; other attributes are passed over. */
+static km_status read_attribute(hid_t id, km_attribute *out, bool *ours, const char *path) {
+    hid_t type = H5Aget_type(id), space = H5Aget_space(id);
+    H5T_class_t class = H5Tget_class(type);
+    bool single = H5Sget_simple_extent_npoints(space) == 1;
+    km_status status = KM_OK;
+    *ours = single && (class == H5T_INTEGER || (class == H5T_STRING && H5Tis_variable_str(type) > 0));
+    if (*ours && class == H5T_STRING) {
+        status = read_text(id, out, path);
+    } else if (*ours && H5Aread(id, H5T_NATIVE_INT64, &out->number) < 0) {
+        status = failed(path, "read an attribute");
+    }
+    H5Sclose(space);
+    H5Tclose(type);
+    return status;
+}
+
+static herr_t visit_attribute(hid_t root, const char *name, const H5A_info_t *info, void *payload) {
+    (void)info;
+    reading *r = payload;
+    km_attribute attribute = {0};
+    bool ours = false;
+    hid_t id = H5Aopen(root, name, H5P_DEFAULT);
+    r->status = id >= 0 ? read_attribute(id, &attribute, &ours, r->store->path)
+                        : failed(r->store->path, "open an attribute");
+    if (id >= 0) {
+        H5Aclose(id);
+    }
+    if (r->status == KM_OK && ours) {
+        attribute.name = km_strdup(name);
+        (void)km_store_insert_attribute(r->store, &attribute); /* HDF5's names differ */
+    }
+    return r->status == KM_OK ? 0 : -1;
+}
+
+static bool type_from(km_type *out, hid_t type) {
+    for (km_type candidate = KM_F32; candidate <= KM_U64; candidate++) {
+        if (H5Tequal(type, type_of(candidate)) > 0) {
+            *out = candidate;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Type, shape and place of the dataset; false when it is none of ours. */
+static bool read_array(hid_t id, km_array *array, uint64_t file_size) {
+    hid_t type = H5Dget_type(id), space = H5Dget_space(id), creation = H5Dget_create_plist(id);
+    hsize_t dims[H5S_MAX_RANK];
+    array->rank = H5Sget_simple_extent_ndims(space);
+    bool ours = type_from(&array->type, type) && H5Pget_layout(creation) == H5D_CONTIGUOUS && array->rank >= 1 &&
+                array->rank <= 4 && H5Sget_simple_extent_dims(space, dims, NULL) >= 0;
+    for (int i = 0; ours && i < array->rank; i++) {
+        array->dims[i] = dims[i];
+    }
+    ours = ours && km_array_measure(array);
+    if (ours && array->count > 0) {
+        array->offset = H5Dget_offset(id);
+        uint64_t bytes = array->count * km_type_size(array->type);
+        ours = array->offset >= KM_BLOCK && array->offset <= file_size && bytes <= file_size - array->offset;
+    }
+    H5Pclose(creation);
+    H5Sclose(space);
+    H5Tclose(type);
+    return ours;
+}
+
+static herr_t visit_link(hid_t root, const char *name, const H5L_info_t *info, void *payload) {
+    (void)info;
+    reading *r = payload;
+    hid_t id = H5Oopen(root, name, H5P_DEFAULT);
+    if (id < 0) {
+        r->status = failed(r->store->path, "open an object");
+        return -1;
+    }
+    if (H5Iget_type(id) == H5I_DATASET) {
+        km_array array = {0};
+        char *path = km_format("/%s", name);
+        if (!read_array(id, &array, r->store->size) || !km_store_insert_array(r->store, &array, path)) {
+            r->status = km_fail(KM_FAILED, "%s: array %s is not of a kind that kmask writes", r->store->path, path);
+            free(path);
+        }
+    }
+    H5Oclose(id);
+    return r->status == KM_OK ? 0 : -1;
+}
+
+/* HDF5 opens by name: it must have got the file that was verified. */
+static bool same_file(hid_t file, int verified) {
+    struct stat ours, theirs;
+    void *handle = NULL;
+    return H5Fget_vfd_handle(file, H5P_DEFAULT, &handle) >= 0 && fstat(verified, &ours) == 0 &&
+           fstat(*(int *)handle, &theirs) == 0 && ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino;
+}
+
+static km_status read_all(hid_t file, km_store *store) {
+    if (!same_file(file, store->fd)) {
+        return km_fail(KM_FAILED, "%s: replaced by another file while it was opened; try again", store->path);
+    }
+    reading r = {.store = store};
+    hid_t root = H5Gopen2(file, "/", H5P_DEFAULT);
+    if (root < 0) {
+        return failed(store->path, "open the root group");
+    }
+    if (H5Aiterate2(root, H5_INDEX_NAME, H5_ITER_INC, NULL, visit_attribute, &r) < 0 && r.status == KM_OK) {
+        r.status = failed(store->path, "list the attributes");
+    }
+    if (r.status == KM_OK && H5Lvisit(root, H5_INDEX_NAME, H5_ITER_INC, visit_link, &r) < 0 && r.status == KM_OK) {
+        r.status = failed(store->path, "list the arrays");
+    }
+    H5Gclose(root);
+    return r.status;
+}
+
+km_status km_hdf5_read(km_store *store) {
+    quieten();
+    hid_t access = access_list();
+    hid_t file = H5Fopen(store->path, H5F_ACC_RDONLY, access);
+    km_status status = file >= 0 ? read_all(file, store) : failed(store->path, "open the file");
+    if (file >= 0) {
+        H5Fclose(file);
+    }
+    H5Pclose(access);
+    return status;
+}

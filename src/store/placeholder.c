@@ -1,1 +1,0 @@
-typedef int km_store_unused;

@@ -1,0 +1,334 @@
+/* Named arrays in one file: the directory in memory, and bytes to and from their places. */
+#include "store_private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const struct {
+    const char *name;
+    size_t size;
+} TYPES[] = {
+    [KM_F32] = {"float32", 4}, [KM_U8] = {"uint8", 1},   [KM_U16] = {"uint16", 2},
+    [KM_I32] = {"int32", 4},   [KM_U32] = {"uint32", 4}, [KM_U64] = {"uint64", 8},
+};
+
+size_t km_type_size(km_type type) {
+    return TYPES[type].size;
+}
+
+const char *km_type_name(km_type type) {
+    return TYPES[type].name;
+}
+
+/* ---- The directory: both lists ascend by name ---- */
+
+bool km_array_measure(km_array *array) {
+    uint64_t bytes = 0;
+    array->count = 1;
+    for (int i = 0; i < array->rank; i++) {
+        if (__builtin_mul_overflow(array->count, array->dims[i], &array->count)) {
+            return false;
+        }
+    }
+    return !__builtin_mul_overflow(array->count, km_type_size(array->type), &bytes) && bytes <= INT64_MAX;
+}
+
+/* Where `name` is or belongs. */
+static int place_of_array(const km_store *store, const char *name) {
+    int low = 0, high = store->array_count;
+    while (low < high) {
+        int middle = low + (high - low) / 2;
+        if (strcmp(store->arrays[middle].name, name) < 0) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+bool km_store_insert_array(km_store *store, const km_array *array, char *name) {
+    int at = place_of_array(store, name);
+    if (at < store->array_count && strcmp(store->arrays[at].name, name) == 0) {
+        return false;
+    }
+    if (store->array_count == store->array_capacity) {
+        store->array_capacity = 2 * store->array_capacity + 16;
+        store->arrays = km_grow(store->arrays, (size_t)store->array_capacity, sizeof *store->arrays);
+    }
+    memmove(store->arrays + at + 1, store->arrays + at, (size_t)(store->array_count - at) * sizeof *store->arrays);
+    store->arrays[at] = *array;
+    store->arrays[at].name = name;
+    store->array_count++;
+    return true;
+}
+
+static int place_of_attribute(const km_store *store, const char *name) {
+    int at = 0; /* a dozen of them: no search worth its lines */
+    while (at < store->attribute_count && strcmp(store->attributes[at].name, name) < 0) {
+        at++;
+    }
+    return at;
+}
+
+static const km_attribute *find_attribute(const km_store *store, const char *name) {
+    int at = place_of_attribute(store, name);
+    bool there = at < store->attribute_count && strcmp(store->attributes[at].name, name) == 0;
+    return there ? &store->attributes[at] : NULL;
+}
+
+bool km_store_insert_attribute(km_store *store, const km_attribute *attribute) {
+    if (find_attribute(store, attribute->name) != NULL) {
+        return false;
+    }
+    int at = place_of_attribute(store, attribute->name);
+    if (store->attribute_count == store->attribute_capacity) {
+        store->attribute_capacity = 2 * store->attribute_capacity + 16;
+        store->attributes =
+            km_grow(store->attributes, (size_t)store->attribute_capacity, sizeof *store->attributes);
+    }
+    memmove(store->attributes + at + 1, store->attributes + at,
+            (size_t)(store->attribute_count - at) * sizeof *store->attributes);
+    store->attributes[at] = *attribute;
+    store->attribute_count++;
+    return true;
+}
+
+int km_store_arrays(const km_store *store) {
+    return store->array_count;
+}
+
+const km_array *km_store_array(const km_store *store, int index) {
+    return index >= 0 && index < store->array_count ? &store->arrays[index] : NULL;
+}
+
+const km_array *km_store_find(const km_store *store, const char *name) {
+    int at = place_of_array(store, name);
+    return at < store->array_count && strcmp(store->arrays[at].name, name) == 0 ? &store->arrays[at] : NULL;
+}
+
+const char *km_store_text(const km_store *store, const char *name) {
+    const km_attribute *attribute = find_attribute(store, name);
+    return attribute != NULL ? attribute->text : NULL;
+}
+
+bool km_store_number(const km_store *store, const char *name, int64_t *out) {
+    const km_attribute *attribute = find_attribute(store, name);
+    if (attribute == NULL || attribute->text != NULL) {
+        return false;
+    }
+    *out = attribute->number;
+    return true;
+}
+
+const char *km_store_path(const km_store *store) {
+    return store->temporary != NULL ? store->temporary : store->path;
+}
+
+uint64_t km_store_file_size(const km_store *store) {
+    return store->size;
+}
+
+km_hash km_store_hash(const km_store *store) {
+    return store->hash;
+}
+
+static void destroy(km_store *store) {
+    for (int i = 0; i < store->array_count; i++) {
+        free((char *)store->arrays[i].name);
+    }
+    for (int i = 0; i < store->attribute_count; i++) {
+        free(store->attributes[i].name);
+        free(store->attributes[i].text);
+    }
+    if (store->fd >= 0) {
+        close(store->fd);
+    }
+    free(store->arrays);
+    free(store->attributes);
+    free(store->temporary);
+    free(store->path);
+    free(store);
+}
+
+/* ---- Writing ---- */
+
+km_status km_store_create(km_store **out, const char *path) {
+    *out = NULL;
+    char *temporary = km_format("%s.tmp", path);
+    /* A new file, not the old one emptied: whoever still has the old one open is left alone. */
+    int fd = unlink(temporary) == 0 || errno == ENOENT
+                 ? open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666)
+                 : -1;
+    if (fd < 0 || close(fd) != 0) {
+        km_status status = km_fail(KM_FAILED, "%s: cannot create: %s", temporary, strerror(errno));
+        free(temporary);
+        return status;
+    }
+    km_store *store = km_new(1, sizeof *store);
+    store->path = km_strdup(path);
+    store->temporary = temporary;
+    store->fd = -1;
+    *out = store;
+    return KM_OK;
+}
+
+/* "/group/name": absolute, no empty part, none that HDF5 reads as "here". */
+static bool good_name(const char *name) {
+    if (name[0] != '/') {
+        return false;
+    }
+    for (const char *part = name; *part == '/';) {
+        size_t length = strcspn(part + 1, "/");
+        if (length == 0 || (length == 1 && part[1] == '.')) {
+            return false;
+        }
+        part += 1 + length;
+    }
+    return true;
+}
+
+static km_status still_open(const km_store *store, const char *name) {
+    return store->fd < 0 ? KM_OK
+                         : km_fail(KM_FAILED, "%s: %s comes after the layout was closed", store->temporary, name);
+}
+
+km_status km_store_add(km_store *store, const char *name, km_type type, int rank, const uint64_t *dims) {
+    KM_TRY(still_open(store, name));
+    km_array array = {.type = type, .rank = rank};
+    if (!good_name(name)) {
+        return km_fail(KM_FAILED, "%s: array name %s, expected a path like /model/x", store->path, name);
+    }
+    if (rank < 1 || rank > 4) {
+        return km_fail(KM_FAILED, "%s: array %s has %d dimensions, expected 1 to 4", store->path, name, rank);
+    }
+    memcpy(array.dims, dims, (size_t)rank * sizeof *dims);
+    if (!km_array_measure(&array)) {
+        return km_fail(KM_FAILED, "%s: array %s is larger than a file can be", store->path, name);
+    }
+    char *copy = km_strdup(name);
+    if (!km_store_insert_array(store, &array, copy)) {
+        free(copy);
+        return km_fail(KM_FAILED, "%s: two arrays are named %s", store->path, name);
+    }
+    return KM_OK;
+}
+
+static km_status set(km_store *store, const char *name, const char *text, int64_t number) {
+    KM_TRY(still_open(store, name));
+    km_attribute attribute = {.name = km_strdup(name), .text = text ? km_strdup(text) : NULL, .number = number};
+    if (!km_store_insert_attribute(store, &attribute)) {
+        free(attribute.name);
+        free(attribute.text);
+        return km_fail(KM_FAILED, "%s: attribute %s is set twice", store->path, name);
+    }
+    return KM_OK;
+}
+
+km_status km_store_set_text(km_store *store, const char *name, const char *text) {
+    return set(store, name, text, 0);
+}
+
+km_status km_store_set_number(km_store *store, const char *name, int64_t value) {
+    return set(store, name, NULL, value);
+}
+
+km_status km_store_layout(km_store *store) {
+    KM_TRY(still_open(store, "a second layout"));
+    KM_TRY(km_hdf5_write(store));
+    store->fd = open(store->temporary, O_RDWR | O_CLOEXEC);
+    off_t size = store->fd < 0 ? -1 : lseek(store->fd, 0, SEEK_END);
+    if (size < 0) {
+        return km_fail(KM_FAILED, "%s: cannot open: %s", store->temporary, strerror(errno));
+    }
+    store->size = (uint64_t)size;
+    return KM_OK;
+}
+
+/* first..first+count-1 lies inside the array. */
+static km_status check_range(const km_store *store, const km_array *array, uint64_t first, uint64_t count) {
+    if (first > array->count || count > array->count - first) {
+        return km_fail(KM_FAILED, "%s: %s: elements %llu to %llu are outside its %llu", km_store_path(store),
+                       array->name, (unsigned long long)first, (unsigned long long)(first + count - 1),
+                       (unsigned long long)array->count);
+    }
+    return KM_OK;
+}
+
+km_status km_store_write(km_store *store, const km_array *array, uint64_t first, uint64_t count, const void *data) {
+    if (store->fd < 0) {
+        return km_fail(KM_FAILED, "%s: %s is written before the layout is closed", store->path, array->name);
+    }
+    KM_TRY(check_range(store, array, first, count));
+    size_t size = km_type_size(array->type);
+    return km_pwrite_all(store->fd, data, count * size, array->offset + first * size, store->temporary);
+}
+
+static km_status finish(km_store *store) {
+    if (store->fd < 0) {
+        return km_fail(KM_FAILED, "%s: committed before its layout was closed", store->path);
+    }
+    /* On disk first: what the checksum vouches for is there before the block that says so. */
+    if (fsync(store->fd) != 0 && errno != EINVAL) {
+        return km_fail(KM_FAILED, "%s: cannot sync to disk: %s", store->temporary, strerror(errno));
+    }
+    off_t size = lseek(store->fd, 0, SEEK_END);
+    if (size < 0 || (uint64_t)size != store->size) {
+        return km_fail(KM_FAILED, "%s: %lld bytes where %llu were laid out. Does another program write to it?",
+                       store->temporary, (long long)size, (unsigned long long)store->size);
+    }
+    KM_TRY(km_block_hash(&store->hash, store->fd, store->size, store->temporary));
+    KM_TRY(km_block_write(store->fd, store->size, store->hash, store->temporary));
+    return km_file_commit(store->temporary, store->path);
+}
+
+km_status km_store_commit(km_store *store) {
+    km_status status = finish(store);
+    if (status != KM_OK) {
+        km_store_abandon(store);
+        return status;
+    }
+    destroy(store);
+    return KM_OK;
+}
+
+void km_store_abandon(km_store *store) {
+    if (store != NULL) {
+        unlink(store->temporary);
+        destroy(store);
+    }
+}
+
+/* ---- Reading ---- */
+
+km_status km_store_open(km_store **out, const char *path) {
+    *out = NULL;
+    km_store *store = km_new(1, sizeof *store);
+    store->path = km_strdup(path);
+    store->fd = -1;
+    km_status status = km_block_open(&store->fd, &store->size, &store->hash, path);
+    if (status == KM_OK) {
+        status = km_hdf5_read(store);
+    }
+    if (status != KM_OK) {
+        destroy(store);
+        return status;
+    }
+    *out = store;
+    return KM_OK;
+}
+
+void km_store_close(km_store *store) {
+    if (store != NULL) {
+        destroy(store);
+    }
+}
+
+km_status km_store_read(const km_store *store, const km_array *array, uint64_t first, uint64_t count, void *out) {
+    KM_TRY(check_range(store, array, first, count));
+    size_t size = km_type_size(array->type);
+    return km_pread_all(store->fd, out, count * size, array->offset + first * size, km_store_path(store));
+}

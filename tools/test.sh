@@ -87,15 +87,18 @@ count "asan build" $status
 if [ $status = 0 ]; then
     step "Programs' tests with sanitizers"
     export LSAN_OPTIONS=suppressions=$PWD/tests/lsan.supp:print_suppressions=0
+    export ASAN_OPTIONS=allocator_may_return_null=1 # tests ask for more memory than there is
     run asan -j "$cores" -R '/test_'
     # MPI unloads its modules before leaks are looked for: they could neither be named nor suppressed.
-    ASAN_OPTIONS=detect_leaks=0 run asan -j "$cores" -R '/mpi_.*@2$'
+    ASAN_OPTIONS=$ASAN_OPTIONS:detect_leaks=0 run asan -j "$cores" -R '/mpi_.*@2$'
 fi
 
 if command -v clang-format >/dev/null; then
     step "clang-format"
-    find src include tests -name '*.[ch]' -print0 | xargs -0 clang-format --dry-run -Werror
-    count "clang-format" $?
+    find src include tests -name '*.[ch]' -print0 | xargs -0 clang-format --dry-run -Werror 2>"$scratch/format"
+    status=$?
+    sed -nE 's/^([^: ]+):.*clang-format-violations.*/clang-format -i \1/p' "$scratch/format" | sort -u
+    count "clang-format" $status
 fi
 if command -v clang-tidy >/dev/null; then
     step "clang-tidy"

@@ -65,6 +65,7 @@ render() {
     local page
     while IFS= read -r page; do
         # Pages that only name another one are left out.
+        [ -L "$page" ] && continue
         gzip -dc "$page" | head -c 4 | grep -q '^\.so ' && continue
         # Overstrikes (bold), margins, the head line and the foot line are taken away.
         mandoc -T ascii -O width=1000 < <(gzip -dc "$page") 2>/dev/null |
@@ -74,19 +75,20 @@ render() {
 }
 if [ ${#texts[@]} -eq 0 ]; then
     say "Rendering Debian's manual pages as text"
-    pages=/usr/share/man
-    if [ ! -e $pages/man2/open.2.gz ] || [ ! -e $pages/man3/printf.3.gz ]; then
+    list() { dpkg-query -L manpages manpages-dev; }
+    if [ ! -e /usr/share/man/man2/open.2.gz ] || [ ! -e /usr/share/man/man3/printf.3.gz ]; then
         # Containers leave manual pages out when packages are installed: unpack them here.
         mkdir -p pages
         fetch() { (cd pages && apt-get -q download manpages manpages-dev >apt.log 2>&1); }
-        fetch || { [ "$(id -u)" = 0 ] && apt-get -q update >/dev/null 2>&1 && fetch; } || {
+        update() { if [ "$(id -u)" = 0 ]; then apt-get -q update; else sudo -n apt-get -q update; fi; }
+        fetch || { update >pages/update.log 2>&1 && fetch; } || {
             tail -n 3 pages/apt.log >&2
             fail "Debian's manual pages could not be fetched. Give text files of your own: tools/quickstart.sh TEXT..."
         }
         for package in pages/*.deb; do dpkg-deb -x "$package" pages; done
-        pages=pages/usr/share/man
+        list() { find pages/usr/share/man -type f; }
     fi
-    find $pages/man[2-8] -type f -name '*.[2-8]*.gz' | LC_ALL=C sort | render >text
+    list | grep -E '/man/man[2-8]/[^/]*\.gz$' | LC_ALL=C sort | render >text
     texts=("$out/text")
 fi
 bytes=$(cat "${texts[@]}" | wc -c)

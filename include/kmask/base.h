@@ -231,7 +231,8 @@ typedef enum km_config_use { KM_CONFIG_PRETRAIN, KM_CONFIG_ANY } km_config_use;
 /* Reads the file (NULL: none), applies `set_count` assignments "key=value" on top, checks every key, type and
  * range, that required keys are there, and that choices fit together (K*ratio <= 1 for fully_explored, replace
  * shares, hidden_size divisible by heads, micro-batches against nothing else yet). Then presets and defaults that
- * follow from other keys are filled in, except what comes from tokenizer or model.init (0 or ""). */
+ * follow from other keys are filled in, except what comes from tokenizer or model.init (0 or ""). A value of null
+ * is as good as none. Every failure is KM_USAGE. */
 km_status km_config_load(km_config *out, const char *path, int set_count, char *const *set, km_config_use use)
     KM_NODISCARD;
 /* The same from JSON text that km_config_print wrote (a checkpoint's attribute); `origin` heads messages. */
@@ -261,8 +262,8 @@ const char *km_duration(char out[32], double seconds);
 const char *km_quantity(char out[32], double value);
 
 /* One live line on a terminal (bar, share done, text, time left), else plain lines now and then: at the first,
- * then whenever the share done has grown by a fiftieth or half a minute has passed. KMASK_PROGRESS=live|plain|none
- * decides by force. Under mpirun the terminal looked for is mpirun's. */
+ * then whenever the share done has grown by a fiftieth or half a minute has passed, and at the end.
+ * KMASK_PROGRESS=live|plain|none decides by force. Under mpirun the terminal looked for is mpirun's. */
 typedef struct km_progress km_progress;
 km_progress *km_progress_create(const char *what, uint64_t done, uint64_t total);
 void km_progress_update(km_progress *progress, uint64_t done, const char *format, ...) KM_PRINTF(3, 4);

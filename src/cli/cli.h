@@ -5,7 +5,7 @@
 
 #include "kmask/base.h"
 
-/* argv[0] is the verb. A command parses its options with getopt_long (cli_options), prints results to standard
+/* argv[0] is the verb. A command parses its options with cli_parse, prints results to standard
  * output, talk to standard error (km_log), and returns a status; main prints the message. `--help` prints the
  * command's help with an example to standard output and returns KM_OK. */
 typedef struct cli_verb {

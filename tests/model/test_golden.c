@@ -82,7 +82,11 @@ static void take_parameters(reader *in, const km_table *table, float *weights, f
 }
 
 /* Single precision's rounding over a few layers: 1e-4 of the tensor's largest value. Key biases have no gradient at
- * all (softmax ignores a shift), so a floor in absolute terms is needed. */
+ * all (softmax ignores a shift): what is left is the rounding of terms of about 1 that cancel. */
+static double tolerance(const km_param *param, double most) {
+    return strstr(param->name, ".key.bias") != NULL ? 2e-5 : 1e-4 * most;
+}
+
 static void compare_gradient(const km_table *table, const double *got, const float *expected) {
     for (int p = 0; p < table->count; p++) {
         const km_param *param = &table->params[p];
@@ -91,7 +95,7 @@ static void compare_gradient(const km_table *table, const double *got, const flo
             most = fmax(most, fabs((double)expected[i]));
             worst = fmax(worst, fabs(got[i] - (double)expected[i]));
         }
-        if (!(worst <= 1e-4 * most + 2e-6)) {
+        if (!(worst <= tolerance(param, most))) {
             fail_msg("%s: off by %g, largest %g", param->name, worst, most);
         }
     }

@@ -164,7 +164,7 @@ static inline void twin_embed(const twin *t, double *x, int32_t id, int32_t type
     for (int c = 0; c < C; c++) {
         x[c] = word[c] + position[c] + kind[c];
     }
-    snprintf(prefix, sizeof prefix, "%s.embeddings.LayerNorm", root);
+    snprintf(prefix, sizeof prefix, "%.31s.embeddings.LayerNorm", root);
     twin_norm(t, x, prefix);
     for (int c = 0; c < C; c++) {
         x[c] *= twin_keep(t, t->config->hidden_dropout_prob, 0, key, (uint32_t)c);

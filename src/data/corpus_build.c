@@ -11,7 +11,7 @@
 #include "corpus.h"
 #include "corpus_read.h"
 
-enum { PIECE = 32 << 20 };
+enum { PIECE = 32 << 20, WORTH_PROGRESS = 8 << 20 };
 
 typedef struct build {
     km_comm *comm;
@@ -153,7 +153,7 @@ static km_status read_share(build *b) {
             mine += pieces[i].end - pieces[i].begin;
         }
     }
-    b->reading.progress = first_rank(b) ? km_progress_create("corpus", 0, mine) : NULL;
+    b->reading.progress = first_rank(b) && mine >= WORTH_PROGRESS ? km_progress_create("corpus", 0, mine) : NULL;
     km_status status = KM_OK;
     for (size_t i = first; i < end && status == KM_OK; i++) {
         status = km_reading_piece(&b->reading, &pieces[i]);

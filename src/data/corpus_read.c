@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { PROGRESS_STEP = 1 << 18 };
+
 static const char *without_mark(const km_line *line, size_t *count) {
     bool mark = line->offset == 0 && line->count >= 3 && memcmp(line->text, "\xEF\xBB\xBF", 3) == 0;
     *count = line->count - (mark ? 3 : 0);
@@ -14,9 +16,13 @@ static bool is_blank(const km_line *line) {
 }
 
 static void show_progress(km_reading *reading, const km_lines *lines, uint64_t begin) {
-    if (reading->progress != NULL) {
-        uint64_t here = km_lines_position(lines);
-        km_progress_update(reading->progress, reading->read + (here > begin ? here - begin : 0), "%s", "");
+    uint64_t position = km_lines_position(lines);
+    uint64_t done = reading->read + (position > begin ? position - begin : 0);
+    if (reading->progress != NULL && done - reading->shown >= PROGRESS_STEP) {
+        char tokens[32];
+        reading->shown = done;
+        km_progress_update(reading->progress, done, "%s tokens",
+                           km_quantity(tokens, (double)km_spill_count(reading->spill, SPILL_TRAIN, SPILL_TOKENS)));
     }
 }
 

@@ -13,7 +13,7 @@ typedef struct km_reading {
     const char *field;
     km_spill *spill;
     km_progress *progress; /* NULL: none */
-    uint64_t read;         /* bytes of files, for progress */
+    uint64_t read, shown;  /* bytes of files, for progress */
 
     uint64_t bytes, cut_lines, bad_records; /* counted */
     /* The first bad record: what is wrong, and the line, counted from where its piece was read. */

@@ -2,6 +2,8 @@
 #include "corpus_help.h"
 
 #include <math.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <zlib.h>
 
 static km_comm *comm;
@@ -407,6 +409,33 @@ static void bad_input_is_a_sentence(void **state) {
     assert_false(km_file_exists(at("none.h5")) || km_file_exists(at("none.h5.tmp")));
 }
 
+/* A limit on file sizes stands for a disk that is full: early, in the spill, or late, in the corpus itself. */
+static void a_full_disk_harms_nothing(void **state) {
+    (void)state;
+    km_buffer text = {0};
+    for (int i = 0; i < 400000; i++) {
+        km_buffer_print(&text, "a b%s", i % 9 ? " " : "\n\n");
+    }
+    write_text("full.txt", text.data);
+    km_buffer_free(&text);
+    expect("a.txt", "a", KM_DOCUMENT_BLANK, "a/|");
+    signal(SIGXFSZ, SIG_IGN);
+    struct rlimit old;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+    const rlim_t limits[] = {1 << 20, 2 << 20};
+    for (size_t i = 0; i < KM_COUNT(limits); i++) {
+        const struct rlimit low = {limits[i], old.rlim_max};
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &low), 0);
+        input in = {0};
+        km_status status = build(&in, "full.txt");
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+        must_fail(status, "File too large");
+        must_fail(status, i == 0 ? "out.h5.tmp.0.tokens" : "out.h5.tmp: ");
+        assert_false(km_file_exists(at("out.h5.tmp")));
+        expect_corpus(at("out.h5"), "a/|");
+    }
+}
+
 /* The middle of a bin is at most 1/32 away from all that fall into it. */
 static void median_is_near(void **state) {
     (void)state;
@@ -458,6 +487,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(a_long_document_can_be_held_out),
         cmocka_unit_test(shares_that_leave_nothing),
         cmocka_unit_test(bad_input_is_a_sentence),
+        cmocka_unit_test(a_full_disk_harms_nothing),
         cmocka_unit_test(median_is_near),
     };
     if (km_comm_open(&comm, &argc, &argv) != KM_OK) {

@@ -14,6 +14,9 @@
 /* ---- What runs here ---- */
 /* Sets OpenBLAS to one thread; call once before any product. */
 void km_kernel_start(void);
+/* Whether several threads may call products at once. OpenBLAS's serial build shares its buffers without locks: two
+ * threads in it give wrong numbers now and then. The pthread and openmp builds are safe. */
+bool km_kernel_concurrent(void);
 const char *km_kernel_blas(void);   /* OpenBLAS's version, e.g. "OpenBLAS 0.3.21" */
 const char *km_kernel_core(void);   /* its kernel, e.g. "SkylakeX" */
 const char *km_kernel_vector(void); /* the class our own loops run in: "avx512", "avx2" or "generic" */

@@ -23,6 +23,9 @@ typedef struct km_bundle {
 km_status km_bundle_open(km_bundle **out, const char *path) KM_NODISCARD;
 void km_bundle_close(km_bundle *bundle);
 
+/* KM_USAGE where `threads` are more than one and this machine's OpenBLAS is its serial build, which is not safe for them. */
+km_status km_threads_check(int64_t threads) KM_NODISCARD;
+
 /* ---- Pre-training ---------------------------------------------------------------------------------------------- */
 
 /* Trains, or resumes what is in config->run.dir; status as DESIGN section 6 has it. Collective. */

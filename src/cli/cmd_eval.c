@@ -70,6 +70,7 @@ static void print(const km_eval_result *result, bool json) {
 
 static km_status open_both(km_bundle **bundle, km_corpus **corpus, km_eval_options *options, const char *model,
                            const arguments *given) {
+    KM_TRY(km_threads_check(given->threads));
     KM_TRY(km_bundle_open(bundle, model));
     KM_TRY(km_corpus_open(corpus, given->corpus));
     KM_TRY(check_tokenizers(*bundle, *corpus));

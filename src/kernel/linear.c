@@ -10,6 +10,10 @@ void km_kernel_start(void) {
     openblas_set_num_threads(1);
 }
 
+bool km_kernel_concurrent(void) {
+    return openblas_get_parallel() != OPENBLAS_SEQUENTIAL;
+}
+
 const char *km_kernel_core(void) {
     return openblas_get_corename();
 }

@@ -1,9 +1,24 @@
 #include "pool.h"
 
+#include "kmask/kernel.h"
+#include "kmask/train.h"
+
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+
+km_status km_threads_check(int64_t threads) {
+    if (threads > 1 && !km_kernel_concurrent()) {
+        return km_fail(
+            KM_USAGE,
+            "parallel.threads: found %lld, but this OpenBLAS is the serial build, whose products two threads "
+            "must not call at once. Install the pthread build (Debian: libopenblas0-pthread), or use more "
+            "ranks with one thread each.",
+            (long long)threads);
+    }
+    return KM_OK;
+}
 
 typedef struct worker {
     km_pool *pool;

@@ -25,7 +25,7 @@ need ninja-build program ninja
 need pkg-config program pkg-config
 need libopenmpi-dev program mpicc
 need openmpi-bin program mpirun
-need libopenblas-serial-dev library openblas
+need libopenblas-pthread-dev library openblas # threads of a rank call it at once: not the serial build
 need libhdf5-dev program h5cc
 need libcjson-dev library libcjson
 need libutf8proc-dev library libutf8proc

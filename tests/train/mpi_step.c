@@ -1,0 +1,265 @@
+/* One step against its slow twin: gradients of all micro-batches added in double on one rank, divided, clipped, and
+ * AdamW by the textbook in double. */
+#include "kmask/kernel.h"
+#include "kmask/train.h"
+#include "trainer.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { STEPS = 4 };
+
+static km_comm *comm;
+static char folder[64];
+static km_corpus *corpus;
+
+#define OK(call)                                                                                                   \
+    do {                                                                                                           \
+        if ((call) != KM_OK) {                                                                                     \
+            fail_msg("%s", km_message());                                                                          \
+        }                                                                                                          \
+    } while (0)
+
+static void write_inputs(void) {
+    static const char *const words[] = {"red",   "green", "blue", "one",  "two",
+                                        "three", "cat",   "dog",  "bird", "sees"};
+    km_buffer vocab = {0}, text = {0};
+    km_buffer_print(&vocab, "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n");
+    for (size_t i = 0; i < KM_COUNT(words); i++) {
+        km_buffer_print(&vocab, "%s\n", words[i]);
+    }
+    km_rng rng = km_rng_make(1, KM_RNG_TEST, 0, 0);
+    for (int line = 0; line < 200; line++) {
+        for (uint32_t i = 5 + km_rng_below(&rng, 9); i > 0; i--) {
+            km_buffer_print(&text, "%s ", words[km_rng_below(&rng, KM_COUNT(words))]);
+        }
+        km_buffer_print(&text, line % 7 == 0 ? "\n\n" : "\n");
+    }
+    char *path = km_format("%s/vocab.txt", folder);
+    OK(km_file_replace(path, vocab.data, vocab.size));
+    free(path);
+    path = km_format("%s/text.txt", folder);
+    OK(km_file_replace(path, text.data, text.size));
+    free(path);
+    km_buffer_free(&vocab);
+    km_buffer_free(&text);
+}
+
+static int make(void **state) {
+    (void)state;
+    strcpy(folder, "/tmp/kmask-step-XXXXXX");
+    if (km_comm_rank(comm) == 0) {
+        assert_non_null(mkdtemp(folder));
+        write_inputs();
+    }
+    km_comm_broadcast(comm, folder, sizeof folder);
+    char *out = km_format("%s/c.h5", folder), *input = km_format("%s/text.txt", folder);
+    const char *inputs[] = {input};
+    const km_corpus_options options = {.out = out, .tokenizer = folder, .inputs = inputs, .input_count = 1};
+    km_corpus_report report;
+    OK(km_corpus_build(comm, &options, &report));
+    OK(km_corpus_open(&corpus, out));
+    free(out);
+    free(input);
+    return 0;
+}
+
+static int clean(void **state) {
+    (void)state;
+    km_corpus_close(corpus);
+    km_comm_barrier(comm);
+    int failed = 0;
+    if (km_comm_rank(comm) == 0) {
+        char *command = km_format("rm -r %s", folder);
+        failed = system(command);
+        free(command);
+    }
+    return failed;
+}
+
+static const char CONFIG[] =
+    "{\"run\": {\"dir\": \"unused\", \"seed\": 5},"
+    " \"model\": {\"type\": \"bert\", \"vocab_size\": 15, \"hidden_size\": 24, \"num_hidden_layers\": 2,"
+    "  \"num_attention_heads\": 3, \"intermediate_size\": 40, \"max_position_embeddings\": 32,"
+    "  \"initializer_range\": 0.1},"
+    " \"data\": {\"train\": \"unused\", \"length\": 20}, \"mask\": {\"splits\": 3, \"replace_mask\": 0.8,"
+    "  \"replace_random\": 0.1},"
+    " \"train\": {\"steps\": 4, \"sequences\": 5, \"micro_batch\": 2, \"loss_norm\": \"%s\"},"
+    " \"optimizer\": {\"lr\": 0.01, \"clip\": %s}, \"schedule\": {\"warmup\": 2}, \"parallel\": {\"threads\": %d}}";
+
+typedef struct twin {
+    const km_table *table;
+    double *gradient, *m, *v, loss;
+    int64_t masked;
+} twin;
+
+static void add(void *payload, size_t offset, const float *gradient, size_t count) {
+    twin *t = payload;
+    for (size_t i = 0; i < count; i++) {
+        t->gradient[offset + i] += (double)gradient[i];
+    }
+}
+
+static void done(void *payload, size_t offset) {
+    (void)payload;
+    (void)offset;
+}
+
+static void twin_gradient(twin *t, const km_trainer *trainer, km_loader *loader) {
+    int count = 0;
+    const km_batch *batches = NULL;
+    km_work_options limits = {.backward = true};
+    km_loader_limits(loader, &limits.views, &limits.tokens, &limits.labelled, &limits.longest);
+    km_work *work = NULL;
+    OK(km_work_create(&work, trainer->model, &limits));
+    km_loader_request(loader, (uint64_t)trainer->step, 0, km_loader_micro_batches(loader));
+    OK(km_loader_take(loader, &batches, &count));
+    memset(t->gradient, 0, t->table->size * sizeof *t->gradient);
+    t->loss = 0;
+    t->masked = 0;
+    const km_sink sink = {.payload = t, .ready = add, .done = done};
+    for (int i = 0; i < count; i++) {
+        km_loss_sum sum = {0};
+        km_model_gradient(trainer->model, trainer->weights, &batches[i], (uint64_t)trainer->config->run.seed, true,
+                          work, &sink, &sum);
+        t->loss += sum.loss;
+        t->masked += sum.masked;
+    }
+    km_work_destroy(work);
+}
+
+/* The weights that AdamW should give; returns the norm. */
+static double twin_update(twin *t, const km_trainer *trainer, double *weights, double lr) {
+    const km_config *c = trainer->config;
+    double divisor = strcmp(c->train.loss_norm, "masks") == 0 ? (double)(c->train.sequences * c->mask.splits)
+                                                              : (double)t->masked;
+    double norm = 0, step = (double)trainer->step + 1;
+    for (size_t i = 0; i < t->table->size; i++) {
+        t->gradient[i] /= divisor;
+        norm += t->gradient[i] * t->gradient[i];
+    }
+    norm = sqrt(norm);
+    double clip = c->optimizer.clip, shrink = clip > 0 && norm > clip ? clip / norm : 1;
+    for (int p = 0; p < t->table->count; p++) {
+        const km_param *param = &t->table->params[p];
+        for (size_t i = param->offset; i < param->offset + param->count; i++) {
+            double g = t->gradient[i] * shrink;
+            t->m[i] = c->optimizer.beta1 * t->m[i] + (1 - c->optimizer.beta1) * g;
+            t->v[i] = c->optimizer.beta2 * t->v[i] + (1 - c->optimizer.beta2) * g * g;
+            double m = t->m[i] / (1 - pow(c->optimizer.beta1, step)),
+                   v = t->v[i] / (1 - pow(c->optimizer.beta2, step));
+            double decay = param->decay ? c->optimizer.weight_decay : 0;
+            weights[i] = (double)trainer->weights[i];
+            weights[i] -= lr * (m / (sqrt(v) + c->optimizer.eps) + decay * weights[i]);
+        }
+    }
+    return norm;
+}
+
+static void compare_step(twin *t, km_trainer *trainer, km_loader *loader, double *weights) {
+    static const double factors[STEPS] = {0.5, 1, 1, 0.5}; /* warm-up 2 of 4 steps, then linear */
+    double lr = trainer->config->optimizer.lr * factors[trainer->step];
+    twin_gradient(t, trainer, loader);
+    double norm = twin_update(t, trainer, weights, lr);
+    km_step_report report = {0};
+    OK(km_trainer_step(trainer, false, &report));
+    assert_true(fabs(report.lr - lr) < 1e-12);
+    assert_true(fabs(report.grad_norm - norm) < 1e-5 * norm);
+    assert_int_equal(report.masked, t->masked);
+    assert_true(fabs(report.loss - t->loss / (double)t->masked) < 1e-6 * report.loss);
+    for (int p = 0; p < t->table->count; p++) {
+        const km_param *param = &t->table->params[p];
+        for (size_t i = param->offset; i < param->offset + param->count; i++) {
+            if (fabs((double)trainer->weights[i] - weights[i]) > 2e-4 * lr + 1e-6 * fabs(weights[i])) {
+                fail_msg("%s[%zu]: %.9g, expected %.9g", param->name, i - param->offset,
+                         (double)trainer->weights[i], weights[i]);
+            }
+        }
+    }
+}
+
+static km_loader *make_loader(const km_rows *rows, const km_config *config) {
+    const km_loader_options options = {
+        .seed = (uint64_t)config->run.seed,
+        .sequences = (int)config->train.sequences,
+        .micro_batch = (int)config->train.micro_batch,
+        .mask = {.unit = KM_UNIT_SUBWORD, .splits = (int)config->mask.splits, .ratio = config->mask.ratio},
+        .policy = km_mask_policy_named("fully_explored"),
+        .replace_mask = config->mask.replace_mask,
+        .replace_random = config->mask.replace_random,
+    };
+    km_loader *loader = NULL;
+    OK(km_loader_create(&loader, rows, corpus, &options));
+    return loader;
+}
+
+static void steps_equal_their_twin(const char *loss_norm, const char *clip, int threads) {
+    char json[sizeof CONFIG + 32];
+    snprintf(json, sizeof json, CONFIG, loss_norm, clip, threads);
+    km_config config;
+    OK(km_config_parse(&config, json, "test"));
+    km_rows *rows = NULL;
+    const km_rows_options packing = {.length = 20, .unit = KM_UNIT_SUBWORD, .min_units = 3};
+    OK(km_rows_open(&rows, corpus, &packing, NULL));
+    km_loader *loader = make_loader(rows, &config), *second = make_loader(rows, &config);
+    km_model *model = NULL;
+    OK(km_model_create(&model, &config.model));
+    km_trainer *trainer = NULL;
+    OK(km_trainer_create(&trainer, comm, &config, model, loader));
+    km_model_init_weights(model, trainer->weights, 5);
+    km_trainer_prepare(trainer);
+    size_t size = trainer->table->size;
+    twin t = {.table = trainer->table};
+    t.gradient = km_new(size, sizeof(double));
+    t.m = km_new(size, sizeof(double));
+    t.v = km_new(size, sizeof(double));
+    double *weights = km_new(size, sizeof(double));
+    for (int step = 0; step < STEPS; step++) {
+        compare_step(&t, trainer, second, weights);
+    }
+    free(weights);
+    free(t.gradient);
+    free(t.m);
+    free(t.v);
+    km_trainer_destroy(trainer);
+    km_model_destroy(model);
+    km_loader_destroy(loader);
+    km_loader_destroy(second);
+    km_rows_close(rows);
+}
+
+static void mean_over_tokens_without_clipping(void **state) {
+    (void)state;
+    steps_equal_their_twin("tokens", "0", 1);
+}
+
+static void mean_over_tokens_clipped_on_two_threads(void **state) {
+    (void)state;
+    steps_equal_their_twin("tokens", "0.05", 2);
+}
+
+static void sums_over_masks_as_equation_4_has_it(void **state) {
+    (void)state;
+    steps_equal_their_twin("masks", "0", 2);
+}
+
+int main(int argc, char **argv) {
+    if (km_comm_open(&comm, &argc, &argv) != KM_OK) {
+        return 1;
+    }
+    km_kernel_start();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(mean_over_tokens_without_clipping, make, clean),
+        cmocka_unit_test_setup_teardown(mean_over_tokens_clipped_on_two_threads, make, clean),
+        cmocka_unit_test_setup_teardown(sums_over_masks_as_equation_4_has_it, make, clean),
+    };
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    km_comm_close(comm);
+    return failed;
+}

@@ -1,5 +1,5 @@
-/* spill: one rank's tokenized documents on their way into the corpus file, in temporary files next to it that have no
- * name any more as soon as they are open: nothing is left behind, however the process ends. */
+/* spill: one rank's tokenized documents on their way into the corpus file, in temporary files next to it that have
+ * no name any more as soon as they are open: nothing is left behind, however the process ends. */
 #ifndef KMASK_DATA_CORPUS_SPILL_H
 #define KMASK_DATA_CORPUS_SPILL_H
 
@@ -10,7 +10,8 @@ enum { SPILL_TOKENS, SPILL_WORD_STARTS, SPILL_SENTENCE_ENDS, SPILL_DOCUMENT_ENDS
 /* Where documents go. */
 enum { SPILL_TRAIN, SPILL_HOLDOUT, SPILL_SIDES };
 
-/* Sizes of documents in bins that are exact below 64 and 1/32 wide relative to their place above: ranks add them up. */
+/* Sizes of documents in bins that are exact below 64 and 1/32 wide relative to their place above: ranks add them
+ * up. */
 enum { SPILL_BINS = 64 + 58 * 32 };
 uint64_t km_histogram_median(const int64_t bins[SPILL_BINS]);
 
@@ -27,7 +28,8 @@ km_status km_spill_line(km_spill *spill, const char *text, size_t count) KM_NODI
  * the report. */
 km_status km_spill_end_document(km_spill *spill) KM_NODISCARD;
 
-/* What this spill counts: documents, sentences, tokens of both sides, empty_documents, invalid_utf8, unknown_tokens. */
+/* What this spill counts: documents, sentences, tokens of both sides, empty_documents, invalid_utf8,
+ * unknown_tokens. */
 void km_spill_report(const km_spill *spill, km_corpus_report *report);
 const int64_t *km_spill_histogram(const km_spill *spill); /* (SPILL_BINS), of the training side */
 /* Elements of an array. Ends count from the spill's own first token. */

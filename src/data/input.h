@@ -16,8 +16,9 @@ typedef struct km_inputs {
     size_t count, capacity;
 } km_inputs;
 
-/* Lists files and folders (recursively, by name, without hidden files). What is one of `outputs` (count) is an error
- * when named, and passed over in a folder. Nothing found is an error. Free with km_inputs_free, also after errors. */
+/* Lists files and folders (recursively, by name, without hidden files). What is one of `outputs` (count) is an
+ * error when named, and passed over in a folder. Nothing found is an error. Free with km_inputs_free, also after
+ * errors. */
 km_status km_inputs_find(km_inputs *out, const char *const *paths, int count, const char *const *outputs,
                          int output_count) KM_NODISCARD;
 void km_inputs_add(km_inputs *inputs, const char *path, uint64_t size);

@@ -66,7 +66,8 @@ assert all(0 < p < len(row["input_ids"]) - 1 for p in flat)
 PYTHON
 "$KMASK" corpus show c1.h5 --row 1 --length 40 --mask splits=4,unit=word >table.txt || fail "show --mask"
 says table.txt "K = 4 fully_explored masks of tau"
-"$KMASK" corpus show c1.h5 --length 40 --packing stream --mask policy=random,splits=2 >texts.txt || fail "show stream"
+"$KMASK" corpus show c1.h5 --length 40 --packing stream --mask policy=random,splits=2 >texts.txt ||
+    fail "show stream"
 says texts.txt "mask 1: [CLS]"
 a=$("$KMASK" corpus show c1.h5 --row 0 --mask splits=2 --json)
 b=$("$KMASK" corpus show c1.h5 --row 0 --mask splits=2 --json --epoch 1)

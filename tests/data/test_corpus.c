@@ -1,4 +1,5 @@
-/* Text to corpus: what documents and sentences become of many kinds of input, whatever the pieces they are read in. */
+/* Text to corpus: what documents and sentences become of many kinds of input, whatever the pieces they are read
+ * in. */
 #include "corpus_help.h"
 
 #include <math.h>

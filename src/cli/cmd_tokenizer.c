@@ -1,0 +1,321 @@
+/* kmask tokenizer train | encode | decode */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "cli.h"
+#include "kmask/text.h"
+
+static const char help[] =
+    "kmask tokenizer train --type wordpiece --vocab-size N --out DIR [options] FILE...\n"
+    "    Learns a vocabulary from plain text files (\"-\": standard input) and writes vocab.txt,\n"
+    "    tokenizer_config.json and special_tokens_map.json into DIR.\n"
+    "    --cased              keep upper case and accents\n"
+    "    --min-frequency 2    pairs that are rarer are not merged\n"
+    "    --alphabet 1000      different characters kept, most frequent first\n"
+    "    --force              replace another tokenizer that is in DIR\n"
+    "\n"
+    "kmask tokenizer encode --tokenizer DIR [--special] <text >ids\n"
+    "    Standard input to ids, a line a line. --special: [MASK] and its like in the text become their ids.\n"
+    "\n"
+    "kmask tokenizer decode --tokenizer DIR [--skip-special] <ids >text\n"
+    "    And back. --skip-special: [CLS], [PAD] and their like are left out.\n"
+    "\n"
+    "Example:\n"
+    "    kmask tokenizer train --type wordpiece --vocab-size 8000 --out tok text.txt\n"
+    "    echo 'See the [MASK] page.' | kmask tokenizer encode --tokenizer tok --special\n"
+    "    zcat text.gz | kmask tokenizer train --type wordpiece --vocab-size 30000 --cased --out tok -\n";
+
+/* ---- train ---------------------------------------------------------------------------------------------- */
+
+enum { CHUNK = 1 << 20 };
+
+typedef struct train_arguments {
+    const char *type, *out;
+    int64_t vocab_size, min_frequency, alphabet;
+    bool cased, force;
+    int file_count;
+    char **files;
+} train_arguments;
+
+typedef struct reading {
+    km_wordpiece_trainer *trainer;
+    km_progress *progress;
+    uint64_t bytes;
+} reading;
+
+/* How much of a full chunk can be taken so that no word is cut: up to the last space or line end; where there is
+ * none, up to the last whole character. */
+static size_t whole_words(const char *chunk, size_t count) {
+    size_t end = count;
+    while (end > 0 && chunk[end - 1] != ' ' && chunk[end - 1] != '\n') {
+        end--;
+    }
+    if (end == 0) {
+        end = count - 1;
+        while (end > 1 && ((unsigned char)chunk[end] & 0xC0) == 0x80) {
+            end--;
+        }
+    }
+    return end;
+}
+
+static km_status read_stream(reading *r, FILE *stream, const char *name) {
+    char *chunk = km_new(CHUNK, 1);
+    size_t held = 0, got;
+    bool first = true;
+    errno = 0;
+    while ((got = fread(chunk + held, 1, CHUNK - held, stream)) > 0) {
+        if (first && got >= 2 && memcmp(chunk, "\x1F\x8B", 2) == 0) {
+            free(chunk);
+            return km_fail(
+                KM_FAILED,
+                "%s: compressed by gzip, expected plain text. Try `zcat %s | kmask tokenizer train ... -`.", name,
+                name);
+        }
+        first = false;
+        held += got;
+        r->bytes += got;
+        size_t take = held < CHUNK ? 0 : whole_words(chunk, held);
+        km_wordpiece_trainer_add(r->trainer, chunk, take);
+        memmove(chunk, chunk + take, held - take);
+        held -= take;
+        km_progress_update(r->progress, r->bytes, "%s", name);
+    }
+    km_wordpiece_trainer_add(r->trainer, chunk, held);
+    free(chunk);
+    if (ferror(stream)) {
+        return km_fail(KM_FAILED, "%s: cannot be read: %s", name, strerror(errno));
+    }
+    return KM_OK;
+}
+
+static km_status read_file(reading *r, const char *path) {
+    if (strcmp(path, "-") == 0) {
+        return read_stream(r, stdin, "standard input");
+    }
+    FILE *stream = fopen(path, "rb");
+    if (stream == NULL) {
+        return km_fail(KM_FAILED, "%s: %s", path, strerror(errno));
+    }
+    km_status status = read_stream(r, stream, path);
+    fclose(stream);
+    return status;
+}
+
+/* Looks at all files before any is read; *bytes is their sum, 0 when it cannot be known. */
+static km_status check_files(const train_arguments *a, uint64_t *bytes) {
+    bool known = true;
+    *bytes = 0;
+    for (int i = 0; i < a->file_count; i++) {
+        struct stat info;
+        if (strcmp(a->files[i], "-") == 0) {
+            known = false;
+            continue;
+        }
+        if (stat(a->files[i], &info) != 0) {
+            return km_fail(KM_FAILED, "%s: %s", a->files[i], strerror(errno));
+        }
+        if (S_ISDIR(info.st_mode)) {
+            return km_fail(KM_FAILED, "%s: a folder, expected text files. Try %s/*.txt.", a->files[i], a->files[i]);
+        }
+        *bytes += (uint64_t)info.st_size;
+    }
+    *bytes = known ? *bytes : 0;
+    return KM_OK;
+}
+
+static km_status check_out(const char *out) {
+    struct stat info;
+    if (stat(out, &info) == 0 && !S_ISDIR(info.st_mode)) {
+        return km_fail(KM_FAILED, "%s: a file, expected a folder or a new name for one", out);
+    }
+    return KM_OK;
+}
+
+/* Saves, unless another tokenizer would be lost. */
+static km_status save(const km_tokenizer *tokenizer, const train_arguments *a) {
+    char *vocab = km_format("%s/vocab.txt", a->out);
+    bool there = km_file_exists(vocab);
+    free(vocab);
+    km_tokenizer *old = NULL;
+    bool same = there && km_tokenizer_open(&old, a->out) == KM_OK &&
+                km_hash_equal(km_tokenizer_hash(old), km_tokenizer_hash(tokenizer));
+    km_tokenizer_destroy(old);
+    if (there && !same && !a->force) {
+        return km_fail(
+            KM_FAILED,
+            "%s: holds another tokenizer, whose corpora and models would be lost with it. Choose another "
+            "--out, or say --force.",
+            a->out);
+    }
+    return km_tokenizer_save(tokenizer, a->out);
+}
+
+static km_status learn(const train_arguments *a, reading *r, double start) {
+    for (int i = 0; i < a->file_count; i++) {
+        KM_TRY(read_file(r, a->files[i]));
+    }
+    km_progress_clear(r->progress);
+    km_tokenizer *tokenizer = NULL;
+    KM_TRY(km_wordpiece_trainer_end(r->trainer, &tokenizer));
+    km_status status = save(tokenizer, a);
+    if (status == KM_OK) {
+        char duration[32], bytes[32];
+        const int pieces = km_tokenizer_size(tokenizer);
+        printf("%s: %d pieces from %s bytes of text in %s\n", a->out, pieces, km_quantity(bytes, (double)r->bytes),
+               km_duration(duration, km_seconds() - start));
+        if (pieces < a->vocab_size) {
+            km_warn("fewer pieces than the %lld asked for: the text has no more pairs that occur %lld times.",
+                    (long long)a->vocab_size, (long long)a->min_frequency);
+        }
+    }
+    km_tokenizer_destroy(tokenizer);
+    return status;
+}
+
+static km_status train(int argc, char **argv) {
+    train_arguments a = {.min_frequency = 2, .alphabet = 1000};
+    const cli_option options[] = {
+        {"type", CLI_TEXT, &a.type, 0, 0, "wordpiece|bpe"},
+        {"vocab-size", CLI_INTEGER, &a.vocab_size, 6, 10e6, NULL},
+        {"out", CLI_TEXT, &a.out, 0, 0, NULL},
+        {"min-frequency", CLI_INTEGER, &a.min_frequency, 1, 2e9, NULL},
+        {"alphabet", CLI_INTEGER, &a.alphabet, 1, 2e6, NULL},
+        {"cased", CLI_FLAG, &a.cased, 0, 0, NULL},
+        {"force", CLI_FLAG, &a.force, 0, 0, NULL},
+    };
+    KM_TRY(cli_parse(&argc, argv, options, KM_COUNT(options)));
+    a.files = argv + 1;
+    a.file_count = argc - 1;
+    if (a.type == NULL || a.vocab_size == 0 || a.out == NULL || a.file_count == 0) {
+        return km_fail(KM_USAGE, "tokenizer train: %s is missing. See `kmask tokenizer --help`.",
+                       a.type == NULL      ? "--type wordpiece"
+                       : a.vocab_size == 0 ? "--vocab-size N"
+                       : a.out == NULL     ? "--out DIR"
+                                           : "a text file (\"-\" for standard input)");
+    }
+    if (strcmp(a.type, "bpe") == 0) {
+        return km_fail(KM_USAGE, "--type bpe: byte-level BPE is not there yet. Use --type wordpiece.");
+    }
+    uint64_t total = 0;
+    double start = km_seconds();
+    KM_TRY(check_out(a.out));
+    KM_TRY(check_files(&a, &total));
+    const km_wordpiece_options learning = {.vocab_size = (int)a.vocab_size,
+                                           .cased = a.cased,
+                                           .min_frequency = (int)a.min_frequency,
+                                           .alphabet_limit = (int)a.alphabet};
+    reading r = {.trainer = km_wordpiece_trainer_create(&learning),
+                 .progress = total > 0 ? km_progress_create("reading", 0, total) : NULL};
+    km_status status = learn(&a, &r, start);
+    km_progress_destroy(r.progress);
+    km_wordpiece_trainer_destroy(r.trainer);
+    return status;
+}
+
+/* ---- encode, decode ------------------------------------------------------------------------------------- */
+
+/* Parses the two verbs' common options and opens the tokenizer. */
+static km_status open_tokenizer(km_tokenizer **out, int argc, char **argv, const char *flag, bool *set) {
+    const char *folder = NULL;
+    const cli_option options[] = {{"tokenizer", CLI_TEXT, &folder, 0, 0, NULL}, {flag, CLI_FLAG, set, 0, 0, NULL}};
+    *out = NULL;
+    KM_TRY(cli_parse(&argc, argv, options, KM_COUNT(options)));
+    if (argc > 1) {
+        return km_fail(KM_USAGE, "tokenizer %s: found the argument %.200s, expected input on standard input",
+                       argv[0], argv[1]);
+    }
+    if (folder == NULL) {
+        return km_fail(KM_USAGE, "tokenizer %s: --tokenizer DIR is missing. See `kmask tokenizer --help`.",
+                       argv[0]);
+    }
+    return km_tokenizer_open(out, folder);
+}
+
+static km_status encode(int argc, char **argv) {
+    km_tokenizer *tokenizer = NULL;
+    bool specials = false;
+    KM_TRY(open_tokenizer(&tokenizer, argc, argv, "special", &specials));
+    km_ids ids = {0};
+    char *line = NULL;
+    size_t room = 0;
+    ssize_t count;
+    uint64_t invalid = 0;
+    while ((count = getline(&line, &room, stdin)) >= 0) {
+        ids.count = 0;
+        km_encode(tokenizer, line, (size_t)count, specials, &ids, &invalid);
+        for (size_t i = 0; i < ids.count; i++) {
+            printf("%s%d", i > 0 ? " " : "", ids.ids[i]);
+        }
+        putchar('\n');
+    }
+    if (invalid > 0) {
+        km_warn("%llu invalid UTF-8 sequences were dropped.", (unsigned long long)invalid);
+    }
+    free(line);
+    km_ids_free(&ids);
+    km_tokenizer_destroy(tokenizer);
+    return KM_OK;
+}
+
+static km_status read_ids(km_ids *ids, const char *line, int32_t size, uint64_t number) {
+    const char *at = line;
+    ids->count = 0;
+    for (at += strspn(at, " \t\r\n,"); *at != '\0'; at += strspn(at, " \t\r\n,")) {
+        char *end = NULL;
+        long id = strtol(at, &end, 10);
+        if (end == at || strchr(" \t\r\n,", *end) == NULL || id < 0 || id >= size) {
+            return km_fail(KM_FAILED, "standard input, line %llu: found %.*s, expected ids from 0 to %d",
+                           (unsigned long long)number, (int)KM_MIN(strcspn(at, " \t\r\n,"), 100), at, size - 1);
+        }
+        if (ids->count == ids->capacity) {
+            ids->capacity = 2 * ids->capacity + 64;
+            ids->ids = km_grow(ids->ids, ids->capacity, sizeof *ids->ids);
+        }
+        ids->ids[ids->count++] = (int32_t)id;
+        at = end;
+    }
+    return KM_OK;
+}
+
+static km_status decode(int argc, char **argv) {
+    km_tokenizer *tokenizer = NULL;
+    bool skip = false;
+    KM_TRY(open_tokenizer(&tokenizer, argc, argv, "skip-special", &skip));
+    km_ids ids = {0};
+    char *line = NULL;
+    size_t room = 0;
+    km_status status = KM_OK;
+    for (uint64_t number = 1; status == KM_OK && getline(&line, &room, stdin) >= 0; number++) {
+        status = read_ids(&ids, line, km_tokenizer_size(tokenizer), number);
+        if (status == KM_OK) {
+            char *text = km_decode(tokenizer, ids.ids, ids.count, skip);
+            puts(text);
+            free(text);
+        }
+    }
+    free(line);
+    km_ids_free(&ids);
+    km_tokenizer_destroy(tokenizer);
+    return status;
+}
+
+km_status cmd_tokenizer(int argc, char **argv) {
+    if (cli_wants_help(argc, argv)) {
+        fputs(help, stdout);
+        return KM_OK;
+    }
+    static const char *const names[] = {"train", "encode", "decode", NULL};
+    km_status (*const verbs[])(int, char **) = {train, encode, decode};
+    for (size_t i = 0; argc > 1 && names[i] != NULL; i++) {
+        if (strcmp(argv[1], names[i]) == 0) {
+            return verbs[i](argc - 1, argv + 1);
+        }
+    }
+    const char *near = argc > 1 ? km_nearest(argv[1], names) : NULL;
+    return km_fail(KM_USAGE, "tokenizer: found %.200s, expected train, encode or decode.%s%s%s",
+                   argc > 1 ? argv[1] : "nothing", near != NULL ? " Did you mean " : "", near != NULL ? near : "",
+                   near != NULL ? "?" : "");
+}

@@ -1,6 +1,7 @@
-/* Text to corpus, in four steps: rank 0 lists the files and everyone gets the list and the tokenizer; each rank
- * tokenizes a contiguous run of pieces into its spill; offsets follow from the counts of the ranks before; each
- * rank copies its spill to its place in the file that rank 0 laid out. What is written depends on the text alone. */
+/* Text to corpus, in four steps: rank 0 lists the files and everyone gets the list and the tokenizer; each
+ * rank tokenizes a contiguous run of pieces into its spill; offsets follow from the counts of the ranks
+ * before; each rank copies its spill to its place in the file that rank 0 laid out. What is written depends on
+ * the text alone. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>

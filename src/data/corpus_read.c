@@ -153,7 +153,8 @@ static km_status spill_value(km_reading *reading, const char *value) {
     return KM_OK;
 }
 
-/* Walks the fields twice: first to see that all are strings (what is wrong goes to `problem`), then to take them. */
+/* Walks the fields twice: first to see that all are strings (what is wrong goes to `problem`), then to take
+ * them. */
 static km_status take_fields(km_reading *reading, const km_json *record, bool spill, char **problem) {
     for (const char *field = reading->field; *field != '\0' && *problem == NULL;) {
         size_t count = strcspn(field, ",");

@@ -22,7 +22,8 @@ km_status km_spill_open(km_spill **out, const char *path, int rank, const km_tok
                         double holdout) KM_NODISCARD;
 void km_spill_close(km_spill *spill);
 
-/* A line of the document: a sentence, unless it has no token. Blanks at its end do not count, nor do blank lines. */
+/* A line of the document: a sentence, unless it has no token. Blanks at its end do not count, nor do blank
+ * lines. */
 km_status km_spill_line(km_spill *spill, const char *text, size_t count) KM_NODISCARD;
 /* Ends the document: now its text's hash tells on which side it belongs. One without a token leaves no trace but in
  * the report. */

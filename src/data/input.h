@@ -1,4 +1,5 @@
-/* input: text files as a list, cut into pieces of work, read line by line in bounded memory. Everything is local. */
+/* input: text files as a list, cut into pieces of work, read line by line in bounded memory. Everything is
+ * local. */
 #ifndef KMASK_DATA_INPUT_H
 #define KMASK_DATA_INPUT_H
 

@@ -138,7 +138,8 @@ static km_status place_stream(cutter *c, uint64_t length) {
     return KM_OK;
 }
 
-/* Whole: into this row or the next. Longer than a row: cut, from a new row on; what is left begins the row after. */
+/* Whole: into this row or the next. Longer than a row: cut, from a new row on; what is left begins the row
+ * after. */
 static km_status place_whole(cutter *c, uint64_t length) {
     if (length > room(c)) {
         KM_TRY(end_row(c));

@@ -275,7 +275,8 @@ static void output_does_not_depend_on_pieces(void **state) {
     }
 }
 
-/* A line of blanks is a blank line up to 1 MiB, whoever looks at it: from before, or back from a piece behind it. */
+/* A line of blanks is a blank line up to 1 MiB, whoever looks at it: from before, or back from a piece behind
+ * it. */
 static void long_blank_lines_separate_alike(void **state) {
     (void)state;
     const size_t lengths[] = {(1 << 20) - 1, 1 << 20, (1 << 20) + 1};

@@ -1,4 +1,5 @@
-/* Packing against rows written out by hand, and its properties on random corpora; the index file; damaged corpora. */
+/* Packing against rows written out by hand, and its properties on random corpora; the index file; damaged
+ * corpora. */
 #include "corpus_help.h"
 
 /* ---- Corpora made by hand ---- */
@@ -10,7 +11,8 @@ typedef struct raw {
     uint64_t counts[4]; /* of tokens, starts, sentences, documents */
 } raw;
 
-/* From the form of corpus_text: "ab c/d|" is the word ab, the word c, a sentence's end, the word d, a document's. */
+/* From the form of corpus_text: "ab c/d|" is the word ab, the word c, a sentence's end, the word d, a
+ * document's. */
 static raw *raw_of(const char *text) {
     raw *r = km_new(1, sizeof *r);
     bool inside = false;

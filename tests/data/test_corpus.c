@@ -252,7 +252,7 @@ static char *random_text(uint64_t key, bool jsonl) {
 
 static void output_does_not_depend_on_pieces(void **state) {
     (void)state;
-    for (uint64_t key = 0; key < 6; key++) {
+    for (uint64_t key = 0; key < 4; key++) {
         bool jsonl = key % 2 == 1;
         const char *name = jsonl ? "p.jsonl" : "p.txt";
         char *text = random_text(key, jsonl);
@@ -262,7 +262,7 @@ static void output_does_not_depend_on_pieces(void **state) {
                 .options = {.document = (km_document)document, .holdout = document == KM_DOCUMENT_FILE ? 0 : 0.3}};
             must(build(&whole, name));
             km_hash expected = hash_of(at("out.h5")), holdout = hash_of(at("out.holdout.h5"));
-            for (uint64_t piece = 1; piece < 120; piece += piece < 16 ? 1 : 13) {
+            for (uint64_t piece = 1; piece < 120; piece += piece < 8 ? 1 : 17) {
                 input in = whole;
                 in.piece = piece;
                 must(build(&in, name));
@@ -450,12 +450,10 @@ static void median_is_near(void **state) {
             }
             km_buffer_print(&text, "\n");
         }
-        km_corpus_report r = expect("m.txt", "x", KM_DOCUMENT_LINE, "x/|");
         write_text("m.txt", text.data);
         input in = {.options.document = KM_DOCUMENT_LINE};
         must(build(&in, "m.txt"));
-        r = in.report;
-        assert_true(fabs((double)r.median_tokens - size) <= 0.05 * size);
+        assert_true(fabs((double)in.report.median_tokens - size) <= 0.05 * size);
         km_buffer_free(&text);
     }
 }

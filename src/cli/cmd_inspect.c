@@ -1,0 +1,367 @@
+/* kmask inspect: what a corpus, model or checkpoint holds. Opening verifies the file; the weights' hash is computed
+ * again from the tensors, piece by piece, so that memory stays small whatever the file's size. */
+#include "cli.h"
+#include "kmask/store.h"
+#include "kmask/text.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { PIECE = 4 << 20, COLUMNS = 100 };
+
+static const char MODEL[] = "/model/";
+
+static const char help[] = "kmask inspect FILE [--json]\n"
+                           "\n"
+                           "What a corpus, model or checkpoint holds. The file's checksum is verified, and "
+                           "weights_hash is computed again\n"
+                           "from the tensors. Damage is exit status 1 and a sentence that names it.\n"
+                           "\n"
+                           "  kmask inspect runs/first/checkpoints/step-00001000.h5\n"
+                           "  kmask inspect corpus.h5 --json\n";
+
+/* All that is said of a file; texts are the store's or the JSON's. */
+typedef struct findings {
+    const char *path, *kind;
+    km_store *store;
+    km_json *config; /* NULL where there is none */
+    bool has_weights;
+    char weights_hash[33];
+    uint64_t parameters;
+    uint64_t optimizer_values;
+    bool has_tokenizer;
+    char tokenizer_type[KM_WORD], tokenizer_hash[33];
+    int32_t tokenizer_size;
+} findings;
+
+/* ---- Finding out ---- */
+
+/* The tensor's name where the array is one of the model, else NULL. */
+static const char *tensor_name(const km_array *array) {
+    const size_t length = sizeof MODEL - 1;
+    return strncmp(array->name, MODEL, length) == 0 ? array->name + length : NULL;
+}
+
+static km_status hash_array(km_hasher *hasher, const km_store *store, const km_array *array, void *piece) {
+    const uint64_t step = PIECE / km_type_size(array->type);
+    for (uint64_t first = 0; first < array->count; first += step) {
+        uint64_t count = KM_MIN(step, array->count - first);
+        KM_TRY(km_store_read(store, array, first, count, piece));
+        km_hasher_add(hasher, piece, count * km_type_size(array->type));
+    }
+    return KM_OK;
+}
+
+/* As km_table_hash has it: in ascending order of names, each name with its NUL, then its values. */
+static km_status hash_weights(findings *f) {
+    void *piece = NULL;
+    KM_TRY(km_allocate(&piece, PIECE, "reading tensors"));
+    km_hasher *hasher = km_hasher_create();
+    km_status status = KM_OK;
+    for (int i = 0; status == KM_OK && i < km_store_arrays(f->store); i++) {
+        const km_array *array = km_store_array(f->store, i);
+        const char *name = tensor_name(array);
+        if (name != NULL) {
+            km_hasher_add(hasher, name, strlen(name) + 1);
+            status = hash_array(hasher, f->store, array, piece);
+            f->parameters += array->count;
+            f->has_weights = true;
+        } else if (strncmp(array->name, "/optimizer/", 11) == 0) {
+            f->optimizer_values += array->count;
+        }
+    }
+    km_hash_text(f->weights_hash, km_hasher_end(hasher));
+    free(piece);
+    return status;
+}
+
+static km_status check_weights(findings *f) {
+    KM_TRY(hash_weights(f));
+    const char *said = km_store_text(f->store, "weights_hash");
+    if (f->has_weights && said != NULL && strcmp(said, f->weights_hash) != 0) {
+        return km_fail(KM_FAILED,
+                       "%s: the weights are not those that were saved: their hash is %s, and the file says %s.",
+                       f->path, f->weights_hash, said);
+    }
+    return KM_OK;
+}
+
+/* The type stands in the tokenizer's JSON only. */
+static km_status read_tokenizer_type(findings *f, const char *text) {
+    km_json *json = NULL;
+    KM_TRY(km_json_parse(&json, text, strlen(text), "attribute tokenizer"));
+    const char *type = km_json_string(km_json_get(json, "type"));
+    snprintf(f->tokenizer_type, sizeof f->tokenizer_type, "%s", type != NULL ? type : "unknown");
+    km_json_destroy(json);
+    return KM_OK;
+}
+
+static km_status check_tokenizer(findings *f) {
+    const char *text = km_store_text(f->store, "tokenizer"), *said = km_store_text(f->store, "tokenizer_hash");
+    if (text == NULL) {
+        return KM_OK;
+    }
+    km_tokenizer *tokenizer = NULL;
+    km_status status = read_tokenizer_type(f, text);
+    if (status == KM_OK) {
+        status = km_tokenizer_parse(&tokenizer, text, strlen(text), "attribute tokenizer");
+    }
+    if (status != KM_OK) {
+        return km_context(status, "%s", f->path);
+    }
+    f->has_tokenizer = true;
+    f->tokenizer_size = km_tokenizer_size(tokenizer);
+    km_hash_text(f->tokenizer_hash, km_tokenizer_hash(tokenizer));
+    km_tokenizer_destroy(tokenizer);
+    if (said != NULL && strcmp(said, f->tokenizer_hash) != 0) {
+        return km_fail(KM_FAILED, "%s: the tokenizer's hash is %s, and the file says %s.", f->path,
+                       f->tokenizer_hash, said);
+    }
+    return KM_OK;
+}
+
+static km_status read_config(findings *f) {
+    const char *text = km_store_text(f->store, "config");
+    if (text == NULL) {
+        return KM_OK;
+    }
+    km_status status = km_json_parse(&f->config, text, strlen(text), "attribute config");
+    return status == KM_OK ? KM_OK : km_context(status, "%s", f->path);
+}
+
+static km_status find_out(findings *f) {
+    KM_TRY(km_store_open(&f->store, f->path));
+    f->kind = km_store_text(f->store, "kind");
+    if (f->kind == NULL) {
+        return km_fail(KM_FAILED, "%s: intact, but without the attribute `kind`: no corpus, model or checkpoint.",
+                       f->path);
+    }
+    KM_TRY(check_weights(f));
+    KM_TRY(check_tokenizer(f));
+    return read_config(f);
+}
+
+/* Elements of a corpus' array, 0 where it is absent. */
+static uint64_t count_of(const findings *f, const char *name) {
+    const km_array *array = km_store_find(f->store, name);
+    return array != NULL ? array->count : 0;
+}
+
+/* ---- JSON ---- */
+
+static km_json *describe_array(const km_array *array, const char *name) {
+    km_json *json = km_json_object(), *shape = km_json_array();
+    for (int i = 0; i < array->rank; i++) {
+        km_json_push_number(shape, (double)array->dims[i]);
+    }
+    km_json_set_string(json, "name", name);
+    km_json_set(json, "shape", shape);
+    km_json_set_string(json, "type", km_type_name(array->type));
+    return json;
+}
+
+static void add_arrays(km_json *json, const findings *f) {
+    km_json *tensors = km_json_array(), *arrays = km_json_array();
+    for (int i = 0; i < km_store_arrays(f->store); i++) {
+        const km_array *array = km_store_array(f->store, i);
+        const char *name = tensor_name(array);
+        km_json_push(name != NULL ? tensors : arrays, describe_array(array, name != NULL ? name : array->name));
+    }
+    km_json_set(json, "tensors", tensors);
+    km_json_set(json, "arrays", arrays); /* all others, under their full names */
+}
+
+static void add_text(km_json *json, const findings *f, const char *name) {
+    const char *text = km_store_text(f->store, name);
+    if (text != NULL) {
+        km_json_set_string(json, name, text);
+    }
+}
+
+static void add_number(km_json *json, const findings *f, const char *name) {
+    int64_t number = 0;
+    if (km_store_number(f->store, name, &number)) {
+        km_json_set_number(json, name, (double)number);
+    }
+}
+
+static void add_corpus(km_json *json, const findings *f) {
+    km_json_set_number(json, "tokens", (double)count_of(f, "/tokens"));
+    km_json_set_number(json, "documents", (double)count_of(f, "/document_ends"));
+    km_json_set_number(json, "sentences", (double)count_of(f, "/sentence_ends"));
+}
+
+static void add_tokenizer(km_json *json, const findings *f) {
+    km_json *tokenizer = km_json_object();
+    km_json_set_string(tokenizer, "type", f->tokenizer_type);
+    km_json_set_number(tokenizer, "size", f->tokenizer_size);
+    km_json_set_string(tokenizer, "hash", f->tokenizer_hash);
+    km_json_set(json, "tokenizer", tokenizer);
+}
+
+static void print_json(findings *f) {
+    km_json *json = km_json_object();
+    char hash[33];
+    km_hash_text(hash, km_store_hash(f->store));
+    km_json_set_string(json, "kind", f->kind);
+    add_number(json, f, "step");
+    if (f->has_weights) {
+        km_json_set_string(json, "weights_hash", f->weights_hash);
+        km_json_set_number(json, "parameters", (double)f->parameters);
+    }
+    if (strcmp(f->kind, "corpus") == 0) {
+        add_corpus(json, f);
+    }
+    add_number(json, f, "seed");
+    add_text(json, f, "created_by");
+    add_text(json, f, "blas");
+    add_text(json, f, "corpus_hash");
+    km_json_set_number(json, "bytes", (double)km_store_file_size(f->store));
+    km_json_set_string(json, "hash", hash);
+    if (f->has_tokenizer) {
+        add_tokenizer(json, f);
+    }
+    if (f->config != NULL) {
+        km_json_set(json, "config", f->config);
+        f->config = NULL; /* the document's now */
+    }
+    add_arrays(json, f);
+    cli_print_json(json);
+}
+
+/* ---- For people ---- */
+
+/* 109514298 as "109,514,298". */
+static const char *grouped(char out[32], uint64_t number) {
+    char digits[24];
+    int length = snprintf(digits, sizeof digits, "%llu", (unsigned long long)number), at = 0;
+    for (int i = 0; i < length; i++) {
+        if (i > 0 && (length - i) % 3 == 0) {
+            out[at++] = ',';
+        }
+        out[at++] = digits[i];
+    }
+    out[at] = '\0';
+    return out;
+}
+
+static void line(const char *label, const char *text) {
+    if (text != NULL) {
+        printf("%-14s %s\n", label, text);
+    }
+}
+
+static void line_number(const char *label, uint64_t number, const char *unit) {
+    char text[32];
+    printf("%-14s %s%s\n", label, grouped(text, number), unit);
+}
+
+static void line_attribute(const findings *f, const char *label, const char *name) {
+    int64_t number = 0;
+    if (km_store_number(f->store, name, &number)) {
+        printf("%-14s %lld\n", label, (long long)number);
+    }
+}
+
+static void print_summary(const findings *f) {
+    char hash[33];
+    km_hash_text(hash, km_store_hash(f->store));
+    printf("%s: %s, intact\n\n", f->path, f->kind);
+    line_attribute(f, "step", "step");
+    line_attribute(f, "seed", "seed");
+    if (strcmp(f->kind, "corpus") == 0) {
+        line_number("tokens", count_of(f, "/tokens"), "");
+        line_number("sentences", count_of(f, "/sentence_ends"), "");
+        line_number("documents", count_of(f, "/document_ends"), "");
+    }
+    if (f->has_weights) {
+        line_number("parameters", f->parameters, "");
+        line("weights_hash", f->weights_hash);
+    }
+    if (f->optimizer_values > 0) {
+        line_number("optimizer", f->optimizer_values, " values: a run can be resumed from here");
+    }
+    if (f->has_tokenizer) {
+        printf("%-14s %s, %d pieces, hash %s\n", "tokenizer", f->tokenizer_type, f->tokenizer_size,
+               f->tokenizer_hash);
+    }
+    line("corpus", km_store_text(f->store, "corpus_hash"));
+    line("computed with", km_store_text(f->store, "blas"));
+    line("created by", km_store_text(f->store, "created_by"));
+    line_number("file", km_store_file_size(f->store), " bytes");
+    line("file's hash", hash);
+}
+
+/* One section of the config: "mask   policy fully_explored, unit subword, ...", wrapped. */
+static void print_section(const km_json *section) {
+    int column = printf("  %-12s", km_json_key(section));
+    for (const km_json *member = km_json_first(section); member != NULL; member = km_json_next(member)) {
+        const char *string = km_json_string(member), *separator = km_json_next(member) != NULL ? "," : "";
+        char *printed = string != NULL ? km_strdup(string) : km_json_print(member, false);
+        char *text = km_format("%s %s%s", km_json_key(member), printed, separator);
+        if (column + 1 + (int)strlen(text) > COLUMNS) {
+            column = printf("\n  %-12s", "") - 1;
+        }
+        column += printf(" %s", text);
+        free(text);
+        free(printed);
+    }
+    putchar('\n');
+}
+
+static void print_config(const findings *f) {
+    if (f->config != NULL) {
+        printf("\nconfig\n");
+    }
+    for (const km_json *section = km_json_first(f->config); section != NULL; section = km_json_next(section)) {
+        print_section(section);
+    }
+}
+
+static void print_arrays(const findings *f) {
+    printf("\n%s\n", f->has_weights ? "tensors" : "arrays");
+    int width = 0;
+    for (int pass = 0; pass < 2; pass++) { /* measure the names, then print */
+        for (int i = 0; i < km_store_arrays(f->store); i++) {
+            const km_array *array = km_store_array(f->store, i);
+            const char *name = f->has_weights ? tensor_name(array) : array->name;
+            if (name == NULL) {
+                continue;
+            }
+            if (pass == 0) {
+                width = KM_MAX(width, (int)strlen(name));
+                continue;
+            }
+            printf("  %-*s  %s  ", width, name, km_type_name(array->type));
+            for (int d = 0; d < array->rank; d++) {
+                printf("%s%llu", d > 0 ? " x " : "", (unsigned long long)array->dims[d]);
+            }
+            putchar('\n');
+        }
+    }
+}
+
+km_status cmd_inspect(int argc, char **argv) {
+    if (cli_wants_help(argc, argv)) {
+        fputs(help, stdout);
+        return KM_OK;
+    }
+    bool json = false;
+    const cli_option options[] = {{.name = "json", .kind = CLI_FLAG, .out = &json}};
+    KM_TRY(cli_parse(&argc, argv, options, KM_COUNT(options)));
+    if (argc != 2) {
+        return km_fail(KM_USAGE, "inspect needs one file, found %d (see kmask inspect --help)", argc - 1);
+    }
+    findings f = {.path = argv[1]};
+    km_status status = find_out(&f);
+    if (status == KM_OK && json) {
+        print_json(&f);
+    } else if (status == KM_OK) {
+        print_summary(&f);
+        print_config(&f);
+        print_arrays(&f);
+    }
+    km_json_destroy(f.config);
+    km_store_close(f.store);
+    return status;
+}

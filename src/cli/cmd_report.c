@@ -1,0 +1,459 @@
+/* kmask report: charts of one or several runs on one page. The page is report.html with the runs' figures put in place
+ * of a marker. Logs are read line by line and thinned on the way, so that a million lines cost no memory. */
+#include "cli.h"
+#include "report_html.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { LINE = 1 << 16, POINTS = 2000 };
+
+static const char MARKER[] = "@RUNS@"; /* in report.html */
+
+static const char help[] = "kmask report RUN... --out FILE.html\n"
+                           "\n"
+                           "Charts of one or several run folders on one self-contained page: loss, learning rate, "
+                           "gradient norm, throughput,\n"
+                           "share of communication, evaluations, final figures, and how the configs differ. It "
+                           "opens in any browser, without\n"
+                           "a network.\n"
+                           "\n"
+                           "  kmask report runs/first runs/second --out report.html\n";
+
+/* ---- Series: a bounded number of points, however many lines there are ---- */
+
+enum {
+    STEP,
+    TOKENS,
+    SECONDS, /* since the start, of steps alone */
+    LOSS,
+    LR,
+    GRAD_NORM,
+    RATE,
+    COMM,
+    EVAL_LOSS,
+    EVAL_ACCURACY,
+    FIELDS
+};
+static const char *const FIELD_NAMES[FIELDS] = {"step",      "tokens",       "seconds",      "loss",
+                                                "lr",        "grad_norm",    "tokens_per_s", "comm_share",
+                                                "eval_loss", "eval_accuracy"};
+
+/* Sums of consecutive lines; a field that a line lacks is not counted. */
+typedef struct point {
+    double sum[FIELDS];
+    int64_t count[FIELDS];
+    double low, high; /* of the loss: what averaging would hide */
+} point;
+
+/* When 2*POINTS are full, neighbours are merged and each point holds twice as many lines. */
+typedef struct series {
+    point points[2 * POINTS];
+    int count;
+    int64_t width, filled; /* lines a point holds; lines in the last one */
+} series;
+
+static void merge(point *into, const point *other) {
+    for (int f = 0; f < FIELDS; f++) {
+        into->sum[f] += other->sum[f];
+        into->count[f] += other->count[f];
+    }
+    into->low = fmin(into->low, other->low);
+    into->high = fmax(into->high, other->high);
+}
+
+static void halve(series *s) {
+    for (int i = 0; i < POINTS; i++) {
+        point pair = s->points[2 * i];
+        merge(&pair, &s->points[2 * i + 1]);
+        s->points[i] = pair;
+    }
+    s->count = POINTS;
+    s->width *= 2;
+}
+
+static void series_add(series *s, const double values[FIELDS]) {
+    if (s->width == 0 || s->filled == s->width) {
+        if (s->count == 2 * POINTS) {
+            halve(s);
+        }
+        s->width = KM_MAX(s->width, 1);
+        s->points[s->count++] = (point){.low = NAN, .high = NAN};
+        s->filled = 0;
+    }
+    point one = {.low = values[LOSS], .high = values[LOSS]};
+    for (int f = 0; f < FIELDS; f++) {
+        one.count[f] = isfinite(values[f]);
+        one.sum[f] = one.count[f] ? values[f] : 0;
+    }
+    merge(&s->points[s->count - 1], &one);
+    s->filled++;
+}
+
+/* ---- Runs ---- */
+
+typedef struct run {
+    const char *folder;
+    char *name;
+    km_json *config; /* NULL where there is none */
+    series lines, evals;
+    float *rates; /* of all lines, for the median */
+    size_t rate_count, rate_capacity;
+    int64_t good, bad, first_bad; /* lines */
+    double step, tokens, loss, seconds, comm_seconds, masked;
+    double best_eval_loss, best_eval_step, best_eval_accuracy;
+    char weights_hash[33];
+    double weights_hash_step;
+} run;
+
+static double number_of(const km_json *line, const char *key) {
+    double value = NAN;
+    (void)km_json_number(&value, km_json_get(line, key));
+    return value;
+}
+
+static double or_zero(double value) {
+    return isfinite(value) ? value : 0;
+}
+
+static void take_evaluation(run *r, const double values[FIELDS]) {
+    if (!isfinite(values[EVAL_LOSS])) {
+        return;
+    }
+    series_add(&r->evals, values);
+    if (!(r->best_eval_loss <= values[EVAL_LOSS])) {
+        r->best_eval_loss = values[EVAL_LOSS];
+        r->best_eval_step = values[STEP];
+        r->best_eval_accuracy = values[EVAL_ACCURACY];
+    }
+}
+
+static void take_rate(run *r, double rate) {
+    if (!isfinite(rate)) {
+        return;
+    }
+    if (r->rate_count == r->rate_capacity) {
+        r->rate_capacity = 2 * r->rate_capacity + 1024;
+        r->rates = km_grow(r->rates, r->rate_capacity, sizeof *r->rates);
+    }
+    r->rates[r->rate_count++] = (float)rate;
+}
+
+static void take_line(run *r, const km_json *line) {
+    double seconds = number_of(line, "seconds"), comm_seconds = number_of(line, "comm_seconds"), values[FIELDS];
+    for (int f = 0; f < FIELDS; f++) {
+        values[f] = number_of(line, FIELD_NAMES[f]);
+    }
+    r->seconds += or_zero(seconds);
+    r->comm_seconds += or_zero(comm_seconds);
+    r->masked += or_zero(number_of(line, "masked"));
+    r->step = values[STEP];
+    r->tokens = isfinite(values[TOKENS]) ? values[TOKENS] : r->tokens;
+    r->loss = isfinite(values[LOSS]) ? values[LOSS] : r->loss;
+    values[TOKENS] = r->tokens;
+    values[SECONDS] = r->seconds;
+    values[COMM] = seconds > 0 ? comm_seconds / seconds : NAN;
+    if (isfinite(values[LOSS])) {
+        series_add(&r->lines, values);
+    }
+    take_rate(r, values[RATE]);
+    take_evaluation(r, values);
+    const char *hash = km_json_string(km_json_get(line, "weights_hash"));
+    if (hash != NULL) {
+        snprintf(r->weights_hash, sizeof r->weights_hash, "%s", hash);
+        r->weights_hash_step = r->step;
+    }
+}
+
+/* The next line without its newline; false at the end. Longer ones than LINE are cut, and so no JSON. */
+static bool next_line(FILE *file, char *text, size_t *length) {
+    int c = getc_unlocked(file);
+    *length = 0;
+    if (c == EOF) {
+        return false;
+    }
+    for (; c != EOF && c != '\n'; c = getc_unlocked(file)) {
+        if (*length < LINE) {
+            text[(*length)++] = (char)c;
+        }
+    }
+    return true;
+}
+
+static void read_lines(run *r, FILE *file) {
+    static char text[LINE];
+    size_t length = 0;
+    for (int64_t number = 1; next_line(file, text, &length); number++) {
+        km_json *line = NULL;
+        if (length > 0 && km_json_parse(&line, text, length, r->folder) == KM_OK &&
+            isfinite(number_of(line, "step"))) {
+            take_line(r, line);
+            r->good++;
+        } else if (r->bad++ == 0) {
+            r->first_bad = number;
+        }
+        km_json_destroy(line);
+    }
+}
+
+static km_status read_metrics(run *r) {
+    char *path = km_format("%s/metrics.jsonl", r->folder);
+    FILE *file = fopen(path, "r");
+    struct stat info;
+    km_status status = KM_OK;
+    if (file == NULL) {
+        bool there = stat(r->folder, &info) == 0;
+        status = km_fail(KM_FAILED, "%s: cannot open: %s.%s", there ? path : r->folder, strerror(errno),
+                         there ? " A run folder has one once the run has made a step." : "");
+    } else {
+        read_lines(r, file);
+        if (ferror(file)) {
+            status = km_fail(KM_FAILED, "%s: cannot read: %s", path, strerror(errno));
+        } else if (r->good == 0) {
+            status = km_fail(KM_FAILED, "%s: found no line of a step in it. Has the run made one yet?", path);
+        } else if (r->bad > 0) {
+            km_warn("%s: %lld of %lld lines cannot be read and are left out, the first is line %lld", path,
+                    (long long)r->bad, (long long)(r->good + r->bad), (long long)r->first_bad);
+        }
+        fclose(file);
+    }
+    free(path);
+    return status;
+}
+
+static km_status read_run(run *r) {
+    KM_TRY(read_metrics(r));
+    char *path = km_format("%s/config.json", r->folder);
+    if (km_json_load(&r->config, path, 1 << 20) != KM_OK) {
+        km_warn("%s; the page does without it", km_message());
+    }
+    free(path);
+    return KM_OK;
+}
+
+static char *last_part(const char *folder) {
+    char *whole = realpath(folder, NULL);
+    const char *path = whole != NULL ? whole : folder, *slash = strrchr(path, '/');
+    char *name = km_strdup(slash != NULL && slash[1] != '\0' ? slash + 1 : path);
+    free(whole);
+    return name;
+}
+
+/* The folder's own name; the path as it was given where several runs share a name. */
+static void name_runs(run *const *runs, int count) {
+    for (int i = 0; i < count; i++) {
+        runs[i]->name = last_part(runs[i]->folder);
+        for (int j = 0; j < count; j++) {
+            char *other = last_part(runs[j]->folder);
+            if (j != i && strcmp(runs[i]->name, other) == 0) {
+                free(runs[i]->name);
+                runs[i]->name = km_strdup(runs[i]->folder);
+            }
+            free(other);
+        }
+    }
+}
+
+/* ---- The page's data ---- */
+
+static void print_value(km_buffer *out, double value) {
+    if (isfinite(value)) {
+        km_buffer_print(out, fabs(value) < 1e15 && value == floor(value) ? "%.0f" : "%.6g", value);
+    } else {
+        km_buffer_print(out, "null");
+    }
+}
+
+typedef double (*reader)(const point *p, int field);
+
+static double mean_of(const point *p, int field) {
+    return p->count[field] > 0 ? p->sum[field] / (double)p->count[field] : NAN;
+}
+
+static double low_of(const point *p, int field) {
+    (void)field;
+    return p->low;
+}
+
+static double high_of(const point *p, int field) {
+    (void)field;
+    return p->high;
+}
+
+static void print_column(km_buffer *out, const series *s, const char *name, reader read, int field) {
+    km_buffer_print(out, "\"%s\":[", name);
+    for (int i = 0; i < s->count; i++) {
+        km_buffer_print(out, i > 0 ? "," : "");
+        print_value(out, read(&s->points[i], field));
+    }
+    km_buffer_print(out, "]");
+}
+
+static void print_series(km_buffer *out, const series *s, int first, int last) {
+    km_buffer_print(out, "{\"width\":%lld", (long long)s->width);
+    for (int f = 0; f <= last; f++) {
+        if (f <= SECONDS || f >= first) {
+            km_buffer_print(out, ",");
+            print_column(out, s, FIELD_NAMES[f], mean_of, f);
+        }
+    }
+    if (first == LOSS && s->width > 1) {
+        km_buffer_print(out, ",");
+        print_column(out, s, "loss_low", low_of, LOSS);
+        km_buffer_print(out, ",");
+        print_column(out, s, "loss_high", high_of, LOSS);
+    }
+    km_buffer_print(out, "}");
+}
+
+static int by_value(const void *a, const void *b) {
+    float x = *(const float *)a, y = *(const float *)b;
+    return (x > y) - (x < y);
+}
+
+static double median(float *values, size_t count) {
+    if (count == 0) {
+        return NAN;
+    }
+    qsort(values, count, sizeof *values, by_value);
+    return count % 2 == 1 ? (double)values[count / 2]
+                          : 0.5 * ((double)values[count / 2 - 1] + (double)values[count / 2]);
+}
+
+static km_json *final_of(run *r) {
+    km_json *json = km_json_object();
+    const struct {
+        const char *key;
+        double value;
+    } numbers[] = {
+        {"step", r->step},
+        {"tokens", r->tokens},
+        {"masked", r->masked},
+        {"loss", r->loss},
+        {"best_eval_loss", r->best_eval_loss},
+        {"best_eval_step", r->best_eval_step},
+        {"best_eval_accuracy", r->best_eval_accuracy},
+        {"tokens_per_s", median(r->rates, r->rate_count)},
+        {"seconds", r->seconds},
+        {"comm_share", r->seconds > 0 ? r->comm_seconds / r->seconds : NAN},
+        {"weights_hash_step", r->weights_hash_step},
+    };
+    for (size_t i = 0; i < KM_COUNT(numbers); i++) {
+        km_json_set_number(json, numbers[i].key, numbers[i].value);
+    }
+    km_json_set_string(json, "weights_hash", r->weights_hash);
+    km_json_set_number(json, "lines", (double)r->good);
+    km_json_set_number(json, "bad_lines", (double)r->bad);
+    return json;
+}
+
+static void print_run(km_buffer *out, run *r) {
+    km_json *head = km_json_object();
+    km_json_set_string(head, "name", r->name);
+    km_json_set_string(head, "folder", r->folder);
+    km_json_set(head, "final", final_of(r));
+    if (r->config != NULL) {
+        km_json_set(head, "config", r->config);
+        r->config = NULL; /* the document's now */
+    }
+    char *text = km_json_print(head, false);
+    km_buffer_add(out, text, strlen(text) - 1); /* open at its end for the series */
+    km_buffer_print(out, ",\"lines\":");
+    print_series(out, &r->lines, LOSS, COMM);
+    km_buffer_print(out, ",\"evals\":");
+    print_series(out, &r->evals, EVAL_LOSS, EVAL_ACCURACY);
+    km_buffer_print(out, "}");
+    free(text);
+    km_json_destroy(head);
+}
+
+/* Inside <script> no "<" may stand; in JSON it can only be in a string, where an escape says the same. */
+static void add_escaped(km_buffer *out, const km_buffer *json) {
+    const char *from = json->data, *end = json->data + json->size;
+    while (from < end) {
+        const char *less = memchr(from, '<', (size_t)(end - from));
+        km_buffer_add(out, from, (size_t)((less != NULL ? less : end) - from));
+        if (less != NULL) {
+            km_buffer_print(out, "\\u003c");
+        }
+        from = less != NULL ? less + 1 : end;
+    }
+}
+
+static km_status write_page(run *const *runs, int count, const char *path) {
+    const char *page = (const char *)report_html, *marker = strstr(page, MARKER);
+    if (marker == NULL) {
+        return km_fail(KM_FAILED, "report.html: the marker %s is missing; this kmask is built wrongly", MARKER);
+    }
+    km_buffer json = {0}, out = {0};
+    km_buffer_print(&json, "[");
+    for (int i = 0; i < count; i++) {
+        km_buffer_print(&json, i > 0 ? ",\n" : "");
+        print_run(&json, runs[i]);
+    }
+    km_buffer_print(&json, "]");
+    km_buffer_add(&out, page, (size_t)(marker - page));
+    add_escaped(&out, &json);
+    marker += sizeof MARKER - 1;
+    km_buffer_add(&out, marker, strlen(marker));
+    km_status status = km_file_replace(path, out.data, out.size);
+    km_buffer_free(&json);
+    km_buffer_free(&out);
+    return status;
+}
+
+static run *run_create(const char *folder) {
+    run *r = km_new(1, sizeof *r);
+    r->folder = folder;
+    r->loss = r->best_eval_loss = r->best_eval_step = r->best_eval_accuracy = r->weights_hash_step = NAN;
+    return r;
+}
+
+static void run_destroy(run *r) {
+    km_json_destroy(r->config);
+    free(r->rates);
+    free(r->name);
+    free(r);
+}
+
+static km_status report(char *const *folders, int count, const char *out) {
+    run **runs = km_new((size_t)count, sizeof *runs);
+    km_status status = KM_OK;
+    for (int i = 0; i < count; i++) {
+        runs[i] = run_create(folders[i]);
+    }
+    for (int i = 0; status == KM_OK && i < count; i++) {
+        status = read_run(runs[i]);
+    }
+    if (status == KM_OK) {
+        name_runs(runs, count);
+        status = write_page(runs, count, out);
+    }
+    for (int i = 0; i < count; i++) {
+        run_destroy(runs[i]);
+    }
+    free(runs);
+    return status;
+}
+
+km_status cmd_report(int argc, char **argv) {
+    if (cli_wants_help(argc, argv)) {
+        fputs(help, stdout);
+        return KM_OK;
+    }
+    const char *out = NULL;
+    const cli_option options[] = {{.name = "out", .kind = CLI_TEXT, .out = &out}};
+    KM_TRY(cli_parse(&argc, argv, options, KM_COUNT(options)));
+    if (argc < 2) {
+        return km_fail(KM_USAGE, "report needs at least one run folder (see kmask report --help)");
+    }
+    if (out == NULL) {
+        return km_fail(KM_USAGE, "report needs --out FILE.html (see kmask report --help)");
+    }
+    KM_TRY(report(argv + 1, argc - 1, out));
+    km_log("%s: %d run%s on one page; open it in a browser", out, argc - 1, argc > 2 ? "s" : "");
+    return KM_OK;
+}

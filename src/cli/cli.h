@@ -4,6 +4,7 @@
 #define KMASK_CLI_H
 
 #include "kmask/base.h"
+#include "kmask/comm.h"
 
 /* argv[0] is the verb. A command parses its options with cli_parse, prints results to standard
  * output, talk to standard error (km_log), and returns a status; main prints the message. `--help` prints the
@@ -39,6 +40,8 @@ typedef struct cli_option {
 /* Takes options from argv (also --name=value, and anywhere between arguments; "--" ends them); what remains, the
  * positional arguments, is moved to argv[1..] and counted in *argc. */
 km_status cli_parse(int *argc, char **argv, const cli_option *options, int count) KM_NODISCARD;
+/* Ends a command that opened ranks: prints the message of a failure, closes, returns `status`. Collective. */
+km_status cli_close(km_comm *comm, km_status status);
 /* True when argv has --help or -h before any "--". */
 bool cli_wants_help(int argc, char **argv);
 /* Prints a JSON document and a newline to standard output; destroys it. */

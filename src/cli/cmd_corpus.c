@@ -180,8 +180,7 @@ static km_status build(int argc, char **argv) {
     if (status == KM_OK && km_comm_rank(comm) == 0) {
         status = show_built(&arguments, &report);
     }
-    km_comm_close(comm);
-    return status;
+    return cli_close(comm, status);
 }
 
 /* ---- show ---- */

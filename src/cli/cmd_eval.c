@@ -119,6 +119,5 @@ km_status cmd_eval(int argc, char **argv) {
     km_comm *comm = NULL;
     KM_TRY(km_comm_open(&comm, &argc, &argv));
     km_status status = evaluate(comm, argv[1], &given);
-    km_comm_close(comm);
-    return status;
+    return cli_close(comm, status);
 }

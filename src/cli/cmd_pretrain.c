@@ -58,6 +58,5 @@ km_status cmd_pretrain(int argc, char **argv) {
     }
     free(config);
     free(set.items);
-    km_comm_close(comm);
-    return status;
+    return cli_close(comm, status);
 }

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const cli_verb verbs[] = {
     {"tokenizer", "train|encode|decode ...", "learns a vocabulary; text to ids and back", cmd_tokenizer},
@@ -108,13 +109,30 @@ static km_status finish_output(void) {
     return KM_OK;
 }
 
+/* The message, once, from one rank. */
+static void complain(km_status status) {
+    static bool said;
+    if (status != KM_OK && !said && !km_log_muted()) {
+        fprintf(stderr, "kmask: %s\n", km_message()[0] != '\0' ? km_message() : "failed without a message");
+    }
+    said = said || status != KM_OK;
+}
+
+/* A launcher kills all ranks once one has ended with a failure: the sentence comes before anyone can. */
+km_status cli_close(km_comm *comm, km_status status) {
+    complain(status);
+    km_comm_close(comm);
+    return status;
+}
+
 int main(int argc, char **argv) {
     signal(SIGPIPE, SIG_IGN);
     km_log_mute(!is_first_rank());
     km_status status = run(argc, argv);
     status = status == KM_OK ? finish_output() : status;
-    if (status != KM_OK && !km_log_muted()) {
-        fprintf(stderr, "kmask: %s\n", km_message()[0] != '\0' ? km_message() : "failed without a message");
+    complain(status);
+    if (status != KM_OK && km_log_muted()) {
+        usleep(300000); /* likewise for what fails before MPI is there: the first rank speaks first */
     }
     return (int)status;
 }

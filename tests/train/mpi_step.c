@@ -61,7 +61,8 @@ static int make(void **state) {
     km_comm_broadcast(comm, folder, sizeof folder);
     char *out = km_format("%s/c.h5", folder), *input = km_format("%s/text.txt", folder);
     const char *inputs[] = {input};
-    const km_corpus_options options = {.out = out, .tokenizer = folder, .inputs = inputs, .input_count = 1};
+    const km_corpus_options options = {
+        .out = out, .tokenizer = folder, .inputs = inputs, .input_count = 1, .field = "text"};
     km_corpus_report report;
     OK(km_corpus_build(comm, &options, &report));
     OK(km_corpus_open(&corpus, out));

@@ -14,8 +14,9 @@ typedef struct km_specials {
 } km_specials;
 
 /* Opens a tokenizer folder: vocab.txt, and tokenizer_config.json where there is one (do_lower_case,
- * strip_accents, tokenize_chinese_chars). A bare vocab.txt lower-cases and strips accents. Missing [UNK], [CLS],
- * [SEP], [MASK] or [PAD], a duplicate piece or an empty file are errors. The caller destroys. */
+ * strip_accents, tokenize_chinese_chars). A bare vocab.txt lower-cases and strips accents. Without vocab.txt, a
+ * tokenizer.json with a WordPiece model is read instead. Missing [UNK], [CLS], [SEP], [MASK] or [PAD], a duplicate
+ * piece or an empty file are errors. The caller destroys. */
 km_status km_tokenizer_open(km_tokenizer **out, const char *folder) KM_NODISCARD;
 /* The same from the text that km_tokenizer_print wrote (a corpus or model carries it). */
 km_status km_tokenizer_parse(km_tokenizer **out, const char *json, size_t count, const char *origin) KM_NODISCARD;
@@ -53,8 +54,9 @@ char *km_decode(const km_tokenizer *tokenizer, const int32_t *ids, size_t count,
 
 /* Learning a WordPiece vocabulary: words are counted, then the most frequent pair is merged until `vocab_size`
  * pieces exist (the merges of Sennrich et al. 2016 with "##" pieces, as the tokenizers package trains
- * WordPiece). Ties go to the lower pair of ids, so the result depends on the text alone. Memory grows with the
- * number of different words only. */
+ * WordPiece). Ties go to the lower pair of ids, so the result depends on the text alone. Words of more than 100
+ * characters, which encoding does not know either, are left out. Memory grows with the number of different words
+ * only. */
 typedef struct km_wordpiece_trainer km_wordpiece_trainer;
 typedef struct km_wordpiece_options {
     int vocab_size;

@@ -82,21 +82,22 @@ km_status km_tokenizer_open(km_tokenizer **out, const char *folder) {
     }
     char *vocab = km_format("%s/vocab.txt", folder);
     char *config = km_format("%s/tokenizer_config.json", folder);
+    char *whole = km_format("%s/tokenizer.json", folder);
     km_folding folding;
-    km_status status = KM_OK;
-    if (!km_file_exists(vocab)) {
+    km_status status;
+    if (km_file_exists(vocab)) {
+        status = read_config(&folding, config);
+        status = status == KM_OK ? read_vocab(out, vocab, folding) : status;
+    } else if (km_file_exists(whole)) {
+        status = km_tokenizer_json_open(out, whole);
+    } else {
         status =
             km_fail(KM_FAILED,
                     "%s: no vocab.txt in this folder. A WordPiece tokenizer needs one; `kmask tokenizer train` "
                     "makes one.",
                     folder);
     }
-    if (status == KM_OK) {
-        status = read_config(&folding, config);
-    }
-    if (status == KM_OK) {
-        status = read_vocab(out, vocab, folding);
-    }
+    free(whole);
     free(config);
     free(vocab);
     return status;

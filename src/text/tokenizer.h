@@ -34,6 +34,9 @@ typedef struct km_folding {
 km_status km_tokenizer_make(km_tokenizer **out, char *text, size_t bytes, size_t count, km_folding folding,
                             const char *origin) KM_NODISCARD;
 
+/* Opens a tokenizer.json (HuggingFace) with a WordPiece model and BERT's normalizer. */
+km_status km_tokenizer_json_open(km_tokenizer **out, const char *path) KM_NODISCARD;
+
 /* The hash of a piece grows byte by byte, so that one pass gives it for all beginnings of a word. */
 static inline uint64_t km_piece_seed(bool continues) {
     return continues ? 0x9AE16A3B2F90404FULL : 0xCBF29CE484222325ULL;

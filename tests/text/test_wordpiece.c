@@ -269,7 +269,7 @@ static int make_folder(void **state) {
 
 static int remove_folder(void **state) {
     (void)state;
-    const char *const names[] = {"vocab.txt", "tokenizer_config.json", "special_tokens_map.json"};
+    const char *const names[] = {"vocab.txt", "tokenizer_config.json", "special_tokens_map.json", "tokenizer.json"};
     for (size_t i = 0; i < KM_COUNT(names); i++) {
         char *path = km_format("%s/%s", folder, names[i]);
         unlink(path);
@@ -402,6 +402,45 @@ static void accents_follow_the_case(void **state) {
     put("tokenizer_config.json", "{}", 2);
 }
 
+#define MODEL "\"model\":{\"type\":\"WordPiece\",\"vocab\":{\"[UNK]\":1,\"[PAD]\":0,\"[CLS]\":2,\"[SEP]\":3,"
+#define NORMALIZER "{\"normalizer\":{\"type\":\"BertNormalizer\",\"lowercase\":false,\"strip_accents\":null},"
+
+static void put_whole(const char *text) {
+    put("tokenizer.json", text, strlen(text));
+}
+
+/* A folder without vocab.txt. */
+static void tokenizer_json_is_read(void **state) {
+    (void)state;
+    char *vocab = km_format("%s/vocab.txt", folder);
+    unlink(vocab);
+    put_whole("[]");
+    refused("normalizer");
+    put_whole(NORMALIZER "\"model\":{\"type\":\"BPE\"}}");
+    refused("not WordPiece");
+    put_whole(NORMALIZER MODEL "\"[MASK]\":5}}}");
+    refused("the id of piece \"[MASK]\" is not a whole number from 0 to 4");
+    put_whole(NORMALIZER MODEL "\"[MASK]\":3}}}");
+    refused("the same id");
+    put_whole(NORMALIZER MODEL "\"[MASK]\":\"4\"}}}");
+    refused("[MASK]");
+    const char *good = NORMALIZER MODEL "\"[MASK]\":4,\"b\":6,\"a\":5}}}";
+    for (size_t count = 1; count < strlen(good); count++) {
+        put("tokenizer.json", good, count);
+        refused("tokenizer.json");
+    }
+    put_whole(good);
+    km_tokenizer *whole = NULL, *lines = NULL;
+    assert_int_equal(km_tokenizer_open(&whole, folder), KM_OK);
+    put_vocab(NAMES "a\nb\n");
+    put("tokenizer_config.json", "{\"do_lower_case\": false}", 24);
+    assert_int_equal(km_tokenizer_open(&lines, folder), KM_OK);
+    assert_true(km_hash_equal(km_tokenizer_hash(whole), km_tokenizer_hash(lines)));
+    km_tokenizer_destroy(whole);
+    km_tokenizer_destroy(lines);
+    free(vocab);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lines_as_the_reference_uncased),
@@ -416,6 +455,7 @@ int main(void) {
         cmocka_unit_test(vocabularies_cut_anywhere),
         cmocka_unit_test(line_ends_do_not_matter),
         cmocka_unit_test(accents_follow_the_case),
+        cmocka_unit_test(tokenizer_json_is_read),
         cmocka_unit_test(saved_and_opened),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

@@ -1,0 +1,82 @@
+#!/usr/bin/env bash
+# kmask report: the page holds the runs' figures, is one file that loads nothing, and bad input is a sentence.
+source "$SOURCE/tests/common.sh"
+
+# metrics FOLDER LINES LOSS: a log as pretrain writes it, with an evaluation at the start and at the end.
+metrics() {
+    mkdir -p "$1"
+    awk -v n="$2" -v loss="$3" 'BEGIN {
+        print "{\"step\":0,\"eval_loss\":9.25,\"eval_accuracy\":0}"
+        for (s = 1; s <= n; s++) {
+            end = s == n ? ",\"eval_loss\":" loss - 1 ",\"eval_accuracy\":0.5,\"weights_hash\":\"00112233445566778899aabbccddeeff\"" : ""
+            printf "{\"step\":%d,\"epoch\":0.5,\"loss\":%.4f,\"lr\":0.001,\"grad_norm\":1.5,\"tokens\":%d,\"masked\":7," \
+                "\"tokens_per_s\":%d,\"gflops\":2,\"seconds\":0.5,\"comm_seconds\":0.125%s}\n", s, loss, s * 64, s, end
+        }
+    }' >"$1/metrics.jsonl"
+}
+# data PAGE: the JSON that the page draws from.
+data() { sed -n '/^<script type="application\/json" id="runs">/,/<\/script>/p' "$1"; }
+holds() { data "$1" | grep -qF -- "$2" || fail "$1 lacks $2"; }
+
+metrics first 5 3.5
+metrics other/second 9 4.25
+echo '{"run":{"dir":"first"},"mask":{"policy":"fully_explored","splits":4},"note":"</script><b>"}' >first/config.json
+echo '{"run":{"dir":"second"},"mask":{"policy":"random","splits":2}}' >other/second/config.json
+
+expect 0 "page.html: 2 runs on one page" "$KMASK" report first other/second/ --out page.html
+holds page.html '"name":"first"'
+holds page.html '"name":"second"'
+holds page.html '"step":[1,2,3,4,5]'
+holds page.html '"loss":[3.5,3.5,3.5,3.5,3.5]'
+holds page.html '"comm_share":[0.25,0.25,0.25,0.25,0.25]'
+holds page.html '"seconds":[0.5,1,1.5,2,2.5]'
+holds page.html '"eval_loss":[9.25,2.5]'
+holds page.html '"best_eval_loss":3.25'
+holds page.html '"tokens_per_s":3,' # the median
+holds page.html '"weights_hash":"00112233445566778899aabbccddeeff"'
+holds page.html '"splits":4'
+[ ! -e page.html.tmp ] || fail "a temporary file is left"
+
+# One file that loads nothing, and no text of a config ends the script.
+grep -qE 'https?:|src=|@import|url\((\x27|")?[^#)]' page.html && fail "the page loads something"
+[ "$(grep -o '</script>' page.html | wc -l)" -eq 2 ] || fail "a text ends the script"
+holds page.html '\u003c/script>'
+grep -q '@RUNS@' page.html && fail "the marker is still there"
+
+# The same input gives the same page.
+"$KMASK" report first other/second/ --out again.html 2>/dev/null
+cmp -s page.html again.html || fail "two pages of the same runs differ"
+
+# Torn, foreign and overlong lines are left out with a warning.
+cp -r first torn
+{ echo 'not json'; head -c 100000 /dev/zero | tr '\0' x; echo; printf '\0\n[1]\n{"loss":1}\n{"step":6,"lo'; } >>torn/metrics.jsonl
+expect 0 "6 of 12 lines cannot be read and are left out, the first is line 7" "$KMASK" report torn --out torn.html
+holds torn.html '"step":[1,2,3,4,5]'
+rm torn/config.json
+expect 0 "the page does without it" "$KMASK" report torn --out torn.html
+
+# Long logs are thinned: all is counted, few points are drawn.
+metrics long 20000 2
+expect 0 "long.html: 1 run" "$KMASK" report long --out long.html
+holds long.html '"lines":20001'
+holds long.html '"width":8'
+[ "$(data long.html | grep -o '"lr":\[[^]]*' | tr ',' '\n' | wc -l)" -eq 2500 ] || fail "not thinned to 2500 points"
+
+# Two runs of one name go by their paths.
+cp -r first other/first
+"$KMASK" report first other/first --out same.html 2>/dev/null
+holds same.html '"name":"other/first"'
+
+# Bad input.
+expect 2 "at least one run folder" "$KMASK" report --out x.html
+expect 2 "needs --out" "$KMASK" report first
+expect 1 "absent: cannot open" "$KMASK" report absent --out x.html
+expect 1 "page.html" "$KMASK" report page.html --out x.html
+mkdir none empty
+: >empty/metrics.jsonl
+expect 1 "none/metrics.jsonl: cannot open" "$KMASK" report none --out x.html
+expect 1 "no line of a step" "$KMASK" report first empty --out x.html
+[ ! -e x.html ] || fail "bad input left a page"
+expect 1 "absent/x.html" "$KMASK" report first --out absent/x.html
+expect 1 "none" "$KMASK" report first --out none
+finish

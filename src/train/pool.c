@@ -74,6 +74,8 @@ static int start_thread(worker *self) {
 }
 
 km_status km_pool_create(km_pool **out, int workers) {
+    *out = NULL;
+    KM_TRY(km_threads_check(workers));
     km_pool *pool = km_new(1, sizeof *pool);
     pool->workers = workers;
     pool->others = km_new((size_t)workers, sizeof *pool->others);

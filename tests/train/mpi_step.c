@@ -202,7 +202,7 @@ static km_loader *make_loader(const km_rows *rows, const km_config *config) {
 
 static void steps_equal_their_twin(const char *loss_norm, const char *clip, int threads) {
     char json[sizeof CONFIG + 32];
-    snprintf(json, sizeof json, CONFIG, loss_norm, clip, threads);
+    snprintf(json, sizeof json, CONFIG, loss_norm, clip, km_kernel_concurrent() ? threads : 1);
     km_config config;
     OK(km_config_parse(&config, json, "test"));
     km_rows *rows = NULL;

@@ -67,10 +67,10 @@ render() {
         # Pages that only name another one are left out.
         [ -L "$page" ] && continue
         gzip -dc "$page" | head -c 4 | grep -q '^\.so ' && continue
-        # Overstrikes (bold), margins, the head line and the foot line are taken away.
+        # Overstrikes (bold), margins, rules of tables, the head line and the foot line are taken away.
         mandoc -T ascii -O width=1000 < <(gzip -dc "$page") 2>/dev/null |
-            LC_ALL=C sed -e 's/.\x08//g' -e 's/^ *//' -e 's/  */ /g' |
-            awk 'NF { if (n++ > 1) print last; last = $0 } END { print "" }' || true
+            LC_ALL=C sed -e 's/.\x08//g' -e 's/\([-=_.*]\)\1\1\1*/ /g' -e 's/  */ /g' -e 's/^ *//' |
+            awk '/[A-Za-z0-9]/ { if (n++ > 1) print last; last = $0 } END { print "" }' || true
     done
 }
 if [ ${#texts[@]} -eq 0 ]; then
@@ -102,7 +102,7 @@ say "Building the corpus, on two ranks; one document in fifty is held out"
 run mpirun -n 2 kmask corpus build --tokenizer tokenizer --holdout 0.02 --out corpus.h5 "${texts[@]}"
 
 say "Pre-training on two ranks, until it is interrupted"
-sed "s#quickstart/##" "$project/jobs/quickstart.json" >config.json
+sed "s#quickstart/##g" "$project/jobs/quickstart.json" >config.json
 steps=$(sed -nE 's/.*"steps": *([0-9]+).*/\1/p' config.json)
 last_step() { sed -nE '$s/.*"step": ?([0-9]+).*/\1/p' run/metrics.jsonl 2>/dev/null || true; }
 echo '$ mpirun -n 2 kmask pretrain config.json'

@@ -69,7 +69,7 @@ render() {
         gzip -dc "$page" | head -c 4 | grep -q '^\.so ' && continue
         # Overstrikes (bold), margins, rules of tables, the head line and the foot line are taken away.
         mandoc -T ascii -O width=1000 < <(gzip -dc "$page") 2>/dev/null |
-            LC_ALL=C sed -e 's/.\x08//g' -e 's/\([-=_.*]\)\1\1\1*/ /g' -e 's/  */ /g' -e 's/^ *//' |
+            LC_ALL=C sed -e 's/.\x08//g' -e 's/\([-=_.*]\)\1\1\1\1*/ /g' -e 's/  */ /g' -e 's/^ *//' |
             awk '/[A-Za-z0-9]/ { if (n++ > 1) print last; last = $0 } END { print "" }' || true
     done
 }

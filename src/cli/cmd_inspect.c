@@ -297,6 +297,7 @@ static void print_section(const km_json *section) {
     int column = printf("  %-12s", km_json_key(section));
     for (const km_json *member = km_json_first(section); member != NULL; member = km_json_next(member)) {
         const char *string = km_json_string(member), *separator = km_json_next(member) != NULL ? "," : "";
+        string = km_json_is_null(member) ? "none" : string;
         char *printed = string != NULL ? km_strdup(string) : km_json_print(member, false);
         char *text = km_format("%s %s%s", km_json_key(member), printed, separator);
         if (column + 1 + (int)strlen(text) > COLUMNS) {
@@ -332,7 +333,7 @@ static void print_arrays(const findings *f) {
                 width = KM_MAX(width, (int)strlen(name));
                 continue;
             }
-            printf("  %-*s  %s  ", width, name, km_type_name(array->type));
+            printf("  %-*s  %-7s  ", width, name, km_type_name(array->type));
             for (int d = 0; d < array->rank; d++) {
                 printf("%s%llu", d > 0 ? " x " : "", (unsigned long long)array->dims[d]);
             }

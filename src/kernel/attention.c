@@ -1,5 +1,6 @@
-/* Attention by blocks of queries: scores of KM_ATTENTION_ROWS queries and all keys of a view exist at a time. Forward keeps
- * the logarithm of each softmax's denominator; backward computes the block again from it (Dao et al. 2022). */
+/* Attention by blocks of queries: scores of KM_ATTENTION_ROWS queries and all keys of a view exist at a time.
+ * Forward keeps the logarithm of each softmax's denominator; backward computes the block again from it (Dao et
+ * al. 2022). */
 #include "dropout.h"
 
 #include <cblas.h>
@@ -81,8 +82,8 @@ void km_attention_forward(float *out, float *lse, const float *q, const float *k
     }
 }
 
-/* scores (R,T) -> p = exp(score - lse); dp (R,T) is the gradient of the dropped probabilities. On return scores holds what
- * multiplied the values (p after dropout), dp the gradient of the scores: p * (dp * factor - dot). */
+/* scores (R,T) -> p = exp(score - lse); dp (R,T) is the gradient of the dropped probabilities. On return scores
+ * holds what multiplied the values (p after dropout), dp the gradient of the scores: p * (dp * factor - dot). */
 KM_SIMD static void backward_rows(float *scores, float *dp, const float *lse, const float *out, const float *dout,
                                   int ldo, int H, int D, const km_dropout *d, const uint64_t *keys, int head, int R,
                                   int T) {

@@ -1,11 +1,13 @@
-/* simd: loops that the compiler vectorizes, for each instruction set, and the functions that such loops may call. */
+/* simd: loops that the compiler vectorizes, for each instruction set, and the functions that such loops may
+ * call. */
 #ifndef KMASK_KERNEL_SIMD_H
 #define KMASK_KERNEL_SIMD_H
 
 #include <stdint.h>
 #include <string.h>
 
-/* KM_SIMD before a function: it is compiled for AVX-512, AVX2 and any x86-64; the loader picks by the CPU at start. */
+/* KM_SIMD before a function: it is compiled for AVX-512, AVX2 and any x86-64; the loader picks by the CPU at
+ * start. */
 #if defined(__x86_64__) && defined(__gnu_linux__) &&                                                               \
     ((defined(__clang__) && __clang_major__ >= 14) || (!defined(__clang__) && __GNUC__ >= 12))
 #define KM_SIMD __attribute__((__target_clones__("arch=x86-64-v4", "arch=x86-64-v3", "default")))
@@ -26,8 +28,8 @@ KM_INLINE uint32_t km_to_bits(float value) {
     return bits;
 }
 
-/* exp(x) to about 1 ulp: x = n ln 2 + r, a polynomial in r, times 2^n in two halves (so that results below the normal
- * range underflow gradually). NaN stays NaN. */
+/* exp(x) to about 1 ulp: x = n ln 2 + r, a polynomial in r, times 2^n in two halves (so that results below the
+ * normal range underflow gradually). NaN stays NaN. */
 KM_INLINE float km_exp(float x) {
     x = x < -104.0f ? -104.0f : x;
     x = x > 89.0f ? 89.0f : x;
@@ -76,17 +78,18 @@ KM_INLINE float km_normal_cdf(float x) {
     return x < 0 ? tail : 1.0f - tail;
 }
 
-KM_INLINE float km_tanh(float x) {
-    float a = x < 0 ? -x : x;
-    float e = km_exp(-2.0f * a);
-    float big = (1.0f - e) / (1.0f + e);
-    float s = x * x; /* near 0 the quotient cancels */
-    float small = a * (1.0f + s * (-0.333333333f + s * (0.133333333f + s * (-0.0539682540f + s * 0.0218694885f))));
-    float y = a < 0.15f ? small : big;
-    return x < 0 ? -y : y;
+/* 1 / (1 + exp(-x)) and what it lacks to 1, both without cancellation. */
+typedef struct km_sigmoid_pair {
+    float s, rest;
+} km_sigmoid_pair;
+KM_INLINE km_sigmoid_pair km_sigmoid(float x) {
+    float e = km_exp(x < 0 ? x : -x);
+    float larger = 1.0f / (1.0f + e), smaller = e * larger;
+    return x < 0 ? (km_sigmoid_pair){smaller, larger} : (km_sigmoid_pair){larger, smaller};
 }
 
-/* The largest of x (count > 0), by sixteen lanes, which vectorize without reordering anything. NaN are passed over. */
+/* The largest of x (count > 0), by sixteen lanes, which vectorize without reordering anything. NaN are passed
+ * over. */
 KM_INLINE float km_largest(const float *x, int count) {
     float lanes[16], top = x[0];
     for (int j = 0; j < 16; j++) {

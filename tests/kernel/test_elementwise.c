@@ -1,0 +1,173 @@
+/* GELU, embedding, rows in and out, sums. */
+#include "kernel/twins.h"
+
+static const int rows[] = {0, 1, 3, 7, 33}, widths[] = {1, 5, 16, 33, 64, 129};
+static const km_gelu kinds[] = {KM_GELU_ERF, KM_GELU_TANH};
+
+typedef struct gelu {
+    const double *x, *dy;
+    km_gelu kind;
+    size_t count;
+} gelu;
+
+/* sum(dy * gelu(x)): its gradient in x is dx. */
+static double projection(const void *context) {
+    const gelu *g = context;
+    double sum = 0;
+    for (size_t i = 0; i < g->count; i++) {
+        sum += g->dy[i] * twin_gelu(g->x[i], g->kind);
+    }
+    return sum;
+}
+
+static void check_gelu(int N, int C, km_gelu kind, bool biased) {
+    const size_t count = (size_t)N * (size_t)C;
+    float *x = draw(count, 2, 1), *b = biased ? draw((size_t)C, 1, 2) : NULL, *dy = draw(count, 1, 3);
+    float *y = filled(count, NAN), *dx = filled(count, NAN), *before = copy(x, count);
+    double *yd = doubles(count);
+    km_gelu_forward(y, x, b, kind, N, C);
+    for (size_t i = 0; i < count; i++) {
+        before[i] += biased ? b[i % (size_t)C] : 0.0f;
+        yd[i] = twin_gelu((double)before[i], kind);
+    }
+    expect_same_bits("x + b", x, before, count, sizeof *x);
+    expect_near("gelu", y, yd, count, 1e-6);
+    double *xd = widen(x, count);
+    const gelu g = {xd, widen(dy, count), kind, count};
+    km_gelu_backward(dx, dy, x, kind, N, C);
+    expect_gradient("dx", projection, &g, xd, dx, count, 200, 2e-6);
+    km_gelu_backward(dy, dy, x, kind, N, C);
+    expect_same_bits("dx in place of dy", dy, dx, count, sizeof *dx);
+    drop();
+}
+
+static void gelu_equals_its_twin_and_finite_differences(void **state) {
+    (void)state;
+    for (size_t n = 0; n < KM_COUNT(rows); n++) {
+        for (size_t c = 0; c < KM_COUNT(widths); c++) {
+            for (int k = 0; k < 4; k++) {
+                check_gelu(rows[n], widths[c], kinds[k & 1], k >= 2);
+            }
+        }
+    }
+}
+
+/* gelu(x) -> x and gelu' -> 1 for large x, both -> 0 for large -x, finite all the way; NaN gives NaN. */
+static void gelu_far_out(void **state) {
+    (void)state;
+    const float far[] = {15, 30, 1e3f, 1e10f, 1e13f, 1e15f, 1e19f, 2e19f, 1e25f, 3e38f};
+    for (int k = 0; k < 2; k++) {
+        for (size_t i = 0; i < KM_COUNT(far); i++) {
+            enum { C = 37 }; /* the vector loop and its rest */
+            float *x = filled(2 * C, far[i]), *y = filled(2 * C, NAN), *dx = filled(2 * C, 1);
+            for (int c = C; c < 2 * C; c++) {
+                x[c] = -far[i];
+            }
+            km_gelu_forward(y, x, NULL, kinds[k], 2, C);
+            km_gelu_backward(dx, dx, x, kinds[k], 2, C);
+            for (int c = 0; c < C; c++) {
+                assert_true(y[c] == far[i] && y[C + c] == 0);
+                assert_true(dx[c] == 1 && dx[C + c] == 0);
+            }
+            drop();
+        }
+        float x[3] = {NAN, 0, -0.0f}, y[3], dx[3] = {1, 1, 1};
+        km_gelu_forward(y, x, NULL, kinds[k], 1, 3);
+        km_gelu_backward(dx, dx, x, kinds[k], 1, 3);
+        assert_true(isnan(y[0]) && isnan(dx[0]));
+        assert_true(y[1] == 0 && y[2] == 0 && dx[1] == 0.5f && dx[2] == 0.5f);
+    }
+}
+
+/* A dense sweep: |gelu error| and |gelu' error| within a few units of rounding of max(1, |x|). */
+static void gelu_over_its_range(void **state) {
+    (void)state;
+    enum { COUNT = 1 << 18 };
+    for (int k = 0; k < 2; k++) {
+        float *x = filled(COUNT, 0), *y = filled(COUNT, NAN), *dx = filled(COUNT, 1);
+        for (int i = 0; i < COUNT; i++) {
+            x[i] = (float)(24.0 * i / COUNT - 12.0);
+        }
+        km_gelu_forward(y, x, NULL, kinds[k], 1, COUNT);
+        km_gelu_backward(dx, dx, x, kinds[k], 1, COUNT);
+        for (int i = 0; i < COUNT; i++) {
+            const double v = (double)x[i], h = 1e-5;
+            const double slope = (twin_gelu(v + h, kinds[k]) - twin_gelu(v - h, kinds[k])) / (2 * h);
+            assert_true(fabs((double)y[i] - twin_gelu(v, kinds[k])) < 4e-7 * fmax(1, fabs(v)));
+            if (!(fabs((double)dx[i] - slope) < 1e-6)) {
+                fail_msg("gelu'(%.9g) is %.9g, not %.9g", v, (double)dx[i], slope);
+            }
+        }
+        drop();
+    }
+}
+
+/* out_n = word[id_n] + position[position_n] + type[type_n]. */
+static void embedding_is_a_sum_of_rows(void **state) {
+    (void)state;
+    enum { V = 17, P = 9, S = 3 };
+    for (size_t n = 0; n < KM_COUNT(rows); n++) {
+        for (size_t c = 0; c < KM_COUNT(widths); c++) {
+            const int N = rows[n], C = widths[c];
+            const size_t width = (size_t)C, count = (size_t)N * width;
+            float *word = draw(V * width, 1, 1), *position = draw(P * width, 1, 2), *type = draw(S * width, 1, 3);
+            int32_t *ids = draw_numbers((size_t)N, V, 1), *positions = draw_numbers((size_t)N, P, 2);
+            int32_t *types = draw_numbers((size_t)N, S, 3);
+            for (int typed = 0; typed < 2; typed++) {
+                float *out = filled(count, NAN);
+                double *want = doubles(count);
+                for (size_t i = 0; i < count; i++) {
+                    const size_t row = i / width, at = i % width, kind = typed ? (size_t)types[row] : 0;
+                    want[i] = (double)word[(size_t)ids[row] * width + at] +
+                              (double)position[(size_t)positions[row] * width + at] +
+                              (double)type[kind * width + at];
+                }
+                km_embed_forward(out, ids, positions, typed ? types : NULL, word, position, type, N, C);
+                expect_near("embedding", out, want, count, 1e-6);
+            }
+            drop();
+        }
+    }
+}
+
+/* gather: out_m = in[at_m]. scatter: out[at_m] += in_m, also where a row comes twice; other rows stay.
+ * sum(gather(x) * g) = sum(x * scatter(g)): each is the other's backward. */
+static void rows_in_and_out(void **state) {
+    (void)state;
+    enum { ROWS = 8 };
+    for (size_t n = 0; n < KM_COUNT(rows); n++) {
+        for (size_t c = 0; c < KM_COUNT(widths); c++) {
+            const int M = rows[n], C = widths[c];
+            const size_t width = (size_t)C, count = (size_t)M * width, all = ROWS * width;
+            int32_t *at = draw_numbers((size_t)M, ROWS, 1);
+            float *x = draw(all, 1, 1), *g = draw(count, 1, 2), *out = filled(count, NAN);
+            km_gather_rows(out, x, at, M, C);
+            for (size_t i = 0; i < count; i++) {
+                assert_true(out[i] == x[(size_t)at[i / width] * width + i % width]);
+            }
+            float *back = draw(all, 1, 3);
+            double *want = widen(back, all);
+            for (size_t i = 0; i < count; i++) {
+                want[(size_t)at[i / width] * width + i % width] += (double)g[i];
+            }
+            km_scatter_add_rows(back, g, at, M, C);
+            expect_near("scatter", back, want, all, 2e-6);
+
+            float *y = draw(count, 1, 4);
+            double *sum = widen(y, count);
+            for (size_t i = 0; i < count; i++) {
+                sum[i] += (double)g[i];
+            }
+            km_add(y, g, count);
+            expect_near("add", y, sum, count, 1e-6);
+            drop();
+        }
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {TEST(gelu_equals_its_twin_and_finite_differences), TEST(gelu_far_out),
+                                       TEST(gelu_over_its_range), TEST(embedding_is_a_sum_of_rows),
+                                       TEST(rows_in_and_out)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

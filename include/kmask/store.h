@@ -20,7 +20,7 @@ typedef struct km_array {
     int rank;         /* 1..4 */
     uint64_t dims[4];
     uint64_t count;   /* elements */
-    uint64_t offset;  /* of its first byte in the file */
+    uint64_t offset;  /* of its first byte in the file; 0 where count is 0 */
 } km_array;
 
 typedef struct km_store km_store;
@@ -28,7 +28,8 @@ typedef struct km_store km_store;
 /* ---- Writing ---- */
 /* Begins `path`.tmp (an existing one is replaced). [HDF5] */
 km_status km_store_create(km_store **out, const char *path) KM_NODISCARD;
-/* Adds an array; its space in the file is allocated at once (after km_store_layout its offset is known). [HDF5] */
+/* Adds an array; its space in the file is allocated by km_store_layout, after which its offset is known, and pointers
+ * to arrays stay valid. What nobody writes reads as zeros. Dimensions may be 0. A name that is taken is an error. */
 km_status km_store_add(km_store *store, const char *name, km_type type, int rank, const uint64_t *dims) KM_NODISCARD;
 /* A text or number as an attribute of the file's root group: a text has no length limit. [HDF5] */
 km_status km_store_set_text(km_store *store, const char *name, const char *text) KM_NODISCARD;

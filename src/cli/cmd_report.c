@@ -1,5 +1,5 @@
-/* kmask report: charts of one or several runs on one page. The page is report.html with the runs' figures put in place
- * of a marker. Logs are read line by line and thinned on the way, so that a million lines cost no memory. */
+/* kmask report: charts of one or several runs on one page. The page is report.html with the runs' figures put in
+ * place of a marker. Logs are read line by line and thinned on the way, so that a million lines cost no memory. */
 #include "cli.h"
 #include "report_html.h"
 

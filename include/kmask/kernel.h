@@ -17,7 +17,11 @@ void km_kernel_start(void);
 /* Whether several threads may call products at once. OpenBLAS's serial build shares its buffers without locks: two
  * threads in it give wrong numbers now and then. The pthread and openmp builds are safe. */
 bool km_kernel_concurrent(void);
-const char *km_kernel_blas(void);   /* OpenBLAS's version, e.g. "OpenBLAS 0.3.21" */
+const char *km_kernel_blas(void); /* OpenBLAS's version, e.g. "OpenBLAS 0.3.21" */
+/* The kernel that this CPU could run when OpenBLAS's is weaker: "SkylakeX" or "Haswell", for OPENBLAS_CORETYPE, which is
+ * read when the library is loaded. NULL when its choice is fine. OpenBLAS takes its slowest kernel on CPUs that are newer
+ * than itself (0.3.21 on an Emerald Rapids Xeon: Prescott, a sixth of SkylakeX's speed). */
+const char *km_kernel_better_core(void);
 const char *km_kernel_core(void);   /* its kernel, e.g. "SkylakeX" */
 const char *km_kernel_vector(void); /* the class our own loops run in: "avx512", "avx2" or "generic" */
 
@@ -90,20 +94,21 @@ void km_attention_forward(float *out, float *lse, const float *q, const float *k
                           const km_attention *shape, float *scratch);
 /* dq, dk, dv (leading dimensions ldq, ldk, ldk) are overwritten at all queries and keys of the views. */
 void km_attention_backward(float *dq, float *dk, float *dv, const float *dout, const float *out, const float *lse,
-                           const float *q, const float *k, const float *v, const km_attention *shape, float *scratch);
+                           const float *q, const float *k, const float *v, const km_attention *shape,
+                           float *scratch);
 
 /* ---- Softmax and cross entropy ---- */
 /* logits (M,V), labels (M). loss (M) = -log softmax(logits)[label]; hit (M) = 1 where the label's logit is the
  * largest (the lowest id wins a tie). With `backward`, logits are overwritten by softmax - onehot: the gradient of
  * the *summed* loss. bias (V), may be NULL, is added to the logits first. Either output may be NULL. */
-void km_loss(float *logits, float *loss, uint8_t *hit, const float *bias, const int32_t *labels, bool backward, int M,
-             int V);
+void km_loss(float *logits, float *loss, uint8_t *hit, const float *bias, const int32_t *labels, bool backward,
+             int M, int V);
 /* p (M,V) in place: softmax of each row of logits + bias (may be NULL). */
 void km_softmax(float *logits, const float *bias, int M, int V);
 
 /* ---- Elementwise helpers ---- */
-void km_add(float *y, const float *x, size_t count);                            /* y += x */
-void km_gather_rows(float *out, const float *in, const int32_t *at, int M, int C); /* out[i] = in[at[i]] */
+void km_add(float *y, const float *x, size_t count);                                    /* y += x */
+void km_gather_rows(float *out, const float *in, const int32_t *at, int M, int C);      /* out[i] = in[at[i]] */
 void km_scatter_add_rows(float *out, const float *in, const int32_t *at, int M, int C); /* out[at[i]] += in[i] */
 
 /* ---- The exact sum: fixed point, the same bits in any order ---- */

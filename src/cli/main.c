@@ -1,6 +1,8 @@
 /* main: finds the verb, and turns its status into one sentence and the exit status. */
 #include "cli.h"
 
+#include "kmask/kernel.h"
+
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -109,6 +111,26 @@ static km_status finish_output(void) {
     return KM_OK;
 }
 
+/* OpenBLAS takes a weak kernel on CPUs that it does not know, and reads its choice only when it is loaded: start again
+ * with the right one. What the user has forced is left, and said. */
+static void choose_blas_kernel(char **argv) {
+    static const char *const computing[] = {"pretrain", "eval", "fill"};
+    bool computes = false;
+    for (size_t i = 0; argv[0] != NULL && argv[1] != NULL && i < KM_COUNT(computing); i++) {
+        computes = computes || strcmp(argv[1], computing[i]) == 0;
+    }
+    const char *better = computes ? km_kernel_better_core() : NULL;
+    if (better == NULL) {
+        return;
+    }
+    if (getenv("OPENBLAS_CORETYPE") == NULL && setenv("OPENBLAS_CORETYPE", better, 0) == 0) {
+        execv("/proc/self/exe", argv); /* returns only where there is no /proc */
+    }
+    km_warn("OpenBLAS runs its kernel %s, this CPU could run %s, which is faster: unset OPENBLAS_CORETYPE, or set "
+            "it to %s",
+            km_kernel_core(), better, better);
+}
+
 /* The message, once, from one rank. */
 static void complain(km_status status) {
     static bool said;
@@ -128,6 +150,7 @@ km_status cli_close(km_comm *comm, km_status status) {
 int main(int argc, char **argv) {
     signal(SIGPIPE, SIG_IGN);
     km_log_mute(!is_first_rank());
+    choose_blas_kernel(argv);
     km_status status = run(argc, argv);
     status = status == KM_OK ? finish_output() : status;
     complain(status);

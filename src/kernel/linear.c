@@ -3,6 +3,8 @@
 
 #include "simd.h"
 
+#include <strings.h>
+
 #include <cblas.h>
 #undef I /* cblas.h brings complex.h */
 
@@ -12,6 +14,24 @@ void km_kernel_start(void) {
 
 bool km_kernel_concurrent(void) {
     return openblas_get_parallel() != OPENBLAS_SEQUENTIAL;
+}
+
+static bool is_one_of(const char *name, const char *const *names) {
+    while (*names != NULL && strcasecmp(name, *names) != 0) {
+        names++;
+    }
+    return *names != NULL;
+}
+
+const char *km_kernel_better_core(void) {
+    static const char *const wide[] = {"SkylakeX", "Cooperlake", "SapphireRapids", "Zen", NULL};
+    static const char *const narrow[] = {"Haswell",        "Zen",       "SkylakeX", "Cooperlake",
+                                         "SapphireRapids", "Excavator", NULL};
+    const char *core = openblas_get_corename(), *class = km_kernel_vector();
+    if (strcmp(class, "avx512") == 0 && !is_one_of(core, wide)) {
+        return "SkylakeX";
+    }
+    return strcmp(class, "avx2") == 0 && !is_one_of(core, narrow) ? "Haswell" : NULL;
 }
 
 const char *km_kernel_core(void) {

@@ -4,7 +4,7 @@
 make_corpus
 make_config c.json run
 options=(--set train.steps=10 --set mask.replace_mask=0.8 --set mask.replace_random=0.1)
-"$KMASK" pretrain c.json --set run.dir=probe --set train.steps=1 --set parallel.threads=2 >log.txt 2>&1 &&
+"$KMASK" pretrain c.json --set run.dir=probe --set train.steps=4 --set parallel.threads=2 >log.txt 2>&1 &&
     options+=(--set parallel.threads=2)
 for unit in subword word span; do
     "$LAUNCH" 2 "$KMASK" pretrain c.json --set "run.dir=$unit" --set "mask.unit=$unit" "${options[@]}" >log.txt 2>&1 ||

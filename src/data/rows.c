@@ -64,7 +64,7 @@ static bool entries_fit(int fd, const header *head, const char *path) {
 
 /* True when the file is there, whole, and of this corpus and these options. */
 static bool open_index(km_rows *rows) {
-    int fd = open(rows->path, O_RDONLY | O_CLOEXEC);
+    int fd = open(rows->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a named pipe is refused, not waited for */
     if (fd < 0) {
         return false;
     }

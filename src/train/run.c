@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static km_status taken(const char *path, int fd) {
@@ -97,9 +98,16 @@ km_status km_metrics_open(km_metrics **out, const char *dir, int64_t step) {
     km_metrics *metrics = km_new(1, sizeof *metrics);
     metrics->path = km_format("%s/metrics.jsonl", dir);
     metrics->first_eval = NAN;
-    metrics->fd = open(metrics->path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    km_status status = metrics->fd < 0 ? km_fail(KM_FAILED, "%s: cannot open: %s", metrics->path, strerror(errno))
-                                       : cut(metrics, step);
+    metrics->fd = open(metrics->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0666);
+    struct stat info;
+    km_status status = KM_OK;
+    if (metrics->fd < 0) {
+        status = km_fail(KM_FAILED, "%s: cannot open: %s", metrics->path, strerror(errno));
+    } else if (fstat(metrics->fd, &info) != 0 || !S_ISREG(info.st_mode)) {
+        status = km_fail(KM_FAILED, "%s: found a device or pipe, expected a file", metrics->path);
+    } else {
+        status = cut(metrics, step);
+    }
     if (status != KM_OK) {
         km_metrics_close(metrics);
         metrics = NULL;

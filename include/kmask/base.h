@@ -16,10 +16,10 @@
 
 typedef enum km_status {
     KM_OK = 0,
-    KM_FAILED = 1,         /* a file, a disk, a library or the machine said no */
-    KM_USAGE = 2,          /* wrong command line or config */
-    KM_NO_CHECKPOINT = 3,  /* checkpoints exist, none is valid */
-    KM_STOPPED = 75        /* stopped early, a checkpoint is saved: run it again to go on */
+    KM_FAILED = 1,        /* a file, a disk, a library or the machine said no */
+    KM_USAGE = 2,         /* wrong command line or config */
+    KM_NO_CHECKPOINT = 3, /* checkpoints exist, none is valid */
+    KM_STOPPED = 75       /* stopped early, a checkpoint is saved: run it again to go on */
 } km_status;
 
 #if defined(__GNUC__)
@@ -38,12 +38,12 @@ km_status km_context(km_status code, const char *format, ...) KM_PRINTF(2, 3);
 /* This thread's message; "" when nothing failed. Valid until the thread's next failure. */
 const char *km_message(void);
 
-#define KM_TRY(call)                                                                                             \
-    do {                                                                                                         \
-        km_status km_status_ = (call);                                                                           \
-        if (km_status_ != KM_OK) {                                                                               \
-            return km_status_;                                                                                   \
-        }                                                                                                        \
+#define KM_TRY(call)                                                                                               \
+    do {                                                                                                           \
+        km_status km_status_ = (call);                                                                             \
+        if (km_status_ != KM_OK) {                                                                                 \
+            return km_status_;                                                                                     \
+        }                                                                                                          \
     } while (0)
 
 #define KM_COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -83,12 +83,12 @@ void km_buffer_free(km_buffer *buffer);
 /* Philox 4x32-10 (Salmon et al. 2011). The key is (seed, purpose); the counter is (block, a, b). */
 
 typedef enum km_purpose {
-    KM_RNG_INIT = 1,  /* a: parameter's hash, b: block */
-    KM_RNG_ORDER,     /* a: epoch */
-    KM_RNG_MASK,      /* a: epoch, b: row */
-    KM_RNG_REPLACE,   /* a: view within the row's visit, b: row, key mixed with epoch */
-    KM_RNG_DROPOUT,   /* a: site, b: row key (see kernel.h) */
-    KM_RNG_EVAL,      /* as KM_RNG_MASK, for frozen evaluation masks */
+    KM_RNG_INIT = 1, /* a: parameter's hash, b: block */
+    KM_RNG_ORDER,    /* a: epoch */
+    KM_RNG_MASK,     /* a: epoch, b: row */
+    KM_RNG_REPLACE,  /* a: view within the row's visit, b: row, key mixed with epoch */
+    KM_RNG_DROPOUT,  /* a: site, b: row key (see kernel.h) */
+    KM_RNG_EVAL,     /* as KM_RNG_MASK, for frozen evaluation masks */
     KM_RNG_TEST
 } km_purpose;
 
@@ -159,9 +159,9 @@ size_t km_json_size(const km_json *container);
 bool km_json_is_object(const km_json *json);
 bool km_json_is_array(const km_json *json);
 bool km_json_is_null(const km_json *json);
-const char *km_json_string(const km_json *json);          /* NULL when not a string */
-bool km_json_number(double *out, const km_json *json);    /* false when not a number */
-bool km_json_boolean(bool *out, const km_json *json);     /* false when not a boolean */
+const char *km_json_string(const km_json *json);       /* NULL when not a string */
+bool km_json_number(double *out, const km_json *json); /* false when not a number */
+bool km_json_boolean(bool *out, const km_json *json);  /* false when not a boolean */
 
 km_json *km_json_object(void);
 km_json *km_json_array(void);
@@ -171,7 +171,7 @@ void km_json_set_boolean(km_json *object, const char *key, bool value);
 void km_json_set(km_json *object, const char *key, km_json *value); /* takes ownership of value */
 void km_json_push_number(km_json *array, double value);
 void km_json_push_string(km_json *array, const char *value);
-void km_json_push(km_json *array, km_json *value); /* takes ownership of value */
+void km_json_push(km_json *array, km_json *value);       /* takes ownership of value */
 char *km_json_print(const km_json *json, bool indented); /* the caller frees */
 
 /* ---- Config: one struct, one table of options ------------------------------------------------------------- */
@@ -201,9 +201,18 @@ typedef struct km_model_config {
 
 /* All of a run. Plain bytes without pointers: ranks broadcast it as it is. DESIGN section 6 lists the keys. */
 typedef struct km_config {
-    struct { char dir[KM_PATH]; int64_t seed; double max_hours; } run;                    /* max_hours 0 = none */
+    struct {
+        char dir[KM_PATH];
+        int64_t seed;
+        double max_hours;
+    } run; /* max_hours 0 = none */
     km_model_config model;
-    struct { char train[KM_PATH]; char eval[KM_PATH]; int64_t length; char packing[KM_WORD]; } data;
+    struct {
+        char train[KM_PATH];
+        char eval[KM_PATH];
+        int64_t length;
+        char packing[KM_WORD];
+    } data;
     struct {
         char policy[KM_WORD], unit[KM_WORD];
         double ratio; /* 0 = "partition" */
@@ -216,12 +225,28 @@ typedef struct km_config {
         char loss_norm[KM_WORD], precision[KM_WORD];
         bool recompute;
     } train;
-    struct { double lr, beta1, beta2, eps, weight_decay, clip; } optimizer; /* clip 0 = off */
-    struct { char name[KM_WORD]; int64_t warmup; } schedule;
-    struct { int64_t every, keep; km_steps snapshots; } checkpoint;
-    struct { int64_t every; double ratio; } eval;
-    struct { int64_t threads; double timeout; } parallel;
-    struct { int64_t every; } log;
+    struct {
+        double lr, beta1, beta2, eps, weight_decay, clip;
+    } optimizer; /* clip 0 = off */
+    struct {
+        char name[KM_WORD];
+        int64_t warmup;
+    } schedule;
+    struct {
+        int64_t every, keep;
+        km_steps snapshots;
+    } checkpoint;
+    struct {
+        int64_t every;
+        double ratio;
+    } eval;
+    struct {
+        int64_t threads;
+        double timeout;
+    } parallel;
+    struct {
+        int64_t every;
+    } log;
     uint8_t given[128]; /* by option number: 1 where file or --set gave it (for presets and init) */
 } km_config;
 
@@ -233,8 +258,8 @@ typedef enum km_config_use { KM_CONFIG_PRETRAIN, KM_CONFIG_ANY } km_config_use;
  * shares, hidden_size divisible by heads, micro-batches against nothing else yet). Then presets and defaults that
  * follow from other keys are filled in, except what comes from tokenizer or model.init (0 or ""). A value of null
  * is as good as none. Every failure is KM_USAGE. */
-km_status km_config_load(km_config *out, const char *path, int set_count, char *const *set, km_config_use use)
-    KM_NODISCARD;
+km_status km_config_load(km_config *out, const char *path, int set_count, char *const *set,
+                         km_config_use use) KM_NODISCARD;
 /* The same from JSON text that km_config_print wrote (a checkpoint's attribute); `origin` heads messages. */
 km_status km_config_parse(km_config *out, const char *json, const char *origin) KM_NODISCARD;
 /* Everything resolved, as two-level JSON text in the table's order. The caller frees. */

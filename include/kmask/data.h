@@ -18,13 +18,14 @@ typedef struct km_corpus km_corpus;
 typedef enum km_document { KM_DOCUMENT_BLANK, KM_DOCUMENT_LINE, KM_DOCUMENT_FILE } km_document;
 
 typedef struct km_corpus_options {
-    const char *out;            /* the corpus file; the held-out one is <out without .h5>.holdout.h5 */
-    const char *tokenizer;      /* folder */
-    const char *const *inputs;  /* files or folders: .txt and anything else plain, .jsonl/.ndjson/.json, .gz of either */
+    const char *out;       /* the corpus file; the held-out one is <out without .h5>.holdout.h5 */
+    const char *tokenizer; /* folder */
+    const char *const
+        *inputs; /* files or folders: .txt and anything else plain, .jsonl/.ndjson/.json, .gz of either */
     int input_count;
-    km_document document;       /* plain text: what separates documents */
-    const char *field;          /* JSONL: "text", or "a.b,c": several, each a paragraph */
-    double holdout;             /* share of documents, by hash of their text; 0 = none */
+    km_document document; /* plain text: what separates documents */
+    const char *field;    /* JSONL: "text", or "a.b,c": several, each a paragraph */
+    double holdout;       /* share of documents, by hash of their text; 0 = none */
 } km_corpus_options;
 
 typedef struct km_corpus_report {
@@ -72,8 +73,8 @@ typedef struct km_rows_options {
 /* Finds row starts in one pass over the corpus. They are kept in `file` (written atomically; found there again when
  * it fits corpus and options), or with NULL in an unlinked temporary file. No usable row is an error.
  * Only one process at a time may create a given file; others then open it. */
-km_status km_rows_open(km_rows **out, const km_corpus *corpus, const km_rows_options *options, const char *file)
-    KM_NODISCARD;
+km_status km_rows_open(km_rows **out, const km_corpus *corpus, const km_rows_options *options,
+                       const char *file) KM_NODISCARD;
 void km_rows_close(km_rows *rows);
 uint64_t km_rows_count(const km_rows *rows);
 uint64_t km_rows_left_out(const km_rows *rows);
@@ -107,15 +108,15 @@ typedef struct km_mask_spec {
 /* K masks of a row: mask k is 1 at the token positions it hides, masks[k * stride + position]. */
 typedef struct km_masks {
     int splits, stride;
-    uint8_t *masks;  /* (K, stride), the caller's */
-    int units, tau;  /* of the (first) mask: units of the row, and how many each mask hides */
+    uint8_t *masks; /* (K, stride), the caller's */
+    int units, tau; /* of the (first) mask: units of the row, and how many each mask hides */
 } km_masks;
 
 typedef struct km_mask_policy {
     const char *name;
     /* Draws all K masks of a visit; key = (seed, purpose, epoch, row) is all its randomness. */
-    km_status (*draw)(const km_mask_spec *spec, const km_row *row, uint64_t seed, km_purpose purpose, uint64_t visit,
-                      km_masks *out);
+    km_status (*draw)(const km_mask_spec *spec, const km_row *row, uint64_t seed, km_purpose purpose,
+                      uint64_t visit, km_masks *out);
 } km_mask_policy;
 const km_mask_policy *km_mask_policy_named(const char *name); /* NULL when unknown */
 
@@ -129,8 +130,8 @@ typedef struct km_loader km_loader;
 
 typedef struct km_loader_options {
     uint64_t seed;
-    int sequences;         /* S, rows a step */
-    int micro_batch;       /* views a micro-batch */
+    int sequences;   /* S, rows a step */
+    int micro_batch; /* views a micro-batch */
     km_mask_spec mask;
     const km_mask_policy *policy;
     bool over_epochs;
@@ -139,7 +140,7 @@ typedef struct km_loader_options {
 
 km_status km_loader_create(km_loader **out, const km_rows *rows, const km_corpus *corpus,
                            const km_loader_options *options) KM_NODISCARD;
-void km_loader_destroy(km_loader *loader); /* waits for its thread */
+void km_loader_destroy(km_loader *loader);            /* waits for its thread */
 int km_loader_micro_batches(const km_loader *loader); /* of a step: ceil(views / micro_batch) */
 int km_loader_views(const km_loader *loader);         /* of a step */
 /* Upper limits of any batch, for planning memory. */

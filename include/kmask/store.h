@@ -17,10 +17,10 @@ const char *km_type_name(km_type type); /* "float32", "uint8", ... */
 typedef struct km_array {
     const char *name; /* full path in the file, "/model/cls.predictions.bias"; owned by the store */
     km_type type;
-    int rank;         /* 1..4 */
+    int rank; /* 1..4 */
     uint64_t dims[4];
-    uint64_t count;   /* elements */
-    uint64_t offset;  /* of its first byte in the file; 0 where count is 0 */
+    uint64_t count;  /* elements */
+    uint64_t offset; /* of its first byte in the file; 0 where count is 0 */
 } km_array;
 
 typedef struct km_store km_store;
@@ -30,7 +30,8 @@ typedef struct km_store km_store;
 km_status km_store_create(km_store **out, const char *path) KM_NODISCARD;
 /* Adds an array; its space in the file is allocated by km_store_layout, after which its offset is known, and pointers
  * to arrays stay valid. What nobody writes reads as zeros. Dimensions may be 0. A name that is taken is an error. */
-km_status km_store_add(km_store *store, const char *name, km_type type, int rank, const uint64_t *dims) KM_NODISCARD;
+km_status km_store_add(km_store *store, const char *name, km_type type, int rank,
+                       const uint64_t *dims) KM_NODISCARD;
 /* A text or number as an attribute of the file's root group: a text has no length limit. [HDF5] */
 km_status km_store_set_text(km_store *store, const char *name, const char *text) KM_NODISCARD;
 km_status km_store_set_number(km_store *store, const char *name, int64_t value) KM_NODISCARD;
@@ -38,8 +39,8 @@ km_status km_store_set_number(km_store *store, const char *name, int64_t value) 
  * with km_store_write, or by other processes with pwrite at km_array.offset of km_store_path(store). [HDF5] */
 km_status km_store_layout(km_store *store) KM_NODISCARD;
 const char *km_store_path(const km_store *store); /* the file being written: path.tmp; for readers: the path */
-km_status km_store_write(km_store *store, const km_array *array, uint64_t first, uint64_t count, const void *data)
-    KM_NODISCARD;
+km_status km_store_write(km_store *store, const km_array *array, uint64_t first, uint64_t count,
+                         const void *data) KM_NODISCARD;
 /* Reads the file back to compute its checksum, writes the user block, fsync, rename, fsync of the folder; destroys
  * the store. After a failure the .tmp is removed and an older `path` is as it was. */
 km_status km_store_commit(km_store *store) KM_NODISCARD;
@@ -54,13 +55,13 @@ km_status km_store_open(km_store **out, const char *path) KM_NODISCARD;
 km_status km_store_verify(const char *path) KM_NODISCARD;
 void km_store_close(km_store *store);
 int km_store_arrays(const km_store *store);
-const km_array *km_store_array(const km_store *store, int index);        /* in ascending order of names */
-const km_array *km_store_find(const km_store *store, const char *name);  /* NULL when absent */
-const char *km_store_text(const km_store *store, const char *name);      /* NULL when absent */
+const km_array *km_store_array(const km_store *store, int index);       /* in ascending order of names */
+const km_array *km_store_find(const km_store *store, const char *name); /* NULL when absent */
+const char *km_store_text(const km_store *store, const char *name);     /* NULL when absent */
 bool km_store_number(const km_store *store, const char *name, int64_t *out);
 /* Elements first..first+count-1; outside the array is an error. pread: any thread. */
-km_status km_store_read(const km_store *store, const km_array *array, uint64_t first, uint64_t count, void *out)
-    KM_NODISCARD;
+km_status km_store_read(const km_store *store, const km_array *array, uint64_t first, uint64_t count,
+                        void *out) KM_NODISCARD;
 uint64_t km_store_file_size(const km_store *store);
 km_hash km_store_hash(const km_store *store); /* of all that follows the user block */
 

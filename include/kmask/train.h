@@ -58,7 +58,7 @@ typedef struct km_candidate {
 } km_candidate;
 /* The `top` likeliest fillers for each [MASK] (or <mask>) of the text: candidates[blank * top + i], best first; the
  * caller frees. A text without a blank, or too long for the model, is KM_USAGE. */
-km_status km_fill_blanks(const km_bundle *bundle, const char *text, int top, km_candidate **candidates, int *blanks)
-    KM_NODISCARD;
+km_status km_fill_blanks(const km_bundle *bundle, const char *text, int top, km_candidate **candidates,
+                         int *blanks) KM_NODISCARD;
 
 #endif

@@ -87,7 +87,8 @@ void km_attention_forward(float *out, float *lse, const float *q, const float *k
 KM_SIMD static void backward_rows(float *scores, float *dp, const float *lse, const float *out, const float *dout,
                                   int ldo, int H, int D, const km_dropout *d, const uint64_t *keys, int head, int R,
                                   int T) {
-    float factors[KM_DROPOUT_STRETCH];
+    const km_dropout_rule rule = km_dropout_rule_of(d->p);
+    uint16_t numbers[KM_DROPOUT_STRETCH];
     for (int r = 0; r < R; r++) {
         float *x = scores + (size_t)r * (size_t)T, *g = dp + (size_t)r * (size_t)T;
         const float *o = out + (size_t)r * (size_t)ldo, *go = dout + (size_t)r * (size_t)ldo;
@@ -105,13 +106,23 @@ KM_SIMD static void backward_rows(float *scores, float *dp, const float *lse, co
             continue;
         }
         for (int at = 0; at < T; at += KM_DROPOUT_STRETCH) {
-            km_dropout_factors(factors, d, keys[r], (uint32_t)head * 65536u + (uint32_t)at);
             const int end = T - at < KM_DROPOUT_STRETCH ? T - at : KM_DROPOUT_STRETCH;
+            km_dropout_numbers(numbers, d, keys[r], (uint32_t)head * 65536u + (uint32_t)at);
             for (int t = 0; t < end; t++) {
-                const float p = km_exp(x[at + t] - denominator);
-                g[at + t] = p * (g[at + t] * factors[t] - dot);
-                x[at + t] = p * factors[t];
+                const float p = km_exp(x[at + t] - denominator), factor = km_dropout_factor(numbers[t], rule);
+                g[at + t] = p * (g[at + t] * factor - dot);
+                x[at + t] = p * factor;
             }
+        }
+    }
+}
+
+/* Rows that a head reads are far apart, which the CPU does not foresee: asked for before a product, they are
+ * there when it is done. */
+static void ask_for_rows(const float *x, int rows, int ld, int width) {
+    for (int r = 0; r < rows; r++) {
+        for (int i = 0; i < width; i += 16) {
+            __builtin_prefetch(x + (size_t)r * (size_t)ld + i, 0, 2);
         }
     }
 }
@@ -126,6 +137,7 @@ static void backward_block(float *dq, float *dk, float *dv, const float *dout, c
     const size_t at_k = (size_t)b->first_key * (size_t)s->ldk + column;
     const size_t at_o = (size_t)b->first_query * (size_t)s->ldo + column;
     float *scores = scratch, *dp = scratch + (size_t)R * (size_t)T;
+    ask_for_rows(out + at_o, R, s->ldo, D);
     product(false, true, R, T, D, b->scale, q + at_q, s->ldq, k + at_k, s->ldk, 0.0f, scores, T);
     product(false, true, R, T, D, 1.0f, dout + at_o, s->ldo, v + at_k, s->ldk, 0.0f, dp, T);
     backward_rows(scores, dp, lse + (size_t)b->first_query * (size_t)s->H + b->head, out + at_o, dout + at_o,

@@ -78,6 +78,7 @@ KM_SIMD void km_norm_backward(float *dx, float *dw, float *db, const float *dy, 
         }
         sum /= (float)C;
         dot /= (float)C;
+#pragma omp simd /* dx may be dy: the same place, not a neighbour's */
         for (int c = 0; c < C; c++) {
             float unit = (in[c] - m) * r, gradient = g[c];
             dw[c] += gradient * unit;

@@ -44,12 +44,10 @@ KM_INLINE float km_exp(float x) {
     p = p * r + 0.5f;
     p = p * r + 1.0f;
     p = p * r + 1.0f;
-    int32_t whole = (int32_t)(km_to_bits(shifted) & 0x7FFFFFu) - 0x400000; /* n, also for NaN a harmless number */
-    int32_t half = whole >> 1;
-    half = half < -100 ? -100 : half > 100 ? 100 : half;
-    int32_t rest = whole - half;
-    rest = rest < -100 ? -100 : rest > 100 ? 100 : rest;
-    return p * km_from_bits((uint32_t)(half + 127) << 23) * km_from_bits((uint32_t)(rest + 127) << 23);
+    /* n; of a NaN any number, which does no harm */
+    const int32_t whole = (int32_t)(km_to_bits(shifted) - 0x4B400000u), half = whole >> 1, rest = whole - half;
+    const uint32_t bits = (uint32_t)half + 127u, more = (uint32_t)rest + 127u;
+    return p * km_from_bits(bits << 23) * km_from_bits(more << 23);
 }
 
 /* The standard normal distribution function, 0.5 * (1 + erf(x / sqrt 2)), with absolute error below 2e-7.
@@ -88,45 +86,24 @@ KM_INLINE km_sigmoid_pair km_sigmoid(float x) {
     return x < 0 ? (km_sigmoid_pair){smaller, larger} : (km_sigmoid_pair){larger, smaller};
 }
 
-/* The largest of x (count > 0), by sixteen lanes, which vectorize without reordering anything. NaN are passed
- * over. */
-KM_INLINE float km_largest(const float *x, int count) {
-    float lanes[16], top = x[0];
-    for (int j = 0; j < 16; j++) {
-        lanes[j] = x[0];
-    }
-    int i = 0;
-    for (; i + 16 <= count; i += 16) {
-        for (int j = 0; j < 16; j++) {
-            lanes[j] = x[i + j] > lanes[j] ? x[i + j] : lanes[j];
-        }
-    }
-    for (; i < count; i++) {
-        top = x[i] > top ? x[i] : top;
-    }
-    for (int j = 0; j < 16; j++) {
-        top = lanes[j] > top ? lanes[j] : top;
-    }
-    return top;
+/* A number's place in the order of floats, as an integer, and back: integers' maxima vectorize everywhere. */
+KM_INLINE int32_t km_to_order(float x) {
+    const uint32_t bits = km_to_bits(x);
+    return (int32_t)((bits >> 31) != 0 ? bits ^ 0x7FFFFFFFu : bits);
 }
 
-/* Philox 4x32-10 on one lane (base.h has the scalar reference). */
-KM_INLINE void km_philox_lane(uint32_t out[4], uint32_t c0, uint32_t c1, uint32_t c2, uint32_t c3, uint32_t k0,
-                              uint32_t k1) {
-    for (int round = 0; round < 10; round++) {
-        uint64_t p0 = (uint64_t)0xD2511F53u * c0, p1 = (uint64_t)0xCD9E8D57u * c2;
-        uint32_t n0 = (uint32_t)(p1 >> 32) ^ c1 ^ k0, n2 = (uint32_t)(p0 >> 32) ^ c3 ^ k1;
-        c1 = (uint32_t)p1;
-        c3 = (uint32_t)p0;
-        c0 = n0;
-        c2 = n2;
-        k0 += 0x9E3779B9u;
-        k1 += 0xBB67AE85u;
+KM_INLINE float km_from_order(int32_t order) {
+    return km_from_bits(order < 0 ? (uint32_t)order ^ 0x7FFFFFFFu : (uint32_t)order);
+}
+
+/* The largest of x (count > 0). With NaN among them it is NaN or the largest of the others. */
+KM_INLINE float km_largest(const float *x, int count) {
+    int32_t top = INT32_MIN;
+    for (int i = 0; i < count; i++) {
+        const int32_t order = km_to_order(x[i]);
+        top = order > top ? order : top;
     }
-    out[0] = c0;
-    out[1] = c1;
-    out[2] = c2;
-    out[3] = c3;
+    return km_from_order(top);
 }
 
 #endif

@@ -31,7 +31,7 @@ KM_SIMD static void gelu_erf_forward(float *y, float *x, const float *b, int N, 
             }
         }
         for (int c = 0; c < C; c++) {
-            out[c] = in[c] * km_normal_cdf(in[c]);
+            out[c] = in[c] * km_normal(in[c]).cdf;
         }
     }
 }
@@ -58,7 +58,8 @@ void km_gelu_forward(float *y, float *x, const float *b, km_gelu kind, int N, in
 KM_SIMD static void gelu_erf_backward(float *dx, const float *dy, const float *x, size_t count) {
     for (size_t i = 0; i < count; i++) {
         float v = x[i];
-        dx[i] = dy[i] * (km_normal_cdf(v) + v * NORMAL_DENSITY * km_exp(-0.5f * v * v));
+        km_normal_pair at = km_normal(v);
+        dx[i] = dy[i] * (at.cdf + v * NORMAL_DENSITY * at.bell);
     }
 }
 

@@ -287,7 +287,8 @@ const char *km_duration(char out[32], double seconds);
 const char *km_quantity(char out[32], double value);
 
 /* One live line on a terminal (bar, share done, text, time left), else plain lines now and then: at the first,
- * then whenever the share done has grown by a fiftieth or half a minute has passed, and at the end.
+ * then whenever the share done has grown by a fiftieth (in no less than 2 seconds) or half a minute has passed, and
+ * at the end.
  * KMASK_PROGRESS=live|plain|none decides by force. Under mpirun the terminal looked for is mpirun's. */
 typedef struct km_progress km_progress;
 km_progress *km_progress_create(const char *what, uint64_t done, uint64_t total);

@@ -162,9 +162,10 @@ km_status km_make_folder(const char *path) {
         char kept = *end;
         *end = '\0';
         struct stat info;
-        if (mkdir(copy, 0777) != 0 && (stat(copy, &info) != 0 || !S_ISDIR(info.st_mode))) {
+        int failed = mkdir(copy, 0777) != 0 ? errno : 0;
+        if (failed && (stat(copy, &info) != 0 || !S_ISDIR(info.st_mode))) {
             status = km_fail(KM_FAILED, "%s: cannot make this folder: %s", copy,
-                             errno == EEXIST || errno == 0 ? "a file of that name is there" : strerror(errno));
+                             failed == EEXIST ? "a file of that name is there" : strerror(failed));
         }
         *end = kept;
         if (kept == '\0') {

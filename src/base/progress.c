@@ -20,6 +20,7 @@ struct km_progress {
     uint64_t first, total; /* `first` of them were done before the start */
     double start;
     double last;  /* seconds of the last line; negative: none yet */
+    double pace;  /* seconds that plain lines are apart at least */
     double share; /* done at the last plain line */
     int terminal; /* whose width counts; -1: unknown */
 };
@@ -167,9 +168,14 @@ km_progress *km_progress_create(const char *what, uint64_t done, uint64_t total)
     progress->total = total;
     progress->start = km_seconds();
     progress->last = -1;
+    progress->pace = 2;
     progress->terminal = open_terminal();
     progress->mode = choose_mode(progress->terminal);
     return progress;
+}
+
+void km_progress_set_pace(km_progress *progress, double seconds) {
+    progress->pace = seconds;
 }
 
 static bool is_due(const km_progress *progress, uint64_t done) {
@@ -179,9 +185,15 @@ static bool is_due(const km_progress *progress, uint64_t done) {
     if (progress->mode == LIVE) {
         return begins || ends || now - progress->last >= redraw;
     }
+    if (progress->mode == NONE || begins) {
+        return begins && progress->mode != NONE;
+    }
+    if (ends) {
+        return progress->share < 1;
+    }
     /* A hair less than a fiftieth: shares are rounded. */
-    return progress->mode == PLAIN && (begins || (ends && progress->share < 1) ||
-                                       share - progress->share >= step - 1e-9 || now - progress->last >= patience);
+    double since = now - progress->last;
+    return since >= patience || (since >= progress->pace && share - progress->share >= step - 1e-9);
 }
 
 void km_progress_update(km_progress *progress, uint64_t done, const char *format, ...) {

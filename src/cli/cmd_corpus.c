@@ -217,9 +217,9 @@ static km_status set_mask_item(show_arguments *out, const char *item) {
         return out->policy != NULL ? KM_OK : bad_mask(item, "policy=fully_explored or policy=random");
     }
     if (strcmp(key, "splits") == 0) {
-        bool fits = number_from(value, 1, 64, &number) && number == (int)number;
+        bool fits = number_from(value, 1, 1024, &number) && number == (int)number;
         out->spec.splits = (int)number;
-        return fits ? KM_OK : bad_mask(item, "splits=1 to splits=64");
+        return fits ? KM_OK : bad_mask(item, "splits=1 to splits=1024");
     }
     if (strcmp(key, "ratio") == 0) {
         bool partition = strcmp(value, "partition") == 0;

@@ -120,6 +120,9 @@ static km_status check_files(const train_arguments *a, uint64_t *bytes) {
         if (S_ISDIR(info.st_mode)) {
             return km_fail(KM_FAILED, "%s: a folder, expected text files. Try %s/*.txt.", a->files[i], a->files[i]);
         }
+        if (S_ISCHR(info.st_mode) || S_ISBLK(info.st_mode)) {
+            return km_fail(KM_FAILED, "%s: a device, expected a text file (\"-\": standard input)", a->files[i]);
+        }
         *bytes += (uint64_t)info.st_size;
     }
     *bytes = known ? *bytes : 0;

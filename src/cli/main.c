@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 static const cli_verb verbs[] = {
@@ -149,6 +150,8 @@ km_status cli_close(km_comm *comm, km_status status) {
 
 int main(int argc, char **argv) {
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);    /* a file over the user's limit is an error of write, with a sentence */
+    prctl(PR_SET_NAME, "kmask"); /* for ps and top, which show "exe" after choose_blas_kernel */
     km_log_mute(!is_first_rank());
     choose_blas_kernel(argv);
     km_status status = run(argc, argv);

@@ -116,6 +116,13 @@ static km_status check_any(const km_rows *rows, const km_rows_options *options) 
     if (rows->head.count > 0) {
         return KM_OK;
     }
+    if (options->min_units <= 1) {
+        return km_fail(
+            KM_FAILED,
+            "%s: no usable row: not one of %llu tokens can be masked, all are unknown or special. Was the "
+            "corpus built with the right tokenizer for its text?",
+            rows->corpus->path, (unsigned long long)km_corpus_tokens(rows->corpus));
+    }
     return km_fail(
         KM_FAILED,
         "%s: no usable row: %llu documents with %llu tokens give %llu rows of length %d (packing %s), and "
@@ -123,7 +130,7 @@ static km_status check_any(const km_rows *rows, const km_rows_options *options) 
         "packing full_sentences or more text.",
         rows->corpus->path, (unsigned long long)km_corpus_documents(rows->corpus),
         (unsigned long long)km_corpus_tokens(rows->corpus), (unsigned long long)rows->head.left_out,
-        options->length, packing_name(options->packing), KM_MAX(options->min_units, 1),
+        options->length, packing_name(options->packing), options->min_units,
         options->unit == KM_UNIT_SUBWORD ? "token" : "word");
 }
 

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "tokenizer.h"
 
@@ -105,8 +106,12 @@ km_status km_tokenizer_open(km_tokenizer **out, const char *folder) {
 
 /* ---- Saving --------------------------------------------------------------------------------------------- */
 
+/* In the order in which they get their names: without a vocab.txt the folder is no tokenizer. */
+static const char *const FILES[] = {"tokenizer_config.json", "special_tokens_map.json", "vocab.txt"};
+
+/* Under a name of its own: a tokenizer that was in the folder stays whole until all files of the new one are. */
 static km_status save_text(const char *folder, const char *name, const char *text, size_t count) {
-    char *path = km_format("%s/%s", folder, name);
+    char *path = km_format("%s/%s.new", folder, name);
     km_status status = km_file_replace(path, text, count);
     free(path);
     return status;
@@ -133,21 +138,40 @@ static km_json *specials_map(void) {
     return json;
 }
 
-/* vocab.txt is written last: without it the folder is no tokenizer. */
-km_status km_tokenizer_save(const km_tokenizer *tokenizer, const char *folder) {
-    KM_TRY(km_make_folder(folder));
+static km_status save_all(const km_tokenizer *tokenizer, const char *folder) {
     km_json *config = specials_map();
     km_json_set_boolean(config, "do_lower_case", tokenizer->fold.lowercase);
     km_json_set_boolean(config, "strip_accents", tokenizer->fold.strip_accents);
     km_json_set_boolean(config, "tokenize_chinese_chars", tokenizer->fold.chinese);
     km_json_set_string(config, "tokenizer_class", "BertTokenizer");
-    KM_TRY(save_json(folder, "tokenizer_config.json", config));
-    KM_TRY(save_json(folder, "special_tokens_map.json", specials_map()));
+    KM_TRY(save_json(folder, FILES[0], config));
+    KM_TRY(save_json(folder, FILES[1], specials_map()));
     km_buffer lines = {0};
     for (int32_t id = 0; id < tokenizer->size; id++) {
         km_buffer_print(&lines, "%s\n", km_tokenizer_piece(tokenizer, id));
     }
-    km_status status = save_text(folder, "vocab.txt", lines.data, lines.size);
+    km_status status = save_text(folder, FILES[2], lines.data, lines.size);
     km_buffer_free(&lines);
     return status;
+}
+
+/* Gives the files their names, or removes them. */
+static km_status settle(const char *folder, km_status status) {
+    for (size_t i = 0; i < KM_COUNT(FILES); i++) {
+        char *from = km_format("%s/%s.new", folder, FILES[i]), *to = km_format("%s/%s", folder, FILES[i]);
+        if (status == KM_OK) {
+            status = km_file_commit(from, to);
+        }
+        if (status != KM_OK) {
+            unlink(from);
+        }
+        free(from);
+        free(to);
+    }
+    return status;
+}
+
+km_status km_tokenizer_save(const km_tokenizer *tokenizer, const char *folder) {
+    KM_TRY(km_make_folder(folder));
+    return settle(folder, save_all(tokenizer, folder));
 }

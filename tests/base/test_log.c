@@ -10,6 +10,8 @@
 
 #include <cmocka.h>
 
+#include "progress.h"
+
 static int kept = -1;
 static char path[] = "/tmp/kmask-log-XXXXXX";
 
@@ -61,6 +63,7 @@ static void plain_progress_is_a_line_for_each_fiftieth(void **state) {
     (void)state;
     listen("plain");
     km_progress *progress = km_progress_create("pretrain", 0, 1000);
+    km_progress_set_pace(progress, 0);
     for (uint64_t i = 1; i <= 1000; i++) {
         km_progress_update(progress, i, "step %d", (int)i);
     }
@@ -76,10 +79,27 @@ static void plain_progress_is_a_line_for_each_fiftieth(void **state) {
     free(text);
 }
 
+static void plain_progress_of_a_quick_job_is_two_lines(void **state) {
+    (void)state;
+    listen("plain");
+    km_progress *progress = km_progress_create("pretrain", 0, 1000);
+    km_progress_set_pace(progress, 1000);
+    for (uint64_t i = 1; i <= 1000; i++) {
+        km_progress_update(progress, i, "step %d", (int)i);
+    }
+    km_progress_destroy(progress);
+    char *text = heard();
+    assert_int_equal(count(text, "\n"), 2);
+    assert_int_equal(strncmp(text, "pretrain: 0 %  step 1", 21), 0);
+    assert_non_null(strstr(text, "\npretrain: 100 %  step 1000\n"));
+    free(text);
+}
+
 static void a_resumed_progress_begins_where_it_stood(void **state) {
     (void)state;
     listen("plain");
     km_progress *progress = km_progress_create("pretrain", 900, 1000);
+    km_progress_set_pace(progress, 0);
     km_progress_update(progress, 901, "%s", "");
     km_progress_update(progress, 915, "%s", "");
     km_progress_update(progress, 921, "%s", "");
@@ -182,6 +202,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lines_have_one_voice),
         cmocka_unit_test(plain_progress_is_a_line_for_each_fiftieth),
+        cmocka_unit_test(plain_progress_of_a_quick_job_is_two_lines),
         cmocka_unit_test(a_resumed_progress_begins_where_it_stood),
         cmocka_unit_test(odd_totals_do_no_harm),
         cmocka_unit_test(a_live_line_is_wiped_before_others),

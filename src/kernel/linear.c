@@ -23,11 +23,38 @@ static bool is_one_of(const char *name, const char *const *names) {
     return *names != NULL;
 }
 
+/* The widest class that this CPU has, as the loader sees it for KM_SIMD. */
+static const char *cpu_class(void) {
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl")) {
+        return "avx512";
+    }
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+        return "avx2";
+    }
+#endif
+    return "generic";
+}
+
+const char *km_kernel_vector(void) {
+#if KM_CLONES
+    return cpu_class();
+#elif defined(__AVX512F__)
+    return "avx512";
+#elif defined(__AVX2__)
+    return "avx2";
+#else
+    return "generic";
+#endif
+}
+
 const char *km_kernel_better_core(void) {
     static const char *const wide[] = {"SkylakeX", "Cooperlake", "SapphireRapids", "Zen", NULL};
     static const char *const narrow[] = {"Haswell",        "Zen",       "SkylakeX", "Cooperlake",
                                          "SapphireRapids", "Excavator", NULL};
-    const char *core = openblas_get_corename(), *class = km_kernel_vector();
+    const char *core = openblas_get_corename(), *class = cpu_class();
     if (strcmp(class, "avx512") == 0 && !is_one_of(core, wide)) {
         return "SkylakeX";
     }
@@ -52,19 +79,6 @@ const char *km_kernel_blas(void) {
     memcpy(name, config, length);
     name[length] = '\0';
     return name;
-}
-
-const char *km_kernel_vector(void) {
-#if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512vl")) {
-        return "avx512";
-    }
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-        return "avx2";
-    }
-#endif
-    return "generic";
 }
 
 KM_SIMD void km_bias_backward(float *db, const float *dy, int N, int C) {

@@ -6,12 +6,15 @@
 #include <stdint.h>
 #include <string.h>
 
-/* KM_SIMD before a function: it is compiled for AVX-512, AVX2 and any x86-64; the loader picks by the CPU at
- * start. */
+/* KM_SIMD before a function: it is compiled for AVX-512, AVX2 and any x86-64; the loader picks by the CPU at start.
+ * Clang before 18 hides such functions from other files (llvm-project pull request 71706): there, as on other
+ * machines, loops are compiled for what the compiler's options say. */
 #if defined(__x86_64__) && defined(__gnu_linux__) &&                                                               \
-    ((defined(__clang__) && __clang_major__ >= 14) || (!defined(__clang__) && __GNUC__ >= 12))
+    ((defined(__clang__) && __clang_major__ >= 18) || (!defined(__clang__) && __GNUC__ >= 12))
+#define KM_CLONES 1
 #define KM_SIMD __attribute__((__target_clones__("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
+#define KM_CLONES 0
 #define KM_SIMD
 #endif
 #define KM_INLINE static inline __attribute__((__always_inline__))

@@ -38,14 +38,21 @@ KM_SIMD double km_fixed_squares(const int64_t *sum, double scale, size_t count) 
     return total;
 }
 
+/* Where the gradient stays 0, a moment would decay to a few subnormal units and stay there (0.9 * 4 rounds to
+ * 4), and CPUs are ten times slower with those, for the rest of the run. */
+KM_INLINE float without_subnormal(float x) {
+    const uint32_t bits = km_to_bits(x), normal = (bits & 0x7F800000u) != 0;
+    return km_from_bits(bits & (0u - normal)); /* no branch, or the loop would not be vectorized */
+}
+
 KM_SIMD void km_adamw_update(float *w, float *m, float *v, const int64_t *sum, double scale,
                              const km_adamw *options, size_t count) {
     const float b1 = options->beta1, b2 = options->beta2, eps = options->eps, lr = options->lr;
     const float decay = options->weight_decay, c1 = 1.0f / options->correction1, c2 = 1.0f / options->correction2;
     for (size_t i = 0; i < count; i++) {
         const float g = (float)((double)sum[i] * scale);
-        const float first = b1 * m[i] + (1.0f - b1) * g;
-        const float second = b2 * v[i] + (1.0f - b2) * g * g;
+        const float first = without_subnormal(b1 * m[i] + (1.0f - b1) * g);
+        const float second = without_subnormal(b2 * v[i] + (1.0f - b2) * g * g);
         m[i] = first;
         v[i] = second;
         w[i] -= lr * (first * c1 / (sqrtf(second * c2) + eps) + decay * w[i]);

@@ -176,10 +176,33 @@ static void adamw_equals_its_twin(void **state) {
     assert_true(w == 0.75f && m == 0 && v == 0);
 }
 
+/* After a gradient that is 0 from the second step on, moments fall to 0 and are never subnormal: those are slow. */
+static void moments_are_never_subnormal(void **state) {
+    (void)state;
+    enum { COUNT = 37, STEPS = 1200 };
+    float *w = filled(COUNT, 0.5f), *m = filled(COUNT, 0), *v = filled(COUNT, 0);
+    int64_t sum[COUNT];
+    for (int i = 0; i < COUNT; i++) {
+        sum[i] = (int64_t)(i - 18) * 12345;
+    }
+    const km_adamw o = {
+        .lr = 1e-3f, .beta1 = 0.9f, .beta2 = 0.9f, .eps = 1e-6f, .correction1 = 0.5f, .correction2 = 0.5f};
+    for (int step = 0; step < STEPS; step++) {
+        km_adamw_update(w, m, v, sum, 1e-9, &o, COUNT);
+        memset(sum, 0, sizeof sum);
+        for (int i = 0; i < COUNT; i++) {
+            assert_true(fpclassify(m[i]) != FP_SUBNORMAL && fpclassify(v[i]) != FP_SUBNORMAL);
+            assert_true(step > 0 || i == 18 || (m[i] != 0 && v[i] != 0));
+            assert_true(step + 1 < STEPS || (m[i] == 0 && v[i] == 0));
+        }
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(fixed_add_rounds_to_nearest),     TEST(sums_do_not_depend_on_their_order),
         TEST(out_of_range_is_seen_everywhere), TEST(the_largest_sums_fit),
-        TEST(squares_equal_their_twin),        TEST(adamw_equals_its_twin)};
+        TEST(squares_equal_their_twin),        TEST(adamw_equals_its_twin),
+        TEST(moments_are_never_subnormal)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

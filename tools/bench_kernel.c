@@ -262,6 +262,10 @@ int main(int argc, char **argv) {
         fprintf(stderr, "bench_kernel [rounds 1..%d] [view length: a divisor of %d]\n", MOST_ROUNDS, N);
         return 2;
     }
+    if (km_kernel_better_core() != NULL) {
+        fprintf(stderr, "OpenBLAS does not know this CPU: set OPENBLAS_CORETYPE=%s, as kmask does for itself\n",
+                km_kernel_better_core());
+    }
     km_kernel_start();
     prepare(&t, length);
     for (int round = -1; round < rounds; round++) {

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# bench_input.sh [--tokenizer DIR] [--repeat 5] [TEXT...]: how fast text becomes tokens: `kmask corpus build` (text to
-# HDF5 file) and `kmask tokenizer encode` (standard input to ids as text), medians of --repeat runs in turns.
+# bench_input.sh [--tokenizer DIR] [--repeat 5] [TEXT...]: how fast text becomes tokens: `kmask corpus build` (text
+# to HDF5 file) and `kmask tokenizer encode` (standard input to ids as text), medians of --repeat runs in turns.
 # TEXT is plain text; without any, this project's licence and headers again and again, about 20 MB. Without
-# --tokenizer, up to 8,000 pieces are learned from the text first. Both commands compute on one core, so a core's rate
-# is tokens a second of CPU time (user and system); wall time is what a machine shared with others made of it.
+# --tokenizer, up to 8,000 pieces are learned from the text first. Both commands compute on one core, so a core's
+# rate is tokens a second of CPU time (user and system); wall time is what a machine shared with others made of it.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 project=$PWD

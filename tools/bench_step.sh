@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # bench_step.sh [--length 128] [--views 8] [--batches 4] [--repeat 7] [--layers 12]: a training step of BERT-base
-# against the bare matrix products in it, on one thread. Builds build/release/bench_step and runs it; what it prints is
-# told at the head of tools/bench_step.c. With the defaults it takes some ten minutes and 4 GB of memory.
+# against the bare matrix products in it, on one thread. Builds build/release/bench_step and runs it; what it prints
+# is told at the head of tools/bench_step.c. With the defaults it takes some ten minutes and 4 GB of memory.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

@@ -35,7 +35,7 @@ row() { # row LABEL NAME POLICY SEQUENCES SPLITS
     for seed in $seeds; do
         arm "$2" "$3" "$4" "$5" "$seed"
         losses+=("$(kmask eval "arms/$2-$seed/checkpoints/step-$(printf %08d "$steps").h5" --corpus corpus.holdout.h5 \
-            --seed 1 --json | sed -nE 's/.*"loss": ?([0-9.]+).*/\1/p' | head -n 1)")
+            --seed 1 --json | sed -nE 's/.*"loss":[[:space:]]*([0-9.]+).*/\1/p' | head -n 1)")
         masked=$(sed -nE 's/.*"masked":([0-9]+).*/\1/p' "arms/$2-$seed/metrics.jsonl" | awk '{ n += $1 } END { print n }')
     done
     printf '%s\n' "${losses[@]}" | awk -v label="$1" -v rows="$4" -v views=$(($4 * $5)) -v masked="$masked" \

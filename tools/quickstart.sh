@@ -132,7 +132,7 @@ run mpirun -n 2 kmask pretrain config.json
 say "The held-out text, every token masked once"
 model=run/checkpoints/step-$(printf %08d "$steps").h5
 run kmask eval "$model" --corpus corpus.holdout.h5 --json | tee eval.json
-number() { sed -nE "s/.*\"$1\": ?([-+.0-9eE]+).*/\1/p" eval.json | head -n 1; }
+number() { sed -nE "s/.*\"$1\":[[:space:]]*([-+.0-9eE]+).*/\1/p" eval.json | head -n 1; }
 loss=$(number loss)
 entropy=$(number unigram_entropy)
 awk -v loss="$loss" -v entropy="$entropy" 'BEGIN { exit !(loss > 0 && entropy - loss >= 1) }' ||

@@ -23,7 +23,15 @@ own_text=false
 
 fail() { echo "quickstart.sh: $*" >&2; exit 1; }
 say() { printf '\n== %s\n' "$*"; }
-run() { echo "\$ $*"; "$@"; }
+run() { # shows a command as it can be typed, then runs it
+    local word line='$'
+    for word; do
+        case $word in *[!A-Za-z0-9_./=-]*) word="'$word'" ;; esac
+        line+=" $word"
+    done
+    echo "$line"
+    "$@"
+}
 
 job=
 stop_job() {
@@ -107,7 +115,7 @@ run mpirun -n 2 kmask corpus build --tokenizer tokenizer --holdout 0.02 --out co
 say "Pre-training on two ranks, until it is interrupted"
 sed "s#quickstart/##g" "$project/jobs/quickstart.json" >config.json
 steps=$(sed -nE 's/.*"steps": *([0-9]+).*/\1/p' config.json)
-last_step() { sed -nE '$s/.*"step": ?([0-9]+).*/\1/p' run/metrics.jsonl 2>/dev/null || true; }
+last_step() { sed -nE '$s/.*"step":[[:space:]]*([0-9]+).*/\1/p' run/metrics.jsonl 2>/dev/null || true; }
 echo '$ mpirun -n 2 kmask pretrain config.json'
 mpirun -n 2 kmask pretrain config.json &
 job=$!
@@ -126,7 +134,7 @@ stopped=$(last_step)
 echo "Status 75: stopped at step $stopped of $steps with a checkpoint saved. The same command goes on:"
 run mpirun -n 2 kmask pretrain config.json
 [ "$(last_step)" = "$steps" ] || fail "metrics.jsonl ends at step $(last_step) instead of $steps"
-[ "$(sed -nE 's/.*"step": ?([0-9]+).*/\1/p' run/metrics.jsonl | uniq -d | wc -l)" = 0 ] ||
+[ "$(sed -nE 's/.*"step":[[:space:]]*([0-9]+).*/\1/p' run/metrics.jsonl | uniq -d | wc -l)" = 0 ] ||
     fail "metrics.jsonl has steps twice"
 
 say "The held-out text, every token masked once"

@@ -3,19 +3,25 @@
 # be vectorized was not (-Wpass-failed).
 set -u
 mkdir -p "$WORK" && cd "$WORK" || exit 1
-flags=(-std=c11 -D_GNU_SOURCE -O3 -g -DNDEBUG -fno-math-errno -fno-trapping-math -ffp-contract=fast -fopenmp-simd
+flags=(-std=c11 -D_GNU_SOURCE -O3 -DNDEBUG -fno-math-errno -fno-trapping-math -ffp-contract=fast -fopenmp-simd
     -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror -I"$SOURCE/include")
 case $(uname -m) in x86_64) flags+=(-mprefer-vector-width=512) ;; esac
 read -ra openblas < <(pkg-config --cflags openblas)
 flags+=("${openblas[@]}")
-bad=0
-compilers=0
+compile() { # compile COMPILER: every file
+    local bad=0
+    for file in "$SOURCE"/src/kernel/*.c; do
+        "$1" "${flags[@]}" -c "$file" -o "$1.o" || { echo "$1 warns of $file"; bad=1; }
+    done
+    return $bad
+}
+jobs=()
 for compiler in gcc clang; do
     command -v "$compiler" >/dev/null || { echo "$compiler is not here: left out"; continue; }
-    compilers=$((compilers + 1))
-    for file in "$SOURCE"/src/kernel/*.c; do
-        "$compiler" "${flags[@]}" -c "$file" -o object.o || { echo "$compiler warns of $file"; bad=1; }
-    done
+    compile "$compiler" &
+    jobs+=($!)
 done
-[ "$compilers" -gt 0 ] || { echo "neither gcc nor clang is here"; exit 1; }
+[ ${#jobs[@]} -gt 0 ] || { echo "neither gcc nor clang is here"; exit 1; }
+bad=0
+for job in "${jobs[@]}"; do wait "$job" || bad=1; done
 exit $bad

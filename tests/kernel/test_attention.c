@@ -145,15 +145,18 @@ static void attention_equals_its_twin_and_finite_differences(void **state) {
     const int lengths[] = {1, 2, 17, 128, 129, 300}, depths[] = {1, 3, 8, 64};
     for (size_t t = 0; t < KM_COUNT(lengths); t++) {
         const bool large = lengths[t] > 100; /* the twin is slow: fewer of them */
-        for (size_t d = large ? 1 : 0; d < KM_COUNT(depths); d += large ? 2 : 1) {
-            for (int kind = 0; kind < 2; kind++) {
+        for (size_t d = 0; d < KM_COUNT(depths); d++) {
+            if (large && depths[d] != (lengths[t] == 129 ? 64 : 3)) {
+                continue;
+            }
+            for (int kind = large ? 1 : 0; kind < 2; kind++) {
                 const view_list one = {.queries = {lengths[t]},
                                        .keys = {lengths[t]},
                                        .H = large ? 1 : 3,
                                        .D = depths[d],
                                        .gap = 5 * kind,
                                        .p = kind == 0 ? 0.0f : 0.2f};
-                check(&one, large ? 1 : 30);
+                check(&one, large ? 1 : 16);
             }
         }
     }

@@ -1,5 +1,7 @@
 #include "kmask/base.h"
 
+#include "memory_room.h"
+
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,8 +49,11 @@ char *km_format(const char *format, ...) {
 }
 
 km_status km_allocate(void **out, size_t bytes, const char *what) {
+    /* Linux promises more than it has and kills who takes it: large blocks are asked for only where they exist. */
+    const size_t large = (size_t)64 << 20;
     size_t rounded = (bytes + ALIGNMENT) / ALIGNMENT * ALIGNMENT;
-    *out = rounded > bytes ? aligned_alloc(ALIGNMENT, rounded) : NULL;
+    bool exists = rounded > bytes && (bytes < large || bytes <= km_memory_room());
+    *out = exists ? aligned_alloc(ALIGNMENT, rounded) : NULL;
     if (*out == NULL) {
         return km_fail(KM_FAILED,
                        "no memory for %s: %.2f GiB are needed. Use fewer threads or ranks on a node, or "

@@ -126,8 +126,8 @@ static void add_time_left(km_buffer *line, const km_progress *progress, uint64_t
 }
 
 static void draw_live(const km_progress *progress, uint64_t done, const char *text) {
-    enum { BAR = 24 };
-    static const char full[BAR + 1] = "########################", empty[BAR + 1] = "........................";
+    enum { BAR = 10 }; /* so that the text has room on 80 columns */
+    static const char full[BAR + 1] = "##########", empty[BAR + 1] = "..........";
     double share = share_of(progress, done);
     int filled = (int)(share * BAR);
     km_buffer line = {0};

@@ -9,6 +9,8 @@
 
 #include <cmocka.h>
 
+#include "memory_room.h"
+
 static void messages_grow(void **state) {
     (void)state;
     assert_int_equal(km_fail(KM_FAILED, "%d bytes", 3), KM_FAILED);
@@ -173,6 +175,9 @@ static void arenas_measure_and_place(void **state) {
     free(block);
     void *huge = NULL;
     assert_int_equal(km_allocate(&huge, SIZE_MAX / 4, "too much"), KM_FAILED);
+    assert_true(km_memory_room() > 1 << 20);
+    assert_true(km_memory_room() < (uint64_t)1 << 50); /* this system says */
+    assert_int_equal(km_allocate(&huge, (size_t)KM_MIN(km_memory_room() * 2, SIZE_MAX), "too much"), KM_FAILED);
 }
 
 int main(void) {

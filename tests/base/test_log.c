@@ -138,10 +138,10 @@ static void a_live_line_is_wiped_before_others(void **state) {
     km_progress_clear(progress);
     km_progress_destroy(progress);
     char *text = heard();
-    static const char begin[] = "\rpretrain [############............]  50 %  ";
+    static const char begin[] = "\rpretrain [#####.....]  50 %  ";
     assert_int_equal(strncmp(text, begin, sizeof begin - 1), 0);
     assert_int_equal(strcspn(text, "\x1b"), 80); /* carriage return and 79 columns */
-    static const char rest[] = "\x1b[K\r\x1b[Ka line\nanother\n\rpretrain [########################] 100 %  "
+    static const char rest[] = "\x1b[K\r\x1b[Ka line\nanother\n\rpretrain [##########] 100 %  "
                                "\xc3\xa4\x1b[K\r\x1b[K";
     assert_string_equal(text + 80, rest);
     free(text);

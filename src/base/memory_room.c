@@ -1,0 +1,96 @@
+#include "memory_room.h"
+
+#include "kmask/base.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* The number after `key` in a small file of the system ("" for its first); false where there is none ("max"). */
+static bool number_in(const char *path, const char *key, uint64_t *out) {
+    FILE *file = fopen(path, "re");
+    if (file == NULL) {
+        return false;
+    }
+    char line[256];
+    bool found = false;
+    while (!found && fgets(line, sizeof line, file) != NULL) {
+        unsigned long long number = 0;
+        found = strncmp(line, key, strlen(key)) == 0 && sscanf(line + strlen(key), "%llu", &number) == 1;
+        *out = number;
+    }
+    fclose(file);
+    return found;
+}
+
+static uint64_t room_of_machine(void) {
+    const uint64_t kib = 1024;
+    uint64_t available = 0, swap = 0;
+    if (!number_in("/proc/meminfo", "MemAvailable:", &available)) {
+        return UINT64_MAX;
+    }
+    return (number_in("/proc/meminfo", "SwapFree:", &swap) ? available + swap : available) * kib;
+}
+
+/* Where the two versions of control groups keep what is asked for here. */
+typedef struct group_files {
+    const char *line; /* in a line of /proc/self/cgroup, before the group's path */
+    const char *root;
+    const char *limit, *used, *cached;
+} group_files;
+
+static const group_files versions[] = {
+    {"0::", "/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file "},
+    {":memory:", "/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file "},
+};
+
+static bool number_of(const group_files *files, const char *group, const char *name, const char *key,
+                      uint64_t *out) {
+    char *path = km_format("%s%s/%s", files->root, group, name);
+    bool found = number_in(path, key, out);
+    free(path);
+    return found;
+}
+
+/* Limit less use; cached files count as use there, but give way. */
+static uint64_t room_of_group(const group_files *files, const char *group) {
+    uint64_t limit = 0, used = 0, cached = 0;
+    if (!number_of(files, group, files->limit, "", &limit) || !number_of(files, group, files->used, "", &used)) {
+        return UINT64_MAX;
+    }
+    if (number_of(files, group, "memory.stat", files->cached, &cached)) {
+        used -= KM_MIN(used, cached);
+    }
+    return limit - KM_MIN(limit, used);
+}
+
+/* The least of this process' group and of those above it. */
+static uint64_t room_of_groups(const group_files *files) {
+    char line[1024], *group = NULL;
+    FILE *file = fopen("/proc/self/cgroup", "re");
+    while (file != NULL && group == NULL && fgets(line, sizeof line, file) != NULL) {
+        char *at = strstr(line, files->line);
+        group = at == NULL ? NULL : at + strlen(files->line);
+    }
+    if (file != NULL) {
+        fclose(file);
+    }
+    uint64_t room = UINT64_MAX;
+    if (group != NULL) {
+        group[strcspn(group, "\n")] = '\0';
+        for (char *end = strrchr(group, '/'); end != NULL; end = strrchr(group, '/')) {
+            uint64_t here = room_of_group(files, group);
+            room = KM_MIN(room, here);
+            *end = '\0';
+        }
+    }
+    return room;
+}
+
+uint64_t km_memory_room(void) {
+    uint64_t room = room_of_machine();
+    for (size_t i = 0; i < KM_COUNT(versions); i++) {
+        uint64_t granted = room_of_groups(&versions[i]);
+        room = KM_MIN(room, granted);
+    }
+    return room;
+}

@@ -3,6 +3,7 @@
 #ifndef KMASK_KERNEL_SIMD_H
 #define KMASK_KERNEL_SIMD_H
 
+#include <math.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -31,26 +32,25 @@ KM_INLINE uint32_t km_to_bits(float value) {
     return bits;
 }
 
-/* exp(x) to about 1 ulp: x = n ln 2 + r, a polynomial in r, times 2^n in two halves (so that results below the
- * normal range underflow gradually). NaN stays NaN. */
+/* exp(x) to about 1 ulp: x = n ln 2 + r, and 2 exp(r) (a minimax polynomial by Lawson's reweighted least squares,
+ * relative error 3e-9 on |r| <= ln 2 / 2) times 2^(n-1), so that n = 128 fits the exponent. Below exp(-60) = 9e-27
+ * it is 0: what a softmax makes of less (divided by its sum, multiplied by a gradient) would be subnormal, and
+ * products with subnormal numbers are up to forty times slower. NaN stays NaN: it is neither below nor above. */
+#define KM_EXP_LEAST (-60.0f)
 KM_INLINE float km_exp(float x) {
-    x = x < -104.0f ? -104.0f : x;
-    x = x > 89.0f ? 89.0f : x;
     float shifted = x * 1.44269504f + 12582912.0f; /* rounds to an integer in the low bits */
     float n = shifted - 12582912.0f;
     float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
-    float p = 1.98412698e-4f;
-    p = p * r + 1.38888889e-3f;
-    p = p * r + 8.33333333e-3f;
-    p = p * r + 4.16666667e-2f;
-    p = p * r + 1.66666667e-1f;
-    p = p * r + 0.5f;
-    p = p * r + 1.0f;
-    p = p * r + 1.0f;
-    /* n; of a NaN any number, which does no harm */
-    const int32_t whole = (int32_t)(km_to_bits(shifted) - 0x4B400000u), half = whole >> 1, rest = whole - half;
-    const uint32_t bits = (uint32_t)half + 127u, more = (uint32_t)rest + 127u;
-    return p * km_from_bits(bits << 23) * km_from_bits(more << 23);
+    float p = 2.762920432e-03f;
+    p = p * r + 1.673743073e-02f;
+    p = p * r + 8.333677578e-02f;
+    p = p * r + 3.333304128e-01f;
+    p = p * r + 9.999998690e-01f;
+    p = p * r + 2.0f;
+    p = p * r + 2.0f;
+    float y = p * km_from_bits((km_to_bits(shifted) << 23) + (126u << 23));
+    y = x < KM_EXP_LEAST ? 0.0f : y;
+    return x > 88.8f ? INFINITY : y;
 }
 
 /* The standard normal distribution function, 0.5 * (1 + erf(x / sqrt 2)), with absolute error below 1.5e-7, and

@@ -159,8 +159,26 @@ static void nan_shows(void **state) {
     }
 }
 
+/* However far apart the logits, no probability and no gradient is subnormal: products with those are slow. */
+static void probabilities_are_never_subnormal(void **state) {
+    (void)state;
+    enum { V = 2003 };
+    float *p = filled(V, 0), *gradient = filled(V, 0);
+    for (int v = 0; v < V; v++) {
+        p[v] = gradient[v] = -0.1f * (float)v; /* from 1 down to exp(-200) */
+    }
+    const int32_t label = 7;
+    km_softmax(p, NULL, 1, V);
+    km_loss(gradient, NULL, NULL, NULL, &label, true, 1, V);
+    for (int v = 0; v < V; v++) {
+        assert_true(fpclassify(p[v]) != FP_SUBNORMAL && fpclassify(gradient[v]) != FP_SUBNORMAL);
+        assert_true(v < 500 ? p[v] > 0 : v < 700 || p[v] == 0);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {TEST(loss_equals_its_twin_and_finite_differences),
-                                       TEST(the_lowest_id_wins_a_tie), TEST(extremes), TEST(nan_shows)};
+                                       TEST(the_lowest_id_wins_a_tie), TEST(extremes), TEST(nan_shows),
+                                       TEST(probabilities_are_never_subnormal)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

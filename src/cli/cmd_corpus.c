@@ -312,9 +312,12 @@ static void print_heading(const view *v) {
     static const char *const units[] = {"subwords", "words", "spans"};
     printf("row %llu: %d tokens", (unsigned long long)v->row->number, v->row->length);
     if (v->masks != NULL) {
-        printf(", n = %d %s, K = %d %s masks of tau = %d (seed %lld, epoch %lld)", v->masks->units,
+        /* Independent masks tile the row into spans one by one. */
+        bool varies = v->arguments->spec.unit == KM_UNIT_SPAN && strcmp(v->arguments->policy->name, "random") == 0;
+        printf(", n = %d %s, K = %d %s masks of tau = %d%s (seed %lld, epoch %lld)", v->masks->units,
                units[v->arguments->spec.unit], v->masks->splits, v->arguments->policy->name, v->masks->tau,
-               (long long)v->arguments->seed, (long long)v->arguments->epoch);
+               varies ? " (n, tau: of the last)" : "", (long long)v->arguments->seed,
+               (long long)v->arguments->epoch);
     }
     printf("\n");
 }

@@ -23,6 +23,9 @@ static void help(void) {
          "--set wins over the file. Exit status: 0 done, 1 failed, 2 wrong config, 3 checkpoints exist but none is "
          "valid,\n"
          "75 stopped early with a checkpoint saved: run the same command again.\n"
+         "SIGUSR1, SIGTERM and SIGINT ask for that; to mpirun send SIGUSR1, which it passes on (SIGTERM and SIGINT "
+         "make it kill\n"
+         "its ranks a second later).\n"
          "\n"
          "Keys:\n");
     km_config_help(stdout);

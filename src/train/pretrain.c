@@ -54,7 +54,9 @@ static km_status evaluate(loop *l, km_json *line) {
         km_json_set_number(line, "eval_loss", result.loss);
         km_json_set_number(line, "eval_accuracy", result.accuracy);
     }
-    km_progress_clear(l->progress);
+    if (l->progress != NULL) {
+        km_progress_clear(l->progress);
+    }
     km_log("step %lld: held-out loss %.4f, accuracy %.2f %% (%lld masked tokens; unigram entropy %.4f)",
            (long long)run->trainer->step, result.loss, 100.0 * result.accuracy, (long long)result.masked,
            result.unigram_entropy);
@@ -272,6 +274,7 @@ static void conclude(const loop *l) {
 static km_status loop_on(loop *l) {
     km_run *run = l->run;
     KM_TRY(evaluate_first(l));
+    l->progress = km_progress_create("pretrain", (uint64_t)run->trainer->step, (uint64_t)run->config.train.steps);
     km_trainer_prepare(run->trainer);
     while (run->trainer->step < run->config.train.steps && !l->stopping) {
         KM_TRY(one_step(l));
@@ -281,14 +284,14 @@ static km_status loop_on(loop *l) {
 
 static km_status train(km_run *run) {
     announce(run);
-    km_signals_catch();
     loop l = {.run = run, .first_eval = NAN, .last_eval = NAN};
     if (run->metrics != NULL) {
         l.first_eval = km_metrics_first_eval(run->metrics);
     }
-    l.progress = km_progress_create("pretrain", (uint64_t)run->trainer->step, (uint64_t)run->config.train.steps);
     km_status status = loop_on(&l);
-    km_progress_destroy(l.progress);
+    if (l.progress != NULL) {
+        km_progress_destroy(l.progress);
+    }
     if (status == KM_OK && is_root(&l)) {
         conclude(&l);
     }
@@ -303,6 +306,7 @@ static km_status train(km_run *run) {
 
 km_status km_pretrain(km_comm *comm, const km_config *config) {
     km_run run;
+    km_signals_catch(); /* also what comes while files are read ends with a saved step */
     km_status status = km_run_setup(&run, comm, config);
     if (status == KM_OK && run.trainer == NULL) {
         km_log("the run in %s is finished: step %lld of %lld. Raise train.steps to go on.", config->run.dir,

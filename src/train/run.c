@@ -55,39 +55,57 @@ struct km_metrics {
     double first_eval;
 };
 
-/* Whether a line is whole and belongs to a step up to `step`. */
-static bool keep_line(km_metrics *metrics, const char *text, size_t length, int64_t step) {
-    if (text[length - 1] != '\n') {
-        return false;
-    }
+typedef enum line_kind { LINE_KEPT, LINE_DAMAGED, LINE_LATER } line_kind;
+
+/* A line up to `step`, one that is not whole JSON with a step, or one of a later step. */
+static line_kind read_line(km_metrics *metrics, const char *text, size_t length, int64_t step) {
     km_json *line = NULL;
     double at = 0, loss = 0;
-    bool keep = km_json_parse(&line, text, length - 1, metrics->path) == KM_OK &&
-                km_json_number(&at, km_json_get(line, "step")) && at <= (double)step;
-    if (keep && at == 0 && km_json_number(&loss, km_json_get(line, "eval_loss"))) {
+    line_kind kind = LINE_DAMAGED;
+    if (text[length - 1] == '\n' && km_json_parse(&line, text, length - 1, metrics->path) == KM_OK &&
+        km_json_number(&at, km_json_get(line, "step"))) {
+        kind = at <= (double)step ? LINE_KEPT : LINE_LATER;
+    }
+    if (kind == LINE_KEPT && at == 0 && km_json_number(&loss, km_json_get(line, "eval_loss"))) {
         metrics->first_eval = loss;
     }
     km_json_destroy(line);
-    return keep;
+    return kind;
 }
 
-/* Streams the file so that a long log costs no memory. */
+/* Finds the end of what is kept: the last good line up to `step`. Damage before it stays where it is. Streams the file, so
+ * that a long log costs no memory. */
+static void find_end(km_metrics *metrics, FILE *file, int64_t step) {
+    char *line = NULL;
+    size_t room = 0;
+    ssize_t length = 0;
+    uint64_t end = 0;
+    int damaged = 0, passed = 0;
+    metrics->size = 0;
+    while (step >= 0 && (length = getline(&line, &room, file)) > 0) {
+        line_kind kind = read_line(metrics, line, (size_t)length, step);
+        if (kind == LINE_LATER) {
+            break;
+        }
+        end += (uint64_t)length;
+        damaged += kind == LINE_DAMAGED;
+        if (kind == LINE_KEPT) {
+            metrics->size = end;
+            passed = damaged;
+        }
+    }
+    free(line);
+    if (passed > 0) {
+        km_warn("%s: %d damaged line(s) are left as they are; charts pass over them", metrics->path, passed);
+    }
+}
+
 static km_status cut(km_metrics *metrics, int64_t step) {
     FILE *file = fopen(metrics->path, "r");
     if (file == NULL) {
         return km_fail(KM_FAILED, "%s: cannot open: %s", metrics->path, strerror(errno));
     }
-    char *line = NULL;
-    size_t room = 0;
-    ssize_t length = 0;
-    metrics->size = 0;
-    while (step >= 0 && (length = getline(&line, &room, file)) > 0) {
-        if (!keep_line(metrics, line, (size_t)length, step)) {
-            break;
-        }
-        metrics->size += (uint64_t)length;
-    }
-    free(line);
+    find_end(metrics, file, step);
     fclose(file);
     return ftruncate(metrics->fd, (off_t)metrics->size) == 0
                ? KM_OK

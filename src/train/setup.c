@@ -95,7 +95,7 @@ static km_status check_resume(km_run *run, const origin *from) {
                     km_corpus_path(run->corpus), hash, run->config.run.dir, from->corpus_hash, run->resume);
     }
     if (status == KM_OK && changes.size > 0) {
-        km_log("changed since the run was started:\n%s", changes.data);
+        km_log("changed since the run was started:\n%.*s", (int)changes.size - 1, changes.data); /* ends a line */
     }
     km_buffer_free(&changes);
     return status;

@@ -89,8 +89,12 @@ static void the_log_has_every_step_once(void **state) {
         free(text);
         free(path);
     }
-    put("metrics.jsonl", whole);
     km_metrics *metrics = NULL;
+    put("metrics.jsonl", "{\"step\":1}\n{\"st\n{\"step\":2}\nx\n{\"step\":3}\n");
+    assert_int_equal(km_metrics_open(&metrics, folder, 2), KM_OK);
+    km_metrics_close(metrics);
+    holds("{\"step\":1}\n{\"st\n{\"step\":2}\n"); /* damage in the middle loses nothing after it */
+    put("metrics.jsonl", whole);
     assert_int_equal(km_metrics_open(&metrics, folder, -1), KM_OK);
     km_metrics_close(metrics);
     holds("");

@@ -39,6 +39,8 @@ km_status km_model_create(km_model **out, const km_model_config *config) KM_NODI
 void km_model_destroy(km_model *model);
 const km_table *km_model_table(const km_model *model);
 const km_model_config *km_model_shape(const km_model *model);
+/* The longest sequence: the position table less what RoBERTa keeps before its first token (padding and the ids below). */
+int64_t km_model_longest(const km_model_config *config);
 /* Initial weights (table->size) are a function of the seed alone: normal(0, initializer_range) for matrices, 0 for
  * biases, 1 for layer norms' weights; keyed by the part's name, so adding a part changes no other. The row of the
  * pad token stays zero as the field has it. */

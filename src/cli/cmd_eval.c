@@ -32,8 +32,7 @@ static km_status options_of(km_eval_options *out, const km_config *config, const
     if (!km_packing_named(&out->packing, packing) || !km_unit_named(&out->unit, config->mask.unit)) {
         return km_fail(KM_USAGE, "--packing: found %s, expected full_sentences, documents or stream", packing);
     }
-    int64_t room =
-        config->model.max_position_embeddings - (config->model.type[0] == 'r' ? config->model.pad_token_id + 1 : 0);
+    int64_t room = km_model_longest(&config->model);
     if (out->length > room) {
         return km_fail(KM_USAGE, "--length: %d is more than the %lld positions of the model", out->length,
                        (long long)room);

@@ -126,6 +126,11 @@ const km_table *km_model_table(const km_model *model) {
     return &model->table;
 }
 
+int64_t km_model_longest(const km_model_config *config) {
+    bool roberta = strcmp(config->type, "roberta") == 0;
+    return config->max_position_embeddings - (roberta ? config->pad_token_id + 1 : 0);
+}
+
 const km_model_config *km_model_shape(const km_model *model) {
     return &model->config;
 }

@@ -29,9 +29,7 @@ static km_status encode(const km_bundle *bundle, const char *text, km_ids *ids, 
     char *own = with_own_mask(tokenizer, text);
     km_encode(tokenizer, own, strlen(own), true, ids, NULL);
     free(own);
-    const km_model_config *shape = km_model_shape(bundle->model);
-    int64_t room =
-        shape->max_position_embeddings - (strcmp(shape->type, "roberta") == 0 ? shape->pad_token_id + 1 : 0);
+    int64_t room = km_model_longest(km_model_shape(bundle->model));
     if ((int64_t)ids->count + 2 > room) {
         return km_fail(KM_USAGE, "the text has %zu tokens, the model takes %lld. Shorten it.", ids->count,
                        (long long)room - 2);

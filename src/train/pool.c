@@ -137,13 +137,6 @@ void km_pool_end(km_pool *pool) {
     pthread_mutex_unlock(&pool->mutex);
 }
 
-int km_pool_busy(km_pool *pool) {
-    pthread_mutex_lock(&pool->mutex);
-    int busy = pool->busy;
-    pthread_mutex_unlock(&pool->mutex);
-    return busy;
-}
-
 void km_pool_run(km_pool *pool, km_job *job, void *payload) {
     km_pool_begin(pool, job, payload);
     job(payload, 0);

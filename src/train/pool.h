@@ -15,7 +15,5 @@ void km_pool_run(km_pool *pool, km_job *job, void *payload);
 /* The same in two halves: the caller does its own part, worker 0's, in between. */
 void km_pool_begin(km_pool *pool, km_job *job, void *payload);
 void km_pool_end(km_pool *pool);
-/* How many of the other workers are still at the job that was begun. */
-int km_pool_busy(km_pool *pool);
 
 #endif

@@ -35,7 +35,6 @@ static km_status claim_folder(km_run *run) {
 typedef struct origin {
     km_config config;
     char tokenizer_hash[33], corpus_hash[33];
-    int64_t tokenizer_size;
 } origin;
 
 static km_status read_origin(origin *out, const char *path) {
@@ -123,8 +122,7 @@ static km_status resolve(km_run *run) {
         return km_fail(KM_USAGE, "model.vocab_size: %lld is less than the %d pieces of the corpus' tokenizer",
                        (long long)config->model.vocab_size, km_tokenizer_size(tokenizer));
     }
-    int64_t room = config->model.max_position_embeddings -
-                   (strcmp(config->model.type, "roberta") == 0 ? config->model.pad_token_id + 1 : 0);
+    int64_t room = km_model_longest(&config->model);
     if (config->data.length > room) {
         return km_fail(KM_USAGE, "data.length: %lld is more than the %lld positions of the model",
                        (long long)config->data.length, (long long)room);

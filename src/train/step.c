@@ -55,7 +55,6 @@ km_status km_trainer_step(km_trainer *t, bool stop, km_step_report *report) {
     const km_batch *batches = NULL;
     int count = 0;
     KM_TRY(take(t, &batches, &count));
-    report->input_seconds = km_seconds() - start;
 
     km_gradient_report own;
     km_gradient(t, batches, count, &own);

@@ -1,8 +1,5 @@
 #include "trainer.h"
 
-#include "kmask/kernel.h"
-
-#include <math.h>
 #include <stdlib.h>
 
 /* Elements of a bucket: long enough for the network, short enough that several are on their way during backward. */

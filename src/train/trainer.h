@@ -32,7 +32,7 @@ typedef struct km_step_report {
     double lr;
     int64_t masked, correct, tokens;
     double flops;
-    double seconds, comm_seconds, input_seconds;
+    double seconds, comm_seconds;
     int64_t stop; /* how many ranks want to stop */
 } km_step_report;
 

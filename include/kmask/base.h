@@ -296,4 +296,17 @@ void km_progress_update(km_progress *progress, uint64_t done, const char *format
 void km_progress_clear(km_progress *progress); /* wipes the live line, before other output */
 void km_progress_destroy(km_progress *progress);
 
+/* ---- Faults, for tests ------------------------------------------------------------------------------------- */
+
+/* A place where things can go wrong. In a build with -DKMASK_FAULTS=ON the environment's KMASK_FAULT makes a chosen passage
+ * through a chosen place fail, or kills the process there; in any other build this is KM_OK and no code. */
+#ifdef KMASK_FAULTS
+km_status km_fault(const char *place) KM_NODISCARD;
+#else
+static inline km_status km_fault(const char *place) {
+    (void)place;
+    return KM_OK;
+}
+#endif
+
 #endif

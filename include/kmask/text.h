@@ -35,11 +35,16 @@ km_specials km_tokenizer_specials(const km_tokenizer *tokenizer);
 const char *km_tokenizer_piece(const km_tokenizer *tokenizer, int32_t id); /* "##ing"; NULL out of range */
 int32_t km_tokenizer_id(const km_tokenizer *tokenizer, const char *piece); /* -1 when absent */
 
-/* A growing list of ids; starts_word[i] is 1 where ids[i] begins a word. Zero-initialize; free with km_ids_free. */
+/* A growing list of ids; starts_word[i] is 1 where ids[i] begins a word. Zero-initialize; free with km_ids_free.
+ * Where `ranges` was set before the first encoding, text[begins[i], ends[i]) is what ids[i] stands for, in bytes: the
+ * whole word of a WordPiece token, with the marks that normalization drops from it; the token's own bytes without
+ * its leading space for BPE. */
 typedef struct km_ids {
     int32_t *ids;
     uint8_t *starts_word;
+    size_t *begins, *ends; /* NULL without `ranges` */
     size_t count, capacity;
+    bool ranges;
 } km_ids;
 void km_ids_free(km_ids *ids);
 

@@ -6,6 +6,7 @@
 
 typedef struct encoding {
     const km_tokenizer *tokenizer;
+    const char *text;
     km_ids *out;
 } encoding;
 
@@ -14,12 +15,24 @@ static void reserve(km_ids *out, size_t more) {
         out->capacity = (out->count + more) * 3 / 2 + 64;
         out->ids = km_grow(out->ids, out->capacity, sizeof *out->ids);
         out->starts_word = km_grow(out->starts_word, out->capacity, 1);
+        if (out->ranges) {
+            out->begins = km_grow(out->begins, out->capacity, sizeof *out->begins);
+            out->ends = km_grow(out->ends, out->capacity, sizeof *out->ends);
+        }
     }
 }
 
 static void push(km_ids *out, int32_t id, bool starts_word) {
     out->ids[out->count] = id;
     out->starts_word[out->count++] = starts_word;
+}
+
+/* The tokens from `first` on are those of text[begin, end). */
+static void set_ranges(const encoding *e, size_t first, const char *begin, const char *end) {
+    for (size_t i = first; e->out->ranges && i < e->out->count; i++) {
+        e->out->begins[i] = (size_t)(begin - e->text);
+        e->out->ends[i] = (size_t)(end - e->text);
+    }
 }
 
 /* The longest piece at `at`: its id, or -1, and in *used its bytes. */
@@ -61,6 +74,7 @@ static void encode_word(void *context, const km_word_text *word) {
     if (out->count == start) {
         push(out, e->tokenizer->specials.unk, true);
     }
+    set_ranges(e, start, word->begin, word->end);
 }
 
 /* The special token whose name stands at `at`; -1 for none. */
@@ -78,7 +92,7 @@ static int32_t special_at(const km_tokenizer *t, const char *at, const char *end
 
 void km_encode(const km_tokenizer *tokenizer, const char *text, size_t count, bool specials, km_ids *out,
                uint64_t *invalid) {
-    encoding e = {tokenizer, out};
+    encoding e = {tokenizer, text, out};
     const char *end = text + count, *from = text, *at = text;
     uint64_t bad = 0;
     while (specials && count > 0 && (at = memchr(at, '[', (size_t)(end - at))) != NULL) {
@@ -91,6 +105,7 @@ void km_encode(const km_tokenizer *tokenizer, const char *text, size_t count, bo
         bad += km_words(&tokenizer->fold, from, (size_t)(at - from), encode_word, &e);
         reserve(out, 1);
         push(out, id, true);
+        set_ranges(&e, out->count - 1, at, at + size);
         from = at += size;
     }
     if (from < end) {
@@ -104,5 +119,7 @@ void km_encode(const km_tokenizer *tokenizer, const char *text, size_t count, bo
 void km_ids_free(km_ids *ids) {
     free(ids->ids);
     free(ids->starts_word);
+    free(ids->begins);
+    free(ids->ends);
     *ids = (km_ids){0};
 }

@@ -140,11 +140,13 @@ typedef struct scan {
     const km_fold *fold;
     km_word_sink sink;
     void *context;
+    const char *here, *next; /* the character at hand, and what follows it */
     km_word_text word;
 } scan;
 
-static void finish(scan *s) {
+static void finish(scan *s, const char *end) {
     if (s->word.chars > 0) {
+        s->word.end = end;
         s->sink(s->context, &s->word);
     }
     s->word.count = s->word.run = s->word.chars = 0;
@@ -152,6 +154,9 @@ static void finish(scan *s) {
 
 static void put(scan *s, uint32_t code) {
     km_word_text *word = &s->word;
+    if (word->chars == 0) {
+        word->begin = s->here;
+    }
     if (word->chars++ < KM_WORD_CHARS) {
         word->count += km_utf8_put(word->bytes + word->count, code);
         word->run = word->count;
@@ -159,14 +164,17 @@ static void put(scan *s, uint32_t code) {
 }
 
 static void put_alone(scan *s, uint32_t code) {
-    finish(s);
+    finish(s, s->here);
     put(s, code);
-    finish(s);
+    finish(s, s->next);
 }
 
 /* Inserts a mark behind the marks of its run with the same or a lower combining class. */
 static void put_mark(scan *s, uint32_t code, int class) {
     km_word_text *word = &s->word;
+    if (word->chars == 0) {
+        word->begin = s->here;
+    }
     if (word->chars++ >= KM_WORD_CHARS) {
         return;
     }
@@ -219,7 +227,7 @@ static void put_folded(scan *s, uint32_t folded) {
         put(s, code);
         break;
     case SPACE:
-        finish(s);
+        finish(s, s->here);
         break;
     case ALONE:
         put_alone(s, code);
@@ -246,6 +254,9 @@ static const char *put_letters(scan *s, const char *at, const char *end) {
     while (at < stop && fold->kind[(uint8_t)*at] == KEEP) {
         *out++ = (char)fold->lower[(uint8_t)*at++];
     }
+    if (word->chars == 0) {
+        word->begin = start;
+    }
     word->count = word->run = (size_t)(out - word->bytes);
     while (at < end && fold->kind[(uint8_t)*at] == KEEP) { /* beyond the longest word: only counted */
         at++;
@@ -268,13 +279,15 @@ uint64_t km_words(const km_fold *fold, const char *text, size_t count, km_word_s
         if (kind == KEEP) {
             at = put_letters(&s, at, end);
         } else if (kind == SPACE) {
-            finish(&s);
-            at++;
+            finish(&s, at++);
         } else if (kind == ALONE) {
+            s.here = at;
+            s.next = ++at;
             put_alone(&s, byte);
-            at++;
         } else if (kind == MULTI) {
+            s.here = at;
             int32_t code = km_utf8_next(&at, end);
+            s.next = at;
             if (code < 0) {
                 invalid++;
             } else {
@@ -285,6 +298,6 @@ uint64_t km_words(const km_fold *fold, const char *text, size_t count, km_word_s
             at++;
         }
     }
-    finish(&s);
+    finish(&s, end);
     return invalid;
 }

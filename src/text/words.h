@@ -28,6 +28,7 @@ typedef struct km_word_text {
     size_t count; /* bytes */
     size_t run;   /* where the marks after the last starter begin (canonical ordering) */
     size_t chars;
+    const char *begin, *end; /* where it stands in the text, with the marks that were dropped from it */
 } km_word_text;
 
 /* Calls `sink` for each word of the text. Returns the number of invalid UTF-8 sequences, which are dropped. */

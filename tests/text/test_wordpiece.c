@@ -121,6 +121,68 @@ static void decoding_skips_what_it_is_told(void **state) {
     km_tokenizer_destroy(t);
 }
 
+/* ---- Where tokens stand in the text --------------------------------------------------------------------- */
+
+/* `expected`: the texts of the tokens' ranges, each in bars. */
+static void ranges_are(const char *name, bool specials, const char *text, size_t count, const char *expected) {
+    km_tokenizer *t = open_golden(name);
+    km_ids ids = {.ranges = true}, plain = {0};
+    km_encode(t, text, count, specials, &ids, NULL);
+    km_encode(t, text, count, specials, &plain, NULL);
+    assert_int_equal(plain.count, ids.count);
+    assert_null(plain.begins);
+    km_buffer found = {0};
+    km_buffer_add(&found, "|", 1);
+    size_t before = 0;
+    for (size_t i = 0; i < ids.count; i++) {
+        assert_true(ids.begins[i] <= ids.ends[i] && ids.ends[i] <= count && ids.begins[i] >= before);
+        if (!ids.starts_word[i]) { /* the rest of a word has the range of the whole */
+            assert_int_equal(ids.begins[i], ids.begins[i - 1]);
+            assert_int_equal(ids.ends[i], ids.ends[i - 1]);
+            continue;
+        }
+        before = ids.begins[i];
+        km_buffer_print(&found, "%.*s|", (int)(ids.ends[i] - ids.begins[i]), text + ids.begins[i]);
+    }
+    assert_string_equal(found.data, expected);
+    km_buffer_free(&found);
+    km_ids_free(&ids);
+    km_ids_free(&plain);
+    km_tokenizer_destroy(t);
+}
+
+static void ranges_in_the_text(void **state) {
+    (void)state;
+    const struct {
+        const char *text, *expected;
+    } cases[] = {
+        {"", "|"},
+        {" \n\t ", "|"},
+        {"one", "|one|"},
+        {"  Don't  stop!", "|Don|'|t|stop|!|"},
+        {"cafe\xCC\x81 caf\xC3\xA9.", "|cafe\xCC\x81|caf\xC3\xA9|.|"},
+        {"a\xE4\xB8\xAD\xE6\x96\x87z", "|a|\xE4\xB8\xAD|\xE6\x96\x87|z|"},
+        {"\xFF ab\xFF c\xC2\xA0"
+         "d",
+         "|ab\xFF|c|d|"},
+        {"x[MASK]yy [SEP]", "|x|[MASK]|yy|[SEP]|"},
+    };
+    for (size_t i = 0; i < KM_COUNT(cases); i++) {
+        ranges_are("uncased", true, cases[i].text, strlen(cases[i].text), cases[i].expected);
+        ranges_are("cased", true, cases[i].text, strlen(cases[i].text), cases[i].expected);
+    }
+    ranges_are("uncased", false, "x[MASK]", 7, "|x|[|MASK|]|");
+    char *endless = km_new(1001, 1);
+    memset(endless, 'a', 1000);
+    km_tokenizer *t = open_golden("uncased");
+    km_ids ids = {.ranges = true};
+    km_encode(t, endless, 1000, false, &ids, NULL);
+    assert_true(ids.count == 1 && ids.begins[0] == 0 && ids.ends[0] == 1000);
+    km_ids_free(&ids);
+    km_tokenizer_destroy(t);
+    free(endless);
+}
+
 /* ---- Any bytes ------------------------------------------------------------------------------------------ */
 
 static size_t random_bytes(km_rng *rng, char *out, size_t limit) {
@@ -447,6 +509,7 @@ int main(void) {
         cmocka_unit_test(lines_as_the_reference_cased),
         cmocka_unit_test(pieces_and_ids),
         cmocka_unit_test(decoding_skips_what_it_is_told),
+        cmocka_unit_test(ranges_in_the_text),
         cmocka_unit_test(any_bytes_are_text),
         cmocka_unit_test(endless_words_are_unknown),
         cmocka_unit_test(printed_and_parsed),

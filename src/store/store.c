@@ -271,6 +271,7 @@ static km_status finish(km_store *store) {
     if (store->fd < 0) {
         return km_fail(KM_FAILED, "%s: committed before its layout was closed", store->path);
     }
+    KM_TRY(km_fault("save.flush"));
     /* On disk first: what the checksum vouches for is there before the block that says so. */
     if (fsync(store->fd) != 0 && errno != EINVAL) {
         return km_fail(KM_FAILED, "%s: cannot sync to disk: %s", store->temporary, strerror(errno));
@@ -280,9 +281,14 @@ static km_status finish(km_store *store) {
         return km_fail(KM_FAILED, "%s: %lld bytes where %llu were laid out. Does another program write to it?",
                        store->temporary, (long long)size, (unsigned long long)store->size);
     }
+    KM_TRY(km_fault("save.checksum"));
     KM_TRY(km_block_hash(&store->hash, store->fd, store->size, store->temporary));
     KM_TRY(km_block_write(store->fd, store->size, store->hash, store->temporary));
-    return km_file_commit(store->temporary, store->path);
+    KM_TRY(km_fault("save.fsync"));
+    KM_TRY(km_fault("save.close"));
+    KM_TRY(km_fault("save.rename"));
+    KM_TRY(km_file_commit(store->temporary, store->path));
+    return km_fault("save.dirsync");
 }
 
 km_status km_store_commit(km_store *store) {

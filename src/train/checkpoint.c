@@ -87,6 +87,7 @@ typedef struct stretch {
 
 static km_status write_overlap(void *payload, const km_param *param, size_t first, size_t count) {
     stretch *s = payload;
+    KM_TRY(km_fault("save.write"));
     return km_store_write(s->store, find(s->store, s->group, param), first - param->offset, count,
                           s->from + (first - s->first));
 }
@@ -105,6 +106,7 @@ static km_status begin(km_store **store, km_trainer *t, const km_corpus *corpus,
     free(folder);
     KM_TRY(status);
     km_set_damaged_aside(path);
+    KM_TRY(km_fault("save.open"));
     KM_TRY(km_store_create(store, path));
     KM_TRY(add_arrays(*store, t->table, weights_only ? 1 : GROUP_COUNT));
     KM_TRY(describe(*store, t, corpus, weights_only, hash));
@@ -116,7 +118,13 @@ km_status km_checkpoint_save(km_trainer *t, const km_corpus *corpus, const char 
                              km_hash hash) {
     bool root = km_comm_rank(t->comm) == 0;
     km_store *store = NULL;
-    km_status status = root ? begin(&store, t, corpus, path, weights_only, hash) : KM_OK;
+    km_status status = km_fault("save.snapshot");
+    if (root && status == KM_OK) {
+        status = begin(&store, t, corpus, path, weights_only, hash);
+    }
+    if (status == KM_OK) {
+        status = km_fault("save.send");
+    }
     status = km_comm_agree(t->comm, status);
     const float *moments[GROUP_COUNT] = {[FIRST_MOMENTS] = t->m, [SECOND_MOMENTS] = t->v};
     for (int group = FIRST_MOMENTS; status == KM_OK && !weights_only && group < GROUP_COUNT; group++) {

@@ -96,6 +96,10 @@ km_status km_newest_valid(char **path, int64_t *step, const char *dir) {
 
 void km_generations_prune(const char *dir, int64_t keep) {
     km_generations list;
+    if (km_fault("save.verify") != KM_OK || km_fault("save.prune") != KM_OK) {
+        km_warn("%s", km_message());
+        return;
+    }
     if (km_generations_list(&list, dir) != KM_OK) {
         km_warn("%s", km_message());
         return;

@@ -298,8 +298,9 @@ void km_progress_destroy(km_progress *progress);
 
 /* ---- Faults, for tests ------------------------------------------------------------------------------------- */
 
-/* A place where things can go wrong. In a build with -DKMASK_FAULTS=ON the environment's KMASK_FAULT makes a chosen passage
- * through a chosen place fail, or kills the process there; in any other build this is KM_OK and no code. */
+/* A place where things can go wrong: `km_fault("save.rename")` stands before what it names. In a build with KMASK_FAULTS
+ * the environment's KMASK_FAULT makes a chosen passage fail, or kills, stops or delays the process or other ranks there
+ * (fault.c); in any other build this is KM_OK and no code. Any thread. */
 #ifdef KMASK_FAULTS
 km_status km_fault(const char *place) KM_NODISCARD;
 #else

@@ -13,6 +13,7 @@ typedef struct km_batch {
     const int32_t *starts; /* (B+1) view v is tokens starts[v]..starts[v+1]-1 */
     const int32_t *ids;    /* (N) input ids, after masking */
     const int32_t *types;  /* (N) token types, or NULL: all 0 */
+    const uint8_t *seen;   /* (N) 1, or 0: no token attends to this one (padding); or NULL: all 1 */
     const int32_t *at;     /* (M) labelled token positions in 0..N-1, ascending */
     const int32_t *labels; /* (M) the ids to predict there */
     const uint64_t *keys;  /* (N) a name for each token place within the run: view number * 65536 + position.

@@ -88,6 +88,7 @@ typedef struct km_attention {
     int ldq, ldk, ldo;                  /* ldk: of keys and values; ldo: of out and its gradient */
     km_dropout dropout;
     const uint64_t *keys; /* (Nq) */
+    const uint8_t *seen;  /* (Nk) keys with 0 take no part, at least one of a view does; NULL: all do */
 } km_attention;
 size_t km_attention_scratch(int longest, int D);
 void km_attention_forward(float *out, float *lse, const float *q, const float *k, const float *v,

@@ -17,7 +17,7 @@ const char *km_type_name(km_type type); /* "float32", "uint8", ... */
 typedef struct km_array {
     const char *name; /* full path in the file, "/model/cls.predictions.bias"; owned by the store */
     km_type type;
-    int rank; /* 1..4 */
+    int rank; /* 0 (one element) to 4 */
     uint64_t dims[4];
     uint64_t count;  /* elements */
     uint64_t offset; /* of its first byte in the file; 0 where count is 0 */

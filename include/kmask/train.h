@@ -61,4 +61,28 @@ typedef struct km_candidate {
 km_status km_fill_blanks(const km_bundle *bundle, const char *text, int top, km_candidate **candidates,
                          int *blanks) KM_NODISCARD;
 
+/* ---- Probing ------------------------------------------------------------------------------------------------------- */
+
+typedef struct km_probe_result {
+    int64_t rows, length;  /* B, T: the longest row */
+    int64_t labelled;      /* 0: no loss and no gradient */
+    double loss, accuracy; /* means over labelled positions */
+} km_probe_result;
+/* Computes what the JSON file `input` asks for, dropout off, and writes it to the HDF5 file `output`:
+ *
+ *   {"input_ids": [[...]], "attention_mask": [[...]], "token_type_ids": [[...]], "labels": [[...]]}
+ *
+ *   /logits                  (B,T,V)
+ *   /hidden_states/<layer>   (B,T,C)  0: the embeddings', l: layer l's
+ *   /loss                    scalar   mean over labelled positions; label -100: none
+ *   /grad/<tensor name>      the tensor's shape: gradient of /loss
+ *
+ * Only input_ids must be there; the others default to 1, 0 and -100. Positions with mask 0 may be anywhere: they count
+ * as positions, no token attends to them, and what the model makes of them is written (and learned from where they have a
+ * label), all as in HuggingFace transformers. Rows shorter than T are padded at their end with the pad token and mask 0.
+ * Without labels there are no /loss and /grad. Memory: 8 bytes a parameter beside the model, and the logits of some
+ * rows. KM_FAILED names what in the file does not fit. */
+km_status km_probe(const km_bundle *bundle, const char *input, const char *output,
+                   km_probe_result *out) KM_NODISCARD;
+
 #endif

@@ -27,6 +27,20 @@ static void product(bool ta, bool tb, int rows, int columns, int inner, float al
                 alpha, a, lda, b, ldb, beta, out, ldo);
 }
 
+/* Keys that nobody sees get the probability 0. */
+static void hide_keys(float *scores, const uint8_t *seen, int R, int T) {
+    for (int r = 0; seen != NULL && r < R; r++) {
+        float *x = scores + (size_t)r * (size_t)T;
+        for (int t = 0; t < T; t++) {
+            x[t] = seen[t] ? x[t] : -INFINITY;
+        }
+    }
+}
+
+static const uint8_t *seen_of(const block *b) {
+    return b->shape->seen == NULL ? NULL : b->shape->seen + b->first_key;
+}
+
 /* scores (R,T) become probabilities after dropout; lse of each row is kept. */
 KM_SIMD static void softmax_rows(float *scores, float *lse, int H, const km_dropout *d, const uint64_t *keys,
                                  int head, int R, int T) {
@@ -59,6 +73,7 @@ static void forward_block(float *out, float *lse, const float *q, const float *k
     const float *kb = k + (size_t)b->first_key * (size_t)s->ldk + column;
     const float *vb = v + (size_t)b->first_key * (size_t)s->ldk + column;
     product(false, true, R, T, D, b->scale, qb, s->ldq, kb, s->ldk, 0.0f, scores, T);
+    hide_keys(scores, seen_of(b), R, T);
     softmax_rows(scores, lse + (size_t)b->first_query * (size_t)s->H + b->head, s->H, &s->dropout,
                  s->keys + b->first_query, b->head, R, T);
     product(false, false, R, D, T, 1.0f, scores, T, vb, s->ldk, 0.0f,
@@ -139,6 +154,7 @@ static void backward_block(float *dq, float *dk, float *dv, const float *dout, c
     float *scores = scratch, *dp = scratch + (size_t)R * (size_t)T;
     ask_for_rows(out + at_o, R, s->ldo, D);
     product(false, true, R, T, D, b->scale, q + at_q, s->ldq, k + at_k, s->ldk, 0.0f, scores, T);
+    hide_keys(scores, seen_of(b), R, T);
     product(false, true, R, T, D, 1.0f, dout + at_o, s->ldo, v + at_k, s->ldk, 0.0f, dp, T);
     backward_rows(scores, dp, lse + (size_t)b->first_query * (size_t)s->H + b->head, out + at_o, dout + at_o,
                   s->ldo, s->H, D, &s->dropout, s->keys + b->first_query, b->head, R, T);

@@ -3,21 +3,21 @@
 
 #include <string.h>
 
-static void number_positions(const km_batch *batch, int32_t *positions) {
+/* BERT counts a view's tokens from 0, whatever they are. RoBERTa gives pad tokens the row of the pad token's id, and
+ * counts the others from the row after it. */
+static void number_positions(const km_model *model, const km_batch *batch, int32_t *positions) {
+    bool roberta = model->first_position > 0;
     for (int view = 0; view < batch->views; view++) {
+        int32_t next = model->first_position;
         for (int32_t i = batch->starts[view]; i < batch->starts[view + 1]; i++) {
-            positions[i] = i - batch->starts[view];
+            bool pad = roberta && batch->ids[i] == model->pad;
+            positions[i] = pad ? model->pad : next++;
         }
     }
 }
 
 static km_dropout embedding_dropout(const km_pass *pass) {
     return km_pass_dropout(pass, KM_SITE_EMBEDDING, pass->model->hidden_dropout);
-}
-
-/* The position embedding of a view's first token. */
-static size_t first_position(const km_model *model) {
-    return model->embedding.position + (size_t)model->first_position * (size_t)model->C;
 }
 
 void km_embedding_forward(const km_pass *pass) {
@@ -27,9 +27,9 @@ void km_embedding_forward(const km_pass *pass) {
     const float *w = pass->weights;
     km_work *work = pass->work;
     km_dropout dropout = embedding_dropout(pass);
-    number_positions(batch, work->positions);
+    number_positions(model, batch, work->positions);
     km_embed_forward(work->embedding_sum, batch->ids, work->positions, batch->types, w + parts->word,
-                     w + first_position(model), w + parts->type, batch->tokens, model->C);
+                     w + parts->position, w + parts->type, batch->tokens, model->C);
     km_norm_forward(work->hidden[0], work->embedding_mean, work->embedding_rstd, work->embedding_sum,
                     w + parts->norm.w, w + parts->norm.b, model->eps, batch->tokens, model->C);
     if (dropout.p > 0) {
@@ -52,13 +52,20 @@ static void report_types(const km_pass *pass) {
     km_report(pass, model->embedding.type, work->gradient, (size_t)model->types * C);
 }
 
+/* From the first token's row on: RoBERTa's pad row learns nothing, as the field has it. */
 static void report_positions(const km_pass *pass) {
     const km_model *model = pass->model;
     km_work *work = pass->work;
-    size_t count = (size_t)pass->batch->longest * (size_t)model->C;
+    size_t C = (size_t)model->C, first = (size_t)model->first_position;
+    size_t count = (size_t)pass->batch->longest * C;
     memset(work->gradient, 0, count * sizeof(float));
-    km_scatter_add_rows(work->gradient, work->d, work->positions, pass->batch->tokens, model->C);
-    km_report(pass, first_position(model), work->gradient, count);
+    for (int i = 0; i < pass->batch->tokens; i++) {
+        size_t row = (size_t)work->positions[i];
+        if (row >= first) {
+            km_add(work->gradient + (row - first) * C, work->d + (size_t)i * C, C);
+        }
+    }
+    km_report(pass, model->embedding.position + first * C, work->gradient, count);
 }
 
 /* A row for each token; the sink adds. The pad token's row learns from the head alone, as the field has it. */

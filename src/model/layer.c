@@ -101,7 +101,8 @@ static km_attention attention_shape(const km_pass *pass, const km_rows *rows, co
                           .ldk = view->ldk,
                           .ldo = model->C,
                           .dropout = km_pass_dropout(pass, site, model->attention_dropout),
-                          .keys = rows->keys};
+                          .keys = rows->keys,
+                          .seen = pass->batch->seen};
 }
 
 /* ---- The layer ---------------------------------------------------------------------------------------------- */

@@ -162,6 +162,9 @@ static km_status check_views(const km_model *model, const km_batch *batch) {
             return km_fail(KM_USAGE, "view %d has %d tokens; expected 1 to %d.", view, length,
                            KM_MIN(batch->longest, most));
         }
+        if (batch->seen != NULL && memchr(batch->seen + batch->starts[view], 1, (size_t)length) == NULL) {
+            return km_fail(KM_USAGE, "view %d has no token that may be seen; expected one at least.", view);
+        }
     }
     return KM_OK;
 }

@@ -85,7 +85,7 @@ struct km_work {
     char *block;
     km_work_options limits;
     int layers;
-    int32_t *positions;       /* (N) index of each token in its view */
+    int32_t *positions;       /* (N) row of each token's position embedding */
     int32_t *labelled_starts; /* (B+1) which of the M belong to which view */
     uint64_t *labelled_keys;  /* (M) */
     float *embedding_sum, *embedding_mean, *embedding_rstd;

@@ -216,7 +216,7 @@ static bool read_array(hid_t id, km_array *array, uint64_t file_size) {
     hid_t type = H5Dget_type(id), space = H5Dget_space(id), creation = H5Dget_create_plist(id);
     hsize_t dims[H5S_MAX_RANK];
     array->rank = H5Sget_simple_extent_ndims(space);
-    bool ours = type_from(&array->type, type) && H5Pget_layout(creation) == H5D_CONTIGUOUS && array->rank >= 1 &&
+    bool ours = type_from(&array->type, type) && H5Pget_layout(creation) == H5D_CONTIGUOUS && array->rank >= 0 &&
                 array->rank <= 4 && H5Sget_simple_extent_dims(space, dims, NULL) >= 0;
     for (int i = 0; ours && i < array->rank; i++) {
         array->dims[i] = dims[i];

@@ -202,10 +202,12 @@ km_status km_store_add(km_store *store, const char *name, km_type type, int rank
     if (!good_name(name)) {
         return km_fail(KM_FAILED, "%s: array name %s, expected a path like /model/x", store->path, name);
     }
-    if (rank < 1 || rank > 4) {
-        return km_fail(KM_FAILED, "%s: array %s has %d dimensions, expected 1 to 4", store->path, name, rank);
+    if (rank < 0 || rank > 4) {
+        return km_fail(KM_FAILED, "%s: array %s has %d dimensions, expected 0 to 4", store->path, name, rank);
     }
-    memcpy(array.dims, dims, (size_t)rank * sizeof *dims);
+    for (int i = 0; i < rank; i++) {
+        array.dims[i] = dims[i];
+    }
     if (!km_array_measure(&array)) {
         return km_fail(KM_FAILED, "%s: array %s is larger than a file can be", store->path, name);
     }

@@ -1,0 +1,91 @@
+#include "cli.h"
+#include "kmask/kernel.h"
+#include "kmask/train.h"
+
+#include <sys/stat.h>
+
+static void help(void) {
+    puts("kmask probe MODEL --input IDS.json --out OUT.h5 [--json]\n"
+         "\n"
+         "All that a model makes of given ids, with dropout off. The input is\n"
+         "\n"
+         "  {\"input_ids\": [[...]], \"attention_mask\": [[...]], \"token_type_ids\": [[...]], \"labels\": "
+         "[[...]]}\n"
+         "\n"
+         "of which only input_ids must be there; label -100 is none. The output is an HDF5 file:\n"
+         "\n"
+         "  /loss                    mean over labelled positions\n"
+         "  /logits                  rows x positions x vocabulary\n"
+         "  /hidden_states/<layer>   rows x positions x width; 0: the embeddings'\n"
+         "  /grad/<tensor name>      gradient of the loss\n"
+         "\n"
+         "Without labels there is no loss and no gradient. Shorter rows are padded at their end. Where "
+         "attention_mask is 0\n"
+         "no token attends; states and logits are there all the same.\n"
+         "\n"
+         "  kmask probe runs/first/checkpoints/step-00001000.h5 --input ids.json --out probe.h5");
+}
+
+static bool same_file(const char *a, const char *b) {
+    struct stat first, second;
+    return stat(a, &first) == 0 && stat(b, &second) == 0 && first.st_dev == second.st_dev &&
+           first.st_ino == second.st_ino;
+}
+
+static km_status check_output(const char *output, const char *model, const char *input) {
+    const char *over = same_file(output, model) ? model : same_file(output, input) ? input : NULL;
+    return over == NULL ? KM_OK
+                        : km_fail(KM_USAGE, "--out: %s is %s, which would be overwritten. Name another file.",
+                                  output, over == model ? "the model" : "the input");
+}
+
+static void print(const km_probe_result *r, const char *output) {
+    printf("%lld rows of %lld positions, %lld labelled\n", (long long)r->rows, (long long)r->length,
+           (long long)r->labelled);
+    if (r->labelled > 0) {
+        printf("loss %.6f, accuracy %.4f\n", r->loss, r->accuracy);
+    }
+    printf("wrote %s\n", output);
+}
+
+static void print_json(const km_probe_result *r) {
+    km_json *object = km_json_object();
+    km_json_set_number(object, "rows", (double)r->rows);
+    km_json_set_number(object, "length", (double)r->length);
+    km_json_set_number(object, "labelled", (double)r->labelled);
+    if (r->labelled > 0) {
+        km_json_set_number(object, "loss", r->loss);
+        km_json_set_number(object, "accuracy", r->accuracy);
+    }
+    cli_print_json(object);
+}
+
+km_status cmd_probe(int argc, char **argv) {
+    const char *input = NULL, *output = NULL;
+    bool json = false;
+    const cli_option options[] = {{.name = "input", .kind = CLI_TEXT, .out = &input},
+                                  {.name = "out", .kind = CLI_TEXT, .out = &output},
+                                  {.name = "json", .kind = CLI_FLAG, .out = &json}};
+    if (cli_wants_help(argc, argv)) {
+        help();
+        return KM_OK;
+    }
+    KM_TRY(cli_parse(&argc, argv, options, KM_COUNT(options)));
+    if (argc != 2 || input == NULL || output == NULL) {
+        return km_fail(KM_USAGE, "probe takes one model, --input and --out. See `kmask probe --help`.");
+    }
+    KM_TRY(check_output(output, argv[1], input));
+    km_kernel_start();
+    km_bundle *bundle = NULL;
+    km_probe_result result = {0};
+    KM_TRY(km_bundle_open(&bundle, argv[1]));
+    km_status status = km_probe(bundle, input, output, &result);
+    km_bundle_close(bundle);
+    KM_TRY(status);
+    if (json) {
+        print_json(&result);
+    } else {
+        print(&result, output);
+    }
+    return KM_OK;
+}

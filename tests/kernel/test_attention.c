@@ -9,12 +9,14 @@ typedef struct view_list {
     int H, D, gap; /* gap: elements between rows beyond C */
     float p;
     bool fused;
+    bool hidden; /* some keys are seen by nobody: the first, the last or some between */
 } view_list;
 
 typedef struct data {
     km_attention shape;
     int Nq, Nk, C, longest;
     int32_t q_starts[MOST + 1], k_starts[MOST + 1];
+    uint8_t *seen;
     float *q, *k, *v, *dout, *out, *lse, *dq, *dk, *dv, *scratch;
     double *qd, *kd, *vd, *doutd, *outd, *lsed;
     size_t nq, nk, no; /* elements from the first to beyond the last that belongs to a row */
@@ -58,6 +60,18 @@ static void place_apart(data *a) {
     a->dv = filled(a->nk, UNTOUCHED);
 }
 
+/* Of each view one key in three, beginning with its first; a view's only key is seen. */
+static uint8_t *draw_seen(const data *a) {
+    uint8_t *seen = (uint8_t *)filled((size_t)a->Nk, 0);
+    for (int view = 0; view < a->shape.views; view++) {
+        const int first = a->k_starts[view], end = a->k_starts[view + 1];
+        for (int j = first; j < end; j++) {
+            seen[j] = (j - first) % 3 != 0 || end - first == 1;
+        }
+    }
+    return seen;
+}
+
 static data make(const view_list *views) {
     data a = {.shape = {.H = views->H, .D = views->D, .dropout = {{3, 4}, 6, views->p}}, .C = views->H * views->D};
     count_rows(&a, views);
@@ -69,6 +83,7 @@ static data make(const view_list *views) {
     a.no = extent(a.Nq, a.shape.ldo, a.C);
     (views->fused ? place_fused : place_apart)(&a);
     a.shape.keys = draw_keys((size_t)a.Nq, 5);
+    a.shape.seen = a.seen = views->hidden ? draw_seen(&a) : NULL;
     a.dout = draw(a.no, 1, 4);
     a.doutd = widen(a.dout, a.no);
     a.out = filled(a.no, UNTOUCHED);
@@ -200,6 +215,40 @@ static void queries_of_their_own(void **state) {
     }
 }
 
+/* Hidden keys: as the twin has it, and without any gradient; what stands in them does not matter. */
+static void keys_that_nobody_sees(void **state) {
+    (void)state;
+    for (int kind = 0; kind < 2; kind++) {
+        const view_list some = {.queries = {3, 0, 1, 20, 131},
+                                .keys = {17, 4, 1, 5, 9},
+                                .H = 2,
+                                .D = 3,
+                                .p = kind == 0 ? 0.0f : 0.3f,
+                                .hidden = true};
+        check(&some, 20);
+        data a = make(&some), b = make(&some);
+        link_starts(&a);
+        for (int j = 0; j < b.Nk; j++) {
+            for (int c = 0; c < b.C && !b.seen[j]; c++) {
+                b.k[j * b.shape.ldk + c] = -50;
+                b.v[j * b.shape.ldk + c] = 1e4f;
+            }
+        }
+        b.shape.q_starts = a.q_starts;
+        b.shape.k_starts = a.k_starts;
+        km_attention_forward(a.out, a.lse, a.q, a.k, a.v, &a.shape, a.scratch);
+        km_attention_forward(b.out, b.lse, b.q, b.k, b.v, &b.shape, b.scratch);
+        assert_memory_equal(a.out, b.out, a.no * sizeof *a.out);
+        km_attention_backward(b.dq, b.dk, b.dv, b.dout, b.out, b.lse, b.q, b.k, b.v, &b.shape, b.scratch);
+        for (int j = 0; j < b.Nk; j++) {
+            for (int c = 0; c < b.C && !b.seen[j]; c++) {
+                assert_true(b.dk[j * b.shape.ldk + c] == 0 && b.dv[j * b.shape.ldk + c] == 0);
+            }
+        }
+        drop();
+    }
+}
+
 /* Scores of +-1e4: the softmax is one-hot, all is finite. */
 static void large_scores(void **state) {
     (void)state;
@@ -253,8 +302,11 @@ static void nan_shows(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {TEST(attention_equals_its_twin_and_finite_differences),
-                                       TEST(views_of_different_lengths), TEST(queries_of_their_own),
-                                       TEST(large_scores), TEST(nan_shows)};
+                                       TEST(views_of_different_lengths),
+                                       TEST(queries_of_their_own),
+                                       TEST(keys_that_nobody_sees),
+                                       TEST(large_scores),
+                                       TEST(nan_shows)};
     km_kernel_start();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -100,6 +100,7 @@ static inline void twin_attention(double *out, double *lse, const double *q, con
                     for (int c = h * s->D; c < (h + 1) * s->D; c++) {
                         x[j] += q[i * s->ldq + c] * k[(first + j) * s->ldk + c] * scale;
                     }
+                    x[j] = s->seen == NULL || s->seen[first + j] ? x[j] : -INFINITY;
                 }
                 lse[i * s->H + h] = twin_softmax(p, x, keys);
                 for (int j = 0; j < keys; j++) {

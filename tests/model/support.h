@@ -42,6 +42,7 @@ typedef struct own_batch {
     km_batch batch;
     int32_t starts[MOST_VIEWS_HERE + 1], ids[MOST_TOKENS_HERE], types[MOST_TOKENS_HERE];
     int32_t at[MOST_TOKENS_HERE], labels[MOST_TOKENS_HERE];
+    uint8_t seen[MOST_TOKENS_HERE];
     uint64_t keys[MOST_TOKENS_HERE], rows[MOST_VIEWS_HERE];
 } own_batch;
 

@@ -80,8 +80,8 @@ static inline bool twin_tanh(const twin *t) {
     return strcmp(t->config->hidden_act, "gelu_new") == 0;
 }
 
-static inline void twin_attention(const twin *t, twin_rows out, twin_rows x, const uint64_t *keys, int T,
-                                  const char *layer, uint32_t site) {
+static inline void twin_attention(const twin *t, twin_rows out, twin_rows x, const uint64_t *keys,
+                                  const uint8_t *seen, int T, const char *layer, uint32_t site) {
     static twin_rows q, k, v;
     char prefix[112];
     int C = (int)t->config->hidden_size, H = (int)t->config->num_attention_heads, D = C / H;
@@ -102,7 +102,7 @@ static inline void twin_attention(const twin *t, twin_rows out, twin_rows x, con
                 for (int d = h * D; d < (h + 1) * D; d++) {
                     score += q[i][d] * k[j][d];
                 }
-                e[j] = exp(score / sqrt(D));
+                e[j] = seen == NULL || seen[j] ? exp(score / sqrt(D)) : 0;
                 sum += e[j];
             }
             for (int j = 0; j < T; j++) {
@@ -132,13 +132,13 @@ static inline void twin_ending(const twin *t, double *x, const double *in, int I
     twin_norm(t, x, prefix);
 }
 
-static inline void twin_layer(const twin *t, twin_rows x, const uint64_t *keys, int T, int l) {
+static inline void twin_layer(const twin *t, twin_rows x, const uint64_t *keys, const uint8_t *seen, int T, int l) {
     static twin_rows context;
     char layer[64], prefix[112];
     int C = (int)t->config->hidden_size, I = (int)t->config->intermediate_size;
     uint32_t site = (uint32_t)(1 + 3 * l);
     snprintf(layer, sizeof layer, "%s.encoder.layer.%d", t->config->type, l);
-    twin_attention(t, context, x, keys, T, layer, site);
+    twin_attention(t, context, x, keys, seen, T, layer, site);
     for (int i = 0; i < T; i++) {
         double wide[TWIN_WIDTH];
         snprintf(prefix, sizeof prefix, "%s.attention.output", layer);
@@ -153,11 +153,22 @@ static inline void twin_layer(const twin *t, twin_rows x, const uint64_t *keys, 
     }
 }
 
-static inline void twin_embed(const twin *t, double *x, int32_t id, int32_t type, int index, uint64_t key) {
+/* BERT: the token's index. RoBERTa: the pad token's id for pads; the others are counted, from the id after it. */
+static inline int twin_place(const twin *t, const int32_t *ids, int index) {
+    int pad = (int)t->config->pad_token_id, place = pad;
+    if (strcmp(t->config->type, "bert") == 0) {
+        return index;
+    }
+    for (int i = 0; i <= index; i++) {
+        place += ids[i] != pad;
+    }
+    return ids[index] == pad ? pad : place;
+}
+
+static inline void twin_embed(const twin *t, double *x, int32_t id, int32_t type, int place, uint64_t key) {
     const char *root = t->config->type;
     char prefix[112];
     int C = (int)t->config->hidden_size;
-    int place = strcmp(root, "roberta") == 0 ? (int)t->config->pad_token_id + 1 + index : index;
     const double *word = twin_part(t, "%s.embeddings.word_embeddings.weight", root) + id * C;
     const double *position = twin_part(t, "%s.embeddings.position_embeddings.weight", root) + place * C;
     const double *kind = twin_part(t, "%s.embeddings.token_type_embeddings.weight", root) + type * C;
@@ -201,10 +212,11 @@ static inline double twin_loss(const twin *t, const km_batch *batch) {
         int first = batch->starts[view], T = batch->starts[view + 1] - first;
         for (int i = 0; i < T; i++) {
             int n = first + i;
-            twin_embed(t, x[i], batch->ids[n], batch->types != NULL ? batch->types[n] : 0, i, batch->keys[n]);
+            twin_embed(t, x[i], batch->ids[n], batch->types != NULL ? batch->types[n] : 0,
+                       twin_place(t, batch->ids + first, i), batch->keys[n]);
         }
         for (int l = 0; l < (int)t->config->num_hidden_layers; l++) {
-            twin_layer(t, x, batch->keys + first, T, l);
+            twin_layer(t, x, batch->keys + first, batch->seen != NULL ? batch->seen + first : NULL, T, l);
         }
         for (int m = 0; m < batch->labelled; m++) {
             if (batch->at[m] >= first && batch->at[m] < first + T) {

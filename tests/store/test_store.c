@@ -97,7 +97,7 @@ static const struct {
     {"/deep/er/f32", KM_F32, 3, {2, 3, 4, 0}}, {"/i32", KM_I32, 1, {11, 0, 0, 0}},
     {"/none", KM_U16, 2, {0, 4, 0, 0}},        {"/u16", KM_U16, 1, {70000, 0, 0, 0}},
     {"/u32", KM_U32, 2, {5, 5, 0, 0}},         {"/u64", KM_U64, 4, {2, 1, 3, 2}},
-    {"/u8", KM_U8, 1, {1, 0, 0, 0}},
+    {"/u8", KM_U8, 1, {1, 0, 0, 0}},           {"/zero", KM_F32, 0, {0, 0, 0, 0}},
 };
 
 /* The bytes of element-wise noise, a function of the array. */
@@ -269,7 +269,7 @@ static void bad_names_and_shapes_are_refused(void **state) {
     for (size_t i = 0; i < KM_COUNT(bad); i++) {
         refused(km_store_add(store, bad[i], KM_U8, 1, &one), "expected a path");
     }
-    refused(km_store_add(store, "/x", KM_U8, 0, &one), "0 dimensions");
+    refused(km_store_add(store, "/x", KM_U8, -1, &one), "-1 dimensions");
     refused(km_store_add(store, "/x", KM_U8, 5, huge), "5 dimensions");
     refused(km_store_add(store, "/x", KM_U8, 2, huge), "larger than a file");
     ok(km_store_add(store, "/x", KM_U8, 1, &one));

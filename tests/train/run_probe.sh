@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# kmask probe on a trained model: what it writes, what it says, and what it refuses.
+. "$SOURCE/tests/common.sh"
+make_corpus
+make_config c.json run
+"$KMASK" pretrain c.json --set train.steps=5 >log.txt 2>&1 || fail "pretrain: $(tail -n 3 log.txt)"
+model=run/checkpoints/step-00000005.h5
+probe() { "$KMASK" probe "$model" --input ids.json --out out.h5 "$@"; }
+
+echo '{"input_ids": [[2, 9, 4, 30, 3], [2, 11, 3]], "labels": [[-100, 9, -100, 77, -100], [-100, 5, -100]]}' >ids.json
+expect 0 "" probe --json
+grep -qE '"labelled":[[:space:]]*3' out.txt || fail "three labels: $(cat out.txt)"
+grep -qE '"loss":[[:space:]]*[0-9]' out.txt || fail "no loss: $(cat out.txt)"
+cp out.h5 first.h5
+expect 0 "" probe
+cmp -s out.h5 first.h5 || fail "the same input gives another file"
+"$KMASK" inspect out.h5 >out.txt 2>&1 && fail "inspect takes a probe for a model"
+
+# Who is where in the batch does not matter, and hidden padding changes nothing but the shape.
+echo '{"input_ids": [[2, 11, 3, 0, 0, 0]], "attention_mask": [[1, 1, 1, 0, 0, 0]], "labels": [[-100, 5, -100, -100, -100, -100]]}' >ids.json
+expect 0 "" probe
+padded=$(grep '^loss' out.txt)
+echo '{"input_ids": [[2, 11, 3]], "labels": [[-100, 5, -100]]}' >ids.json
+expect 0 "" probe
+[ "$padded" = "$(grep '^loss' out.txt)" ] || fail "padding: $padded, without: $(grep '^loss' out.txt)"
+echo '{"input_ids": [[2, 11, 3, 0, 0, 0]], "labels": [[-100, 5, -100, -100, -100, -100]]}' >ids.json
+expect 0 "" probe
+[ "$padded" != "$(grep '^loss' out.txt)" ] || fail "pads that are seen change nothing"
+
+echo '{"input_ids": [[2, 11, 3]]}' >ids.json
+expect 0 "" probe
+grep -q '^loss' out.txt && fail "a loss without labels"
+
+expect 1 "found 600, expected an id" sh -c "echo '{\"input_ids\": [[2, 600]]}' >ids.json; \"$KMASK\" probe $model --input ids.json --out bad.h5"
+expect 1 "nowhere.json" "$KMASK" probe "$model" --input nowhere.json --out bad.h5
+expect 1 "corpus" "$KMASK" probe corpus.h5 --input ids.json --out bad.h5
+echo '{"input_ids": [[2, 11, 3]]}' >ids.json
+expect 1 "nowhere/bad.h5" "$KMASK" probe "$model" --input ids.json --out nowhere/bad.h5
+expect 2 "--out" "$KMASK" probe "$model" --input ids.json
+expect 2 "the model, which would be overwritten" "$KMASK" probe "$model" --input ids.json --out "$model"
+expect 2 "the input, which would be overwritten" "$KMASK" probe "$model" --input ids.json --out ids.json
+ls bad.h5* >/dev/null 2>&1 && fail "something half-written was left: $(ls bad.h5*)"
+"$KMASK" inspect "$model" >/dev/null || fail "the model was harmed"
+finish

@@ -1,0 +1,203 @@
+#!/usr/bin/env python3
+"""Compares `kmask probe` with HuggingFace transformers on random BERT and RoBERTa models of odd shapes.
+
+    pip install torch transformers h5py numpy
+    python tools/compare_probe.py --kmask build/release/kmask [--shapes 20] [--seed 1] [--keep FOLDER]
+
+Each shape is drawn by its seed: heads whose width no vector divides, odd vocabularies, one or several layers, both GELUs,
+1 to 3 token types, position tables of 24 to 1024, small weights and large ones. The model is made by transformers, saved as
+safetensors, imported by kmask, and probed with and without padding (right, left, holes; labels also on padding). Loss,
+logits, hidden states and every gradient are compared with transformers in float64. A line of the table says how far kmask
+is off, and how far transformers itself is in float32: the loss relative, all else in units of the tensor's largest entry
+(where a gradient is zero but for rounding, as a key's bias' always is: of the largest gradient's). Large weights make some
+models so steep that single precision cannot follow: kmask may then be ten times as far off as transformers in float32, and
+the line ends with "steep". Status 1 when a limit is passed.
+"""
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import warnings
+
+import h5py
+import numpy as np
+import torch
+import transformers
+from transformers import BertConfig, BertForMaskedLM, RobertaConfig, RobertaForMaskedLM
+
+LOSS_LIMIT, TENSOR_LIMIT = 1e-5, 1e-4
+PADDINGS = ("none", "right", "left", "holes", "ragged")
+
+
+# ---- Models and inputs ----
+
+def draw_case(seed):
+    rng = np.random.default_rng([seed, 7])
+    pick = lambda *values: values[rng.integers(len(values))]
+    roberta = bool(rng.integers(2))
+    heads, width = int(pick(1, 2, 3, 5, 7)), int(pick(1, 2, 3, 5, 7, 8, 12, 13, 17, 32, 65))
+    heads = max(heads, -(-4 // width))  # a norm over two numbers leaves their signs, and gradients near 0
+    positions = int(pick(24, 40, 67, 514, 1024))
+    pad = int(pick(0, 1, 1, 4)) if roberta else int(pick(0, 0, 0, 3))
+    longest = positions - (pad + 1 if roberta else 0)
+    return dict(seed=seed, roberta=roberta, vocab=int(pick(17, 43, 101, 997, 2049, 4111)), hidden=heads * width,
+                layers=int(pick(1, 1, 2, 3, 5)), heads=heads, inner=int(pick(1, 5, 33, 77, 129, 256)),
+                act=pick("gelu", "gelu_new"), positions=positions, types=int(pick(1, 2, 2, 3)), pad=pad,
+                eps=float(pick(1e-12, 1e-5, 1e-6)), scale=float(pick(0.02, 0.1, 0.3, 0.3, 0.6)), rows=int(rng.integers(1, 6)),
+                length=int(min(longest, pick(3, 11, 22, 37, 141))))
+
+
+def build(case):
+    kind = (RobertaConfig, RobertaForMaskedLM) if case["roberta"] else (BertConfig, BertForMaskedLM)
+    config = kind[0](vocab_size=case["vocab"], hidden_size=case["hidden"], num_hidden_layers=case["layers"],
+                     num_attention_heads=case["heads"], intermediate_size=case["inner"], hidden_act=case["act"],
+                     max_position_embeddings=case["positions"], type_vocab_size=case["types"],
+                     pad_token_id=case["pad"], layer_norm_eps=case["eps"], bos_token_id=None, eos_token_id=None,
+                     attn_implementation="eager")
+    model = kind[1](config).eval()
+    generator = torch.Generator().manual_seed(case["seed"])
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            norm = "norm" in name.lower() and name.endswith("weight")
+            scale = case["scale"] if p.dim() == 2 else 0.2
+            p.copy_((1.0 if norm else 0.0) + scale * torch.randn(p.shape, generator=generator))
+    return model
+
+
+def write_model(kmask, case, model, folder):
+    """As published models are: safetensors, config.json, vocab.txt; then `kmask import`. Returns the model file."""
+    model.save_pretrained(folder)
+    special = ["[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    pieces = (special + [f"w{i}" for i in range(case["vocab"] - 5)])
+    pieces.insert(case["pad"], "[PAD]")
+    with open(f"{folder}/vocab.txt", "w") as f:
+        f.write("".join(piece + "\n" for piece in pieces))
+    subprocess.run([kmask, "import", folder, "--out", f"{folder}/model.h5"], check=True, stdout=subprocess.DEVNULL)
+    return f"{folder}/model.h5"
+
+
+def draw_input(case, padding):
+    """What kmask reads, and the same as whole arrays for transformers."""
+    rng = np.random.default_rng([case["seed"], PADDINGS.index(padding), 8])
+    B, T, V, pad = case["rows"], case["length"], case["vocab"], case["pad"]
+    ids = rng.integers(0, V, (B, T))
+    types = rng.integers(0, case["types"], (B, T))
+    mask = np.ones((B, T), int)
+    lengths = rng.integers(1, T + 1, B)
+    lengths[0] = T
+    for row, length in enumerate(lengths):
+        if padding in ("right", "ragged"):
+            mask[row, length:] = 0
+        elif padding == "left":
+            mask[row, :T - length] = 0
+        elif padding == "holes":
+            mask[row] = rng.random(T) < 0.6
+            mask[row, rng.integers(T)] = 1
+    if padding == "holes":  # neither are hidden tokens pads, nor is every pad hidden
+        ids[rng.random((B, T)) < 0.1] = pad
+    else:
+        ids[mask == 0] = pad
+    labels = np.where(rng.random((B, T)) < 0.3, rng.integers(0, V, (B, T)), -100)
+    labels[0, 0] = V - 1
+    if padding in ("right", "ragged"):  # elsewhere padding has labels too: transformers counts them
+        labels[mask == 0] = -100
+    whole = dict(input_ids=ids, attention_mask=mask, token_type_ids=types, labels=labels)
+    if padding != "ragged":
+        return {k: v.tolist() for k, v in whole.items()}, whole
+    types[mask == 0] = 0
+    return {k: [row[:n].tolist() for row, n in zip(v, lengths)] for k, v in whole.items() if k != "attention_mask"}, whole
+
+
+# ---- The two programs ----
+
+def reference(model, whole, dtype):
+    model = model.to(dtype)
+    model.zero_grad()
+    out = model(**{k: torch.tensor(v) for k, v in whole.items()}, output_hidden_states=True)
+    out.loss.backward()
+    result = {"logits": out.logits, **{f"hidden_states/{i}": h for i, h in enumerate(out.hidden_states)},
+              **{f"grad/{n}": p.grad for n, p in model.named_parameters()}}
+    return out.loss.item(), {k: v.detach().double().numpy().copy() for k, v in result.items()}
+
+
+def probe(kmask, path, given, folder):
+    with open(f"{folder}/ids.json", "w") as f:
+        json.dump(given, f)
+    if os.path.exists(f"{folder}/out.h5"):
+        os.remove(f"{folder}/out.h5")
+    subprocess.run([kmask, "probe", path, "--input", f"{folder}/ids.json", "--out", f"{folder}/out.h5"], check=True,
+                   stdout=subprocess.DEVNULL)
+    arrays = {}
+    with h5py.File(f"{folder}/out.h5") as f:
+        f.visititems(lambda name, item: arrays.__setitem__(name, item[()]) if isinstance(item, h5py.Dataset) else None)
+    return float(arrays.pop("loss")), arrays
+
+
+# ---- The comparison ----
+
+def distances(expected, got):
+    """{group: (largest distance, its tensor)} for hidden states, logits and gradients."""
+    if expected.keys() != got.keys():
+        sys.exit(f"only in transformers: {expected.keys() - got.keys()}; only in kmask: {got.keys() - expected.keys()}")
+    largest = {k: np.abs(v).max() for k, v in expected.items()}
+    steepest = max(v for k, v in largest.items() if k.startswith("grad/"))
+    worst = {}
+    for name, value in expected.items():
+        if got[name].shape != value.shape:
+            sys.exit(f"{name}: shape {got[name].shape} instead of {value.shape}")
+        zero = name.startswith("grad/") and largest[name] <= 1e-9 * steepest
+        off = float(np.abs(got[name] - value).max()) / (steepest if zero else largest[name])
+        group = name.split("/")[0]
+        worst[group] = max(worst.get(group, (0.0, "")), (off if off == off else np.inf, name))
+    return worst
+
+
+def compare(kmask, case, folder):
+    model = build(case)
+    path = write_model(kmask, case, model, folder)
+    good = True
+    for padding in PADDINGS:
+        given, whole = draw_input(case, padding)
+        loss, exact = reference(model, whole, torch.float64)
+        loss32, single = reference(model, whole, torch.float32)
+        own_loss, own = probe(kmask, path, given, folder)
+        far, theirs = distances(exact, own), distances(exact, single)
+        off, off32 = abs(own_loss - loss) / abs(loss), abs(loss32 - loss) / abs(loss)
+        fine = off <= LOSS_LIMIT and all(d <= TENSOR_LIMIT for d, _ in far.values())
+        steep = off <= max(LOSS_LIMIT, 10 * off32) and all(far[g][0] <= max(TENSOR_LIMIT, 10 * theirs[g][0]) for g in far)
+        good = good and (fine or steep)
+        groups = ("hidden_states", "logits", "grad")
+        print(f"{case['seed']:4} {'roberta' if case['roberta'] else 'bert':7} V {case['vocab']:4} C {case['hidden']:3} "
+              f"H {case['heads']} L {case['layers']} I {case['inner']:3} T {case['length']:3}/{case['positions']:4} "
+              f"types {case['types']} {case['act']:8} eps {case['eps']:.0e} w {case['scale']:<4} {padding:6} | "
+              f"{off:.0e} " + " ".join(f"{far[g][0]:.0e}" for g in groups) + f" | {off32:.0e} " +
+              " ".join(f"{theirs[g][0]:.0e}" for g in groups) +
+              ("" if fine else "  steep: " if steep else "  TOO FAR: ") + ("" if fine else ", ".join(f"{n} {d:.1e}" for d, n in far.values() if d > TENSOR_LIMIT)))
+    return good
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kmask", default="build/release/kmask")
+    parser.add_argument("--shapes", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--keep", help="keep models and outputs in this folder")
+    options = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    transformers.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    print("seed, shape, padding | kmask: loss hidden logits gradients | transformers in float32: the same")
+    failures = 0
+    for seed in range(options.seed, options.seed + options.shapes):
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = f"{options.keep}/{seed}" if options.keep else scratch
+            os.makedirs(folder, exist_ok=True)
+            failures += not compare(options.kmask, draw_case(seed), folder)
+    print(f"{options.shapes - failures} of {options.shapes} shapes within {LOSS_LIMIT:g} (loss) and {TENSOR_LIMIT:g}")
+    sys.exit(failures > 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -5,30 +5,30 @@ make_corpus
 make_config c.json run
 "$KMASK" pretrain c.json --set train.steps=5 >log.txt 2>&1 || fail "pretrain: $(tail -n 3 log.txt)"
 model=run/checkpoints/step-00000005.h5
-probe() { "$KMASK" probe "$model" --input ids.json --out out.h5 "$@"; }
+works() { "$KMASK" probe "$model" --input ids.json --out out.h5 "$@" >out.txt 2>err.txt || fail "probe: $(cat err.txt)"; }
 
 echo '{"input_ids": [[2, 9, 4, 30, 3], [2, 11, 3]], "labels": [[-100, 9, -100, 77, -100], [-100, 5, -100]]}' >ids.json
-expect 0 "" probe --json
+works --json
 grep -qE '"labelled":[[:space:]]*3' out.txt || fail "three labels: $(cat out.txt)"
 grep -qE '"loss":[[:space:]]*[0-9]' out.txt || fail "no loss: $(cat out.txt)"
 cp out.h5 first.h5
-expect 0 "" probe
+works
 cmp -s out.h5 first.h5 || fail "the same input gives another file"
-"$KMASK" inspect out.h5 >out.txt 2>&1 && fail "inspect takes a probe for a model"
+expect 1 "found a probe, expected a model" "$KMASK" fill out.h5 "a [MASK]"
 
 # Who is where in the batch does not matter, and hidden padding changes nothing but the shape.
 echo '{"input_ids": [[2, 11, 3, 0, 0, 0]], "attention_mask": [[1, 1, 1, 0, 0, 0]], "labels": [[-100, 5, -100, -100, -100, -100]]}' >ids.json
-expect 0 "" probe
+works
 padded=$(grep '^loss' out.txt)
 echo '{"input_ids": [[2, 11, 3]], "labels": [[-100, 5, -100]]}' >ids.json
-expect 0 "" probe
+works
 [ "$padded" = "$(grep '^loss' out.txt)" ] || fail "padding: $padded, without: $(grep '^loss' out.txt)"
 echo '{"input_ids": [[2, 11, 3, 0, 0, 0]], "labels": [[-100, 5, -100, -100, -100, -100]]}' >ids.json
-expect 0 "" probe
+works
 [ "$padded" != "$(grep '^loss' out.txt)" ] || fail "pads that are seen change nothing"
 
 echo '{"input_ids": [[2, 11, 3]]}' >ids.json
-expect 0 "" probe
+works
 grep -q '^loss' out.txt && fail "a loss without labels"
 
 expect 1 "found 600, expected an id" sh -c "echo '{\"input_ids\": [[2, 600]]}' >ids.json; \"$KMASK\" probe $model --input ids.json --out bad.h5"

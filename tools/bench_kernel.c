@@ -131,15 +131,15 @@ static void attention_forward(bench *t) {
     km_attention_forward(t->y, t->lse, t->qkv, t->qkv + C, t->qkv + 2 * C, &t->attention, t->scratch);
 }
 static void attention_backward(bench *t) {
-    km_attention_backward(t->dqkv, t->dqkv + C, t->dqkv + 2 * C, t->z, t->y, t->lse, t->qkv, t->qkv + C,
-                          t->qkv + 2 * C, &t->attention, t->scratch);
+    km_attention_backward(t->dqkv, t->dqkv + C, t->dqkv + 2 * C, t->z, t->lse, t->qkv, t->qkv + C, t->qkv + 2 * C,
+                          &t->attention, t->scratch);
 }
 static void attention_forward_off(bench *t) {
     km_attention_forward(t->y, t->lse, t->qkv, t->qkv + C, t->qkv + 2 * C, &t->attention_off, t->scratch);
 }
 static void attention_backward_off(bench *t) {
-    km_attention_backward(t->dqkv, t->dqkv + C, t->dqkv + 2 * C, t->z, t->y, t->lse, t->qkv, t->qkv + C,
-                          t->qkv + 2 * C, &t->attention_off, t->scratch);
+    km_attention_backward(t->dqkv, t->dqkv + C, t->dqkv + 2 * C, t->z, t->lse, t->qkv, t->qkv + C, t->qkv + 2 * C,
+                          &t->attention_off, t->scratch);
 }
 static void block_end(bench *t) {
     km_residual_norm_forward(t->y, t->x, t->mean, t->rstd, t->x, t->b, t->z, &t->dropout, t->keys, t->w, t->b,

@@ -219,7 +219,7 @@ static void run_attention(bench *b) {
                                     .dropout = dropout_at((uint32_t)l),
                                     .keys = last ? b->labelled_keys : b->batch.keys};
         km_attention_forward(b->out[2], b->lse, q, k, k + C, &shape, b->scratch);
-        km_attention_backward(dq, dk, dk + C, b->in[2], b->out[2], b->lse, q, k, k + C, &shape, b->scratch);
+        km_attention_backward(dq, dk, dk + C, b->in[2], b->lse, q, k, k + C, &shape, b->scratch);
     }
 }
 

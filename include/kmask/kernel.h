@@ -94,9 +94,8 @@ size_t km_attention_scratch(int longest, int D);
 void km_attention_forward(float *out, float *lse, const float *q, const float *k, const float *v,
                           const km_attention *shape, float *scratch);
 /* dq, dk, dv (leading dimensions ldq, ldk, ldk) are overwritten at all queries and keys of the views. */
-void km_attention_backward(float *dq, float *dk, float *dv, const float *dout, const float *out, const float *lse,
-                           const float *q, const float *k, const float *v, const km_attention *shape,
-                           float *scratch);
+void km_attention_backward(float *dq, float *dk, float *dv, const float *dout, const float *lse, const float *q,
+                           const float *k, const float *v, const km_attention *shape, float *scratch);
 
 /* ---- Softmax and cross entropy ---- */
 /* logits (M,V), labels (M). loss (M) = -log softmax(logits)[label]; hit (M) = 1 where the label's logit is the

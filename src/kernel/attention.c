@@ -98,53 +98,54 @@ void km_attention_forward(float *out, float *lse, const float *q, const float *k
 }
 
 /* scores (R,T) -> p = exp(score - lse); dp (R,T) is the gradient of the dropped probabilities. On return scores
- * holds what multiplied the values (p after dropout), dp the gradient of the scores: p * (dp * factor - dot). */
-KM_SIMD static void backward_rows(float *scores, float *dp, const float *lse, const float *out, const float *dout,
-                                  int ldo, int H, int D, const km_dropout *d, const uint64_t *keys, int head, int R,
-                                  int T) {
+ * holds what multiplied the values (p after dropout), dp the gradient of the scores: p * (dp * factor - mean), the mean
+ * of dp * factor under p. The mean equals out . dout, but has to be made of the same numbers that it is taken from: where
+ * values are nearly alike it is nearly each of them, and what is left after the difference is small. */
+KM_SIMD static void backward_rows(float *scores, float *dp, const float *lse, int H, const km_dropout *d,
+                                  const uint64_t *keys, int head, int R, int T) {
     const km_dropout_rule rule = km_dropout_rule_of(d->p);
     uint16_t numbers[KM_DROPOUT_STRETCH];
     for (int r = 0; r < R; r++) {
         float *x = scores + (size_t)r * (size_t)T, *g = dp + (size_t)r * (size_t)T;
-        const float *o = out + (size_t)r * (size_t)ldo, *go = dout + (size_t)r * (size_t)ldo;
         const float denominator = lse[(size_t)r * (size_t)H];
-        float dot = 0;
-#pragma omp simd reduction(+ : dot)
-        for (int i = 0; i < D; i++) {
-            dot += o[i] * go[i];
+        float sum = 0, total = 0;
+#pragma omp simd reduction(+ : sum, total)
+        for (int t = 0; t < T; t++) {
+            x[t] = km_exp(x[t] - denominator);
+            total += x[t];
         }
         if (d->p <= 0) {
+#pragma omp simd reduction(+ : sum)
             for (int t = 0; t < T; t++) {
-                x[t] = km_exp(x[t] - denominator);
-                g[t] = x[t] * (g[t] - dot);
+                sum += x[t] * g[t];
+            }
+            const float mean = sum / total;
+            for (int t = 0; t < T; t++) {
+                g[t] = x[t] * (g[t] - mean);
             }
             continue;
         }
         for (int at = 0; at < T; at += KM_DROPOUT_STRETCH) {
             const int end = T - at < KM_DROPOUT_STRETCH ? T - at : KM_DROPOUT_STRETCH;
             km_dropout_numbers(numbers, d, keys[r], (uint32_t)head * 65536u + (uint32_t)at);
+#pragma omp simd reduction(+ : sum)
             for (int t = 0; t < end; t++) {
-                const float p = km_exp(x[at + t] - denominator), factor = km_dropout_factor(numbers[t], rule);
-                g[at + t] = p * (g[at + t] * factor - dot);
-                x[at + t] = p * factor;
+                const float factor = km_dropout_factor(numbers[t], rule);
+                g[at + t] *= factor;
+                sum += x[at + t] * g[at + t];
+                x[at + t] = factor > 0 ? x[at + t] : -x[at + t]; /* the sign says what was dropped */
             }
         }
-    }
-}
-
-/* Rows that a head reads are far apart, which the CPU does not foresee: asked for before a product, they are
- * there when it is done. */
-static void ask_for_rows(const float *x, int rows, int ld, int width) {
-    for (int r = 0; r < rows; r++) {
-        for (int i = 0; i < width; i += 16) {
-            __builtin_prefetch(x + (size_t)r * (size_t)ld + i, 0, 2);
+        const float mean = sum / total;
+        for (int t = 0; t < T; t++) {
+            g[t] = fabsf(x[t]) * (g[t] - mean);
+            x[t] = x[t] < 0 ? 0 : x[t] * rule.scale;
         }
     }
 }
 
-static void backward_block(float *dq, float *dk, float *dv, const float *dout, const float *out, const float *lse,
-                           const float *q, const float *k, const float *v, const block *b, float beta,
-                           float *scratch) {
+static void backward_block(float *dq, float *dk, float *dv, const float *dout, const float *lse, const float *q,
+                           const float *k, const float *v, const block *b, float beta, float *scratch) {
     const km_attention *s = b->shape;
     const int D = s->D, T = b->keys, R = b->queries;
     const size_t column = (size_t)b->head * (size_t)D;
@@ -152,12 +153,11 @@ static void backward_block(float *dq, float *dk, float *dv, const float *dout, c
     const size_t at_k = (size_t)b->first_key * (size_t)s->ldk + column;
     const size_t at_o = (size_t)b->first_query * (size_t)s->ldo + column;
     float *scores = scratch, *dp = scratch + (size_t)R * (size_t)T;
-    ask_for_rows(out + at_o, R, s->ldo, D);
     product(false, true, R, T, D, b->scale, q + at_q, s->ldq, k + at_k, s->ldk, 0.0f, scores, T);
     hide_keys(scores, seen_of(b), R, T);
     product(false, true, R, T, D, 1.0f, dout + at_o, s->ldo, v + at_k, s->ldk, 0.0f, dp, T);
-    backward_rows(scores, dp, lse + (size_t)b->first_query * (size_t)s->H + b->head, out + at_o, dout + at_o,
-                  s->ldo, s->H, D, &s->dropout, s->keys + b->first_query, b->head, R, T);
+    backward_rows(scores, dp, lse + (size_t)b->first_query * (size_t)s->H + b->head, s->H, &s->dropout,
+                  s->keys + b->first_query, b->head, R, T);
     product(true, false, T, D, R, 1.0f, scores, T, dout + at_o, s->ldo, beta, dv + at_k, s->ldk);
     product(false, false, R, D, T, b->scale, dp, T, k + at_k, s->ldk, 0.0f, dq + at_q, s->ldq);
     product(true, false, T, D, R, b->scale, dp, T, q + at_q, s->ldq, beta, dk + at_k, s->ldk);
@@ -169,9 +169,8 @@ static void clear_rows(float *x, int first, int rows, int ld, int width) {
     }
 }
 
-void km_attention_backward(float *dq, float *dk, float *dv, const float *dout, const float *out, const float *lse,
-                           const float *q, const float *k, const float *v, const km_attention *shape,
-                           float *scratch) {
+void km_attention_backward(float *dq, float *dk, float *dv, const float *dout, const float *lse, const float *q,
+                           const float *k, const float *v, const km_attention *shape, float *scratch) {
     block b = {.shape = shape, .scale = 1.0f / sqrtf((float)shape->D)};
     for (int view = 0; view < shape->views; view++) {
         const int first = shape->q_starts[view], end = shape->q_starts[view + 1];
@@ -185,7 +184,7 @@ void km_attention_backward(float *dq, float *dk, float *dv, const float *dout, c
             for (int at = first; at < end; at += KM_ATTENTION_ROWS) {
                 b.first_query = at;
                 b.queries = end - at < KM_ATTENTION_ROWS ? end - at : KM_ATTENTION_ROWS;
-                backward_block(dq, dk, dv, dout, out, lse, q, k, v, &b, at == first ? 0.0f : 1.0f, scratch);
+                backward_block(dq, dk, dv, dout, lse, q, k, v, &b, at == first ? 0.0f : 1.0f, scratch);
             }
         }
     }

@@ -150,7 +150,7 @@ void km_layer_backward(const km_pass *pass, const km_layer_parts *parts, const k
     qkv_view view = view_qkv(acts->qkv, rows, pass->model->C);
     qkv_view dview = view_qkv(work->d_wide, rows, pass->model->C);
     km_attention shape = attention_shape(pass, rows, &view, site);
-    km_attention_backward(dview.q, dview.k, dview.v, work->d_context, acts->context, acts->lse, view.q, view.k,
-                          view.v, &shape, work->attention);
+    km_attention_backward(dview.q, dview.k, dview.v, work->d_context, acts->lse, view.q, view.k, view.v, &shape,
+                          work->attention);
     project_backward(pass, &parts->qkv, &dview, x, x_at, rows, dy, dx);
 }

@@ -141,7 +141,7 @@ static void check(const view_list *views, size_t most) {
     expect_near("lse", a.lse, a.lsed, (size_t)(a.Nq * s->H), 1e-5);
     expect_gaps(a.out, a.no, s->ldo, a.C);
 
-    km_attention_backward(a.dq, a.dk, a.dv, a.dout, a.out, a.lse, a.q, a.k, a.v, s, a.scratch);
+    km_attention_backward(a.dq, a.dk, a.dv, a.dout, a.lse, a.q, a.k, a.v, s, a.scratch);
     if (views->fused) { /* one matrix, no gaps: all gradients at once */
         expect_gradient("dq|dk|dv", projection, &a, a.qd, a.dq, (size_t)a.Nk * 3 * (size_t)a.C, most, 3e-5);
     } else {
@@ -205,7 +205,7 @@ static void queries_of_their_own(void **state) {
         data a = make(&some);
         link_starts(&a);
         km_attention_forward(a.out, a.lse, a.q, a.k, a.v, &a.shape, a.scratch);
-        km_attention_backward(a.dq, a.dk, a.dv, a.dout, a.out, a.lse, a.q, a.k, a.v, &a.shape, a.scratch);
+        km_attention_backward(a.dq, a.dk, a.dv, a.dout, a.lse, a.q, a.k, a.v, &a.shape, a.scratch);
         for (int n = 17; n < 21; n++) {
             for (int c = 0; c < a.C; c++) {
                 assert_true(a.dk[n * a.shape.ldk + c] == 0 && a.dv[n * a.shape.ldk + c] == 0);
@@ -239,7 +239,7 @@ static void keys_that_nobody_sees(void **state) {
         km_attention_forward(a.out, a.lse, a.q, a.k, a.v, &a.shape, a.scratch);
         km_attention_forward(b.out, b.lse, b.q, b.k, b.v, &b.shape, b.scratch);
         assert_memory_equal(a.out, b.out, a.no * sizeof *a.out);
-        km_attention_backward(b.dq, b.dk, b.dv, b.dout, b.out, b.lse, b.q, b.k, b.v, &b.shape, b.scratch);
+        km_attention_backward(b.dq, b.dk, b.dv, b.dout, b.lse, b.q, b.k, b.v, &b.shape, b.scratch);
         for (int j = 0; j < b.Nk; j++) {
             for (int c = 0; c < b.C && !b.seen[j]; c++) {
                 assert_true(b.dk[j * b.shape.ldk + c] == 0 && b.dv[j * b.shape.ldk + c] == 0);
@@ -264,7 +264,7 @@ static void large_scores(void **state) {
     km_attention_forward(a.out, a.lse, a.q, a.k, a.v, &a.shape, a.scratch);
     projection(&a);
     expect_near("out", a.out, a.outd, a.no, 2e-2); /* scores near 1e4 have an absolute error near 1e-3 */
-    km_attention_backward(a.dq, a.dk, a.dv, a.dout, a.out, a.lse, a.q, a.k, a.v, &a.shape, a.scratch);
+    km_attention_backward(a.dq, a.dk, a.dv, a.dout, a.lse, a.q, a.k, a.v, &a.shape, a.scratch);
     for (size_t i = 0; i < a.nq; i++) {
         assert_true(isfinite(a.dq[i]) && isfinite(a.dk[i]) && isfinite(a.dv[i]));
     }
@@ -291,7 +291,7 @@ static void nan_shows(void **state) {
                                                    : view && i % 8 == 5;
                     assert_true((isnan(a.out[i]) != 0) == shows);
                 }
-                km_attention_backward(a.dq, a.dk, a.dv, a.dout, a.out, a.lse, a.q, a.k, a.v, &a.shape, a.scratch);
+                km_attention_backward(a.dq, a.dk, a.dv, a.dout, a.lse, a.q, a.k, a.v, &a.shape, a.scratch);
                 assert_true(isnan(a.dq[part == 0 ? at : 4]) || part == 2);
                 assert_true(isnan(a.dk[at]) || part == 2);
                 drop();

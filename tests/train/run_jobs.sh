@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# Every config of jobs/ trains: its keys are known and fit together. Paths, the model and the numbers of rows and steps are
+# replaced by small ones, all else is the config's. Likewise each arm of jobs/README.md.
+. "$SOURCE/tests/common.sh"
+make_corpus
+make_config start.json start
+"$KMASK" pretrain start.json --set train.steps=1 --set schedule.warmup=0 >log.txt 2>&1 || fail "start: $(tail -n 3 log.txt)"
+small=(--set data.train=corpus.h5 --set data.eval=corpus.holdout.h5 --set data.length=40 --set train.steps=2
+    --set train.sequences=4 --set schedule.warmup=0 --set checkpoint.every=2 --set eval.every=2)
+fresh=(--set model.preset=tiny --set model.vocab_size=700 --set model.hidden_size=24 --set model.num_attention_heads=3
+    --set model.intermediate_size=40 --set model.num_hidden_layers=1 --set model.max_position_embeddings=40)
+
+run() { # CONFIG OPTIONS...
+    local config=$1 model=("${fresh[@]}")
+    shift
+    grep -q '"init"' "$config" && model=(--set model.init=start/checkpoints/step-00000001.h5)
+    rm -rf run
+    "$KMASK" pretrain "$config" --set run.dir=run "${small[@]}" "${model[@]}" "$@" >log.txt 2>&1 ||
+        fail "$(basename "$config") $*: $(grep -m 2 '^kmask:' log.txt)"
+    [ "$(grep -c '"step"' run/metrics.jsonl)" -eq 3 ] || fail "$(basename "$config") $*: not two steps"
+}
+
+configs=0
+for config in "$SOURCE"/jobs/*.json; do
+    configs=$((configs + 1))
+    run "$config"
+    key=$(sed -E 's/"lr"/"learning"/' "$config") # a key that is not known is noticed here
+    printf '%s\n' "$key" >wrong.json
+    expect 2 "optimizer.learning: unknown key" "$KMASK" pretrain wrong.json
+done
+[ "$configs" -ge 4 ] || fail "$configs configs"
+
+arms=0
+while IFS= read -r arm; do
+    read -ra options <<<"${arm//train.sequences=4S/train.sequences=16}"
+    options=("${options[@]//train.sequences=S\/4/train.sequences=1}")
+    for config in "$SOURCE"/jobs/{roberta-cs-continual,bert-base-scratch}.json; do
+        run "$config" "${options[@]}"
+    done
+    arms=$((arms + 1))
+done < <(sed -nE '/^## Arms/,/^## What/s/^\|.*\| `(--set [^`]*)` \|$/\1/p' "$SOURCE/jobs/README.md")
+[ "$arms" -ge 9 ] || fail "$arms arms were found in jobs/README.md"
+finish

@@ -133,6 +133,10 @@ km_status km_file_read(char **out, size_t *size, const char *path, size_t limit)
 km_status km_file_replace(const char *path, const void *bytes, size_t count) KM_NODISCARD;
 /* The last step of the above for a file that is already written: fsync `temporary`, rename it, fsync the folder. */
 km_status km_file_commit(const char *temporary, const char *path) KM_NODISCARD;
+/* fsync of the folder that holds `path`: after it, names that came and went there survive a power cut. */
+km_status km_file_sync_folder(const char *path) KM_NODISCARD;
+/* fsync, closed or not by signals; KM_OK where the file system has none. */
+km_status km_file_sync(int fd, const char *path) KM_NODISCARD;
 /* Whole transfers at an offset, restarted after signals and short counts; `path` is for the message. */
 km_status km_pread_all(int fd, void *bytes, size_t count, uint64_t offset, const char *path) KM_NODISCARD;
 km_status km_pwrite_all(int fd, const void *bytes, size_t count, uint64_t offset, const char *path) KM_NODISCARD;

@@ -77,4 +77,39 @@ km_status km_exchange_collect(km_exchange *exchange, const float *owned, km_piec
 typedef km_status km_fill(void *payload, size_t first, size_t count, float *data);
 km_status km_exchange_distribute(km_exchange *exchange, float *owned, km_fill *fill, void *payload) KM_NODISCARD;
 
+/* ---- Pieces to rank 0 while other work goes on ---------------------------------------------------------------- */
+/* Every rank has an array of floats, which goes to rank 0 in messages of bounded size: the first piece of ranks 0, 1,
+ * 2, ..., then their second pieces, and so on. Nothing here waits but km_pieces_finish: what has been begun advances
+ * in polls. Rank 0 takes pieces in that order and says when it is done with them; few are on their way at a time, so a
+ * slow taker holds up the senders and nobody's memory grows. Own messages, so no other call is mixed up with them. */
+typedef struct km_pieces km_pieces;
+typedef struct km_arrived {
+    int rank;
+    size_t first, count; /* elements of that rank's array */
+    const float *data;   /* valid until it is released; NULL: the sender had to give up */
+} km_arrived;
+enum { KM_PIECES_UNDER_WAY = 4 };
+
+/* Rank r's array has times * counts[r] elements, `times` being given anew for each transfer, up to `most_times`; all
+ * ranks give the same numbers. Collective. */
+km_status km_pieces_create(km_pieces **out, km_comm *comm, const size_t *counts, int most_times) KM_NODISCARD;
+void km_pieces_destroy(km_pieces *pieces); /* NULL is fine; nothing may be under way. Collective. */
+/* Bytes that a rank's km_pieces takes, for the same numbers. */
+size_t km_pieces_bytes(int ranks, int rank, size_t largest);
+/* A transfer of `own`, which stays as it is until km_pieces_over. All ranks begin the same ones in the same order, each
+ * when it comes to it. Not `good`: this rank has nothing to send but word of its failure. */
+void km_pieces_begin(km_pieces *pieces, const float *own, int times, bool good);
+/* Rank 0 lets `elements` more be sent (at first: none). */
+void km_pieces_allow(km_pieces *pieces, size_t elements);
+void km_pieces_poll(km_pieces *pieces);
+/* Rank 0: the next piece, if it is there; to be asked after polls. */
+bool km_pieces_take(km_pieces *pieces, km_arrived *out);
+/* Rank 0: so many pieces of this transfer, in their order, are done with. */
+void km_pieces_release(km_pieces *pieces, uint64_t number);
+/* Rank 0: all pieces were taken; others: all were sent. True when nothing was begun. */
+bool km_pieces_over(const km_pieces *pieces);
+size_t km_pieces_elements(const km_pieces *pieces); /* of all ranks, of the transfer begun last */
+/* Not on rank 0: waits until all own pieces were sent. */
+void km_pieces_finish(km_pieces *pieces);
+
 #endif

@@ -41,10 +41,11 @@ km_status km_store_layout(km_store *store) KM_NODISCARD;
 const char *km_store_path(const km_store *store); /* the file being written: path.tmp; for readers: the path */
 km_status km_store_write(km_store *store, const km_array *array, uint64_t first, uint64_t count,
                          const void *data) KM_NODISCARD;
-/* Reads the file back to compute its checksum, writes the user block, fsync, rename, fsync of the folder; destroys
- * the store. After a failure the .tmp is removed and an older `path` is as it was. */
+/* fsync, reads the file back to compute its checksum, writes the user block, fsync, rename, fsync of the folder; destroys
+ * the store. After a failure the .tmp is removed and an older `path` is as it was (unless it was the folder's fsync that
+ * failed). No HDF5: any thread. */
 km_status km_store_commit(km_store *store) KM_NODISCARD;
-/* Gives up: removes the .tmp and destroys the store. NULL is fine. */
+/* Gives up: removes the .tmp and destroys the store. NULL is fine. Any thread. */
 void km_store_abandon(km_store *store);
 
 /* ---- Reading ---- */

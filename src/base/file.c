@@ -106,14 +106,31 @@ static char *folder_of(const char *path) {
     return slash == path ? km_strdup("/") : km_format("%.*s", (int)(slash - path), path);
 }
 
+km_status km_file_sync(int fd, const char *path) {
+    int failed = 0;
+    do {
+        failed = fsync(fd) != 0 ? errno : 0;
+    } while (failed == EINTR);
+    return failed == 0 || failed == EINVAL || failed == EROFS
+               ? KM_OK
+               : km_fail(KM_FAILED, "%s: cannot sync to disk: %s", path, strerror(failed));
+}
+
 static km_status sync_path(const char *path, int flags) {
     int fd = open(path, flags | O_CLOEXEC);
     if (fd < 0) {
         return km_fail(KM_FAILED, "%s: cannot open: %s", path, strerror(errno));
     }
-    int failed = fsync(fd) != 0 && errno != EINVAL && errno != EROFS ? errno : 0;
+    km_status status = km_file_sync(fd, path);
     close(fd);
-    return failed ? km_fail(KM_FAILED, "%s: cannot sync to disk: %s", path, strerror(failed)) : KM_OK;
+    return status;
+}
+
+km_status km_file_sync_folder(const char *path) {
+    char *folder = folder_of(path);
+    km_status status = sync_path(folder, O_RDONLY | O_DIRECTORY);
+    free(folder);
+    return status;
 }
 
 km_status km_file_commit(const char *temporary, const char *path) {
@@ -121,10 +138,7 @@ km_status km_file_commit(const char *temporary, const char *path) {
     if (rename(temporary, path) != 0) {
         return km_fail(KM_FAILED, "%s: cannot rename to %s: %s", temporary, path, strerror(errno));
     }
-    char *folder = folder_of(path);
-    km_status status = sync_path(folder, O_RDONLY | O_DIRECTORY);
-    free(folder);
-    return status;
+    return km_file_sync_folder(path);
 }
 
 static km_status write_new(const char *path, const void *bytes, size_t count) {

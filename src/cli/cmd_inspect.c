@@ -215,6 +215,7 @@ static void print_json(findings *f) {
     add_number(json, f, "seed");
     add_text(json, f, "created_by");
     add_text(json, f, "blas");
+    add_text(json, f, "built_with");
     add_text(json, f, "corpus_hash");
     km_json_set_number(json, "bytes", (double)km_store_file_size(f->store));
     km_json_set_string(json, "hash", hash);
@@ -287,6 +288,7 @@ static void print_summary(const findings *f) {
     }
     line("corpus", km_store_text(f->store, "corpus_hash"));
     line("computed with", km_store_text(f->store, "blas"));
+    line("built with", km_store_text(f->store, "built_with"));
     line("created by", km_store_text(f->store, "created_by"));
     line_number("file", km_store_file_size(f->store), " bytes");
     line("file's hash", hash);

@@ -269,15 +269,10 @@ km_status km_store_write(km_store *store, const km_array *array, uint64_t first,
     return km_pwrite_all(store->fd, data, count * size, array->offset + first * size, store->temporary);
 }
 
-static km_status finish(km_store *store) {
-    if (store->fd < 0) {
-        return km_fail(KM_FAILED, "%s: committed before its layout was closed", store->path);
-    }
-    KM_TRY(km_fault("save.flush"));
-    /* On disk first: what the checksum vouches for is there before the block that says so. */
-    if (fsync(store->fd) != 0 && errno != EINVAL) {
-        return km_fail(KM_FAILED, "%s: cannot sync to disk: %s", store->temporary, strerror(errno));
-    }
+/* On disk first: what the checksum vouches for is there before the block that says so. */
+static km_status seal(km_store *store) {
+    KM_TRY(km_fault("save.fsync"));
+    KM_TRY(km_file_sync(store->fd, store->temporary));
     off_t size = lseek(store->fd, 0, SEEK_END);
     if (size < 0 || (uint64_t)size != store->size) {
         return km_fail(KM_FAILED, "%s: %lld bytes where %llu were laid out. Does another program write to it?",
@@ -287,10 +282,27 @@ static km_status finish(km_store *store) {
     KM_TRY(km_block_hash(&store->hash, store->fd, store->size, store->temporary));
     KM_TRY(km_block_write(store->fd, store->size, store->hash, store->temporary));
     KM_TRY(km_fault("save.fsync"));
+    return km_file_sync(store->fd, store->temporary);
+}
+
+static km_status finish(km_store *store) {
+    if (store->fd < 0) {
+        return km_fail(KM_FAILED, "%s: committed before its layout was closed", store->path);
+    }
+    KM_TRY(km_fault("save.flush"));
+    KM_TRY(seal(store));
     KM_TRY(km_fault("save.close"));
+    int failed = close(store->fd) != 0 && errno != EINTR ? errno : 0; /* NFS tells of full disks here */
+    store->fd = -1;
+    if (failed) {
+        return km_fail(KM_FAILED, "%s: cannot write: %s", store->temporary, strerror(failed));
+    }
     KM_TRY(km_fault("save.rename"));
-    KM_TRY(km_file_commit(store->temporary, store->path));
-    return km_fault("save.dirsync");
+    if (rename(store->temporary, store->path) != 0) {
+        return km_fail(KM_FAILED, "%s: cannot rename to %s: %s", store->temporary, store->path, strerror(errno));
+    }
+    KM_TRY(km_fault("save.dirsync"));
+    return km_file_sync_folder(store->path);
 }
 
 km_status km_store_commit(km_store *store) {

@@ -2,8 +2,8 @@
 
 #include "kmask/kernel.h"
 #include "optimizer.h"
-#include "run.h"
 
+#include <gnu/libc-version.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,9 +18,36 @@ static const km_array *find(const km_store *store, int group, const km_param *pa
     return array;
 }
 
+/* ---- What the bits depend on besides the config ---- */
+
+static char *blas_text(void) {
+    return km_format("%s %s, loops %s", km_kernel_blas(), km_kernel_core(), km_kernel_vector());
+}
+
+static char *built_with_text(void) {
+#ifdef __clang__
+    return km_format("%s, glibc %s", __VERSION__, gnu_get_libc_version());
+#else
+    return km_format("gcc %s, glibc %s", __VERSION__, gnu_get_libc_version());
+#endif
+}
+
+static void compare_text(km_buffer *out, const km_store *store, const char *name, char *now) {
+    const char *was = km_store_text(store, name);
+    if (was != NULL && strcmp(was, now) != 0) {
+        km_buffer_print(out, "%s%s, now %s", out->size > 0 ? "; " : "", was, now);
+    }
+    free(now);
+}
+
+void km_checkpoint_compare_machine(km_buffer *out, const km_store *store) {
+    compare_text(out, store, "blas", blas_text());
+    compare_text(out, store, "built_with", built_with_text());
+}
+
 /* ---- Writing, on rank 0 ---- */
 
-static km_status describe(km_store *store, km_trainer *t, const km_corpus *corpus, bool weights_only,
+static km_status describe(km_store *store, const km_trainer *t, const km_corpus *corpus, bool weights_only,
                           km_hash hash) {
     const km_tokenizer *tokenizer = km_corpus_tokenizer(corpus);
     char *config = km_config_print(t->config), *pieces = km_tokenizer_print(tokenizer);
@@ -28,7 +55,7 @@ static km_status describe(km_store *store, km_trainer *t, const km_corpus *corpu
     km_hash_text(weights_hash, hash);
     km_hash_text(tokenizer_hash, km_tokenizer_hash(tokenizer));
     km_hash_text(corpus_hash, km_corpus_hash(corpus));
-    char *blas = km_format("%s %s, loops %s", km_kernel_blas(), km_kernel_core(), km_kernel_vector());
+    char *blas = blas_text(), *built_with = built_with_text();
     const struct {
         const char *name, *text;
     } texts[] = {
@@ -39,12 +66,14 @@ static km_status describe(km_store *store, km_trainer *t, const km_corpus *corpu
         {"corpus_hash", corpus_hash},
         {"weights_hash", weights_hash},
         {"blas", blas},
+        {"built_with", built_with},
         {"created_by", "kmask " KM_VERSION},
     };
     km_status status = KM_OK;
     for (size_t i = 0; status == KM_OK && i < KM_COUNT(texts); i++) {
         status = km_store_set_text(store, texts[i].name, texts[i].text);
     }
+    free(built_with);
     free(blas);
     free(pieces);
     free(config);
@@ -67,17 +96,10 @@ static km_status add_arrays(km_store *store, const km_table *table, int groups) 
     return KM_OK;
 }
 
-static km_status write_weights(km_store *store, const km_table *table, const float *weights) {
-    for (int i = 0; i < table->count; i++) {
-        const km_param *p = &table->params[i];
-        KM_TRY(km_store_write(store, find(store, WEIGHTS, p), 0, p->count, weights + p->offset));
-    }
-    return KM_OK;
-}
-
 /* A stretch of one group of the table, to or from the file. */
 typedef struct stretch {
-    km_store *store;
+    km_store *store;           /* being written */
+    const km_store *from_file; /* being read */
     const km_table *table;
     int group;
     size_t first;
@@ -92,51 +114,42 @@ static km_status write_overlap(void *payload, const km_param *param, size_t firs
                           s->from + (first - s->first));
 }
 
-static km_status write_piece(void *payload, size_t first, size_t count, const float *data) {
-    stretch s = *(stretch *)payload;
-    s.first = first;
-    s.from = data;
-    return km_table_walk(s.table, first, count, write_overlap, &s);
+km_status km_checkpoint_write(km_store *store, const km_trainer *t, int group, int rank, size_t first, size_t count,
+                              const float *data) {
+    for (int b = 0; b < km_exchange_buckets(t->exchange); b++) {
+        size_t place = 0, number = 0, local = 0;
+        km_exchange_part(t->exchange, b, rank, &place, &number, &local);
+        size_t begin = KM_MAX(local, first), end = KM_MIN(local + number, first + count);
+        if (begin < end) {
+            stretch s = {
+                .store = store, .group = group, .first = place + (begin - local), .from = data + (begin - first)};
+            KM_TRY(km_table_walk(t->table, s.first, end - begin, write_overlap, &s));
+        }
+    }
+    return KM_OK;
 }
 
-static km_status begin(km_store **store, km_trainer *t, const km_corpus *corpus, const char *path,
-                       bool weights_only, km_hash hash) {
+static km_status lay_out(km_store *store, const km_trainer *t, const km_corpus *corpus, bool weights_only,
+                         km_hash hash) {
+    KM_TRY(add_arrays(store, t->table, weights_only ? 1 : GROUP_COUNT));
+    KM_TRY(describe(store, t, corpus, weights_only, hash));
+    return km_store_layout(store);
+}
+
+km_status km_checkpoint_create(km_store **out, const km_trainer *t, const km_corpus *corpus, const char *path,
+                               bool weights_only, km_hash hash) {
+    *out = NULL;
     char *folder = km_format("%.*s", (int)(strrchr(path, '/') - path), path);
     km_status status = km_make_folder(folder);
     free(folder);
     KM_TRY(status);
-    km_set_damaged_aside(path);
-    KM_TRY(km_fault("save.open"));
-    KM_TRY(km_store_create(store, path));
-    KM_TRY(add_arrays(*store, t->table, weights_only ? 1 : GROUP_COUNT));
-    KM_TRY(describe(*store, t, corpus, weights_only, hash));
-    KM_TRY(km_store_layout(*store));
-    return write_weights(*store, t->table, t->weights);
-}
-
-km_status km_checkpoint_save(km_trainer *t, const km_corpus *corpus, const char *path, bool weights_only,
-                             km_hash hash) {
-    bool root = km_comm_rank(t->comm) == 0;
-    km_store *store = NULL;
-    km_status status = km_fault("save.snapshot");
-    if (root && status == KM_OK) {
-        status = begin(&store, t, corpus, path, weights_only, hash);
+    KM_TRY(km_store_create(out, path));
+    status = lay_out(*out, t, corpus, weights_only, hash);
+    if (status != KM_OK) {
+        km_store_abandon(*out);
+        *out = NULL;
     }
-    if (status == KM_OK) {
-        status = km_fault("save.send");
-    }
-    status = km_comm_agree(t->comm, status);
-    const float *moments[GROUP_COUNT] = {[FIRST_MOMENTS] = t->m, [SECOND_MOMENTS] = t->v};
-    for (int group = FIRST_MOMENTS; status == KM_OK && !weights_only && group < GROUP_COUNT; group++) {
-        stretch s = {.store = store, .table = t->table, .group = group};
-        status = km_exchange_collect(t->exchange, moments[group], write_piece, &s);
-    }
-    if (root && status == KM_OK) {
-        status = km_store_commit(store);
-    } else if (root) {
-        km_store_abandon(store);
-    }
-    return km_comm_agree(t->comm, status);
+    return status;
 }
 
 /* ---- Reading ---- */
@@ -173,9 +186,9 @@ km_status km_weights_read(const km_store *store, const km_table *table, float *w
 
 static km_status read_overlap(void *payload, const km_param *param, size_t first, size_t count) {
     stretch *s = payload;
-    const km_array *array = find(s->store, s->group, param);
+    const km_array *array = find(s->from_file, s->group, param);
     KM_TRY(check_shape(array, param, s->group));
-    return km_store_read(s->store, array, first - param->offset, count, s->to + (first - s->first));
+    return km_store_read(s->from_file, array, first - param->offset, count, s->to + (first - s->first));
 }
 
 static km_status read_piece(void *payload, size_t first, size_t count, float *data) {
@@ -186,27 +199,22 @@ static km_status read_piece(void *payload, size_t first, size_t count, float *da
     return km_table_walk(s.table, first, count, read_overlap, &s);
 }
 
-static km_status open_on_root(km_store **store, km_trainer *t, const char *path) {
-    KM_TRY(km_store_open(store, path));
-    if (!km_store_number(*store, "step", &t->step)) {
-        return km_fail(KM_FAILED, "%s: no attribute `step`; this is not a checkpoint", path);
+static km_status read_on_root(km_trainer *t, const km_store *store) {
+    if (!km_store_number(store, "step", &t->step)) {
+        return km_fail(KM_FAILED, "%s: no attribute `step`; this is not a checkpoint", km_store_path(store));
     }
-    return km_weights_read(*store, t->table, t->weights);
+    return km_weights_read(store, t->table, t->weights);
 }
 
-km_status km_checkpoint_load(km_trainer *t, const char *path) {
+km_status km_checkpoint_load(km_trainer *t, const km_store *store) {
     bool root = km_comm_rank(t->comm) == 0;
-    km_store *store = NULL;
-    km_status status = km_comm_agree(t->comm, root ? open_on_root(&store, t, path) : KM_OK);
-    if (status == KM_OK) {
-        km_comm_broadcast(t->comm, &t->step, sizeof t->step);
-        km_comm_broadcast(t->comm, t->weights, t->table->size * sizeof *t->weights);
-    }
+    KM_TRY(km_comm_agree(t->comm, root ? read_on_root(t, store) : KM_OK));
+    km_comm_broadcast(t->comm, &t->step, sizeof t->step);
+    km_comm_broadcast(t->comm, t->weights, t->table->size * sizeof *t->weights);
     float *moments[GROUP_COUNT] = {[FIRST_MOMENTS] = t->m, [SECOND_MOMENTS] = t->v};
-    for (int group = FIRST_MOMENTS; status == KM_OK && group < GROUP_COUNT; group++) {
-        stretch s = {.store = store, .table = t->table, .group = group};
-        status = km_exchange_distribute(t->exchange, moments[group], read_piece, &s);
+    for (int group = FIRST_MOMENTS; group < GROUP_COUNT; group++) {
+        stretch s = {.from_file = store, .table = t->table, .group = group};
+        KM_TRY(km_exchange_distribute(t->exchange, moments[group], read_piece, &s));
     }
-    km_store_close(store);
-    return status;
+    return KM_OK;
 }

@@ -69,6 +69,30 @@ void km_generations_free(km_generations *generations) {
     *generations = (km_generations){0};
 }
 
+static km_status none_valid(const char *dir, int count) {
+    return km_fail(KM_NO_CHECKPOINT,
+                   "%s/checkpoints: %d checkpoint(s) found, none is valid; nothing was changed. Restore one, or "
+                   "move the folder away to start from step 0.",
+                   dir, count);
+}
+
+km_status km_newest_open(km_store **store, int64_t *step, const char *dir) {
+    *store = NULL;
+    *step = -1;
+    km_generations list;
+    KM_TRY(km_generations_list(&list, dir));
+    for (int i = 0; i < list.count && *store == NULL; i++) {
+        if (km_store_open(store, list.items[i].path) == KM_OK) {
+            *step = list.items[i].step;
+        } else {
+            km_warn("%s; it is skipped", km_message());
+        }
+    }
+    km_status status = list.count > 0 && *store == NULL ? none_valid(dir, list.count) : KM_OK;
+    km_generations_free(&list);
+    return status;
+}
+
 km_status km_newest_valid(char **path, int64_t *step, const char *dir) {
     *path = NULL;
     *step = -1;
@@ -82,37 +106,61 @@ km_status km_newest_valid(char **path, int64_t *step, const char *dir) {
             km_warn("%s; it is skipped", km_message());
         }
     }
-    km_status status = KM_OK;
-    if (list.count > 0 && *path == NULL) {
-        status =
-            km_fail(KM_NO_CHECKPOINT,
-                    "%s/checkpoints: %d checkpoint(s) found, none is valid; nothing was changed. Restore one, or "
-                    "move the folder away to start from step 0.",
-                    dir, list.count);
-    }
+    km_status status = list.count > 0 && *path == NULL ? none_valid(dir, list.count) : KM_OK;
     km_generations_free(&list);
     return status;
 }
 
-void km_generations_prune(const char *dir, int64_t keep) {
-    km_generations list;
-    if (km_fault("save.verify") != KM_OK || km_fault("save.prune") != KM_OK) {
-        km_warn("%s", km_message());
-        return;
+static bool remove_file(const char *path) {
+    if (unlink(path) != 0 && errno != ENOENT) {
+        km_warn("%s: cannot remove: %s", path, strerror(errno));
+        return false;
     }
-    if (km_generations_list(&list, dir) != KM_OK) {
+    return true;
+}
+
+int km_generations_prune(const char *dir, int64_t keep, int64_t verified) {
+    km_generations list;
+    if (km_fault("save.prune") != KM_OK || km_generations_list(&list, dir) != KM_OK) {
         km_warn("%s", km_message());
-        return;
+        return 0;
     }
     int64_t valid = 0;
+    int removed = 0;
     for (int i = 0; i < list.count; i++) {
         if (valid < keep) { /* only what is to be kept need be read */
-            valid += km_store_verify(list.items[i].path) == KM_OK;
-        } else if (unlink(list.items[i].path) != 0) {
-            km_warn("%s: cannot remove: %s", list.items[i].path, strerror(errno));
+            valid += list.items[i].step == verified || km_store_verify(list.items[i].path) == KM_OK;
+        } else {
+            removed += remove_file(list.items[i].path);
         }
     }
     km_generations_free(&list);
+    return removed;
+}
+
+static void remove_unfinished_in(const char *folder) {
+    static const char end[] = ".tmp";
+    DIR *list = opendir(folder);
+    for (struct dirent *entry = list ? readdir(list) : NULL; entry != NULL; entry = readdir(list)) {
+        size_t length = strlen(entry->d_name);
+        if (length >= sizeof end && strcmp(entry->d_name + length + 1 - sizeof end, end) == 0) {
+            char *path = km_format("%s/%s", folder, entry->d_name);
+            (void)remove_file(path);
+            free(path);
+        }
+    }
+    if (list != NULL) {
+        closedir(list);
+    }
+}
+
+void km_remove_unfinished(const char *dir) {
+    static const char *const folders[] = {"checkpoints", "snapshots"};
+    for (size_t i = 0; i < KM_COUNT(folders); i++) {
+        char *folder = km_format("%s/%s", dir, folders[i]);
+        remove_unfinished_in(folder);
+        free(folder);
+    }
 }
 
 void km_set_damaged_aside(const char *path) {

@@ -1,6 +1,7 @@
 #include "gradient.h"
 
 #include "kmask/kernel.h"
+#include "save.h"
 
 #include <math.h>
 #include <pthread.h>
@@ -50,6 +51,7 @@ static void begin_complete_buckets(shared *all) {
         all->begun++;
     }
     km_exchange_poll(t->exchange);
+    km_saver_poll(t->saver);
 }
 
 static void take_slice(void *payload, size_t offset, const float *gradient, size_t count) {
@@ -75,6 +77,7 @@ static void take_slice(void *payload, size_t offset, const float *gradient, size
     }
     if (p->worker == 0) {
         km_exchange_poll(p->all->trainer->exchange);
+        km_saver_poll(p->all->trainer->saver);
     }
 }
 

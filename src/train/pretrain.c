@@ -6,6 +6,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* What has gathered since the last line of metrics.jsonl. */
 typedef struct span {
@@ -17,9 +18,9 @@ typedef struct loop {
     km_run *run;
     km_progress *progress;
     span line;
-    double rate;                       /* tokens a second, of the last line or step */
-    double save_seconds, step_seconds; /* the last ones, to stop in time */
-    double first_eval, last_eval;      /* NaN: none */
+    double rate;                  /* tokens a second, of the last line or step */
+    double step_seconds;          /* of the last one, to stop in time */
+    double first_eval, last_eval; /* NaN: none */
     km_hash hash;
     bool stopping;
 } loop;
@@ -107,28 +108,25 @@ static void show_progress(loop *l, const km_step_report *report) {
 
 /* ---- Saving ---- */
 
-static km_status save_to(loop *l, char *path, bool weights_only) {
-    km_status status =
-        km_checkpoint_save(l->run->trainer, l->run->corpus, is_root(l) ? path : "", weights_only, l->hash);
-    free(path);
-    return status;
+static void pause_for(double seconds) {
+    struct timespec left = {.tv_sec = (time_t)seconds};
+    (void)nanosleep(&left, NULL); /* a signal that cuts it short does no harm */
 }
 
-static km_status save(loop *l, bool checkpoint, bool snapshot) {
-    const km_config *config = &l->run->config;
-    int64_t step = l->run->trainer->step;
-    double start = km_seconds();
-    if (snapshot) {
-        KM_TRY(save_to(l, km_snapshot_path(config->run.dir, step), true));
-    }
-    if (checkpoint) {
-        KM_TRY(save_to(l, km_checkpoint_path(config->run.dir, step), false));
-        if (is_root(l)) {
-            km_generations_prune(config->run.dir, config->checkpoint.keep);
+/* The last save is waited for, and tried a few times: nobody comes after it to make up for it. */
+static km_status save_last(loop *l, bool snapshot) {
+    enum { TRIES = 4 };
+    km_saver *saver = l->run->saver;
+    km_status status = KM_OK;
+    for (int i = 0; i < TRIES; i++) {
+        km_saver_begin(saver, true, snapshot, l->hash);
+        status = km_saver_end(saver);
+        if (status == KM_OK || i + 1 == TRIES) {
+            break;
         }
+        pause_for((double)(1 << i));
     }
-    l->save_seconds = km_seconds() - start;
-    return KM_OK;
+    return status;
 }
 
 /* The line goes to the disk before the checkpoint is committed: after a crash every step up to it has its line. */
@@ -136,7 +134,7 @@ static km_status record(loop *l, const km_step_report *report) {
     const km_config *config = &l->run->config;
     int64_t step = l->run->trainer->step;
     bool last = step == config->train.steps || l->stopping;
-    bool checkpoint = last || step % config->checkpoint.every == 0;
+    bool checkpoint = last || report->save > 0 || step % config->checkpoint.every == 0;
     bool snapshot = km_steps_has(&config->checkpoint.snapshots, step);
     bool evaluates = l->run->eval_corpus != NULL &&
                      (step == config->train.steps || (config->eval.every > 0 && step % config->eval.every == 0));
@@ -160,23 +158,18 @@ static km_status record(loop *l, const km_step_report *report) {
     if (!checkpoint && !snapshot) {
         return KM_OK;
     }
-    if (is_root(l)) {
-        km_metrics_sync(l->run->metrics);
+    if (last) {
+        return save_last(l, snapshot);
     }
-    status = save(l, checkpoint, snapshot);
-    if (status != KM_OK && !last) {
-        km_progress_clear(l->progress);
-        km_warn("step %lld: no checkpoint was saved: %s; training goes on", (long long)step, km_message());
-        status = KM_OK;
-    }
-    return status;
+    km_saver_begin(l->run->saver, checkpoint, snapshot, l->hash);
+    return KM_OK;
 }
 
 /* ---- The loop ---- */
 
 static bool time_is_up(const loop *l) {
     double hours = l->run->config.run.max_hours;
-    double needed = 2 * l->step_seconds + 2 * l->save_seconds;
+    double needed = 2 * l->step_seconds + 2 * km_saver_seconds(l->run->saver);
     return hours > 0 && km_seconds() - l->run->started + needed >= hours * 3600.0;
 }
 
@@ -204,8 +197,10 @@ static km_status one_step(loop *l) {
     km_status status =
         km_trainer_step(l->run->trainer, km_signals_stop() || (is_root(l) && time_is_up(l)), &report);
     if (status != KM_OK) {
+        km_saver_settle(l->run->saver); /* what is on its way may be the last good one */
         return name_last_good(l, status);
     }
+    km_saver_step(l->run->saver);
     l->step_seconds = report.seconds;
     l->stopping = report.stop > 0;
     gather(l, &report);

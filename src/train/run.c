@@ -134,16 +134,20 @@ km_status km_metrics_open(km_metrics **out, const char *dir, int64_t step) {
     return status;
 }
 
-static void flush(km_metrics *metrics) {
+/* What the disk does not take is kept. */
+static km_status flush(km_metrics *metrics) {
     if (metrics->pending.size == 0) {
-        return;
+        return KM_OK;
     }
-    if (km_pwrite_all(metrics->fd, metrics->pending.data, metrics->pending.size, metrics->size, metrics->path) ==
-        KM_OK) {
-        metrics->size += metrics->pending.size;
-        metrics->pending.size = 0;
-        metrics->warned = false;
-    } else if (!metrics->warned) {
+    KM_TRY(km_pwrite_all(metrics->fd, metrics->pending.data, metrics->pending.size, metrics->size, metrics->path));
+    metrics->size += metrics->pending.size;
+    metrics->pending.size = 0;
+    metrics->warned = false;
+    return KM_OK;
+}
+
+static void flush_or_warn(km_metrics *metrics) {
+    if (flush(metrics) != KM_OK && !metrics->warned) {
         km_warn("%s; the lines are kept and written later", km_message());
         metrics->warned = true;
     }
@@ -154,14 +158,12 @@ void km_metrics_add(km_metrics *metrics, km_json *line) {
     km_json_destroy(line);
     km_buffer_print(&metrics->pending, "%s\n", text);
     free(text);
-    flush(metrics);
+    flush_or_warn(metrics);
 }
 
-void km_metrics_sync(km_metrics *metrics) {
-    flush(metrics);
-    if (fsync(metrics->fd) != 0) {
-        km_warn("%s: cannot sync to disk: %s", metrics->path, strerror(errno));
-    }
+km_status km_metrics_sync(km_metrics *metrics) {
+    KM_TRY(flush(metrics));
+    return km_file_sync(metrics->fd, metrics->path);
 }
 
 double km_metrics_first_eval(const km_metrics *metrics) {
@@ -173,7 +175,7 @@ void km_metrics_close(km_metrics *metrics) {
         return;
     }
     if (metrics->fd >= 0) {
-        flush(metrics);
+        flush_or_warn(metrics);
         close(metrics->fd);
     }
     km_buffer_free(&metrics->pending);

@@ -3,6 +3,7 @@
 #define KMASK_TRAIN_RUN_H
 
 #include "kmask/base.h"
+#include "kmask/store.h"
 
 /* ---- Lock: dies with its process, so that a killed run never keeps the next one out ---- */
 /* Makes the folder where it is missing. Taken by another process: KM_FAILED with its pid. *fd is closed to release. */
@@ -25,8 +26,13 @@ char *km_snapshot_path(const char *dir, int64_t step);   /* the caller frees */
 /* The newest that verifies; the damaged ones before it are named in warnings. None exists: *step -1. Exist but none is
  * valid: KM_NO_CHECKPOINT. Nothing is changed. */
 km_status km_newest_valid(char **path, int64_t *step, const char *dir) KM_NODISCARD;
-/* Removes the oldest until `keep` are left; damaged ones do not count and stay. */
-void km_generations_prune(const char *dir, int64_t keep);
+/* The same, opened for reading, which verifies it: each file is read once. The caller closes. [HDF5] */
+km_status km_newest_open(km_store **store, int64_t *step, const char *dir) KM_NODISCARD;
+/* Removes what is older than the `keep` newest valid ones, damaged ones not counted; returns how many went. The one of
+ * step `verified` (-1: none) is known to be valid. Any thread. */
+int km_generations_prune(const char *dir, int64_t keep, int64_t verified);
+/* Removes files that a killed run was still writing. */
+void km_remove_unfinished(const char *dir);
 /* A damaged file where this step is about to be saved again is set aside as <name>.damaged. */
 void km_set_damaged_aside(const char *path);
 
@@ -36,8 +42,8 @@ typedef struct km_metrics km_metrics;
 km_status km_metrics_open(km_metrics **out, const char *dir, int64_t step) KM_NODISCARD;
 /* Takes ownership of `line`. What the disk does not take is kept and tried again with the next line. */
 void km_metrics_add(km_metrics *metrics, km_json *line);
-/* All lines are on the disk: to be called before a checkpoint is committed. A failure is only a warning. */
-void km_metrics_sync(km_metrics *metrics);
+/* All lines are on the disk: to be called before a checkpoint is committed. */
+km_status km_metrics_sync(km_metrics *metrics) KM_NODISCARD;
 /* eval_loss of the line of step 0, from before the first update; NaN when there is none. */
 double km_metrics_first_eval(const km_metrics *metrics);
 void km_metrics_close(km_metrics *metrics);

@@ -13,19 +13,43 @@ static bool is_root(const km_run *run) {
 
 /* ---- The run folder ---- */
 
-/* Looks before it locks: a folder whose checkpoints are all damaged is left exactly as it is. */
+static km_status open_newest(km_run *run) {
+    km_store_close(run->source);
+    free(run->resume);
+    run->resume = NULL;
+    KM_TRY(km_newest_open(&run->source, &run->resume_step, run->config.run.dir));
+    run->resume = run->source != NULL ? km_strdup(km_store_path(run->source)) : NULL;
+    return KM_OK;
+}
+
+/* A log without a checkpoint: its run was interrupted before the first save. */
+static void tell_of_lost_start(const km_run *run) {
+    char *path = km_format("%s/metrics.jsonl", run->config.run.dir);
+    if (run->resume == NULL && km_file_exists(path)) {
+        km_log("the run in %s was interrupted before its first save: it starts at step 0 again",
+               run->config.run.dir);
+    }
+    free(path);
+}
+
+/* Looks before it locks: a folder whose checkpoints are all damaged is left exactly as it is, and none is made for a
+ * run that cannot start. Each file is read once: what is opened here is what config and weights come from. */
 static km_status claim_folder(km_run *run) {
     const char *dir = run->config.run.dir;
-    KM_TRY(km_newest_valid(&run->resume, &run->resume_step, dir));
+    KM_TRY(open_newest(run));
+    if (run->source == NULL && run->config.model.init[0] != '\0') {
+        KM_TRY(km_store_open(&run->source, run->config.model.init));
+    }
     KM_TRY(km_run_lock(&run->lock, dir));
     km_generations now;
     KM_TRY(km_generations_list(&now, dir));
     int64_t newest = now.count > 0 ? now.items[0].step : -1;
     km_generations_free(&now);
     if (newest > run->resume_step) { /* the run that held the lock before us has gone on meanwhile, or damage */
-        free(run->resume);
-        return km_newest_valid(&run->resume, &run->resume_step, dir);
+        KM_TRY(open_newest(run));
     }
+    tell_of_lost_start(run);
+    km_remove_unfinished(dir);
     return KM_OK;
 }
 
@@ -37,21 +61,15 @@ typedef struct origin {
     char tokenizer_hash[33], corpus_hash[33];
 } origin;
 
-static km_status read_origin(origin *out, const char *path) {
-    km_store *store = NULL;
-    KM_TRY(km_store_open(&store, path));
+static km_status read_origin(origin *out, const km_store *store) {
     const char *config = km_store_text(store, "config"), *hash = km_store_text(store, "tokenizer_hash");
-    const char *corpus = km_store_text(store, "corpus_hash");
-    km_status status = KM_OK;
+    const char *corpus = km_store_text(store, "corpus_hash"), *path = km_store_path(store);
     if (config == NULL || hash == NULL) {
-        status = km_fail(KM_FAILED, "%s: found no config in it, expected a model or checkpoint", path);
-    } else {
-        status = km_config_parse(&out->config, config, path);
-        snprintf(out->tokenizer_hash, sizeof out->tokenizer_hash, "%s", hash);
-        snprintf(out->corpus_hash, sizeof out->corpus_hash, "%s", corpus == NULL ? "" : corpus);
+        return km_fail(KM_FAILED, "%s: found no config in it, expected a model or checkpoint", path);
     }
-    km_store_close(store);
-    return status;
+    snprintf(out->tokenizer_hash, sizeof out->tokenizer_hash, "%s", hash);
+    snprintf(out->corpus_hash, sizeof out->corpus_hash, "%s", corpus == NULL ? "" : corpus);
+    return km_config_parse(&out->config, config, path);
 }
 
 /* The model section becomes the origin's; dropout may be overridden where it was given. */
@@ -97,6 +115,15 @@ static km_status check_resume(km_run *run, const origin *from) {
         km_log("changed since the run was started:\n%.*s", (int)changes.size - 1, changes.data); /* ends a line */
     }
     km_buffer_free(&changes);
+    if (status == KM_OK) {
+        km_buffer other = {0};
+        km_checkpoint_compare_machine(&other, run->source);
+        if (other.size > 0) {
+            km_log("computed until now with %s: the bits may differ from those of an uninterrupted run",
+                   other.data);
+        }
+        km_buffer_free(&other);
+    }
     return status;
 }
 
@@ -104,12 +131,11 @@ static km_status check_resume(km_run *run, const origin *from) {
 static km_status resolve(km_run *run) {
     km_config *config = &run->config;
     const km_tokenizer *tokenizer = km_corpus_tokenizer(run->corpus);
-    const char *path = run->resume != NULL ? run->resume : config->model.init;
     origin from;
     memset(&from, 0, sizeof from);
-    if (path[0] != '\0') {
-        KM_TRY(read_origin(&from, path));
-        KM_TRY(check_tokenizer(run->corpus, &from, path));
+    if (run->source != NULL) {
+        KM_TRY(read_origin(&from, run->source));
+        KM_TRY(check_tokenizer(run->corpus, &from, km_store_path(run->source)));
     }
     if (config->model.init[0] != '\0') {
         adopt_shape(config, &from.config);
@@ -218,24 +244,23 @@ static km_status make_loader(km_run *run) {
 
 static km_status first_weights(km_run *run) {
     km_trainer *t = run->trainer;
-    if (run->config.model.init[0] == '\0') {
-        km_model_init_weights(run->model, t->weights, (uint64_t)run->config.run.seed);
-        return KM_OK;
+    if (run->source != NULL) {
+        return km_weights_read(run->source, t->table, t->weights);
     }
-    km_store *store = NULL;
-    KM_TRY(km_store_open(&store, run->config.model.init));
-    km_status status = km_weights_read(store, t->table, t->weights);
-    km_store_close(store);
-    return status;
+    km_model_init_weights(run->model, t->weights, (uint64_t)run->config.run.seed);
+    return KM_OK;
 }
 
 static km_status set_weights(km_run *run) {
     km_trainer *t = run->trainer;
     if (run->resume_step >= 0) {
-        return km_checkpoint_load(t, run->resume);
+        KM_TRY(km_checkpoint_load(t, run->source));
+    } else {
+        KM_TRY(km_comm_agree(run->comm, is_root(run) ? first_weights(run) : KM_OK));
+        km_comm_broadcast(run->comm, t->weights, t->table->size * sizeof *t->weights);
     }
-    KM_TRY(km_comm_agree(run->comm, is_root(run) ? first_weights(run) : KM_OK));
-    km_comm_broadcast(run->comm, t->weights, t->table->size * sizeof *t->weights);
+    km_store_close(run->source);
+    run->source = NULL;
     return KM_OK;
 }
 
@@ -264,13 +289,19 @@ km_status km_run_setup(km_run *run, km_comm *comm, const km_config *config) {
     }
     KM_TRY(km_trainer_create(&run->trainer, comm, &run->config, run->model, run->loader));
     KM_TRY(set_weights(run));
+    KM_TRY(km_saver_create(&run->saver, run->trainer, run->corpus));
+    KM_TRY(km_comm_agree(comm, is_root(run) ? km_saver_prove(run->saver) : KM_OK));
     KM_TRY(km_comm_agree(comm, is_root(run) ? write_config(run) : KM_OK));
-    return km_comm_agree(comm, is_root(run) ? km_metrics_open(&run->metrics, run->config.run.dir, run->resume_step)
-                                            : KM_OK);
+    KM_TRY(km_comm_agree(comm, is_root(run) ? km_metrics_open(&run->metrics, run->config.run.dir, run->resume_step)
+                                            : KM_OK));
+    km_saver_set_metrics(run->saver, run->metrics);
+    return KM_OK;
 }
 
 void km_run_teardown(km_run *run) {
+    km_saver_destroy(run->saver);
     km_metrics_close(run->metrics);
+    km_store_close(run->source);
     km_trainer_destroy(run->trainer);
     if (run->loader != NULL) {
         km_loader_destroy(run->loader);

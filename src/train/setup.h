@@ -4,19 +4,22 @@
 
 #include "kmask/train.h"
 #include "run.h"
+#include "save.h"
 #include "trainer.h"
 
 typedef struct km_run {
     km_comm *comm;
     km_config config;    /* resolved: vocabulary and shape filled in from corpus, checkpoint or model.init */
     int lock;            /* rank 0; -1: none */
-    char *resume;        /* rank 0: the checkpoint to go on from; NULL on others and for a fresh start */
+    km_store *source;    /* rank 0, during setup: the checkpoint to go on from, else model.init, else NULL */
+    char *resume;        /* rank 0: the checkpoint's path; NULL on others and for a fresh start */
     int64_t resume_step; /* -1: fresh */
     km_corpus *corpus, *eval_corpus; /* eval_corpus NULL without data.eval */
     km_rows *rows;
     km_loader *loader;
     km_model *model;
     km_trainer *trainer;
+    km_saver *saver;
     km_metrics *metrics; /* rank 0 */
     double started;
 } km_run;

@@ -1,11 +1,12 @@
 #include "gradient.h"
 #include "optimizer.h"
+#include "save.h"
 #include "schedule.h"
 
 #include <string.h>
 
 /* What the ranks add up besides the gradient. */
-enum { LOSS, MASKED, CORRECT, TOKENS, BAD, STOP, MEGAFLOPS, TOTALS };
+enum { LOSS, MASKED, CORRECT, TOKENS, BAD, STOP, SAVE, MEGAFLOPS, TOTALS };
 
 static const char *param_at(const km_table *table, size_t offset) {
     for (int i = table->count - 1; i >= 0; i--) {
@@ -61,8 +62,15 @@ km_status km_trainer_step(km_trainer *t, bool stop, km_step_report *report) {
 
     double wait = km_seconds();
     const int64_t *sums = km_exchange_end(t->exchange);
-    int64_t totals[TOTALS] = {
-        own.loss_units, own.masked, own.correct, own.tokens, own.bad_batch >= 0, stop, (int64_t)(own.flops * 1e-6)};
+    bool save = t->saver != NULL && km_saver_wants(t->saver);
+    int64_t totals[TOTALS] = {[LOSS] = own.loss_units,
+                              [MASKED] = own.masked,
+                              [CORRECT] = own.correct,
+                              [TOKENS] = own.tokens,
+                              [BAD] = own.bad_batch >= 0,
+                              [STOP] = stop,
+                              [SAVE] = save,
+                              [MEGAFLOPS] = (int64_t)(own.flops * 1e-6)};
     km_comm_sum(t->comm, totals, TOTALS);
     report->comm_seconds = km_seconds() - wait;
     if (totals[BAD] > 0) {
@@ -83,6 +91,7 @@ km_status km_trainer_step(km_trainer *t, bool stop, km_step_report *report) {
     report->tokens = totals[TOKENS];
     report->flops = (double)totals[MEGAFLOPS] * 1e6;
     report->stop = totals[STOP];
+    report->save = totals[SAVE];
     report->seconds = km_seconds() - start;
     return KM_OK;
 }

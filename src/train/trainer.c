@@ -1,5 +1,7 @@
 #include "trainer.h"
 
+#include "save.h"
+
 #include <stdlib.h>
 
 /* Elements of a bucket: long enough for the network, short enough that several are on their way during backward. */
@@ -80,7 +82,8 @@ void km_trainer_destroy(km_trainer *t) {
 size_t km_trainer_bytes(const km_trainer *t) {
     km_work_options options = work_options(t);
     size_t owned = km_exchange_owned(t->exchange, km_comm_rank(t->comm));
-    return t->table->size * (sizeof(float) + sizeof(int64_t)) + owned * (2 * sizeof(float) + sizeof(int64_t)) +
+    return km_saver_bytes(t) + t->table->size * (sizeof(float) + sizeof(int64_t)) +
+           owned * (2 * sizeof(float) + sizeof(int64_t)) +
            (size_t)km_pool_workers(t->pool) * km_work_bytes(t->model, &options);
 }
 

@@ -18,11 +18,12 @@ typedef struct km_trainer {
     km_pool *pool;
     km_work **works; /* one a worker */
     km_exchange *exchange;
-    float *weights; /* (table->size) */
-    int64_t *sum;   /* (table->size) fixed point */
-    float *m, *v;   /* owned parts, compact */
-    double *blocks; /* (table->size / KM_BLOCK) squares of the gradient */
-    int64_t step;   /* finished updates */
+    float *weights;         /* (table->size) */
+    int64_t *sum;           /* (table->size) fixed point */
+    float *m, *v;           /* owned parts, compact */
+    double *blocks;         /* (table->size / KM_BLOCK) squares of the gradient */
+    int64_t step;           /* finished updates */
+    struct km_saver *saver; /* NULL: nothing is saved */
 } km_trainer;
 
 /* What a step says of itself; the same on all ranks but for the seconds. */
@@ -34,6 +35,7 @@ typedef struct km_step_report {
     double flops;
     double seconds, comm_seconds;
     int64_t stop; /* how many ranks want to stop */
+    int64_t save; /* rank 0 wants a save that failed to be tried again */
 } km_step_report;
 
 /* Everything but the weights' values. The model, loader and config stay the caller's. Collective. */

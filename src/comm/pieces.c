@@ -1,0 +1,226 @@
+/* Pieces to rank 0 while other work goes on. Messages between two ranks keep their order, so no piece needs a number. */
+#include "comm_private.h"
+
+#include <stdlib.h>
+
+enum { PIECE = 1 << 20, TAG_PIECES = 2, WINDOW = 2 };
+
+struct km_pieces {
+    km_comm *comm;
+    MPI_Comm mpi;
+    size_t *counts; /* (ranks) */
+    size_t piece;   /* elements of a message */
+    int times;
+    const float *own;
+    size_t rounds; /* messages of the rank that has most */
+    bool failed;
+    /* Rank 0: pieces are asked for, taken and released in one order; slot = number % KM_PIECES_UNDER_WAY. */
+    size_t next_round; /* the next to be asked for */
+    int next_rank;
+    uint64_t asked, taken, released;
+    size_t allowed; /* elements that may still be asked for */
+    km_arrived slots[KM_PIECES_UNDER_WAY];
+    MPI_Request requests[KM_PIECES_UNDER_WAY]; /* others use the first WINDOW for what they send */
+    float *landing;                            /* (KM_PIECES_UNDER_WAY, piece) */
+    size_t sent;                               /* others: elements begun */
+};
+
+_Static_assert((int)WINDOW <= (int)KM_PIECES_UNDER_WAY, "senders use the same requests");
+
+static size_t total_of(const km_pieces *p, int rank) {
+    return p->counts[rank] * (size_t)p->times;
+}
+
+static size_t piece_of(size_t largest) {
+    return KM_MIN((size_t)PIECE, KM_MAX(largest, 1));
+}
+
+size_t km_pieces_bytes(int ranks, int rank, size_t largest) {
+    return rank == 0 && ranks > 1 ? KM_PIECES_UNDER_WAY * piece_of(largest) * sizeof(float) : 0;
+}
+
+km_status km_pieces_create(km_pieces **out, km_comm *comm, const size_t *counts, int most_times) {
+    km_pieces *p = km_new(1, sizeof *p);
+    size_t largest = 0;
+    p->comm = comm;
+    p->times = most_times;
+    p->counts = km_new((size_t)comm->size, sizeof *p->counts);
+    for (int rank = 0; rank < comm->size; rank++) {
+        p->counts[rank] = counts[rank];
+        largest = KM_MAX(largest, total_of(p, rank));
+    }
+    p->piece = piece_of(largest);
+    for (int i = 0; i < KM_PIECES_UNDER_WAY; i++) {
+        p->requests[i] = MPI_REQUEST_NULL;
+    }
+    MPI_Comm_dup(comm->mpi, &p->mpi);
+    size_t bytes = km_pieces_bytes(comm->size, comm->rank, largest);
+    km_status status =
+        bytes > 0 ? km_allocate((void **)&p->landing, bytes, "pieces of a checkpoint on their way in") : KM_OK;
+    status = km_comm_agree(comm, status);
+    if (status != KM_OK) {
+        km_pieces_destroy(p);
+        p = NULL;
+    }
+    *out = p;
+    return status;
+}
+
+void km_pieces_destroy(km_pieces *p) {
+    if (p == NULL) {
+        return;
+    }
+    MPI_Comm_free(&p->mpi);
+    free(p->landing);
+    free(p->counts);
+    free(p);
+}
+
+void km_pieces_begin(km_pieces *p, const float *own, int times, bool good) {
+    p->own = own;
+    p->times = times;
+    p->rounds = 0;
+    for (int rank = 0; rank < p->comm->size; rank++) {
+        p->rounds = KM_MAX(p->rounds, (total_of(p, rank) + p->piece - 1) / p->piece);
+    }
+    p->next_round = 0;
+    p->next_rank = 0;
+    p->asked = p->taken = p->released = 0;
+    p->allowed = p->sent = 0;
+    p->failed = !good;
+    km_pieces_poll(p);
+}
+
+size_t km_pieces_elements(const km_pieces *p) {
+    size_t sum = 0;
+    for (int rank = 0; rank < p->comm->size; rank++) {
+        sum += total_of(p, rank);
+    }
+    return sum;
+}
+
+/* ---- Senders ---- */
+
+static void send_more(km_pieces *p) {
+    size_t total = total_of(p, p->comm->rank);
+    for (int i = 0; i < WINDOW; i++) {
+        int done = 1;
+        if (p->requests[i] != MPI_REQUEST_NULL) {
+            MPI_Test(&p->requests[i], &done, MPI_STATUS_IGNORE);
+        }
+        if (done && p->sent < total) {
+            if (km_fault("save.send") != KM_OK) {
+                p->failed = true;
+            }
+            size_t count = KM_MIN(p->piece, total - p->sent);
+            MPI_Isend(p->own + p->sent, p->failed ? 0 : (int)count, MPI_FLOAT, 0, TAG_PIECES, p->mpi,
+                      &p->requests[i]);
+            p->sent += count;
+        }
+    }
+}
+
+void km_pieces_finish(km_pieces *p) {
+    while (!km_pieces_over(p)) {
+        int which = 0;
+        MPI_Waitany(WINDOW, p->requests, &which, MPI_STATUS_IGNORE);
+        send_more(p);
+    }
+}
+
+/* ---- Rank 0 ---- */
+
+/* The next piece in the order; false where there is none. */
+static bool next_piece(km_pieces *p, km_arrived *a) {
+    for (; p->next_round < p->rounds; p->next_round++, p->next_rank = 0) {
+        for (; p->next_rank < p->comm->size; p->next_rank++) {
+            size_t total = total_of(p, p->next_rank), first = p->next_round * p->piece;
+            if (first < total) {
+                *a = (km_arrived){.rank = p->next_rank, .first = first, .count = KM_MIN(p->piece, total - first)};
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+static void ask_more(km_pieces *p) {
+    km_arrived a;
+    while (p->asked - p->released < KM_PIECES_UNDER_WAY && next_piece(p, &a) && p->allowed > 0) {
+        size_t slot = (size_t)(p->asked % KM_PIECES_UNDER_WAY);
+        if (a.rank == 0) {
+            if (km_fault("save.send") != KM_OK) {
+                p->failed = true;
+            }
+            a.data = p->failed ? NULL : p->own + a.first;
+        } else {
+            a.data = p->landing + slot * p->piece;
+            MPI_Irecv(p->landing + slot * p->piece, (int)a.count, MPI_FLOAT, a.rank, TAG_PIECES, p->mpi,
+                      &p->requests[slot]);
+        }
+        p->slots[slot] = a;
+        p->asked++;
+        p->next_rank++;
+        p->allowed -= KM_MIN(p->allowed, a.count);
+    }
+}
+
+bool km_pieces_take(km_pieces *p, km_arrived *out) {
+    if (p->taken == p->asked) {
+        return false;
+    }
+    size_t slot = (size_t)(p->taken % KM_PIECES_UNDER_WAY);
+    km_arrived *a = &p->slots[slot];
+    if (a->rank != 0) {
+        MPI_Status status;
+        int done = 0, count = 0;
+        MPI_Test(&p->requests[slot], &done, &status);
+        if (!done) {
+            return false;
+        }
+        MPI_Get_count(&status, MPI_FLOAT, &count);
+        if ((size_t)count != a->count) {
+            a->data = NULL;
+        }
+    }
+    *out = *a;
+    p->taken++;
+    return true;
+}
+
+void km_pieces_allow(km_pieces *p, size_t elements) {
+    p->allowed = elements > SIZE_MAX - p->allowed ? SIZE_MAX : p->allowed + elements;
+}
+
+void km_pieces_release(km_pieces *p, uint64_t number) {
+    p->released = number;
+}
+
+/* ---- All ---- */
+
+void km_pieces_poll(km_pieces *p) {
+    if (p->own == NULL) {
+        return;
+    }
+    if (p->comm->rank == 0) {
+        ask_more(p);
+    } else {
+        send_more(p);
+    }
+}
+
+bool km_pieces_over(const km_pieces *p) {
+    if (p->own == NULL) {
+        return true;
+    }
+    if (p->comm->rank == 0) {
+        km_pieces copy = *p;
+        km_arrived a;
+        return p->taken == p->asked && !next_piece(&copy, &a);
+    }
+    bool idle = p->sent == total_of(p, p->comm->rank);
+    for (int i = 0; i < WINDOW; i++) {
+        idle = idle && p->requests[i] == MPI_REQUEST_NULL;
+    }
+    return idle;
+}

@@ -17,11 +17,13 @@ static void fill(uint64_t *words, uint64_t at) {
 }
 
 static km_status write_bytes(int fd, uint64_t bytes, uint64_t *words, uint64_t *written, const char *path) {
-    for (*written = 0; *written < bytes;) {
+    while (*written < bytes) {
         size_t count = (size_t)KM_MIN((uint64_t)STRIP, bytes - *written);
         fill(words, *written);
-        KM_TRY(km_pwrite_all(fd, words, count, *written, path));
-        *written += count;
+        km_status status = km_pwrite_all(fd, words, count, *written, path);
+        off_t end = lseek(fd, 0, SEEK_END); /* also of a strip that did not fit whole */
+        *written = end > 0 ? (uint64_t)end : 0;
+        KM_TRY(status);
     }
     return km_file_sync(fd, path);
 }

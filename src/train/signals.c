@@ -15,6 +15,9 @@ void km_signals_catch(void) {
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGUSR1, &action, NULL);
+    /* A limit on the size of files is a write that fails, not the end. */
+    struct sigaction ignore = {.sa_handler = SIG_IGN};
+    sigaction(SIGXFSZ, &ignore, NULL);
 }
 
 bool km_signals_stop(void) {

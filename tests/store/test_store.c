@@ -341,7 +341,7 @@ static void folders_that_go_away_are_errors(void **state) {
     ok(km_store_layout(store));
     unlink("gone/a.h5.tmp");
     rmdir("gone");
-    refused(km_store_commit(store), "cannot open");
+    refused(km_store_commit(store), "cannot rename");
     /* A folder in the way of the name. */
     assert_int_equal(mkdir("gone", 0777), 0);
     ok(km_store_create(&store, "gone"));

@@ -145,13 +145,10 @@ if disk 1m true 2>err.txt; then
     expect 1 "No space left" disk 8k "$KMASK" tokenizer train --type wordpiece --vocab-size 2000 --out small/t text.txt
     [ -z "$(ls kept/t)" ] || fail "a full disk leaves $(ls kept/t)"
     expect 1 "No space left" disk 20k "$KMASK" pretrain c.json --set run.dir=small/run
+    # Room for what checkpoint.keep asks for is proven before the first step.
     expect 1 "No space left" disk 1500k "$LAUNCH" 2 "$KMASK" pretrain c.json --set run.dir=small/run
-    grep -q "warning: step 10\|step-00000010" err.txt || fail "which save failed is not said: $(cat err.txt)"
-    "$KMASK" inspect kept/run/checkpoints/step-00000005.h5 >/dev/null || fail "the checkpoint before is not whole"
-    [ -z "$(find kept -name '*.tmp*')" ] || fail "a full disk leaves $(find kept -name '*.tmp*')"
-    rm -rf damaged && cp -r kept/run damaged
-    timeout 60 "$KMASK" pretrain c.json --set run.dir=damaged >log.txt 2>&1 || fail "after a full disk"
-    [ "$(last_hash damaged)" = "$(last_hash run)" ] || fail "after a full disk: another hash"
+    grep -q "no room for 3 checkpoint(s)" err.txt || fail "what does not fit is not said: $(cat err.txt)"
+    [ -z "$(find kept -name '*.h5*' -o -name '*.tmp*')" ] || fail "a full disk leaves $(find kept -type f)"
 else
     echo "no disk can be mounted here: that it fills up is not tested"
 fi

@@ -1,0 +1,124 @@
+#!/usr/bin/env bash
+# Saves that overlap training: at every step, on several numbers of ranks, killed in between, on a disk that fills up and
+# is freed, under a limit on file sizes. Nothing old is harmed and every end is the uninterrupted run's hash.
+. "$SOURCE/tests/common.sh"
+make_corpus
+make_config c.json whole
+sed -i 's/"eval": "corpus.holdout.h5", //; s/"every": 5/"every": 1, "keep": 2/; s/"steps": 20/"steps": 40/' c.json
+pretrain() { # RANKS DIR [--set ...]
+    local ranks=$1 dir=$2
+    shift 2
+    timeout 120 "$LAUNCH" "$ranks" "$KMASK" pretrain c.json --set "run.dir=$dir" "$@"
+}
+pretrain 2 whole --set checkpoint.every=1000 >log.txt 2>&1 || fail "the whole run: $(tail -n 3 log.txt)"
+reference=$(last_hash whole)
+[ -n "$reference" ] || fail "no hash in the whole run's log"
+same() { # DIR WHAT
+    [ "$(last_hash "$1")" = "$reference" ] || fail "$2: another hash"
+    [ "$(grep -c . "$1/metrics.jsonl")" -eq 40 ] || fail "$2: $(grep -c . "$1/metrics.jsonl") lines of 40 steps"
+    [ "$(grep -o '"step":[0-9]*' "$1/metrics.jsonl" | sort -u | wc -l)" -eq 40 ] || fail "$2: a step twice"
+    [ -z "$(find "$1" -name '*.tmp*')" ] || fail "$2: left behind: $(find "$1" -name '*.tmp*')"
+    local file
+    for file in "$1"/checkpoints/*; do
+        "$KMASK" inspect "$file" --json >inspect.json 2>err.txt || fail "$2: $(cat err.txt)"
+    done
+    grep -q "\"weights_hash\":[[:space:]]*\"$reference\"" inspect.json || fail "$2: the last checkpoint has another hash"
+}
+
+# ---- Every step saved, weights also apart ----
+for ranks in 1 2 3; do
+    pretrain "$ranks" "every-$ranks" --set checkpoint.snapshots='[3,4,40]' >log.txt 2>&1 ||
+        fail "every step on $ranks: $(tail -n 3 log.txt)"
+    same "every-$ranks" "every step on $ranks ranks"
+    [ "$(grep -c weights_hash "every-$ranks/metrics.jsonl")" -eq 40 ] || fail "not every step was saved"
+    [ "$(ls "every-$ranks/checkpoints" | tr '\n' ' ')" = "step-00000039.h5 step-00000040.h5 " ] ||
+        fail "keep 2 leaves $(ls "every-$ranks/checkpoints")"
+    [ "$(ls "every-$ranks/snapshots" | wc -l)" -eq 3 ] || fail "snapshots: $(ls "every-$ranks/snapshots")"
+    "$KMASK" inspect "every-$ranks/snapshots/step-00000040.h5" --json | grep -q "$reference" || fail "another snapshot"
+done
+grep -q "saves come faster than they are written" log.txt || fail "that saves wait is not said"
+cmp -s every-1/checkpoints/step-00000040.h5 every-1/checkpoints/step-00000039.h5 && fail "two steps are the same"
+for file in step-00000039.h5 step-00000040.h5; do # but for the config, which names the run's folder
+    "$KMASK" inspect "every-1/checkpoints/$file" --json | grep weights_hash >one.txt
+    "$KMASK" inspect "every-3/checkpoints/$file" --json | grep weights_hash >three.txt
+    cmp -s one.txt three.txt || fail "$file differs between 1 and 3 ranks"
+done
+
+# ---- Killed in between ----
+victims_of() { pgrep -f "kmask pretrain c.json --set run.dir=$1 " || true; }
+number=0
+for delay in 0.35 0.5 0.6 0.7 0.8 1.0; do
+    number=$((number + 1))
+    ranks=$((number % 3 + 1))
+    pretrain "$ranks" killed --set checkpoint.snapshots=7 >log.txt 2>&1 &
+    launcher=$!
+    sleep "$delay"
+    victims=$(victims_of killed)
+    [ -n "$victims" ] && kill -9 $victims 2>/dev/null
+    wait "$launcher" 2>/dev/null
+done
+pretrain 2 killed --set checkpoint.snapshots=7 >log.txt 2>&1 || fail "after kills: $(tail -n 3 log.txt)"
+same killed "killed and resumed"
+
+# ---- Until the first save an interrupted run starts again, and says so ----
+mkdir -p early/checkpoints
+head -n 2 whole/metrics.jsonl >early/metrics.jsonl
+echo torn >early/checkpoints/step-00000001.h5.tmp
+pretrain 1 early --set checkpoint.every=1000 >log.txt 2>&1 || fail "early: $(tail -n 3 log.txt)"
+grep -q "starts at step 0 again" log.txt || fail "that it starts again is not said"
+same early "interrupted before the first save"
+
+# ---- Files may not be that long: refused before the first step, and nothing is left ----
+expect 1 "File too large" bash -c "ulimit -f 8192; exec '$KMASK' pretrain c.json --set run.dir=limited --set checkpoint.keep=12"
+[ -z "$(find limited -name '*.h5*' -o -name '*.tmp*')" ] || fail "left behind: $(find limited -type f)"
+
+# ---- Every checkpoint damaged: nothing is touched ----
+cp -r every-2 ruined
+for file in ruined/checkpoints/*; do truncate -s -1 "$file"; done
+listing() { find ruined -printf '%p %s %T@ %i\n' | sort; }
+before=$(listing)
+expect 3 "nothing was changed" pretrain 2 ruined --set train.steps=50
+[ "$before" = "$(listing)" ] || fail "a run folder without a valid checkpoint was touched: $(listing)"
+
+# ---- A disk that fills up and is freed ----
+# filling freed|never: trains beside a disk that fills after some steps and is freed when a save has failed.
+filling() {
+    rm -rf kept small && mkdir -p kept small
+    timeout 120 unshare -rm bash -c 'mount -t tmpfs -o size=6m small small || exit 99
+        "$LAUNCH" 2 "$KMASK" pretrain c.json --set run.dir=small/run --set train.steps=300 --set checkpoint.every=5 \
+            >full.txt 2>&1 &
+        process=$!
+        for _ in $(seq 400); do [ -e small/run/checkpoints/step-00000015.h5 ] && break; sleep 0.05; done
+        for _ in $(seq 400); do
+            dd if=/dev/zero of=small/filler bs=1k seek=$(stat -c %s small/filler 2>/dev/null || echo 0) oflag=seek_bytes \
+                conv=notrunc 2>/dev/null
+            grep -q "no checkpoint was saved.*No space left" full.txt && [ "'"$1"'" != never ] && break
+            kill -0 $process 2>/dev/null || break
+            sleep 0.02
+        done
+        [ "'"$1"'" = never ] || rm small/filler
+        wait $process
+        status=$?
+        rm -f small/filler
+        cp -r small/. kept
+        exit $status'
+}
+export LAUNCH
+pretrain 2 long --set train.steps=300 --set checkpoint.every=1000 >log.txt 2>&1 || fail "the long run: $(tail -n 3 log.txt)"
+long=$(last_hash long)
+if unshare -rm bash -c 'mount -t tmpfs -o size=1m none /mnt' 2>/dev/null; then
+    filling freed || fail "a disk that was freed: $(tail -n 3 full.txt)"
+    grep -q "no checkpoint was saved.*No space left" full.txt || fail "the full disk was not noticed: $(tail -n 3 full.txt)"
+    [ "$(last_hash kept/run)" = "$long" ] || fail "a disk that was freed: another hash"
+    [ "$(grep -c . kept/run/metrics.jsonl)" -eq 300 ] || fail "a disk that was freed: $(grep -c . kept/run/metrics.jsonl) lines"
+    filling never && fail "a disk that stays full: status 0"
+    grep -q "^kmask: .*no checkpoint was saved.*No space left" full.txt || fail "the reason is not said: $(tail -n 3 full.txt)"
+    [ -z "$(find kept -name '*.tmp*')" ] || fail "a full disk leaves $(find kept -name '*.tmp*')"
+    ls kept/run/checkpoints/*.h5 >/dev/null 2>&1 || fail "a full disk leaves no checkpoint"
+    pretrain 3 kept/run --set train.steps=300 --set checkpoint.every=50 >log.txt 2>&1 || fail "after a full disk: $(tail -n 3 log.txt)"
+    [ "$(last_hash kept/run)" = "$long" ] || fail "after a full disk: another hash"
+    [ "$(grep -c . kept/run/metrics.jsonl)" -eq 300 ] || fail "after a full disk: $(grep -c . kept/run/metrics.jsonl) lines"
+else
+    echo "no disk can be mounted here: that it fills up is not tested"
+fi
+finish

@@ -38,6 +38,7 @@ only 'hdf5\.h' store
 only 'cblas\.h' kernel
 only 'cjson/' base
 only 'utf8proc\.h' text
+only 'unicode/' text
 only 'xxhash\.h' base
 only 'zlib\.h' data
 exit $bad

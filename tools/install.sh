@@ -29,6 +29,7 @@ need libopenblas-pthread-dev library openblas # threads of a rank call it at onc
 need libhdf5-dev program h5cc
 need libcjson-dev library libcjson
 need libutf8proc-dev library libutf8proc
+need libicu-dev library icu-uc
 need zlib1g-dev library zlib
 need libxxhash-dev library libxxhash
 for option; do

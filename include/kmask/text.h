@@ -75,4 +75,45 @@ void km_wordpiece_trainer_add(km_wordpiece_trainer *trainer, const char *text, s
 km_status km_wordpiece_trainer_end(km_wordpiece_trainer *trainer, km_tokenizer **out) KM_NODISCARD;
 void km_wordpiece_trainer_destroy(km_wordpiece_trainer *trainer);
 
+/* ---- Sentence ends ------------------------------------------------------------------------------------------- */
+/* Where sentences end inside a text without paragraphs (a line), as ICU's sentence break iterator says: Unicode Annex 29
+ * for all scripts, and English abbreviations ("Mr.", "e.g.", "vs.") that end none. Bytes that are no UTF-8 are characters
+ * as any other. Time is linear in the text, memory does not depend on it. One object for each thread. */
+typedef struct km_sentences km_sentences;
+/* KM_FAILED where ICU's data are not installed. The caller destroys. */
+km_status km_sentences_create(km_sentences **out) KM_NODISCARD;
+void km_sentences_destroy(km_sentences *sentences);
+/* Which rules these are, for what was made by them: "icu 72.1 en@ss=standard". */
+const char *km_sentences_rules(void);
+/* `text` must stay until the last km_sentences_next. */
+void km_sentences_begin(km_sentences *sentences, const char *text, size_t count);
+/* The byte after the next sentence's last character that is no blank; for the last sentence `count`; then 0. */
+size_t km_sentences_next(km_sentences *sentences);
+
+/* ---- Names, dates and numbers -------------------------------------------------------------------------------- */
+/* Spans that carry facts, for salient span masking (Guu et al. 2020, REALM, section 3.4) where nothing better is given. */
+typedef enum km_span_kind { KM_SPAN_ENTITY, KM_SPAN_DATE, KM_SPAN_NUMBER, KM_SPAN_KINDS } km_span_kind;
+const char *km_span_kind_name(km_span_kind kind); /* "entity", "date", "number" */
+/* The kind of a label as corpora have it: DATE, TIME -> date; CARDINAL, ORDINAL, PERCENT, MONEY, QUANTITY and their like ->
+ * number; anything else -> entity. Case does not matter. */
+km_span_kind km_span_kind_of(const char *label);
+
+typedef struct km_span {
+    size_t begin, end; /* bytes begin..end-1 of the text */
+    km_span_kind kind;
+} km_span;
+/* A growing list. Zero-initialize; free with km_spans_free. */
+typedef struct km_spans {
+    km_span *spans;
+    size_t count, capacity;
+} km_spans;
+void km_spans_add(km_spans *spans, size_t begin, size_t end, km_span_kind kind);
+void km_spans_free(km_spans *spans);
+/* Appends what a text (lines that end with newlines) holds of capitalized names, acronyms, dates, times and numbers, in
+ * ascending order and without overlap; no span goes over a line end. The first word of a sentence is a name only where
+ * the text shows it: by its shape, by a capitalized word behind it, or by being capitalized elsewhere inside sentences.
+ * Names need a script with capital letters; numbers and dates do not. A function of the text; linear time; memory
+ * beyond the spans is bounded. */
+void km_find_spans(const char *text, size_t count, km_spans *out);
+
 #endif

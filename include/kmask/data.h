@@ -11,11 +11,18 @@
 
 /* ---- Corpus ------------------------------------------------------------------------------------------------ */
 /* An HDF5 file (store.h) with /tokens (n) uint16 or uint32, /word_starts (n) uint8: 1 where a token begins a word,
- * /sentence_ends and /document_ends uint64: index after the last token of each, ascending. Attributes: kind
- * "corpus", tokenizer (JSON), tokenizer_hash, documents, sentences. */
+ * /sentence_ends and /document_ends uint64: index after the last token of each, ascending. Where it has spans (names,
+ * dates, numbers), /span_starts and /span_ends uint64: a span's first token and the index after its last, ascending
+ * without overlap, and /span_kinds uint8 (km_span_kind). Attributes: kind "corpus", tokenizer (JSON), tokenizer_hash,
+ * documents, sentences, sentence_rules ("line", or which version of which rules), spans (given | found | none). */
 typedef struct km_corpus km_corpus;
 
 typedef enum km_document { KM_DOCUMENT_BLANK, KM_DOCUMENT_LINE, KM_DOCUMENT_FILE } km_document;
+
+/* Sentences end at line ends, and inside lines where text.h's rules say so; or at line ends alone. */
+typedef enum km_sentence_rule { KM_SENTENCES_ICU, KM_SENTENCES_LINE } km_sentence_rule;
+/* Spans: those that JSONL records give; these, and found ones (text.h) in text that has none given; none. */
+typedef enum km_span_source { KM_SPANS_GIVEN, KM_SPANS_FIND, KM_SPANS_NONE } km_span_source;
 
 typedef struct km_corpus_options {
     const char *out;       /* the corpus file; the held-out one is <out without .h5>.holdout.h5 */
@@ -26,12 +33,15 @@ typedef struct km_corpus_options {
     km_document document; /* plain text: what separates documents */
     const char *field;    /* JSONL: "text", or "a.b,c": several, each a paragraph */
     double holdout;       /* share of documents, by hash of their text; 0 = none */
+    km_sentence_rule sentences;
+    km_span_source spans;
 } km_corpus_options;
 
 typedef struct km_corpus_report {
     uint64_t files, documents, sentences, tokens; /* of the training part */
     uint64_t holdout_documents, holdout_sentences, holdout_tokens;
     uint64_t empty_documents, invalid_utf8, cut_lines, bad_records; /* counted and reported, never fatal */
+    uint64_t spans, holdout_spans, bad_spans;                       /* bad: given, but left out */
     uint64_t unknown_tokens;
     uint64_t median_tokens; /* of a document, to within 5 % */
     uint64_t bytes;         /* of text read */
@@ -48,6 +58,8 @@ const km_tokenizer *km_corpus_tokenizer(const km_corpus *corpus); /* its own, re
 uint64_t km_corpus_tokens(const km_corpus *corpus);
 uint64_t km_corpus_documents(const km_corpus *corpus);
 uint64_t km_corpus_sentences(const km_corpus *corpus);
+bool km_corpus_has_spans(const km_corpus *corpus); /* whether it was built with spans, however many there are */
+uint64_t km_corpus_spans(const km_corpus *corpus);
 km_hash km_corpus_hash(const km_corpus *corpus); /* of its content: two copies are equal */
 const char *km_corpus_path(const km_corpus *corpus);
 
@@ -80,6 +92,12 @@ uint64_t km_rows_count(const km_rows *rows);
 uint64_t km_rows_left_out(const km_rows *rows);
 int km_rows_length(const km_rows *rows);
 
+/* A name, date or number in a row: positions start..end-1. */
+typedef struct km_row_span {
+    int start, end;
+    km_span_kind kind;
+} km_row_span;
+
 /* One row; arrays hold `length` entries, the caller's (km_row_create allocates them for a maximum length). */
 typedef struct km_row {
     uint64_t number;
@@ -87,6 +105,9 @@ typedef struct km_row {
     int32_t *ids;         /* with [CLS], [SEP] */
     uint8_t *starts_word; /* 1 where a word begins; specials: 1 */
     uint8_t *maskable;    /* 0 at cls, sep, pad, mask and unk */
+    km_row_span
+        *spans; /* (span_count) ascending, without overlap, cut to the row; none where the corpus has none */
+    int span_count;
 } km_row;
 km_row *km_row_create(int max_length);
 void km_row_destroy(km_row *row);

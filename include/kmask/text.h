@@ -84,7 +84,7 @@ typedef struct km_sentences km_sentences;
 km_status km_sentences_create(km_sentences **out) KM_NODISCARD;
 void km_sentences_destroy(km_sentences *sentences);
 /* Which rules these are, for what was made by them: "icu 72.1 en@ss=standard". */
-const char *km_sentences_rules(void);
+const char *km_sentences_rules(const km_sentences *sentences);
 /* `text` must stay until the last km_sentences_next. */
 void km_sentences_begin(km_sentences *sentences, const char *text, size_t count);
 /* The byte after the next sentence's last character that is no blank; for the last sentence `count`; then 0. */
@@ -109,11 +109,4 @@ typedef struct km_spans {
 } km_spans;
 void km_spans_add(km_spans *spans, size_t begin, size_t end, km_span_kind kind);
 void km_spans_free(km_spans *spans);
-/* Appends what a text (lines that end with newlines) holds of capitalized names, acronyms, dates, times and numbers, in
- * ascending order and without overlap; no span goes over a line end. The first word of a sentence is a name only where
- * the text shows it: by its shape, by a capitalized word behind it, or by being capitalized elsewhere inside sentences.
- * Names need a script with capital letters; numbers and dates do not. A function of the text; linear time; memory
- * beyond the spans is bounded. */
-void km_find_spans(const char *text, size_t count, km_spans *out);
-
 #endif

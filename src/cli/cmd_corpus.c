@@ -13,6 +13,14 @@ static const char help[] =
     "    --document blank|line|file  what separates documents of plain text: blank lines (default), line ends, "
     "files\n"
     "    --field text                JSONL: the field with the text; a.b,c: several, each a paragraph\n"
+    "    --sentences icu|line        where sentences end: at line ends, and inside lines by Unicode's rules "
+    "(default);\n"
+    "                                or at line ends alone\n"
+    "    --spans given|none          names, dates and numbers, for salient masks: those in the JSONL's "
+    "\"entities\":\n"
+    "                                [[start, end, label], ...], in characters of the (first) field, or "
+    "{\"field\": [...]};\n"
+    "                                none leaves them out\n"
     "    --holdout 0.01              share of documents, by hash of their text, that go to FILE.holdout.h5\n"
     "    --json                      the counts as JSON\n"
     "\n"
@@ -23,7 +31,8 @@ static const char help[] =
     "    --mask policy=fully_explored,splits=4,ratio=0.15,unit=subword\n"
     "                                K masks: side by side with --row, else one line a mask\n"
     "    --seed 1  --epoch 0         of the masks\n"
-    "    --json                      {\"row\", \"input_ids\", \"word_starts\", \"masks\": [[positions], ...]}\n"
+    "    --json                      {\"row\", \"input_ids\", \"word_starts\", \"spans\": [[start, end, kind], "
+    "...], \"masks\": ...}\n"
     "\n"
     "Example:\n"
     "    mpirun -n 8 kmask corpus build --tokenizer tok --out wiki.h5 --holdout 0.01 wiki/\n"
@@ -73,12 +82,14 @@ static km_document document_named(const char *name) {
 }
 
 static km_status parse_build(int argc, char **argv, build_arguments *out) {
-    const char *document = "blank";
+    const char *document = "blank", *sentences = "icu", *spans = "given";
     *out = (build_arguments){.options.field = "text"};
     const cli_option options[] = {{"tokenizer", CLI_TEXT, &out->options.tokenizer, 0, 0, NULL},
                                   {"out", CLI_TEXT, &out->options.out, 0, 0, NULL},
                                   {"document", CLI_TEXT, &document, 0, 0, "blank|line|file"},
                                   {"field", CLI_TEXT, &out->options.field, 0, 0, NULL},
+                                  {"sentences", CLI_TEXT, &sentences, 0, 0, "icu|line"},
+                                  {"spans", CLI_TEXT, &spans, 0, 0, "given|none"},
                                   {"holdout", CLI_NUMBER, &out->options.holdout, 0, 1, NULL},
                                   {"json", CLI_FLAG, &out->json, 0, 0, NULL}};
     KM_TRY(cli_parse(&argc, argv, options, KM_COUNT(options)));
@@ -87,6 +98,10 @@ static km_status parse_build(int argc, char **argv, build_arguments *out) {
                        out->options.out == NULL ? "--out FILE.h5" : "--tokenizer DIR");
     }
     out->options.document = document_named(document);
+    out->options.sentences = strcmp(sentences, "line") == 0 ? KM_SENTENCES_LINE : KM_SENTENCES_ICU;
+    out->options.spans = strcmp(spans, "none") == 0   ? KM_SPANS_NONE
+                         : strcmp(spans, "find") == 0 ? KM_SPANS_FIND
+                                                      : KM_SPANS_GIVEN;
     out->options.inputs = (const char *const *)(argv + 1);
     out->options.input_count = argc - 1;
     return KM_OK;
@@ -118,18 +133,21 @@ typedef struct named_count {
 } named_count;
 
 static void print_report(const build_arguments *arguments, const km_corpus_report *r, uint64_t rows) {
-    const bool holdout = arguments->options.holdout > 0;
+    const bool holdout = arguments->options.holdout > 0, lines = arguments->options.sentences == KM_SENTENCES_LINE;
     const named_count counts[] = {
         {"files", "files", r->files, true},
         {"bytes", "bytes of text", r->bytes, true},
         {"documents", "documents", r->documents, true},
-        {"sentences", "sentences (lines)", r->sentences, true},
+        {"sentences", lines ? "sentences (lines)" : "sentences", r->sentences, true},
         {"tokens", "tokens", r->tokens, true},
         {"median_tokens", "tokens of a median document", r->median_tokens, true},
         {"rows", "rows of length 128, full_sentences", rows, true},
         {"holdout_documents", "held-out documents", r->holdout_documents, holdout},
         {"holdout_sentences", "held-out sentences", r->holdout_sentences, holdout},
         {"holdout_tokens", "held-out tokens", r->holdout_tokens, holdout},
+        {"spans", "names, dates and numbers", r->spans, false},
+        {"holdout_spans", "held-out names, dates and numbers", r->holdout_spans, false},
+        {"bad_spans", "given entities left out (out of range, empty, overlapping)", r->bad_spans, false},
         {"unknown_tokens", "unknown tokens", r->unknown_tokens, true},
         {"empty_documents", "documents without a token, left out", r->empty_documents, false},
         {"bad_records", "records left out", r->bad_records, false},
@@ -289,6 +307,15 @@ static km_json *json_of(const view *v) {
     }
     km_json_set(json, "input_ids", ids);
     km_json_set(json, "word_starts", starts);
+    km_json *spans = km_json_array();
+    for (int i = 0; i < v->row->span_count; i++) {
+        km_json *span = km_json_array();
+        km_json_push_number(span, v->row->spans[i].start);
+        km_json_push_number(span, v->row->spans[i].end);
+        km_json_push_string(span, km_span_kind_name(v->row->spans[i].kind));
+        km_json_push(spans, span);
+    }
+    km_json_set(json, "spans", spans);
     if (v->masks == NULL) {
         return json;
     }
@@ -351,9 +378,21 @@ static void print_masked_texts(const view *v) {
     free(ids);
 }
 
+/* One line: what the spans of the row cover. */
+static void print_spans(const view *v) {
+    for (int i = 0; i < v->row->span_count; i++) {
+        const km_row_span *span = &v->row->spans[i];
+        char *text = km_decode(v->tokenizer, v->row->ids + span->start, (size_t)(span->end - span->start), false);
+        printf("%s%s (%s)", i == 0 ? "  spans: " : ", ", text, km_span_kind_name(span->kind));
+        free(text);
+    }
+    printf("%s", v->row->span_count > 0 ? "\n" : "");
+}
+
 static void print_view(const view *v) {
     print_heading(v);
     print_text(v->tokenizer, v->row->ids, v->row->length, 0);
+    print_spans(v);
     if (v->masks != NULL && v->arguments->row >= 0) {
         print_table(v);
     } else if (v->masks != NULL) {

@@ -38,6 +38,27 @@ static km_status check_last_end(const km_corpus *corpus, const km_array *ends) {
     return KM_OK;
 }
 
+/* All three or none; older corpora have none. */
+static km_status find_spans(km_corpus *corpus) {
+    const km_array *starts = km_store_find(corpus->store, "/span_starts");
+    const km_array *ends = km_store_find(corpus->store, "/span_ends");
+    const km_array *kinds = km_store_find(corpus->store, "/span_kinds");
+    if (starts == NULL && ends == NULL && kinds == NULL) {
+        return KM_OK;
+    }
+    if (starts == NULL || ends == NULL || kinds == NULL || starts->rank != 1 || ends->rank != 1 ||
+        kinds->rank != 1 || starts->type != KM_U64 || ends->type != KM_U64 || kinds->type != KM_U8 ||
+        starts->count != ends->count || starts->count != kinds->count) {
+        return foreign(corpus,
+                       "/span_starts and /span_ends (uint64) and /span_kinds (uint8) are not there together, of "
+                       "one length");
+    }
+    corpus->span_starts = starts;
+    corpus->span_ends = ends;
+    corpus->span_kinds = kinds;
+    return KM_OK;
+}
+
 static km_status find_arrays(km_corpus *corpus) {
     KM_TRY(find_array(corpus, &corpus->tokens, "/tokens", KM_U16, KM_U32));
     KM_TRY(find_array(corpus, &corpus->word_starts, "/word_starts", KM_U8, KM_U8));
@@ -46,6 +67,7 @@ static km_status find_arrays(km_corpus *corpus) {
     if (corpus->word_starts->count != corpus->tokens->count) {
         return foreign(corpus, "/word_starts and /tokens differ in length");
     }
+    KM_TRY(find_spans(corpus));
     KM_TRY(check_last_end(corpus, corpus->sentence_ends));
     return check_last_end(corpus, corpus->document_ends);
 }
@@ -117,6 +139,14 @@ uint64_t km_corpus_documents(const km_corpus *corpus) {
 
 uint64_t km_corpus_sentences(const km_corpus *corpus) {
     return corpus->sentence_ends->count;
+}
+
+bool km_corpus_has_spans(const km_corpus *corpus) {
+    return corpus->span_starts != NULL;
+}
+
+uint64_t km_corpus_spans(const km_corpus *corpus) {
+    return corpus->span_starts != NULL ? corpus->span_starts->count : 0;
 }
 
 km_hash km_corpus_hash(const km_corpus *corpus) {

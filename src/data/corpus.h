@@ -10,6 +10,7 @@ struct km_corpus {
     km_tokenizer *tokenizer;
     char *path;
     const km_array *tokens, *word_starts, *sentence_ends, *document_ends; /* the store's */
+    const km_array *span_starts, *span_ends, *span_kinds;                 /* NULL: the corpus has none */
 };
 
 /* Elements first..first+count-1; any thread. An id that the tokenizer does not have is an error. */
@@ -19,6 +20,10 @@ km_status km_corpus_read_word_starts(const km_corpus *corpus, uint64_t first, si
 /* `ends` is one of the corpus' two arrays of ends. */
 km_status km_corpus_read_ends(const km_corpus *corpus, const km_array *ends, uint64_t first, size_t count,
                               uint64_t *out) KM_NODISCARD;
+
+/* The spans in tokens first..first+count-1, cut to these, as positions from 0; at most `count`. Any thread. */
+km_status km_corpus_read_spans(const km_corpus *corpus, uint64_t first, size_t count, km_row_span *out,
+                               int *found) KM_NODISCARD;
 
 /* The file of held-out documents that belongs to `out`; the caller frees. */
 char *km_corpus_holdout_path(const char *out);

@@ -24,6 +24,7 @@ typedef struct build {
     char *tokenizer_json;
     km_spill *spill;
     km_reading reading;
+    bool with_spans;
     km_corpus_report report; /* of all ranks, once added up */
     int64_t histogram[SPILL_BINS];
 } build;
@@ -76,10 +77,29 @@ static km_status check_output(const char *path) {
     return status;
 }
 
+/* What rows are made of and what masks need. */
+static km_status check_tokenizer(const km_tokenizer *tokenizer, const char *folder) {
+    const km_specials special = km_tokenizer_specials(tokenizer);
+    const char *missing = special.mask < 0  ? "mask"
+                          : special.cls < 0 ? "cls (or bos)"
+                          : special.sep < 0 ? "sep (or eos)"
+                          : special.pad < 0 ? "pad"
+                                            : NULL;
+    if (missing == NULL) {
+        return KM_OK;
+    }
+    return km_fail(
+        KM_FAILED,
+        "%s: this tokenizer has no %s token, which masked language models need; use one that has mask, cls, "
+        "sep and pad tokens, such as BERT's or RoBERTa's, or learn one with `kmask tokenizer train`",
+        folder, missing);
+}
+
 static km_status find_work(build *b) {
     const km_corpus_options *o = b->options;
     KM_TRY(check_output(o->out));
     KM_TRY(km_tokenizer_open(&b->tokenizer, o->tokenizer));
+    KM_TRY(check_tokenizer(b->tokenizer, o->tokenizer));
     b->tokenizer_json = km_tokenizer_print(b->tokenizer);
     return km_inputs_find(&b->inputs, o->inputs, o->input_count, (const char *const *)b->outputs, SPILL_SIDES);
 }
@@ -168,9 +188,10 @@ static km_status read_share(build *b) {
 static km_status read_text(build *b) {
     const km_corpus_options *o = b->options;
     int id_bytes = km_tokenizer_size(b->tokenizer) <= 65536 ? 2 : 4;
-    KM_TRY(km_comm_agree(
-        b->comm, km_spill_open(&b->spill, o->out, km_comm_rank(b->comm), b->tokenizer, id_bytes, o->holdout)));
-    b->reading = (km_reading){.inputs = &b->inputs, .document = o->document, .field = o->field, .spill = b->spill};
+    KM_TRY(
+        km_comm_agree(b->comm, km_spill_open(&b->spill, o->out, km_comm_rank(b->comm), b->tokenizer, id_bytes, o)));
+    b->reading = (km_reading){
+        .inputs = &b->inputs, .document = o->document, .spans = o->spans, .field = o->field, .spill = b->spill};
     return km_comm_agree(b->comm, read_share(b));
 }
 
@@ -183,12 +204,14 @@ static void add_up(build *b) {
     b->report.bytes = b->reading.bytes;
     b->report.cut_lines = b->reading.cut_lines;
     b->report.bad_records = b->reading.bad_records;
+    b->report.bad_spans += b->reading.bad_spans;
     int64_t counts[FIELDS];
     memcpy(counts, &b->report, sizeof counts);
     km_comm_sum(b->comm, counts, FIELDS);
     memcpy(&b->report, counts, sizeof counts);
     memcpy(b->histogram, km_spill_histogram(b->spill), sizeof b->histogram);
     km_comm_sum(b->comm, b->histogram, SPILL_BINS);
+    b->with_spans = b->options->spans == KM_SPANS_FIND || b->report.spans + b->report.holdout_spans > 0;
     b->report.files = b->inputs.count;
     b->report.median_tokens = km_histogram_median(b->histogram);
 }
@@ -247,34 +270,46 @@ typedef struct target {
     km_store *store;               /* rank 0's */
 } target;
 
-static const char *const array_names[SPILL_ARRAYS] = {"/tokens", "/word_starts", "/sentence_ends",
-                                                      "/document_ends"};
+static const char *const array_names[SPILL_ARRAYS] = {
+    "/tokens", "/word_starts", "/sentence_ends", "/span_starts", "/span_ends", "/span_kinds", "/document_ends"};
+
+static bool is_there(const build *b, int array) {
+    return b->with_spans || (array != SPILL_SPAN_STARTS && array != SPILL_SPAN_ENDS && array != SPILL_SPAN_KINDS);
+}
 
 static km_status lay_out(const build *b, target *t) {
     const km_type id = km_tokenizer_size(b->tokenizer) <= 65536 ? KM_U16 : KM_U32;
-    const km_type types[SPILL_ARRAYS] = {id, KM_U8, KM_U64, KM_U64};
+    const km_type types[SPILL_ARRAYS] = {id, KM_U8, KM_U64, KM_U64, KM_U64, KM_U8, KM_U64};
     char hash[33];
     km_hash_text(hash, km_tokenizer_hash(b->tokenizer));
     KM_TRY(km_store_create(&t->store, t->path));
     for (int array = 0; array < SPILL_ARRAYS; array++) {
-        KM_TRY(km_store_add(t->store, array_names[array], types[array], 1, &t->counts[array]));
+        if (is_there(b, array)) {
+            KM_TRY(km_store_add(t->store, array_names[array], types[array], 1, &t->counts[array]));
+        }
     }
     KM_TRY(km_store_set_text(t->store, "kind", "corpus"));
     KM_TRY(km_store_set_text(t->store, "tokenizer", b->tokenizer_json));
     KM_TRY(km_store_set_text(t->store, "tokenizer_hash", hash));
     KM_TRY(km_store_set_number(t->store, "documents", (int64_t)t->counts[SPILL_DOCUMENT_ENDS]));
     KM_TRY(km_store_set_number(t->store, "sentences", (int64_t)t->counts[SPILL_SENTENCE_ENDS]));
+    const char *source = b->options->spans == KM_SPANS_FIND ? "found" : b->with_spans ? "given" : "none";
+    KM_TRY(km_store_set_text(t->store, "sentence_rules", km_spill_sentence_rules(b->spill)));
+    KM_TRY(km_store_set_text(t->store, "spans", source));
     KM_TRY(km_store_layout(t->store));
     for (int array = 0; array < SPILL_ARRAYS; array++) {
-        t->offset[array] = km_store_find(t->store, array_names[array])->offset;
+        t->offset[array] = is_there(b, array) ? km_store_find(t->store, array_names[array])->offset : 0;
     }
     return KM_OK;
 }
 
 static km_status copy_arrays(const build *b, const target *t, int fd, const char *path) {
-    static const uint64_t wide[SPILL_ARRAYS] = {0, 1, sizeof(uint64_t), sizeof(uint64_t)};
+    static const uint64_t wide[SPILL_ARRAYS] = {0, 1, 8, 8, 8, 1, 8};
     const uint64_t id_bytes = km_tokenizer_size(b->tokenizer) <= 65536 ? 2 : 4;
     for (int array = 0; array < SPILL_ARRAYS; array++) {
+        if (!is_there(b, array)) {
+            continue;
+        }
         uint64_t bytes = array == SPILL_TOKENS ? id_bytes : wide[array];
         KM_TRY(km_spill_copy(b->spill, t->side, array, t->before[SPILL_TOKENS], fd,
                              t->offset[array] + t->before[array] * bytes, path));

@@ -49,6 +49,16 @@ static km_status open_piece(const km_reading *reading, const km_input_piece *pie
     return KM_OK;
 }
 
+/* ---- Lines and documents ---- */
+
+static km_status take_line(km_reading *reading, const char *text, size_t count) {
+    return km_spill_line(reading->spill, text, count, NULL);
+}
+
+static km_status end_document(km_reading *reading) {
+    return km_spill_end_document(reading->spill);
+}
+
 /* ---- Plain text ---- */
 
 static km_status read_plain(km_reading *reading, const km_input_piece *piece, km_lines *lines, bool inside) {
@@ -70,16 +80,16 @@ static km_status read_plain(km_reading *reading, const km_input_piece *piece, km
             size_t count = 0;
             const char *text = without_mark(&line, &count);
             reading->cut_lines += line.first && !line.last;
-            KM_TRY(km_spill_line(reading->spill, text, count));
+            KM_TRY(take_line(reading, text, count));
             ends = line.last && reading->document == KM_DOCUMENT_LINE;
             open = true;
         }
         if (ends) {
-            KM_TRY(km_spill_end_document(reading->spill));
+            KM_TRY(end_document(reading));
             open = false;
         }
     }
-    return open ? km_spill_end_document(reading->spill) : KM_OK;
+    return open ? end_document(reading) : KM_OK;
 }
 
 /* ---- JSONL ---- */
@@ -135,22 +145,67 @@ static char *describe_missing(const km_json *record, const char *field, size_t c
     return text;
 }
 
-/* A field's value: its lines, cut like those of a file. */
-static km_status spill_value(km_reading *reading, const char *value) {
-    while (*value != '\0') {
-        size_t count = strcspn(value, "\n");
-        const char *next = value + count + (value[count] == '\n');
+/* The list of entities that belongs to a field: of {"field": [...], ...} its own; a plain list is the first field's. */
+static const km_json *find_entities(km_reading *reading, const km_json *record, const char *field, size_t count) {
+    const km_json *entities = reading->spans != KM_SPANS_NONE ? km_json_get(record, "entities") : NULL;
+    if (km_json_is_object(entities)) {
+        char *name = km_format("%.*s", (int)count, field);
+        entities = km_json_get(entities, name);
+        free(name);
+    } else if (field != reading->field) {
+        return NULL;
+    }
+    bool usable = entities == NULL || km_json_is_array(entities) || km_json_is_null(entities);
+    reading->bad_spans += !usable;
+    return km_json_is_array(entities) ? entities : NULL;
+}
+
+/* What is in bytes begin..begin+count-1 of the given spans, as marks of that line; those before are done with. */
+static const km_spans *marks_of(km_reading *reading, size_t *next, size_t begin, size_t count) {
+    const km_spans *given = &reading->given;
+    reading->marks.count = 0;
+    for (size_t i = *next; i < given->count && given->spans[i].begin < begin + count; i++) {
+        const km_span *span = &given->spans[i];
+        size_t from = KM_MAX(span->begin, begin), to = KM_MIN(span->end, begin + count);
+        if (to > from) {
+            km_spans_add(&reading->marks, from - begin, to - begin, span->kind);
+        }
+        *next = span->end <= begin + count ? i + 1 : i;
+    }
+    return &reading->marks;
+}
+
+/* A field's value with its given spans: its lines, cut like those of a file. A span over a line end becomes two. */
+static km_status spill_value(km_reading *reading, const char *value, bool marked) {
+    size_t next = 0;
+    for (const char *at = value; *at != '\0';) {
+        size_t count = strcspn(at, "\n");
+        const char *after = at + count + (at[count] == '\n');
         reading->cut_lines += count > KM_LINE_LIMIT;
-        while (count > KM_LINE_LIMIT) {
-            size_t part = km_line_cut(value, KM_LINE_LIMIT);
-            KM_TRY(km_spill_line(reading->spill, value, part));
-            value += part;
+        while (count > 0) {
+            size_t part = count > KM_LINE_LIMIT ? km_line_cut(at, KM_LINE_LIMIT) : count;
+            if (marked) {
+                const km_spans *marks = marks_of(reading, &next, (size_t)(at - value), part);
+                KM_TRY(km_spill_line(reading->spill, at, part, marks));
+            } else {
+                KM_TRY(take_line(reading, at, part));
+            }
+            at += part;
             count -= part;
         }
-        KM_TRY(km_spill_line(reading->spill, value, count));
-        value = next;
+        at = after;
     }
     return KM_OK;
+}
+
+static km_status take_value(km_reading *reading, const km_json *record, const char *field, size_t count,
+                            const char *value) {
+    const km_json *entities = find_entities(reading, record, field, count);
+    reading->given.count = 0;
+    if (entities != NULL) {
+        km_entities_read(entities, value, &reading->given, &reading->bad_spans);
+    }
+    return spill_value(reading, value, entities != NULL);
 }
 
 /* Walks the fields twice: first to see that all are strings (what is wrong goes to `problem`), then to take
@@ -163,14 +218,14 @@ static km_status take_fields(km_reading *reading, const km_json *record, bool sp
         if (value == NULL) {
             *problem = describe_missing(record, field, count, found);
         } else if (spill) {
-            KM_TRY(spill_value(reading, value));
+            KM_TRY(take_value(reading, record, field, count, value));
         }
         field += count + (field[count] == ',');
     }
     return KM_OK;
 }
 
-/* "\u0000" would end the C string of a value: blanks take its place. Returns a copy where there is one. */
+/* "\u0000" would end the C string of a value: a blank takes its place. Returns a copy where there is one. */
 static char *without_nul_escapes(const char *text, size_t count) {
     static const char nul[] = "\\u0000";
     const size_t length = sizeof nul - 1;
@@ -181,7 +236,8 @@ static char *without_nul_escapes(const char *text, size_t count) {
     memcpy(copy, text, count);
     for (size_t i = 0; i + length <= count; i++) {
         if (copy[i] == '\\' && memcmp(copy + i, nul, length) == 0) {
-            memset(copy + i, ' ', length);
+            memcpy(copy + i, "\\u0020", length);
+            i += length - 1;
         } else if (copy[i] == '\\') {
             i++; /* an escaped backslash does not begin another escape */
         }
@@ -204,7 +260,7 @@ static km_status read_record(km_reading *reading, const km_input_piece *piece, c
         note_bad(reading, piece, line, problem);
     } else {
         status = take_fields(reading, record, true, &problem);
-        status = status == KM_OK ? km_spill_end_document(reading->spill) : status;
+        status = status == KM_OK ? end_document(reading) : status;
     }
     km_json_destroy(record);
     free(problem);
@@ -251,6 +307,8 @@ km_status km_reading_piece(km_reading *reading, const km_input_piece *piece) {
 void km_reading_end(km_reading *reading) {
     free(reading->bad);
     reading->bad = NULL;
+    km_spans_free(&reading->given);
+    km_spans_free(&reading->marks);
 }
 
 km_status km_reading_complain(const km_reading *reading) {

@@ -10,12 +10,14 @@ enum { KM_LINE_LIMIT = 1 << 20, KM_RECORD_LIMIT = 1 << 25 };
 typedef struct km_reading {
     const km_inputs *inputs;
     km_document document;
+    km_span_source spans;
     const char *field;
     km_spill *spill;
     km_progress *progress; /* NULL: none */
     uint64_t read, shown;  /* bytes of files, for progress */
 
-    uint64_t bytes, cut_lines, bad_records; /* counted */
+    uint64_t bytes, cut_lines, bad_records, bad_spans; /* counted */
+    km_spans given, marks;                             /* of a field; of a line */
     /* The first bad record: what is wrong, and the line, counted from where its piece was read. */
     char *bad;
     size_t bad_file;
@@ -24,6 +26,11 @@ typedef struct km_reading {
 
 /* Reads the documents that begin in the piece. */
 km_status km_reading_piece(km_reading *reading, const km_input_piece *piece) KM_NODISCARD;
+/* A record's list of entities, [[start, end, label], ...] in characters of `text` (Unicode code points, as Python counts
+ * them), as spans in bytes, ascending and without overlap: of two that overlap the one that begins first stays, or else the
+ * longer. Entries that are none, out of range, empty, or overlapping are added to *bad. */
+void km_entities_read(const km_json *list, const char *text, km_spans *out, uint64_t *bad);
+
 /* Frees what the reading itself holds. */
 void km_reading_end(km_reading *reading);
 /* "file:line: what is wrong" of the first bad record, as this thread's message; returns KM_FAILED. */

@@ -26,11 +26,12 @@ struct km_spill {
     double holdout;
     stream streams[SPILL_SIDES][SPILL_ARRAYS];
 
-    km_ids ids;                      /* of a line */
+    km_sentences *sentences;         /* NULL: lines are sentences */
+    km_ids ids, placed;              /* of a line; with the places of tokens where they are needed */
     uint64_t document[SPILL_ARRAYS]; /* elements of the training side when the document began */
     uint64_t document_unknown;
     km_hasher *hasher; /* of the document's text, where there is a holdout */
-    uint64_t empty_documents, invalid_utf8, unknown_tokens;
+    uint64_t empty_documents, invalid_utf8, unknown_tokens, lost_marks;
     int64_t histogram[SPILL_BINS];
 };
 
@@ -139,23 +140,46 @@ uint64_t km_histogram_median(const int64_t bins[SPILL_BINS]) {
 
 /* ---- Documents ---- */
 
+/* Numbers of tokens, counted from the first one of the corpus. */
+static bool counts_tokens(int array) {
+    return array == SPILL_SENTENCE_ENDS || array == SPILL_DOCUMENT_ENDS || array == SPILL_SPAN_STARTS ||
+           array == SPILL_SPAN_ENDS;
+}
+
+static bool of_spans(int array) {
+    return array == SPILL_SPAN_STARTS || array == SPILL_SPAN_ENDS || array == SPILL_SPAN_KINDS;
+}
+
+static km_status open_parts(km_spill *spill, const char *path, int rank, const km_corpus_options *options) {
+    static const char *const names[SPILL_ARRAYS] = {"tokens",    "words",      "sentences", "span-starts",
+                                                    "span-ends", "span-kinds", "documents"};
+    for (int side = 0; side < (spill->holdout > 0 ? SPILL_SIDES : 1); side++) {
+        for (int array = 0; array < SPILL_ARRAYS; array++) {
+            if (of_spans(array) && options->spans == KM_SPANS_NONE) {
+                continue;
+            }
+            char *name = km_format("%s%s", side == SPILL_HOLDOUT ? "holdout-" : "", names[array]);
+            km_status status = open_stream(&spill->streams[side][array], path, rank, name);
+            free(name);
+            KM_TRY(status);
+        }
+    }
+    return options->sentences == KM_SENTENCES_ICU ? km_sentences_create(&spill->sentences) : KM_OK;
+}
+
 km_status km_spill_open(km_spill **out, const char *path, int rank, const km_tokenizer *tokenizer, int id_bytes,
-                        double holdout) {
-    static const char *const names[SPILL_SIDES][SPILL_ARRAYS] = {
-        {"tokens", "words", "sentences", "documents"},
-        {"holdout-tokens", "holdout-words", "holdout-sentences", "holdout-documents"}};
+                        const km_corpus_options *options) {
     km_spill *spill = km_new(1, sizeof *spill);
     spill->tokenizer = tokenizer;
     spill->special = km_tokenizer_specials(tokenizer);
-    spill->holdout = holdout;
-    const size_t element[SPILL_ARRAYS] = {(size_t)id_bytes, 1, sizeof(uint64_t), sizeof(uint64_t)};
-    memcpy(spill->element, element, sizeof element);
-    km_status status = KM_OK;
-    for (int side = 0; side < (holdout > 0 ? SPILL_SIDES : 1); side++) {
-        for (int array = 0; array < SPILL_ARRAYS && status == KM_OK; array++) {
-            status = open_stream(&spill->streams[side][array], path, rank, names[side][array]);
-        }
+    spill->holdout = options->holdout;
+    spill->placed.ranges = true;
+    for (int array = 0; array < SPILL_ARRAYS; array++) {
+        spill->element[array] = counts_tokens(array)    ? sizeof(uint64_t)
+                                : array == SPILL_TOKENS ? (size_t)id_bytes
+                                                        : 1;
     }
+    km_status status = open_parts(spill, path, rank, options);
     if (status != KM_OK) {
         km_spill_close(spill);
         spill = NULL;
@@ -176,7 +200,9 @@ void km_spill_close(km_spill *spill) {
     if (spill->hasher != NULL) {
         (void)km_hasher_end(spill->hasher);
     }
+    km_sentences_destroy(spill->sentences);
     km_ids_free(&spill->ids);
+    km_ids_free(&spill->placed);
     free(spill);
 }
 
@@ -184,44 +210,108 @@ uint64_t km_spill_count(const km_spill *spill, int side, int array) {
     return stream_size(&spill->streams[side][array]) / spill->element[array];
 }
 
-static km_status append_ids(km_spill *spill) {
+static km_status append_ids(km_spill *spill, const km_ids *line) {
     stream *s = &spill->streams[SPILL_TRAIN][SPILL_TOKENS];
     if (spill->element[SPILL_TOKENS] == sizeof(int32_t)) {
-        return append(s, spill->ids.ids, spill->ids.count * sizeof(int32_t));
+        return append(s, line->ids, line->count * sizeof(int32_t));
     }
-    uint16_t *narrow =
-        (uint16_t *)(void *)spill->ids.ids; /* in place, from the front: the line is not needed again */
-    for (size_t i = 0; i < spill->ids.count; i++) {
-        uint16_t id = (uint16_t)spill->ids.ids[i];
-        memcpy((char *)narrow + i * sizeof id, &id, sizeof id);
+    char *narrow = (char *)line->ids; /* in place, from the front: the ids are not needed again */
+    for (size_t i = 0; i < line->count; i++) {
+        uint16_t id = (uint16_t)line->ids[i];
+        memcpy(narrow + i * sizeof id, &id, sizeof id);
     }
-    return append(s, narrow, spill->ids.count * sizeof(uint16_t));
+    return append(s, narrow, line->count * sizeof(uint16_t));
 }
 
-km_status km_spill_line(km_spill *spill, const char *text, size_t count) {
-    count = km_line_trim(text, count);
-    if (count == 0) {
-        return KM_OK;
+/* The tokens of each mark that no mark before it has. `first`: of the line. */
+static km_status append_marks(km_spill *spill, const km_ids *line, const km_spans *marks, uint64_t first) {
+    stream *train = spill->streams[SPILL_TRAIN];
+    size_t at = 0;
+    for (size_t i = 0; i < marks->count; i++) {
+        const km_span *mark = &marks->spans[i];
+        while (at < line->count && line->ends[at] <= mark->begin) {
+            at++;
+        }
+        uint64_t start = first + at;
+        while (at < line->count && line->begins[at] < mark->end) {
+            at++;
+        }
+        uint64_t end = first + at;
+        uint8_t kind = (uint8_t)mark->kind;
+        if (end == start) {
+            spill->lost_marks++;
+            continue;
+        }
+        KM_TRY(append(&train[SPILL_SPAN_STARTS], &start, sizeof start));
+        KM_TRY(append(&train[SPILL_SPAN_ENDS], &end, sizeof end));
+        KM_TRY(append(&train[SPILL_SPAN_KINDS], &kind, sizeof kind));
     }
+    return KM_OK;
+}
+
+/* A sentence's end at byte `end` (the first of several in the line; the others follow from the rules): the number of the
+ * token after it. A token belongs to the sentence that it begins in. */
+static km_status append_sentences(km_spill *spill, const km_ids *line, const km_spans *marks, uint64_t first,
+                                  size_t end) {
+    stream *ends = &spill->streams[SPILL_TRAIN][SPILL_SENTENCE_ENDS];
+    size_t at = 0, last = 0, mark = 0, mark_count = marks != NULL ? marks->count : 0;
+    for (; end > 0; end = km_sentences_next(spill->sentences)) {
+        while (mark < mark_count && marks->spans[mark].end <= end) {
+            mark++;
+        }
+        if (mark < mark_count && marks->spans[mark].begin < end) {
+            continue; /* inside a name: "U.S. Army" */
+        }
+        while (at < line->count && line->begins[at] < end) {
+            at++;
+        }
+        if (at > last && at < line->count) {
+            uint64_t token = first + at;
+            KM_TRY(append(ends, &token, sizeof token));
+            last = at;
+        }
+    }
+    uint64_t token = first + line->count;
+    return append(ends, &token, sizeof token);
+}
+
+static void hash_line(km_spill *spill, const char *text, size_t count) {
     if (spill->holdout > 0) {
         spill->hasher = spill->hasher != NULL ? spill->hasher : km_hasher_create();
         km_hasher_add(spill->hasher, text, count);
         km_hasher_add(spill->hasher, "\n", 1);
     }
-    spill->ids.count = 0;
-    km_encode(spill->tokenizer, text, count, false, &spill->ids, &spill->invalid_utf8);
-    if (spill->ids.count == 0) {
+}
+
+km_status km_spill_line(km_spill *spill, const char *text, size_t count, const km_spans *marks) {
+    count = km_line_trim(text, count);
+    if (count == 0) {
         return KM_OK;
     }
-    spill->ids.starts_word[0] = 1; /* a sentence begins with a word */
-    for (size_t i = 0; i < spill->ids.count; i++) {
-        spill->document_unknown += spill->ids.ids[i] == spill->special.unk;
+    hash_line(spill, text, count);
+    size_t end = 0; /* of the first sentence, where there are several */
+    if (spill->sentences != NULL) {
+        km_sentences_begin(spill->sentences, text, count);
+        end = km_sentences_next(spill->sentences);
+        end = end < count ? end : 0;
     }
-    stream *train = spill->streams[SPILL_TRAIN];
-    KM_TRY(append(&train[SPILL_WORD_STARTS], spill->ids.starts_word, spill->ids.count));
-    KM_TRY(append_ids(spill));
-    uint64_t end = km_spill_count(spill, SPILL_TRAIN, SPILL_TOKENS);
-    return append(&train[SPILL_SENTENCE_ENDS], &end, sizeof end);
+    const bool marked = marks != NULL && marks->count > 0;
+    km_ids *line = end > 0 || marked ? &spill->placed : &spill->ids;
+    line->count = 0;
+    km_encode(spill->tokenizer, text, count, false, line, &spill->invalid_utf8);
+    if (line->count == 0) {
+        spill->lost_marks += marked ? marks->count : 0;
+        return KM_OK;
+    }
+    line->starts_word[0] = 1; /* a sentence begins with a word */
+    for (size_t i = 0; i < line->count; i++) {
+        spill->document_unknown += line->ids[i] == spill->special.unk;
+    }
+    const uint64_t first = km_spill_count(spill, SPILL_TRAIN, SPILL_TOKENS);
+    KM_TRY(append_sentences(spill, line, marks, first, end));
+    KM_TRY(marked ? append_marks(spill, line, marks, first) : KM_OK);
+    KM_TRY(append(&spill->streams[SPILL_TRAIN][SPILL_WORD_STARTS], line->starts_word, line->count));
+    return append_ids(spill, line);
 }
 
 /* Moves elements first.. of an array to the end of the holdout's, adding `shift` to ends (modulo 2^64). */
@@ -232,7 +322,7 @@ static km_status move_tail(km_spill *spill, int array, uint64_t first, uint64_t 
     for (uint64_t at = start; at < size; at += sizeof piece) {
         size_t bytes = (size_t)KM_MIN((uint64_t)sizeof piece, size - at);
         KM_TRY(read_back(from, piece, bytes, at));
-        for (size_t i = 0; array == SPILL_SENTENCE_ENDS && i < bytes / sizeof *piece; i++) {
+        for (size_t i = 0; counts_tokens(array) && i < bytes / sizeof *piece; i++) {
             piece[i] += shift;
         }
         KM_TRY(append(to, piece, bytes));
@@ -284,9 +374,16 @@ void km_spill_report(const km_spill *spill, km_corpus_report *report) {
     report->holdout_documents = km_spill_count(spill, SPILL_HOLDOUT, SPILL_DOCUMENT_ENDS);
     report->holdout_sentences = km_spill_count(spill, SPILL_HOLDOUT, SPILL_SENTENCE_ENDS);
     report->holdout_tokens = km_spill_count(spill, SPILL_HOLDOUT, SPILL_TOKENS);
+    report->spans = km_spill_count(spill, SPILL_TRAIN, SPILL_SPAN_STARTS);
+    report->holdout_spans = km_spill_count(spill, SPILL_HOLDOUT, SPILL_SPAN_STARTS);
+    report->bad_spans = spill->lost_marks;
     report->empty_documents = spill->empty_documents;
     report->invalid_utf8 = spill->invalid_utf8;
     report->unknown_tokens = spill->unknown_tokens;
+}
+
+const char *km_spill_sentence_rules(const km_spill *spill) {
+    return spill->sentences != NULL ? km_sentences_rules(spill->sentences) : "line";
 }
 
 const int64_t *km_spill_histogram(const km_spill *spill) {
@@ -296,13 +393,12 @@ const int64_t *km_spill_histogram(const km_spill *spill) {
 km_status km_spill_copy(km_spill *spill, int side, int array, uint64_t base, int fd, uint64_t offset,
                         const char *path) {
     const stream *s = &spill->streams[side][array];
-    const bool ends = array == SPILL_SENTENCE_ENDS || array == SPILL_DOCUMENT_ENDS;
     uint64_t *piece = km_new(BUFFER, 1);
     km_status status = KM_OK;
     for (uint64_t at = 0; at < stream_size(s) && status == KM_OK; at += BUFFER) {
         size_t bytes = (size_t)KM_MIN((uint64_t)BUFFER, stream_size(s) - at);
         status = read_back(s, piece, bytes, at);
-        for (size_t i = 0; ends && i < bytes / sizeof *piece; i++) {
+        for (size_t i = 0; counts_tokens(array) && i < bytes / sizeof *piece; i++) {
             piece[i] += base;
         }
         if (status == KM_OK) {

@@ -6,7 +6,16 @@
 #include "kmask/data.h"
 
 /* The arrays of a corpus, in the order in which they are spilled. */
-enum { SPILL_TOKENS, SPILL_WORD_STARTS, SPILL_SENTENCE_ENDS, SPILL_DOCUMENT_ENDS, SPILL_ARRAYS };
+enum {
+    SPILL_TOKENS,
+    SPILL_WORD_STARTS,
+    SPILL_SENTENCE_ENDS,
+    SPILL_SPAN_STARTS,
+    SPILL_SPAN_ENDS,
+    SPILL_SPAN_KINDS,
+    SPILL_DOCUMENT_ENDS,
+    SPILL_ARRAYS
+};
 /* Where documents go. */
 enum { SPILL_TRAIN, SPILL_HOLDOUT, SPILL_SIDES };
 
@@ -17,25 +26,30 @@ uint64_t km_histogram_median(const int64_t bins[SPILL_BINS]);
 
 typedef struct km_spill km_spill;
 
-/* `out` is the corpus file. Ids are stored with `id_bytes` bytes (2 or 4). */
+/* `path` is the corpus file. Ids are stored with `id_bytes` bytes (2 or 4). Of the options holdout, sentences and spans
+ * count. */
 km_status km_spill_open(km_spill **out, const char *path, int rank, const km_tokenizer *tokenizer, int id_bytes,
-                        double holdout) KM_NODISCARD;
+                        const km_corpus_options *options) KM_NODISCARD;
 void km_spill_close(km_spill *spill);
 
-/* A line of the document: a sentence, unless it has no token. Blanks at its end do not count, nor do blank
- * lines. */
-km_status km_spill_line(km_spill *spill, const char *text, size_t count) KM_NODISCARD;
+/* A line of the document: one sentence or several, none of them without a token. Blanks at its end do not count, nor do
+ * blank lines. `marks` (NULL: none) are spans of the line, ascending and without overlap; no sentence ends inside one. A
+ * mark without a token of its own is counted and left out. */
+km_status km_spill_line(km_spill *spill, const char *text, size_t count, const km_spans *marks) KM_NODISCARD;
 /* Ends the document: now its text's hash tells on which side it belongs. One without a token leaves no trace but in
  * the report. */
 km_status km_spill_end_document(km_spill *spill) KM_NODISCARD;
 
-/* What this spill counts: documents, sentences, tokens of both sides, empty_documents, invalid_utf8,
- * unknown_tokens. */
+/* What this spill counts: documents, sentences, tokens of both sides, spans, empty_documents,
+ * invalid_utf8, unknown_tokens, bad_spans. */
 void km_spill_report(const km_spill *spill, km_corpus_report *report);
 const int64_t *km_spill_histogram(const km_spill *spill); /* (SPILL_BINS), of the training side */
+/* What decides where sentences end, as the corpus' attribute has it. */
+const char *km_spill_sentence_rules(const km_spill *spill);
 /* Elements of an array. Ends count from the spill's own first token. */
 uint64_t km_spill_count(const km_spill *spill, int side, int array);
-/* Copies an array to byte `offset` of an open file, adding `base` to ends. */
+/* Copies an array to byte `offset` of an open file, adding `base` to what are
+ * numbers of tokens. */
 km_status km_spill_copy(km_spill *spill, int side, int array, uint64_t base, int fd, uint64_t offset,
                         const char *path) KM_NODISCARD;
 

@@ -257,6 +257,7 @@ km_row *km_row_create(int max_length) {
     row->ids = km_new(count, sizeof *row->ids);
     row->starts_word = km_new(count, 1);
     row->maskable = km_new(count, 1);
+    row->spans = km_new(count, sizeof *row->spans);
     return row;
 }
 
@@ -267,6 +268,7 @@ void km_row_destroy(km_row *row) {
     free(row->ids);
     free(row->starts_word);
     free(row->maskable);
+    free(row->spans);
     free(row);
 }
 
@@ -308,6 +310,11 @@ static km_status insert_seps(const km_rows *rows, const km_row_entry *entry, km_
         memmove(row->ids + to, row->ids + from, count * sizeof *row->ids);
         memmove(row->starts_word + to, row->starts_word + from, count);
         put_special(row, (int)to - 1, rows->special.sep);
+        for (int i = 0; i < row->span_count; i++) { /* those that did not move yet */
+            bool moves = row->spans[i].start >= (int)from && row->spans[i].start < (int)(from + count);
+            row->spans[i].start += moves ? gap : 0;
+            row->spans[i].end += moves ? gap : 0;
+        }
         stop = end;
         gap--;
     }
@@ -320,6 +327,11 @@ km_status km_rows_read(const km_rows *rows, uint64_t number, km_row *out) {
     KM_TRY(km_corpus_read_tokens(rows->corpus, entry.start, entry.tokens, out->ids + 1));
     KM_TRY(km_corpus_read_word_starts(rows->corpus, entry.start, entry.tokens, out->starts_word + 1));
     out->starts_word[1] = 1;
+    KM_TRY(km_corpus_read_spans(rows->corpus, entry.start, entry.tokens, out->spans, &out->span_count));
+    for (int i = 0; i < out->span_count; i++) { /* behind [CLS] */
+        out->spans[i].start++;
+        out->spans[i].end++;
+    }
     KM_TRY(insert_seps(rows, &entry, out));
     out->number = number;
     out->length = entry.tokens + entry.seps + 2;

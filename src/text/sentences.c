@@ -7,7 +7,7 @@
 #include <unicode/uchar.h>
 #include <unicode/utext.h>
 #include <unicode/utf8.h>
-#include <unicode/uvernum.h>
+#include <unicode/uversion.h>
 
 #include "kmask/text.h"
 
@@ -22,11 +22,12 @@ struct km_sentences {
     const char *text;
     size_t count, at, window; /* `at`: where ICU's part of the text begins; `window`: its bytes */
     bool done;
+    char rules[64];
     uint8_t ends[0x3000 / 8]; /* may end a sentence: bit by code point; what is above is asked of ICU */
 };
 
-const char *km_sentences_rules(void) {
-    return "icu " U_ICU_VERSION " " LOCALE;
+const char *km_sentences_rules(const km_sentences *s) {
+    return s->rules;
 }
 
 static bool may_end(UChar32 code) {
@@ -45,13 +46,19 @@ static bool may_end(UChar32 code) {
 km_status km_sentences_create(km_sentences **out) {
     km_sentences *s = km_new(1, sizeof *s);
     UErrorCode code = U_ZERO_ERROR;
+    UVersionInfo version;
+    char number[U_MAX_VERSION_STRING_LENGTH] = "";
+    u_getVersion(version);
+    u_versionToString(version, number);
+    snprintf(s->rules, sizeof s->rules, "icu %s " LOCALE, number);
     s->iterator = ubrk_open(UBRK_SENTENCE, LOCALE, NULL, 0, &code);
     s->reader = U_SUCCESS(code) ? utext_openUTF8(NULL, "", 0, &code) : NULL;
     if (U_FAILURE(code)) {
         km_sentences_destroy(s);
         *out = NULL;
-        return km_fail(KM_FAILED, "ICU %s cannot find sentence ends here: %s. Is its data installed?",
-                       U_ICU_VERSION, u_errorName(code));
+        return km_fail(KM_FAILED,
+                       "ICU %s cannot find sentence ends here: %s. Install its data, or say --sentences line.",
+                       number, u_errorName(code));
     }
     for (UChar32 c = 0; c < 0x3000; c++) {
         s->ends[c / 8] |= (uint8_t)(may_end(c) << c % 8);

@@ -32,7 +32,11 @@ static inline void make_row(test_row *out, uint64_t number, const char *pattern)
         out->starts_word[p] = pattern[p] != 'c';
         out->maskable[p] = pattern[p] != '[';
     }
-    out->row = (km_row){number, length, out->ids, out->starts_word, out->maskable};
+    out->row = (km_row){.number = number,
+                        .length = length,
+                        .ids = out->ids,
+                        .starts_word = out->starts_word,
+                        .maskable = out->maskable};
 }
 
 /* [ n one-token words [ */

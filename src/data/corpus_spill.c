@@ -39,7 +39,7 @@ struct km_spill {
 
 static km_status open_stream(stream *s, const char *path, int rank, const char *name) {
     s->path = km_format("%s.tmp.%d.%s", path, rank, name);
-    s->buffer = km_new(BUFFER, 1);
+    s->buffer = km_grow(NULL, BUFFER, 1);
     unlink(s->path);
     s->fd = open(s->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (s->fd < 0) {

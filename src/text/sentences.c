@@ -21,6 +21,7 @@ struct km_sentences {
     UText *reader;
     const char *text;
     size_t count, at, window; /* `at`: where ICU's part of the text begins; `window`: its bytes */
+    size_t last;              /* end found */
     bool done;
     char rules[64];
     uint8_t ends[0x3000 / 8]; /* may end a sentence: bit by code point; what is above is asked of ICU */
@@ -145,7 +146,7 @@ static bool show(km_sentences *s) {
 void km_sentences_begin(km_sentences *s, const char *text, size_t count) {
     s->text = text;
     s->count = count;
-    s->at = s->window = 0;
+    s->at = s->window = s->last = 0;
     s->done = count == 0;
 }
 
@@ -154,10 +155,11 @@ static size_t next_inside(km_sentences *s) {
     int32_t found = 0;
     while ((found = ubrk_next(s->iterator)) != UBRK_DONE && (size_t)found < s->window) {
         size_t end = s->at + (size_t)found;
-        while (end > s->at && is_blank(s->text[end - 1])) {
+        while (end > s->last && is_blank(s->text[end - 1])) {
             end--;
         }
-        if (end > s->at) {
+        if (end > s->last) { /* more than blanks */
+            s->last = end;
             return end;
         }
     }

@@ -1,7 +1,9 @@
-/* kmask report: charts of one or several runs on one page. The page is report.html with the runs' figures put in
- * place of a marker. Logs are read line by line and thinned on the way, so that a million lines cost no memory. */
+/* kmask report: charts of one or several runs, and of measured variances, on one page. The page is report.html with the
+ * figures and the script that draws variances put in place of markers. Logs are read line by line and thinned on the way, so that
+ * a million lines cost no memory. */
 #include "cli.h"
 #include "report_html.h"
+#include "report_variance_js.h"
 
 #include <errno.h>
 #include <math.h>
@@ -9,19 +11,23 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { LINE = 1 << 16, POINTS = 2000 };
+enum { LINE = 1 << 16, POINTS = 2000, VARIANCE_BYTES = 1 << 28 };
 
-static const char MARKER[] = "@RUNS@"; /* in report.html */
-
-static const char help[] = "kmask report RUN... --out FILE.html\n"
-                           "\n"
-                           "Charts of one or several run folders on one self-contained page: loss, learning rate, "
-                           "gradient norm, throughput,\n"
-                           "share of communication, evaluations, final figures, and how the configs differ. It "
-                           "opens in any browser, without\n"
-                           "a network.\n"
-                           "\n"
-                           "  kmask report runs/first runs/second --out report.html\n";
+static const char help[] =
+    "kmask report RUN... --out FILE.html\n"
+    "\n"
+    "Charts of one or several run folders on one self-contained page: loss, learning rate, "
+    "gradient norm, throughput,\n"
+    "share of communication, evaluations, final figures, and how the configs differ. It "
+    "opens in any browser, without\n"
+    "a network. Runs whose configs differ in nothing but the seed are one arm: its mean, with a band "
+    "of one deviation, and\n"
+    "differences between arms paired by seed; arms of one parent folder share a panel. A variance.json, "
+    "or a folder with one\n"
+    "(kmask variance), adds its figures.\n"
+    "\n"
+    "  kmask report runs/first runs/second --out report.html\n"
+    "  kmask report runs/seeds/* runs/variance --out report.html\n";
 
 /* ---- Series: a bounded number of points, however many lines there are ---- */
 
@@ -371,8 +377,8 @@ static void print_run(km_buffer *out, run *r) {
 }
 
 /* Inside <script> no "<" may stand; in JSON it can only be in a string, where an escape says the same. */
-static void add_escaped(km_buffer *out, const km_buffer *json) {
-    const char *from = json->data, *end = json->data + json->size;
+static void add_escaped(km_buffer *out, const char *json, size_t size) {
+    const char *from = json, *end = json + size;
     while (from < end) {
         const char *less = memchr(from, '<', (size_t)(end - from));
         km_buffer_add(out, from, (size_t)((less != NULL ? less : end) - from));
@@ -383,24 +389,50 @@ static void add_escaped(km_buffer *out, const km_buffer *json) {
     }
 }
 
-static km_status write_page(run *const *runs, int count, const char *path) {
-    const char *page = (const char *)report_html, *marker = strstr(page, MARKER);
-    if (marker == NULL) {
-        return km_fail(KM_FAILED, "report.html: the marker %s is missing; this kmask is built wrongly", MARKER);
-    }
-    km_buffer json = {0}, out = {0};
+static void add_runs(km_buffer *out, run *const *runs, int count) {
+    km_buffer json = {0};
     km_buffer_print(&json, "[");
     for (int i = 0; i < count; i++) {
         km_buffer_print(&json, i > 0 ? ",\n" : "");
         print_run(&json, runs[i]);
     }
     km_buffer_print(&json, "]");
-    km_buffer_add(&out, page, (size_t)(marker - page));
-    add_escaped(&out, &json);
-    marker += sizeof MARKER - 1;
-    km_buffer_add(&out, marker, strlen(marker));
-    km_status status = km_file_replace(path, out.data, out.size);
+    add_escaped(out, json.data, json.size);
     km_buffer_free(&json);
+}
+
+/* What the page is made of: runs, and what `kmask variance` has written. */
+typedef struct sources {
+    run **runs;
+    int run_count;
+    km_json *variances; /* array */
+} sources;
+
+static km_status write_page(const sources *from, const char *path) {
+    static const char *const markers[] = {"@RUNS@", "@VARIANCES@", "@VARIANCE_SCRIPT@"};
+    const char *page = (const char *)report_html;
+    km_buffer out = {0};
+    for (size_t i = 0; i < KM_COUNT(markers); i++) {
+        const char *marker = strstr(page, markers[i]);
+        if (marker == NULL) {
+            km_buffer_free(&out);
+            return km_fail(KM_FAILED, "report.html: the marker %s is missing; this kmask is built wrongly",
+                           markers[i]);
+        }
+        km_buffer_add(&out, page, (size_t)(marker - page));
+        if (i == 0) {
+            add_runs(&out, from->runs, from->run_count);
+        } else if (i == 1) {
+            char *json = km_json_print(from->variances, false);
+            add_escaped(&out, json, strlen(json));
+            free(json);
+        } else {
+            km_buffer_add(&out, report_variance_js, strlen((const char *)report_variance_js));
+        }
+        page = marker + strlen(markers[i]);
+    }
+    km_buffer_add(&out, page, strlen(page));
+    km_status status = km_file_replace(path, out.data, out.size);
     km_buffer_free(&out);
     return status;
 }
@@ -419,23 +451,63 @@ static void run_destroy(run *r) {
     free(r);
 }
 
-static km_status report(char *const *folders, int count, const char *out) {
-    run **runs = km_new((size_t)count, sizeof *runs);
-    km_status status = KM_OK;
-    for (int i = 0; i < count; i++) {
-        runs[i] = run_create(folders[i]);
+/* A file of `kmask variance`: the whole document, with its folder's name. */
+static km_status read_variance(km_json *variances, const char *path, const char *name) {
+    km_json *json = NULL;
+    KM_TRY(km_json_load(&json, path, VARIANCE_BYTES));
+    if (km_json_get(json, "estimates") == NULL || km_json_get(json, "distance") == NULL) {
+        km_json_destroy(json);
+        return km_fail(KM_FAILED, "%s: found no estimates in it, expected what `kmask variance` wrote", path);
     }
+    km_json_set_string(json, "name", name);
+    km_json_push(variances, json);
+    return KM_OK;
+}
+
+/* `kmask variance` writes to <run.dir>/variance; that folder may be named too. */
+static char *variance_in(const char *folder) {
+    char *inner = km_format("%s/variance/variance.json", folder);
+    if (km_file_exists(inner)) {
+        return inner;
+    }
+    free(inner);
+    return km_format("%s/variance.json", folder);
+}
+
+/* A run folder, a folder with a variance.json, one with both, or such a file itself. */
+static km_status read_source(sources *out, const char *path) {
+    struct stat info;
+    if (stat(path, &info) == 0 && S_ISREG(info.st_mode)) {
+        return read_variance(out->variances, path, path);
+    }
+    char *variance = variance_in(path), *metrics = km_format("%s/metrics.jsonl", path);
+    bool has_variance = km_file_exists(variance), has_metrics = km_file_exists(metrics);
+    km_status status = has_variance ? read_variance(out->variances, variance, path) : KM_OK;
+    free(variance);
+    free(metrics);
+    if (status == KM_OK && (has_metrics || !has_variance)) {
+        run *r = run_create(path);
+        out->runs[out->run_count++] = r;
+        status = read_run(r);
+    }
+    return status;
+}
+
+static km_status report(char *const *paths, int count, const char *out) {
+    sources from = {.runs = km_new((size_t)count, sizeof *from.runs), .variances = km_json_array()};
+    km_status status = KM_OK;
     for (int i = 0; status == KM_OK && i < count; i++) {
-        status = read_run(runs[i]);
+        status = read_source(&from, paths[i]);
     }
     if (status == KM_OK) {
-        name_runs(runs, count);
-        status = write_page(runs, count, out);
+        name_runs(from.runs, from.run_count);
+        status = write_page(&from, out);
     }
-    for (int i = 0; i < count; i++) {
-        run_destroy(runs[i]);
+    for (int i = 0; i < from.run_count; i++) {
+        run_destroy(from.runs[i]);
     }
-    free(runs);
+    free(from.runs);
+    km_json_destroy(from.variances);
     return status;
 }
 
@@ -448,12 +520,12 @@ km_status cmd_report(int argc, char **argv) {
     const cli_option options[] = {{.name = "out", .kind = CLI_TEXT, .out = &out}};
     KM_TRY(cli_parse(&argc, argv, options, KM_COUNT(options)));
     if (argc < 2) {
-        return km_fail(KM_USAGE, "report needs at least one run folder (see kmask report --help)");
+        return km_fail(KM_USAGE, "report needs at least one run folder or variance.json (see kmask report --help)");
     }
     if (out == NULL) {
         return km_fail(KM_USAGE, "report needs --out FILE.html (see kmask report --help)");
     }
     KM_TRY(report(argv + 1, argc - 1, out));
-    km_log("%s: %d run%s on one page; open it in a browser", out, argc - 1, argc > 2 ? "s" : "");
+    km_log("%s: %d folder%s on one page; open it in a browser", out, argc - 1, argc > 2 ? "s" : "");
     return KM_OK;
 }

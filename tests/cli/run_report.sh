@@ -23,7 +23,7 @@ metrics other/second 9 4.25
 echo '{"run":{"dir":"first"},"mask":{"policy":"fully_explored","splits":4},"note":"</script><b>"}' >first/config.json
 echo '{"run":{"dir":"second"},"mask":{"policy":"random","splits":2}}' >other/second/config.json
 
-expect 0 "page.html: 2 runs on one page" "$KMASK" report first other/second/ --out page.html
+expect 0 "page.html: 2 folders on one page" "$KMASK" report first other/second/ --out page.html
 holds page.html '"name":"first"'
 holds page.html '"name":"second"'
 holds page.html '"step":[1,2,3,4,5]'
@@ -39,9 +39,9 @@ holds page.html '"splits":4'
 
 # One file that loads nothing, and no text of a config ends the script.
 grep -qE 'https?:|src=|@import|url\((\x27|")?[^#)]' page.html && fail "the page loads something"
-[ "$(grep -o '</script>' page.html | wc -l)" -eq 2 ] || fail "a text ends the script"
+[ "$(grep -o '</script>' page.html | wc -l)" -eq 4 ] || fail "a text ends the script"
 holds page.html '\u003c/script>'
-grep -q '@RUNS@' page.html && fail "the marker is still there"
+grep -qE '@(RUNS|VARIANCES|VARIANCE_SCRIPT)@' page.html && fail "the marker is still there"
 
 # The same input gives the same page.
 "$KMASK" report first other/second/ --out again.html 2>/dev/null
@@ -57,7 +57,7 @@ expect 0 "the page does without it" "$KMASK" report torn --out torn.html
 
 # Long logs are thinned: all is counted, few points are drawn.
 metrics long 20000 2
-expect 0 "long.html: 1 run" "$KMASK" report long --out long.html
+expect 0 "long.html: 1 folder" "$KMASK" report long --out long.html
 holds long.html '"lines":20001'
 holds long.html '"width":8'
 [ "$(data long.html | grep -o '"lr":\[[^]]*' | tr ',' '\n' | wc -l)" -eq 2500 ] || fail "not thinned to 2500 points"
@@ -66,6 +66,25 @@ holds long.html '"width":8'
 cp -r first other/first
 "$KMASK" report first other/first --out same.html 2>/dev/null
 holds same.html '"name":"other/first"'
+
+# What `kmask variance` measured, beside runs or alone; the folder, the run folder, or the file itself.
+mkdir -p measured/variance
+cat >measured/variance/variance.json <<'END'
+{"sequences": 2, "estimates": [{"model": "</script>", "policy": "random", "unit": "word", "splits": 2, "var": 1.5}],
+ "ratios": [{"model": "</script>", "unit": "word", "splits": 2, "ratio": 0.75, "ratio_low": 0.5, "ratio_high": 1}],
+ "distance": [{"model": "</script>", "h": 0, "cov": 2, "cov_low": 1, "cov_high": 3, "pairs": 9}], "histograms": []}
+END
+variances() { sed -n '/^<script type="application\/json" id="variance-data">/,/<\/script>/p' "$1"; }
+for source in measured measured/variance measured/variance/variance.json; do
+    expect 0 "v.html: 2 folders" "$KMASK" report first "$source" --out v.html
+    variances v.html | grep -qE '"ratio":[[:space:]]*0.75' || fail "$source: the ratio is not on the page"
+    [ "$(grep -o '</script>' v.html | wc -l)" -eq 4 ] || fail "$source: a text ends the script"
+done
+expect 0 "v.html: 1 folder" "$KMASK" report measured --out v.html
+echo '{"estimates": []}' >half.json
+expect 1 "half.json: found no estimates" "$KMASK" report half.json --out x.html
+echo '{"estimates": [' >cut.json
+expect 1 "cut.json" "$KMASK" report cut.json --out x.html
 
 # Bad input.
 expect 2 "at least one run folder" "$KMASK" report --out x.html

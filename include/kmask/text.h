@@ -109,4 +109,11 @@ typedef struct km_spans {
 } km_spans;
 void km_spans_add(km_spans *spans, size_t begin, size_t end, km_span_kind kind);
 void km_spans_free(km_spans *spans);
+/* Appends what a text (lines that end with newlines) holds of capitalized names, acronyms, dates, times and numbers, in
+ * ascending order and without overlap; no span goes over a line end. The first word of a sentence is a name only where
+ * the text shows it: by its shape, by a capitalized word behind it, or by being capitalized elsewhere inside sentences.
+ * Names need a script with capital letters; numbers and dates do not. A function of the text; linear time; memory
+ * beyond the spans is bounded. */
+void km_find_spans(const char *text, size_t count, km_spans *out);
+
 #endif

@@ -16,11 +16,11 @@ static const char help[] =
     "    --sentences icu|line        where sentences end: at line ends, and inside lines by Unicode's rules "
     "(default);\n"
     "                                or at line ends alone\n"
-    "    --spans given|none          names, dates and numbers, for salient masks: those in the JSONL's "
+    "    --spans given|find|none     names, dates and numbers, for salient masks: those in the JSONL's "
     "\"entities\":\n"
     "                                [[start, end, label], ...], in characters of the (first) field, or "
-    "{\"field\": [...]};\n"
-    "                                none leaves them out\n"
+    "{\"field\":\n"
+    "                                [...]} (default); these, and found ones in text that has none given; none\n"
     "    --holdout 0.01              share of documents, by hash of their text, that go to FILE.holdout.h5\n"
     "    --json                      the counts as JSON\n"
     "\n"
@@ -89,7 +89,7 @@ static km_status parse_build(int argc, char **argv, build_arguments *out) {
                                   {"document", CLI_TEXT, &document, 0, 0, "blank|line|file"},
                                   {"field", CLI_TEXT, &out->options.field, 0, 0, NULL},
                                   {"sentences", CLI_TEXT, &sentences, 0, 0, "icu|line"},
-                                  {"spans", CLI_TEXT, &spans, 0, 0, "given|none"},
+                                  {"spans", CLI_TEXT, &spans, 0, 0, "given|find|none"},
                                   {"holdout", CLI_NUMBER, &out->options.holdout, 0, 1, NULL},
                                   {"json", CLI_FLAG, &out->json, 0, 0, NULL}};
     KM_TRY(cli_parse(&argc, argv, options, KM_COUNT(options)));

@@ -51,11 +51,57 @@ static km_status open_piece(const km_reading *reading, const km_input_piece *pie
 
 /* ---- Lines and documents ---- */
 
+/* What `spans` have in bytes begin..begin+count-1, as marks of that line; *next: the first that may be behind it. */
+static const km_spans *marks_of(km_reading *reading, const km_spans *spans, size_t *next, size_t begin,
+                                size_t count) {
+    reading->marks.count = 0;
+    for (size_t i = *next; i < spans->count && spans->spans[i].begin < begin + count; i++) {
+        const km_span *span = &spans->spans[i];
+        size_t from = KM_MAX(span->begin, begin), to = KM_MIN(span->end, begin + count);
+        if (to > from) {
+            km_spans_add(&reading->marks, from - begin, to - begin, span->kind);
+        }
+        *next = span->end <= begin + count ? i + 1 : i;
+    }
+    return &reading->marks;
+}
+
+/* Finds the names in the lines that wait for it, and spills them. */
+static km_status spill_block(km_reading *reading) {
+    const char *text = reading->block.data;
+    const size_t size = reading->block.size;
+    size_t next = 0;
+    reading->found.count = 0;
+    if (size > 0) {
+        km_find_spans(text, size, &reading->found);
+    }
+    for (size_t at = 0; at < size;) {
+        const char *newline = memchr(text + at, '\n', size - at);
+        size_t count = (size_t)(newline - text) - at;
+        const km_spans *marks = marks_of(reading, &reading->found, &next, at, count);
+        KM_TRY(km_spill_line(reading->spill, text + at, count, marks));
+        at += count + 1;
+    }
+    reading->block.size = 0;
+    return KM_OK;
+}
+
+/* A line without given spans. Where they are to be found, the line waits for its document, or a mebibyte of it: what is
+ * a name depends on the lines around, and never on the pieces of the file. */
 static km_status take_line(km_reading *reading, const char *text, size_t count) {
-    return km_spill_line(reading->spill, text, count, NULL);
+    if (reading->spans != KM_SPANS_FIND) {
+        return km_spill_line(reading->spill, text, count, NULL);
+    }
+    if (reading->block.size + count >= KM_FIND_LIMIT) {
+        KM_TRY(spill_block(reading));
+    }
+    km_buffer_add(&reading->block, text, count);
+    km_buffer_add(&reading->block, "\n", 1);
+    return KM_OK;
 }
 
 static km_status end_document(km_reading *reading) {
+    KM_TRY(spill_block(reading));
     return km_spill_end_document(reading->spill);
 }
 
@@ -160,21 +206,6 @@ static const km_json *find_entities(km_reading *reading, const km_json *record, 
     return km_json_is_array(entities) ? entities : NULL;
 }
 
-/* What is in bytes begin..begin+count-1 of the given spans, as marks of that line; those before are done with. */
-static const km_spans *marks_of(km_reading *reading, size_t *next, size_t begin, size_t count) {
-    const km_spans *given = &reading->given;
-    reading->marks.count = 0;
-    for (size_t i = *next; i < given->count && given->spans[i].begin < begin + count; i++) {
-        const km_span *span = &given->spans[i];
-        size_t from = KM_MAX(span->begin, begin), to = KM_MIN(span->end, begin + count);
-        if (to > from) {
-            km_spans_add(&reading->marks, from - begin, to - begin, span->kind);
-        }
-        *next = span->end <= begin + count ? i + 1 : i;
-    }
-    return &reading->marks;
-}
-
 /* A field's value with its given spans: its lines, cut like those of a file. A span over a line end becomes two. */
 static km_status spill_value(km_reading *reading, const char *value, bool marked) {
     size_t next = 0;
@@ -185,7 +216,7 @@ static km_status spill_value(km_reading *reading, const char *value, bool marked
         while (count > 0) {
             size_t part = count > KM_LINE_LIMIT ? km_line_cut(at, KM_LINE_LIMIT) : count;
             if (marked) {
-                const km_spans *marks = marks_of(reading, &next, (size_t)(at - value), part);
+                const km_spans *marks = marks_of(reading, &reading->given, &next, (size_t)(at - value), part);
                 KM_TRY(km_spill_line(reading->spill, at, part, marks));
             } else {
                 KM_TRY(take_line(reading, at, part));
@@ -203,6 +234,7 @@ static km_status take_value(km_reading *reading, const km_json *record, const ch
     const km_json *entities = find_entities(reading, record, field, count);
     reading->given.count = 0;
     if (entities != NULL) {
+        KM_TRY(spill_block(reading));
         km_entities_read(entities, value, &reading->given, &reading->bad_spans);
     }
     return spill_value(reading, value, entities != NULL);
@@ -309,6 +341,8 @@ void km_reading_end(km_reading *reading) {
     reading->bad = NULL;
     km_spans_free(&reading->given);
     km_spans_free(&reading->marks);
+    km_spans_free(&reading->found);
+    km_buffer_free(&reading->block);
 }
 
 km_status km_reading_complain(const km_reading *reading) {

@@ -5,7 +5,7 @@
 #include "corpus_spill.h"
 #include "input.h"
 
-enum { KM_LINE_LIMIT = 1 << 20, KM_RECORD_LIMIT = 1 << 25 };
+enum { KM_LINE_LIMIT = 1 << 20, KM_RECORD_LIMIT = 1 << 25, KM_FIND_LIMIT = 1 << 20 };
 
 typedef struct km_reading {
     const km_inputs *inputs;
@@ -18,6 +18,8 @@ typedef struct km_reading {
 
     uint64_t bytes, cut_lines, bad_records, bad_spans; /* counted */
     km_spans given, marks;                             /* of a field; of a line */
+    km_buffer block;                                   /* lines of a document in which names are yet to be found */
+    km_spans found;                                    /* in the block */
     /* The first bad record: what is wrong, and the line, counted from where its piece was read. */
     char *bad;
     size_t bad_file;

@@ -1,6 +1,6 @@
 /* Lists of spans, and the kinds that labels stand for. How spans are found: span_find.c. */
 #include <stdlib.h>
-#include <strings.h>
+#include <string.h>
 
 #include "kmask/text.h"
 

@@ -74,6 +74,30 @@ a=$("$KMASK" corpus show c1.h5 --row 0 --mask splits=2 --json)
 b=$("$KMASK" corpus show c1.h5 --row 0 --mask splits=2 --json --epoch 1)
 [ "$a" != "$b" ] || fail "epochs have the same masks"
 
+# ---- Names, dates and numbers: given, and found ----
+for i in $(seq 1 60); do
+    echo "{\"text\": \"the rank of Abc is $i. It is masked in March 1999.\", \"entities\": [[12, 15, \"ORG\"], [99, 3]]}"
+done >given.jsonl
+for ranks in 1 3; do
+    "$LAUNCH" $ranks "$KMASK" corpus build --tokenizer tok --out g$ranks.h5 given.jsonl >g$ranks.txt 2>&1 || fail "given"
+    "$LAUNCH" $ranks "$KMASK" corpus build --tokenizer tok --spans find --out f$ranks.h5 given.jsonl text >f$ranks.txt 2>&1 ||
+        fail "find"
+done
+cmp g1.h5 g3.h5 && cmp f1.h5 f3.h5 || fail "spans depend on ranks"
+says g1.txt "60  names, dates and numbers"
+says g1.txt "60  given entities left out"
+"$KMASK" corpus show g1.h5 --row 0 --length 20 --json >spans.json || fail "show spans"
+python3 - <<'PYTHON' || fail "spans of a row"
+import json
+row = json.load(open("spans.json"))
+assert row["spans"][0] == [4, 7, "entity"], row["spans"]  # [CLS] the rank of a ##b ##c
+PYTHON
+"$KMASK" corpus show g1.h5 --row 0 --length 20 >spans.txt || fail "show spans"
+says spans.txt "spans: abc (entity)"
+"$KMASK" corpus build --tokenizer tok --sentences line --spans none --out n.h5 given.jsonl >n.txt 2>&1 || fail "none"
+says n.txt "60  sentences (lines)"
+grep -q "names, dates" n.txt && fail "--spans none has spans"
+
 # ---- What is wrong is a sentence, and nothing is left behind ----
 refused 1 'missing.txt' corpus build --tokenizer tok --out x.h5 missing.txt
 refused 1 'no/tok' corpus build --tokenizer no/tok --out x.h5 text
@@ -81,6 +105,7 @@ refused 1 'there is no folder' corpus build --tokenizer tok --out no/such/x.h5 t
 refused 1 'no field "body"' corpus build --tokenizer tok --out x.h5 --field body text/more/b.jsonl
 refused 2 'needs --out' corpus build --tokenizer tok text
 refused 2 '--document' corpus build --tokenizer tok --out x.h5 --document pages text
+refused 2 '--spans' corpus build --tokenizer tok --out x.h5 --spans all text
 refused 2 'no text to read' corpus build --tokenizer tok --out x.h5
 refused 2 'expected a share' corpus build --tokenizer tok --out x.h5 --holdout 1 text
 refused 2 'corpus' corpus mend

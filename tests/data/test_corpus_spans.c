@@ -198,6 +198,26 @@ static void rows_have_their_spans(void **state) {
     km_corpus_close(corpus);
 }
 
+/* Names found in text, given ones in records that have them. */
+static void names_are_found(void **state) {
+    (void)state;
+    km_corpus_options options = {.spans = KM_SPANS_FIND};
+    must(build("a.txt", "he saw Cd ef on gh.\nCd ran in March 1999.\n\nCd ran.\n", options));
+    expect_spans("[c ##d:entity][c ##d:entity][m ##a ##r ##c ##h [UNK]:date]");
+    must(build("a.jsonl",
+               "{\"text\": \"he saw Cd\", \"entities\": [[0, 2, \"X\"]]}\n{\"text\": \"he saw Cd\"}\n"
+               "{\"text\": \"he saw Cd\", \"entities\": []}\n",
+               options));
+    expect_spans("[h ##e:entity][c ##d:entity]");
+    must(build("a.txt", "no names here\n", options));
+    expect_spans("");
+    km_corpus *corpus = NULL;
+    must(km_corpus_open(&corpus, at("out.h5")));
+    assert_true(km_corpus_has_spans(corpus));
+    assert_string_equal(km_store_text(corpus->store, "spans"), "found");
+    km_corpus_close(corpus);
+}
+
 static int enter(void **state) {
     (void)state;
     enter_folder();
@@ -220,6 +240,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(no_sentence_ends_inside_an_entity),
         cmocka_unit_test(held_out_documents_keep_their_spans),
         cmocka_unit_test(rows_have_their_spans),
+        cmocka_unit_test(names_are_found),
     };
     if (km_comm_open(&comm, &argc, &argv) != KM_OK) {
         return 1;

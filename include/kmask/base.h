@@ -89,7 +89,8 @@ typedef enum km_purpose {
     KM_RNG_REPLACE,  /* a: view within the row's visit, b: row, key mixed with epoch */
     KM_RNG_DROPOUT,  /* a: site, b: row key (see kernel.h) */
     KM_RNG_EVAL,     /* as KM_RNG_MASK, for frozen evaluation masks */
-    KM_RNG_TEST
+    KM_RNG_TEST,
+    KM_RNG_VARIANCE, /* as KM_RNG_MASK, and random projections */
 } km_purpose;
 
 typedef struct km_rng {
@@ -180,7 +181,7 @@ char *km_json_print(const km_json *json, bool indented); /* the caller frees */
 
 /* ---- Config: one struct, one table of options ------------------------------------------------------------- */
 
-enum { KM_PATH = 1024, KM_WORD = 32, KM_STEPS = 64 };
+enum { KM_PATH = 1024, KM_WORD = 32, KM_STEPS = 64, KM_NUMBERS = 1024, KM_TEXTS = 4096 };
 
 /* A config's "an interval or a list of steps". */
 typedef struct km_steps {
@@ -189,6 +190,18 @@ typedef struct km_steps {
     int count;              /* every 0 and count 0: none */
 } km_steps;
 bool km_steps_has(const km_steps *steps, int64_t step);
+
+/* A config's list of whole numbers; count 0: not given. */
+typedef struct km_numbers {
+    int64_t list[KM_NUMBERS];
+    int count;
+} km_numbers;
+/* A config's list of texts, each with its NUL, one after the other. */
+typedef struct km_texts {
+    char text[KM_TEXTS];
+    int count;
+} km_texts;
+const char *km_texts_at(const km_texts *texts, int index);
 
 /* The architecture, in the field's own words; 0 or "" = not given (km_config_resolve fills it in). */
 typedef struct km_model_config {
@@ -251,11 +264,21 @@ typedef struct km_config {
     struct {
         int64_t every;
     } log;
+    struct {
+        km_texts model, params, policies, units;
+        km_numbers rows, splits, distances;
+        int64_t draws; /* 0: not given */
+        bool exhaustive, dropout;
+    } variance;
     uint8_t given[128]; /* by option number: 1 where file or --set gave it (for presets and init) */
 } km_config;
 
 /* Which keys a verb demands. */
-typedef enum km_config_use { KM_CONFIG_PRETRAIN, KM_CONFIG_ANY } km_config_use;
+typedef enum km_config_use {
+    KM_CONFIG_PRETRAIN,
+    KM_CONFIG_VARIANCE, /* a corpus and a model; mask.policy, unit and splits follow variance's lists where given */
+    KM_CONFIG_ANY
+} km_config_use;
 
 /* Reads the file (NULL: none), applies `set_count` assignments "key=value" on top, checks every key, type and
  * range, that required keys are there, and that choices fit together (K*ratio <= 1 for fully_explored, replace

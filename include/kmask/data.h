@@ -144,6 +144,31 @@ const km_mask_policy *km_mask_policy_named(const char *name); /* NULL when unkno
 /* tau = max(1, floor(ratio n + 0.5)), at most floor(n/K) where K ratio <= 1; partition: floor(n/K). */
 int km_mask_tau(const km_mask_spec *spec, int units);
 
+/* Units of the row; for spans its words, of which spans are made anew for every mask. */
+int km_row_units(const km_row *row, km_unit unit);
+/* mask (row->length) becomes 1 at the tokens of the `count` units that `units` numbers, else 0. Not for spans. */
+void km_row_hide(const km_row *row, km_unit unit, const int *units, int count, uint8_t *mask);
+
+/* The farthest apart that two masks of tau out of n units can be: 2 min(tau, n - tau). */
+int km_mask_farthest(int units, int tau);
+/* Masks at given Hamming distances, counted in units (Zheng et al. 2020, Assumption 1): mask 0 is uniform over the sets of
+ * tau units; mask 1+i is at distance distances[i] = 2 * round(shares[i] * farthest / 2) from it, and given mask 0 uniform
+ * over the sets that are. Shares are 0..1. Spans are tiled once for all masks. out has room for max(K, 1 + count). Randomness
+ * as in a policy's draw. */
+km_status km_mask_distances(const km_mask_spec *spec, const km_row *row, uint64_t seed, km_purpose purpose,
+                            uint64_t visit, const double *shares, int count, int *distances,
+                            km_masks *out) KM_NODISCARD;
+
+/* One view at a time, of a row and a mask of the caller's. */
+typedef struct km_view_maker km_view_maker;
+km_status km_view_maker_create(km_view_maker **out, const km_corpus *corpus, int length, double replace_mask,
+                               double replace_random) KM_NODISCARD;
+void km_view_maker_destroy(km_view_maker *maker); /* NULL is fine */
+/* A batch of one view: the row under `mask` (row->length). What replaces hidden tokens, and the view's keys for dropout,
+ * follow from (seed, visit, index, row). The batch is the maker's and valid until the next call. */
+km_status km_view_maker_make(km_view_maker *maker, const km_row *row, const uint8_t *mask, uint64_t seed,
+                             uint64_t visit, uint32_t index, const km_batch **out) KM_NODISCARD;
+
 /* ---- Loader -------------------------------------------------------------------------------------------------- */
 /* Makes the micro-batches of steps, one request ahead, in a thread of its own. View j of a step: over a step, place
  * step*S + j/K and mask j%K; over epochs, place step*S + j and mask epoch%K of the K drawn for epoch/K. */

@@ -10,7 +10,7 @@
 
 #include "kmask/base.h"
 
-typedef enum km_type { KM_F32, KM_U8, KM_U16, KM_I32, KM_U32, KM_U64 } km_type;
+typedef enum km_type { KM_F32, KM_U8, KM_U16, KM_I32, KM_U32, KM_U64, KM_F64 } km_type;
 size_t km_type_size(km_type type);
 const char *km_type_name(km_type type); /* "float32", "uint8", ... */
 

@@ -169,6 +169,27 @@ static km_status finish(km_config *config) {
     return km_config_check(config);
 }
 
+/* The first of a list stands for it where choices of the section mask are checked against each other. */
+static void follow_lists(km_config *config) {
+    const km_numbers *splits = &config->variance.splits;
+    struct {
+        const char *key;
+        const km_texts *list;
+        char *word;
+    } words[] = {{"mask.policy", &config->variance.policies, config->mask.policy},
+                 {"mask.unit", &config->variance.units, config->mask.unit}};
+    for (size_t i = 0; i < KM_COUNT(words); i++) {
+        if (words[i].list->count > 0) {
+            snprintf(words[i].word, KM_WORD, "%s", km_texts_at(words[i].list, 0));
+            config->given[km_option_find(words[i].key)] = 1;
+        }
+    }
+    if (splits->count > 0) {
+        config->mask.splits = splits->list[0];
+        config->given[km_option_find("mask.splits")] = 1;
+    }
+}
+
 km_status km_config_load(km_config *out, const char *path, int set_count, char *const *set, km_config_use use) {
     memset(out, 0, sizeof *out); /* padding too: it is compared and broadcast as bytes */
     if (path != NULL) {
@@ -177,7 +198,10 @@ km_status km_config_load(km_config *out, const char *path, int set_count, char *
     for (int i = 0; i < set_count; i++) {
         KM_TRY(assign(out, set[i]));
     }
-    km_status status = use == KM_CONFIG_PRETRAIN ? km_config_check_given(out) : KM_OK;
+    km_status status = use == KM_CONFIG_ANY ? KM_OK : km_config_check_given(out, use);
+    if (use == KM_CONFIG_VARIANCE) {
+        follow_lists(out);
+    }
     status = status == KM_OK ? finish(out) : status;
     return status == KM_OK || path == NULL ? status : km_context(status, "%s", path);
 }

@@ -5,19 +5,21 @@
 #include "kmask/base.h"
 
 typedef enum km_kind {
-    KM_INT,    /* int64_t */
-    KM_DOUBLE, /* double */
-    KM_BOOL,   /* bool */
-    KM_FILE,   /* char[KM_PATH] */
-    KM_CHOICE, /* char[KM_WORD] */
-    KM_RATIO,  /* double; 0 stands for "partition" */
-    KM_EVERY   /* km_steps: an interval or a list of steps */
+    KM_INT,         /* int64_t */
+    KM_DOUBLE,      /* double */
+    KM_BOOL,        /* bool */
+    KM_FILE,        /* char[KM_PATH] */
+    KM_CHOICE,      /* char[KM_WORD] */
+    KM_RATIO,       /* double; 0 stands for "partition" */
+    KM_EVERY,       /* km_steps: an interval or a list of steps */
+    KM_NUMBER_LIST, /* km_numbers: a number, a text "1,4..7", or a list of both */
+    KM_TEXT_LIST    /* km_texts: a text or a list; with a range each is one of its choices */
 } km_kind;
 
 typedef enum km_resume {
     KM_FIXED,      /* part of what a run is */
     KM_MAY_CHANGE, /* a resumed run may have another value */
-    KM_ORIGIN      /* only says where other values came from */
+    KM_ORIGIN      /* only says where other values came from, or does not concern training */
 } km_resume;
 
 /* A value outside its own range (0, "") means "not given" and is printed as null: an option whose 0 is a proper
@@ -70,7 +72,7 @@ void km_option_expected(const km_option *option, km_buffer *out);
 /* Presets and defaults that follow from other keys. A model that comes from model.init stays as it is. */
 void km_config_resolve(km_config *config);
 /* Before resolving: required keys are there, and beside model.init nothing that it decides. */
-km_status km_config_check_given(const km_config *config) KM_NODISCARD;
+km_status km_config_check_given(const km_config *config, km_config_use use) KM_NODISCARD;
 /* Choices that must fit together. */
 km_status km_config_check(const km_config *config) KM_NODISCARD;
 

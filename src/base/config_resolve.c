@@ -113,10 +113,16 @@ static km_status check_model_given(const km_config *config) {
     return KM_OK;
 }
 
-km_status km_config_check_given(const km_config *config) {
+/* What pretrain requires beside these is of no use to variance, which also takes models by its own key. */
+static bool needs(km_config_use use, const char *key) {
+    return use == KM_CONFIG_PRETRAIN || is(key, "data.train");
+}
+
+km_status km_config_check_given(const km_config *config, km_config_use use) {
     km_buffer missing = {0};
     for (int i = 0; i < km_option_count; i++) {
-        if (km_option_required(&km_options[i]) && !config->given[i]) {
+        bool needed = km_option_required(&km_options[i]) && needs(use, km_options[i].key);
+        if (needed && !config->given[i]) {
             km_buffer_print(&missing, "%s%s", missing.size > 0 ? ", " : "", km_options[i].key);
         }
     }
@@ -126,7 +132,8 @@ km_status km_config_check_given(const km_config *config) {
             km_fail(KM_USAGE, "%s: missing. Give it in the config file or with --set key=value.", missing.data);
     }
     km_buffer_free(&missing);
-    return status == KM_OK ? check_model_given(config) : status;
+    bool own_model = use == KM_CONFIG_VARIANCE && config->variance.model.count > 0;
+    return status == KM_OK && !own_model ? check_model_given(config) : status;
 }
 
 /* ---- What must fit together ---- */

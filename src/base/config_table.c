@@ -101,6 +101,26 @@ const km_option km_options[] = {
      "seconds without a sign of life until a run is given up"},
 
     {"log.every", KM_INT, AT(log.every), "1..1e9", "1", KM_MAY_CHANGE, "steps between lines of metrics.jsonl"},
+
+    {"variance.model", KM_TEXT_LIST, AT(variance.model), NULL, NULL, KM_ORIGIN,
+     "kmask variance: model files, one after the other (default: the config's model)"},
+    {"variance.rows", KM_NUMBER_LIST, AT(variance.rows), "0..9007199254740992", NULL, KM_ORIGIN,
+     "rows from which mini-batches of train.sequences are drawn (default: those of the first step)"},
+    {"variance.params", KM_TEXT_LIST, AT(variance.params), NULL, NULL, KM_ORIGIN,
+     "tensor names, with * and ?; or projections:N of all (default: all)"},
+    {"variance.policies", KM_TEXT_LIST, AT(variance.policies), "fully_explored|random", NULL, KM_ORIGIN,
+     "default: both"},
+    {"variance.units", KM_TEXT_LIST, AT(variance.units), "subword|word|span", NULL, KM_ORIGIN,
+     "default: mask.unit"},
+    {"variance.splits", KM_NUMBER_LIST, AT(variance.splits), "1..1024", NULL, KM_ORIGIN,
+     "numbers of masks K (default: mask.splits)"},
+    {"variance.draws", KM_INT, AT(variance.draws), "2..1000000", NULL, KM_ORIGIN,
+     "K-mask gradients, and pairs at each distance, of each row (default: 64)"},
+    {"variance.distances", KM_NUMBER_LIST, AT(variance.distances), "0..131070", NULL, KM_ORIGIN,
+     "Hamming distances of mask pairs, even (default: nine from 0 to 2 tau)"},
+    {"variance.exhaustive", KM_BOOL, AT(variance.exhaustive), NULL, "false", KM_ORIGIN,
+     "every mask instead of random ones, where they can be enumerated"},
+    {"variance.dropout", KM_BOOL, AT(variance.dropout), NULL, "false", KM_ORIGIN, "with the model's dropout"},
 };
 const int km_option_count = KM_COUNT(km_options);
 

@@ -83,12 +83,20 @@ void km_option_expected(const km_option *option, km_buffer *out) {
                                         [KM_FILE] = "a path",
                                         [KM_CHOICE] = "one of",
                                         [KM_RATIO] = "\"partition\" or a number",
-                                        [KM_EVERY] = "an interval in steps or an ascending list of steps"};
+                                        [KM_EVERY] = "an interval in steps or an ascending list of steps",
+                                        [KM_NUMBER_LIST] = "a whole number or a list of them",
+                                        [KM_TEXT_LIST] = "a text or a list of texts"};
     km_buffer_print(out, "%s", words[option->kind]);
     if (option->kind == KM_FILE) {
         km_buffer_print(out, " of at most %d bytes", KM_PATH - 1);
     } else if (option->kind == KM_EVERY) {
         km_buffer_print(out, " (at most %d, each %s)", KM_STEPS, option->range);
+    } else if (option->kind == KM_NUMBER_LIST) {
+        km_buffer_print(out, ", [1, 2] or 1,4..7 (at most %d, each %s)", KM_NUMBERS, option->range);
+    } else if (option->kind == KM_TEXT_LIST && option->range == NULL) {
+        km_buffer_print(out, " (together at most %d bytes)", KM_TEXTS);
+    } else if (option->kind == KM_TEXT_LIST) {
+        km_buffer_print(out, ", each one of %s", option->range);
     } else if (option->range != NULL) {
         km_buffer_print(out, " %s", option->range);
     }
@@ -149,9 +157,15 @@ static km_status refuse(const km_option *option, const km_json *json) {
 /* ---- Reading ---- */
 
 static size_t size_of(const km_option *option) {
-    static const size_t sizes[] = {
-        [KM_INT] = sizeof(int64_t), [KM_DOUBLE] = sizeof(double), [KM_BOOL] = sizeof(bool),     [KM_FILE] = KM_PATH,
-        [KM_CHOICE] = KM_WORD,      [KM_RATIO] = sizeof(double),  [KM_EVERY] = sizeof(km_steps)};
+    static const size_t sizes[] = {[KM_INT] = sizeof(int64_t),
+                                   [KM_DOUBLE] = sizeof(double),
+                                   [KM_BOOL] = sizeof(bool),
+                                   [KM_FILE] = KM_PATH,
+                                   [KM_CHOICE] = KM_WORD,
+                                   [KM_RATIO] = sizeof(double),
+                                   [KM_EVERY] = sizeof(km_steps),
+                                   [KM_NUMBER_LIST] = sizeof(km_numbers),
+                                   [KM_TEXT_LIST] = sizeof(km_texts)};
     return sizes[option->kind];
 }
 
@@ -206,6 +220,116 @@ static bool read_number(double *out, const km_option *option, const km_json *jso
     return true;
 }
 
+static bool add_number(km_numbers *out, const km_option *option, double value) {
+    if (out->count == KM_NUMBERS || !is_whole(value) || !in_range(option, value)) {
+        return false;
+    }
+    out->list[out->count++] = (int64_t)value;
+    return true;
+}
+
+/* Decimal digits; moves on to what follows them. */
+static bool read_digits(double *out, const char **text) {
+    const char *digits = *text;
+    char number[KM_WORD] = ""; /* of "0..7" strtod would take the first dot too */
+    *text += strspn(digits, "0123456789");
+    size_t length = (size_t)(*text - digits);
+    if (length == 0 || length >= sizeof number) {
+        return false;
+    }
+    memcpy(number, digits, length);
+    *out = strtod(number, NULL);
+    return true;
+}
+
+/* "3", "4..7", or several with commas. */
+static bool add_range(km_numbers *out, const km_option *option, const char *text) {
+    for (bool more = true; more;) {
+        double first = 0, last = 0;
+        if (!read_digits(&first, &text)) {
+            return false;
+        }
+        last = first;
+        if (strncmp(text, "..", 2) == 0) {
+            text += 2;
+            if (!read_digits(&last, &text) || last < first) {
+                return false;
+            }
+        }
+        for (double value = first; value <= last; value++) {
+            if (!add_number(out, option, value)) {
+                return false;
+            }
+        }
+        more = *text == ',';
+        text += more;
+    }
+    return *text == '\0';
+}
+
+static bool read_numbers(km_numbers *out, const km_option *option, const km_json *json) {
+    bool list = km_json_is_array(json);
+    const km_json *item = list ? km_json_first(json) : json;
+    for (; item != NULL; item = list ? km_json_next(item) : NULL) {
+        double value = 0;
+        const char *text = km_json_string(item);
+        bool fine = text != NULL ? add_range(out, option, text)
+                                 : km_json_number(&value, item) && add_number(out, option, value);
+        if (!fine) {
+            return false;
+        }
+    }
+    return out->count > 0;
+}
+
+static bool add_text(km_texts *out, size_t *used, const km_option *option, const char *text, size_t length) {
+    char word[KM_WORD] = "";
+    if (length == 0 || length >= sizeof out->text - *used) {
+        return false;
+    }
+    if (option->range != NULL) {
+        memcpy(word, text, KM_MIN(length, sizeof word - 1));
+        if (length >= sizeof word || !is_choice(option->range, word)) {
+            return false;
+        }
+    }
+    memcpy(out->text + *used, text, length);
+    *used += length + 1;
+    out->count++;
+    return true;
+}
+
+/* Choices may also be one text with commas; a path or a pattern is taken as it is. */
+static bool read_texts(km_texts *out, const km_option *option, const km_json *json) {
+    bool list = km_json_is_array(json);
+    size_t used = 0;
+    for (const km_json *item = list ? km_json_first(json) : json; item != NULL;
+         item = list ? km_json_next(item) : NULL) {
+        const char *text = km_json_string(item);
+        bool more = text != NULL;
+        if (!more) {
+            return false;
+        }
+        while (more) {
+            size_t length = option->range != NULL ? strcspn(text, ",") : strlen(text);
+            if (!add_text(out, &used, option, text, length)) {
+                return false;
+            }
+            more = text[length] == ',';
+            text += length + more;
+        }
+    }
+    return out->count > 0;
+}
+
+const char *km_texts_at(const km_texts *texts, int index) {
+    const char *text = texts->text;
+    for (int i = 0; i < index; i++) {
+        text += strlen(text) + 1;
+    }
+    return text;
+}
+
 static bool read_value(void *out, const km_option *option, const km_json *json) {
     switch (option->kind) {
     case KM_INT:
@@ -220,6 +344,10 @@ static bool read_value(void *out, const km_option *option, const km_json *json) 
         return read_text(out, option, km_json_string(json));
     case KM_EVERY:
         return read_steps(out, option, json);
+    case KM_NUMBER_LIST:
+        return read_numbers(out, option, json);
+    case KM_TEXT_LIST:
+        return read_texts(out, option, json);
     }
     return false;
 }
@@ -238,8 +366,9 @@ km_status km_option_set(const km_option *option, km_config *config, const km_jso
 km_status km_option_set_text(const km_option *option, km_config *config, const char *text) {
     km_json *json = NULL;
     bool parsed = km_json_parse(&json, text, strlen(text), option->key) == KM_OK;
-    bool wordy = option->kind == KM_FILE || option->kind == KM_CHOICE;
-    if (!parsed || (wordy && km_json_string(json) == NULL && !km_json_is_null(json))) {
+    bool texts = option->kind == KM_TEXT_LIST && km_json_is_array(json);
+    bool wordy = option->kind == KM_FILE || option->kind == KM_CHOICE || option->kind == KM_TEXT_LIST;
+    if (!parsed || (wordy && !texts && km_json_string(json) == NULL && !km_json_is_null(json))) {
         km_json_destroy(json);
         km_json *list = km_json_array();
         km_json_push_string(list, text);
@@ -266,6 +395,10 @@ bool km_option_is_set(const km_option *option, const km_config *config) {
         return *(const char *)value != '\0';
     case KM_EVERY:
         return ((const km_steps *)value)->every > 0 || ((const km_steps *)value)->count > 0;
+    case KM_NUMBER_LIST:
+        return ((const km_numbers *)value)->count > 0;
+    case KM_TEXT_LIST:
+        return ((const km_texts *)value)->count > 0;
     case KM_BOOL:
     case KM_RATIO:
         break;
@@ -280,6 +413,21 @@ static void print_steps(km_buffer *out, const km_steps *steps) {
     }
     for (int i = 0; i < steps->count; i++) {
         km_buffer_print(out, "%s%lld", i == 0 ? "[" : ", ", (long long)steps->list[i]);
+    }
+    km_buffer_print(out, "]");
+}
+
+static void print_numbers(km_buffer *out, const km_numbers *numbers) {
+    for (int i = 0; i < numbers->count; i++) {
+        km_buffer_print(out, "%s%lld", i == 0 ? "[" : ", ", (long long)numbers->list[i]);
+    }
+    km_buffer_print(out, "]");
+}
+
+static void print_texts(km_buffer *out, const km_texts *texts) {
+    for (int i = 0; i < texts->count; i++) {
+        km_buffer_print(out, i == 0 ? "[" : ", ");
+        print_string(out, km_texts_at(texts, i));
     }
     km_buffer_print(out, "]");
 }
@@ -312,6 +460,12 @@ void km_option_print(const km_option *option, const km_config *config, km_buffer
         break;
     case KM_EVERY:
         print_steps(out, value);
+        break;
+    case KM_NUMBER_LIST:
+        print_numbers(out, value);
+        break;
+    case KM_TEXT_LIST:
+        print_texts(out, value);
         break;
     }
 }

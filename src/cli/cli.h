@@ -22,6 +22,7 @@ km_status cmd_pretrain(int argc, char **argv);
 km_status cmd_eval(int argc, char **argv);
 km_status cmd_fill(int argc, char **argv);
 km_status cmd_probe(int argc, char **argv);
+km_status cmd_variance(int argc, char **argv);
 km_status cmd_inspect(int argc, char **argv);
 km_status cmd_report(int argc, char **argv);
 

@@ -19,6 +19,8 @@ static const cli_verb verbs[] = {
     {"fill", "MODEL \"text with [MASK]\"", "best fillers of blanks, with probabilities", cmd_fill},
     {"probe", "MODEL --input IDS.json --out OUT.h5", "loss, logits, hidden states and all gradients of given ids",
      cmd_probe},
+    {"variance", "CONFIG.json [--set section.key=value ...]",
+     "gradient variance by policy and K; covariance against Hamming distance", cmd_variance},
     {"inspect", "FILE [--json]", "what a corpus, model or checkpoint holds; verifies it", cmd_inspect},
     {"report", "RUN... --out FILE.html", "charts of runs on one page", cmd_report},
 };
@@ -117,7 +119,7 @@ static km_status finish_output(void) {
 /* OpenBLAS takes a weak kernel on CPUs that it does not know, and reads its choice only when it is loaded: start again
  * with the right one. What the user has forced is left, and said. */
 static void choose_blas_kernel(char **argv) {
-    static const char *const computing[] = {"pretrain", "eval", "fill", "probe"};
+    static const char *const computing[] = {"pretrain", "eval", "fill", "probe", "variance"};
     bool computes = false;
     for (size_t i = 0; argv[0] != NULL && argv[1] != NULL && i < KM_COUNT(computing); i++) {
         computes = computes || strcmp(argv[1], computing[i]) == 0;

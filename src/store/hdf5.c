@@ -48,8 +48,9 @@ static hid_t access_list(void) {
 }
 
 static hid_t type_of(km_type type) {
-    const hid_t types[] = {[KM_F32] = H5T_IEEE_F32LE, [KM_U8] = H5T_STD_U8LE,   [KM_U16] = H5T_STD_U16LE,
-                           [KM_I32] = H5T_STD_I32LE,  [KM_U32] = H5T_STD_U32LE, [KM_U64] = H5T_STD_U64LE};
+    const hid_t types[] = {
+        [KM_F32] = H5T_IEEE_F32LE, [KM_U8] = H5T_STD_U8LE,   [KM_U16] = H5T_STD_U16LE, [KM_I32] = H5T_STD_I32LE,
+        [KM_U32] = H5T_STD_U32LE,  [KM_U64] = H5T_STD_U64LE, [KM_F64] = H5T_IEEE_F64LE};
     return types[type];
 }
 
@@ -202,7 +203,7 @@ static herr_t visit_attribute(hid_t root, const char *name, const H5A_info_t *in
 }
 
 static bool type_from(km_type *out, hid_t type) {
-    for (km_type candidate = KM_F32; candidate <= KM_U64; candidate++) {
+    for (km_type candidate = KM_F32; candidate <= KM_F64; candidate++) {
         if (H5Tequal(type, type_of(candidate)) > 0) {
             *out = candidate;
             return true;

@@ -11,8 +11,8 @@ static const struct {
     const char *name;
     size_t size;
 } TYPES[] = {
-    [KM_F32] = {"float32", 4}, [KM_U8] = {"uint8", 1},   [KM_U16] = {"uint16", 2},
-    [KM_I32] = {"int32", 4},   [KM_U32] = {"uint32", 4}, [KM_U64] = {"uint64", 8},
+    [KM_F32] = {"float32", 4}, [KM_U8] = {"uint8", 1},   [KM_U16] = {"uint16", 2},  [KM_I32] = {"int32", 4},
+    [KM_U32] = {"uint32", 4},  [KM_U64] = {"uint64", 8}, [KM_F64] = {"float64", 8},
 };
 
 size_t km_type_size(km_type type) {

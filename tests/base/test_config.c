@@ -278,6 +278,40 @@ static void keys_must_fit_together(void **state) {
     refused("eval.every=5", "eval.every", "without data.eval");
 }
 
+static void lists_are_numbers_ranges_or_texts(void **state) {
+    (void)state;
+    WELL("model.preset=tiny", "variance.rows=3,8..10", "variance.splits=[2, \"4..6\"]", "variance.units=word,span",
+         "variance.model=[\"a b.h5\",\"c,d.h5\"]");
+    const int64_t rows[] = {3, 8, 9, 10}, splits[] = {2, 4, 5, 6};
+    assert_int_equal(config.variance.rows.count, 4);
+    assert_memory_equal(config.variance.rows.list, rows, sizeof rows);
+    assert_memory_equal(config.variance.splits.list, splits, sizeof splits);
+    assert_string_equal(km_texts_at(&config.variance.units, 1), "span");
+    assert_int_equal(config.variance.model.count, 2);
+    assert_string_equal(km_texts_at(&config.variance.model, 1), "c,d.h5");
+    refused("variance.rows=3..1", "variance.rows", "1,4..7");
+    refused("variance.rows=0..1e300", "variance.rows", "at most 1024");
+    refused("variance.rows=0..1024", "variance.rows", "at most 1024");
+    refused("variance.rows=0..99999999999999999999999999999999999", "variance.rows", "at most 1024");
+    refused("variance.rows=1,", "variance.rows", "expected a whole number");
+    refused("variance.rows=nan..nan", "variance.rows", "expected a whole number");
+    refused("variance.rows=[]", "variance.rows", "expected a whole number");
+    refused("variance.splits=[2,0]", "variance.splits", "each 1..1024");
+    refused("variance.units=word,tree", "variance.units", "subword|word|span");
+    refused("variance.params=[1]", "variance.params", "a text");
+}
+
+static void variance_needs_less_than_pretrain(void **state) {
+    (void)state;
+    char *set[] = {"data.train=c.h5", "variance.model=m.h5", "mask.ratio=0.3", "variance.splits=3,2"};
+    assert_int_equal(km_config_load(&config, NULL, 4, set, KM_CONFIG_VARIANCE), KM_OK);
+    assert_int_equal(config.mask.splits, 3); /* not 4, which would hide more than there is */
+    assert_int_equal(km_config_load(&config, NULL, 1, set, KM_CONFIG_VARIANCE), KM_USAGE);
+    says("model.type, model.preset and model.init");
+    assert_int_equal(km_config_load(&config, NULL, 0, NULL, KM_CONFIG_VARIANCE), KM_USAGE);
+    says("data.train: missing");
+}
+
 /* ---- Printing and reading back ---- */
 
 static void random_value(km_rng *rng, const km_option *option, char *out, size_t size) {
@@ -311,6 +345,14 @@ static void random_value(km_rng *rng, const km_option *option, char *out, size_t
     case KM_EVERY:
         snprintf(out, size, unit < 0.5 ? "%s=%u" : "%s=[%u,4000000]", option->key, 1 + km_rng_below(rng, 99));
         break;
+    case KM_NUMBER_LIST:
+        snprintf(out, size, unit < 0.5 ? "%s=%u" : "%s=7,%u..1000", option->key, 900 + km_rng_below(rng, 99));
+        break;
+    case KM_TEXT_LIST: {
+        const char *second = option->range == NULL ? "[\"*.weight\",\"a,b\"]" : strchr(option->range, '|') + 1;
+        snprintf(out, size, "%s=%.*s", option->key, (int)strcspn(second, "|"), second);
+        break;
+    }
     }
 }
 
@@ -487,6 +529,8 @@ int main(void) {
         cmocka_unit_test(damaged_files_are_read_or_refused),
         cmocka_unit_test(required_keys_are_asked_for),
         cmocka_unit_test(keys_must_fit_together),
+        cmocka_unit_test(lists_are_numbers_ranges_or_texts),
+        cmocka_unit_test(variance_needs_less_than_pretrain),
         cmocka_unit_test(printed_configs_read_back_to_the_same_bits),
         cmocka_unit_test(each_number_survives),
         cmocka_unit_test(a_file_and_assignments),

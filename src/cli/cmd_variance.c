@@ -1,0 +1,156 @@
+#include "cli.h"
+#include "kmask/train.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void help(void) {
+    puts("kmask variance CONFIG.json [--out FOLDER] [--json] [--set section.key=value ...]\n"
+         "\n"
+         "Measures the variance of K-mask gradients over random masks, for each policy, unit and K (Theorem 1 of "
+         "Zheng "
+         "et al.\n"
+         "2020), over masks and rows (Eq. 5), and the covariance of gradients of mask pairs against their Hamming "
+         "distance\n"
+         "(Figures 2 and 3), each with a 95 % interval. Under mpirun the ranks share the work; the numbers are the "
+         "same "
+         "on any\n"
+         "number of them, and a killed measurement goes on where it was.\n"
+         "\n"
+         "  mpirun -n 2 kmask variance config.json --set variance.splits=2,4,6 --set variance.model=model.h5\n"
+         "\n"
+         "The config is pretrain's with a section `variance`, of which nothing is required; here with all keys:\n"
+         "\n"
+         "  {\"run\": {\"dir\": \"runs/first\", \"seed\": 1},\n"
+         "   \"data\": {\"train\": \"corpus.h5\", \"length\": 512, \"packing\": \"stream\"},\n"
+         "   \"mask\": {\"ratio\": 0.15},\n"
+         "   \"train\": {\"sequences\": 16},\n"
+         "   \"variance\": {\"model\": [\"before.h5\", \"after.h5\"], \"rows\": [0, 1, \"8..21\"],\n"
+         "                \"params\": [\"*.attention.*\", \"projections:4096\"],\n"
+         "                \"policies\": [\"fully_explored\", \"random\"], \"units\": [\"subword\", \"word\", "
+         "\"span\"],\n"
+         "                \"splits\": [2, 4, 6], \"draws\": 64, \"distances\": [0, 64, 128],\n"
+         "                \"exhaustive\": false, \"dropout\": false}}\n"
+         "\n"
+         "Gradients are Eq. 4's: of the loss summed over masked tokens, divided by rows and masks; without dropout "
+         "unless asked.\n"
+         "FOLDER is run.dir/variance: variance.json, variance.h5 and the parts that are finished. Without run.dir "
+         "nothing is\n"
+         "written. Exit status 75: stopped early, run it again to go on.\n"
+         "\n"
+         "Keys:\n");
+    km_config_help(stdout);
+}
+
+static double number(const km_json *object, const char *key) {
+    double value = NAN;
+    return km_json_number(&value, km_json_get(object, key)) ? value : NAN;
+}
+
+static const char *word(const km_json *object, const char *key) {
+    const char *text = km_json_string(km_json_get(object, key));
+    return text != NULL ? text : "";
+}
+
+static void print_estimates(const km_json *list) {
+    const char *model = NULL;
+    for (const km_json *e = km_json_first(list); e != NULL; e = km_json_next(e)) {
+        if (model == NULL || strcmp(model, word(e, "model")) != 0) {
+            model = word(e, "model");
+            printf("\n%s\n%-15s %-8s %3s %6s %11s %-25s %11s %11s %11s\n", model, "policy", "unit", "K", "tau",
+                   "var", " 95 % interval", "var_single", "cov", "var_rows");
+        }
+        printf("%-15s %-8s %3.0f %6.4g %11.5g %11.5g .. %-10.5g %11.5g %11.4g %11.5g\n", word(e, "policy"),
+               word(e, "unit"), number(e, "splits"), number(e, "tau"), number(e, "var"), number(e, "var_low"),
+               number(e, "var_high"), number(e, "var_single"), number(e, "cov"), number(e, "var_rows"));
+    }
+}
+
+static void print_ratios(const km_json *list) {
+    if (km_json_size(list) > 0) {
+        puts("\nVar(fully_explored) / Var(random)");
+    }
+    for (const km_json *r = km_json_first(list); r != NULL; r = km_json_next(r)) {
+        printf("%-8s K = %-3.0f %8.4f  %8.4f .. %-8.4f  %s\n", word(r, "unit"), number(r, "splits"),
+               number(r, "ratio"), number(r, "ratio_low"), number(r, "ratio_high"), word(r, "model"));
+    }
+}
+
+static void print_curve(const km_json *list, const km_json *weighted) {
+    puts("\nCovariance of the gradients of two masks by Hamming distance");
+    for (const km_json *p = km_json_first(list); p != NULL; p = km_json_next(p)) {
+        printf("h %-8.4g %12.5g  %12.5g .. %-12.5g %8.0f pairs  %s\n", number(p, "h"), number(p, "cov"),
+               number(p, "cov_low"), number(p, "cov_high"), number(p, "pairs"), word(p, "model"));
+    }
+    for (const km_json *w = km_json_first(weighted); w != NULL; w = km_json_next(w)) {
+        printf("weighted by the law of independent masks (0 is expected): %.4g, %.4g .. %.4g  %s\n",
+               number(w, "cov"), number(w, "cov_low"), number(w, "cov_high"), word(w, "model"));
+    }
+}
+
+static void print(km_json *found, bool json) {
+    if (json) {
+        cli_print_json(found);
+        return;
+    }
+    printf("%.0f of %zu rows a mini-batch, %.4g maskable %ss a row, tau %.4g\n", number(found, "sequences"),
+           km_json_size(km_json_get(found, "rows")), number(found, "maskable"), word(found, "distance_unit"),
+           number(found, "tau"));
+    print_estimates(km_json_get(found, "estimates"));
+    print_ratios(km_json_get(found, "ratios"));
+    print_curve(km_json_get(found, "distance"), km_json_get(found, "distance_weighted"));
+    km_json_destroy(found);
+}
+
+/* Rank 0 reads the file; all ranks have the same bytes. */
+static km_status load(km_comm *comm, km_config *config, const char *path, const cli_list *set) {
+    bool root = km_comm_rank(comm) == 0;
+    KM_TRY(km_comm_agree(comm,
+                         root ? km_config_load(config, path, set->count, set->items, KM_CONFIG_VARIANCE) : KM_OK));
+    km_comm_broadcast(comm, config, sizeof *config);
+    return KM_OK;
+}
+
+static km_status measure(km_comm *comm, const char *path, const cli_list *set, const char *out, bool json) {
+    km_config *config = km_new(1, sizeof *config);
+    km_json *found = NULL;
+    km_status status = load(comm, config, path, set);
+    if (status == KM_OK) {
+        char *folder = out != NULL                  ? km_strdup(out)
+                       : config->run.dir[0] != '\0' ? km_format("%s/variance", config->run.dir)
+                                                    : NULL;
+        status = km_variance(comm, config, folder, &found);
+        if (status == KM_OK && found != NULL) {
+            print(found, json);
+            km_log("%s%s", folder != NULL ? "saved in " : "without run.dir or --out nothing is saved",
+                   folder != NULL ? folder : "");
+        }
+        free(folder);
+    }
+    free(config);
+    return status;
+}
+
+km_status cmd_variance(int argc, char **argv) {
+    if (cli_wants_help(argc, argv)) {
+        help();
+        return KM_OK;
+    }
+    cli_list set = {0};
+    const char *out = NULL;
+    bool json = false;
+    const cli_option options[] = {{.name = "set", .kind = CLI_LIST, .out = &set},
+                                  {.name = "out", .kind = CLI_TEXT, .out = &out},
+                                  {.name = "json", .kind = CLI_FLAG, .out = &json}};
+    KM_TRY(cli_parse(&argc, argv, options, KM_COUNT(options)));
+    if (argc != 2) {
+        return km_fail(KM_USAGE, "variance takes one config file, found %d. See `kmask variance --help`.",
+                       argc - 1);
+    }
+    km_comm *comm = NULL;
+    KM_TRY(km_comm_open(&comm, &argc, &argv));
+    km_status status = measure(comm, argv[1], &set, out, json);
+    free(set.items);
+    return cli_close(comm, status);
+}

@@ -1,0 +1,314 @@
+/* What `kmask variance` measures: from the config to rows, units, numbers of masks, distances. */
+#include "kmask/kernel.h"
+#include "variance.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { DRAWS = 64, REPLICATES = 16, SEQUENCES = 16, DISTANCES = 9 };
+
+int km_cell_tau(const km_cell *cell, const km_row *row) {
+    return km_mask_tau(&cell->spec, km_row_units(row, cell->spec.unit));
+}
+
+/* ---- Cells -------------------------------------------------------------------------------------------------- */
+
+static km_status make_cells(km_variance_plan *plan) {
+    const km_config *config = plan->config;
+    const km_texts *units = &config->variance.units;
+    const km_numbers *splits = &config->variance.splits;
+    int unit_count = KM_MAX(1, units->count), split_count = KM_MAX(1, splits->count);
+    plan->cells = km_new((size_t)unit_count * (size_t)split_count, sizeof *plan->cells);
+    for (int u = 0; u < unit_count; u++) {
+        for (int s = 0; s < split_count; s++) {
+            km_cell *cell = &plan->cells[plan->cell_count++];
+            cell->unit = units->count > 0 ? km_texts_at(units, u) : config->mask.unit;
+            cell->spec.splits = (int)(splits->count > 0 ? splits->list[s] : config->mask.splits);
+            cell->spec.ratio = config->mask.ratio;
+            if (!km_unit_named(&cell->spec.unit, cell->unit)) {
+                return km_fail(KM_USAGE, "variance.units: unknown name %s", cell->unit);
+            }
+        }
+    }
+    return KM_OK;
+}
+
+static km_status make_policies(km_variance_plan *plan) {
+    static const char *const both[] = {"fully_explored", "random"};
+    const double rounding = 1e-9;
+    const km_texts *given = &plan->config->variance.policies;
+    for (int i = 0; i < KM_POLICIES; i++) {
+        bool wanted = given->count == 0;
+        for (int g = 0; g < given->count; g++) {
+            wanted = wanted || strcmp(km_texts_at(given, g), both[i]) == 0;
+        }
+        if (wanted) {
+            plan->policies[plan->policy_count++] = km_mask_policy_named(both[i]);
+        }
+    }
+    for (int c = 0; c < plan->cell_count; c++) {
+        const km_mask_spec *spec = &plan->cells[c].spec;
+        if (strcmp(plan->policies[0]->name, both[0]) == 0 && spec->splits * spec->ratio > 1 + rounding) {
+            return km_fail(
+                KM_USAGE,
+                "variance.splits: %d disjoint masks of mask.ratio %g would hide %g of each row, expected at "
+                "most 1. Lower either, set mask.ratio=partition, or set variance.policies=random.",
+                spec->splits, spec->ratio, spec->splits * spec->ratio);
+        }
+    }
+    return KM_OK;
+}
+
+/* ---- Rows --------------------------------------------------------------------------------------------------- */
+
+/* The numbers: those given, or those of a run's first step. */
+static km_status choose_rows(km_variance_plan *plan, const km_rows *rows, uint64_t **out) {
+    const km_numbers *given = &plan->config->variance.rows;
+    uint64_t total = km_rows_count(rows);
+    int64_t sequences = plan->config->train.sequences;
+    plan->row_count = given->count > 0 ? given->count : (int)(sequences > 0 ? sequences : SEQUENCES);
+    if (given->count == 0 && (uint64_t)plan->row_count > total) {
+        plan->row_count = (int)total;
+    }
+    *out = km_new((size_t)plan->row_count, sizeof **out);
+    for (int i = 0; i < plan->row_count; i++) {
+        (*out)[i] = given->count > 0 ? (uint64_t)given->list[i] : km_order((uint64_t)i, total, plan->seed, 0);
+        if ((*out)[i] >= total) {
+            return km_fail(KM_USAGE, "variance.rows: row %llu does not exist in %s; there are %llu rows, from 0",
+                           (unsigned long long)(*out)[i], km_corpus_path(plan->corpus), (unsigned long long)total);
+        }
+        for (int j = 0; j < i; j++) {
+            if ((*out)[j] == (*out)[i]) {
+                return km_fail(KM_USAGE, "variance.rows: row %llu is named twice", (unsigned long long)(*out)[i]);
+            }
+        }
+    }
+    plan->sequences = sequences > 0 ? (int)KM_MIN(sequences, INT32_MAX) : plan->row_count;
+    if (plan->sequences > plan->row_count) {
+        return km_fail(KM_USAGE,
+                       "train.sequences: mini-batches of %d different rows cannot be drawn from %d rows. Name more "
+                       "variance.rows, or set train.sequences to %d for one fixed mini-batch.",
+                       plan->sequences, plan->row_count, plan->row_count);
+    }
+    return KM_OK;
+}
+
+static km_status check_row(const km_variance_plan *plan, const km_row *row) {
+    for (int c = 0; c < plan->cell_count; c++) {
+        const km_cell *cell = &plan->cells[c];
+        int units = km_row_units(row, cell->spec.unit);
+        if (units < cell->spec.splits) {
+            return km_fail(
+                KM_USAGE,
+                "variance.rows: row %llu has %d maskable %s, too few for K = %d. Lower variance.splits, or "
+                "take another row.",
+                (unsigned long long)row->number, units, cell->spec.unit == KM_UNIT_SUBWORD ? "tokens" : "words",
+                cell->spec.splits);
+        }
+    }
+    return KM_OK;
+}
+
+static km_status read_rows(km_variance_plan *plan, const km_rows *rows) {
+    uint64_t *numbers = NULL;
+    km_status status = choose_rows(plan, rows, &numbers);
+    if (status == KM_OK) {
+        plan->rows = km_new((size_t)plan->row_count, sizeof(km_row *));
+    }
+    for (int i = 0; i < plan->row_count && status == KM_OK; i++) {
+        plan->rows[i] = km_row_create(km_rows_length(rows));
+        status = km_rows_read(rows, numbers[i], plan->rows[i]);
+        status = status == KM_OK ? check_row(plan, plan->rows[i]) : status;
+    }
+    free(numbers);
+    return status;
+}
+
+/* Numbered as pretrain numbers the rows with the largest of the splits. */
+static km_status open_rows(km_variance_plan *plan, const char *folder) {
+    const km_config *config = plan->config;
+    km_rows_options options = {.length = (int)config->data.length, .unit = plan->cells[0].spec.unit};
+    for (int c = 0; c < plan->cell_count; c++) {
+        options.min_units = KM_MAX(options.min_units, plan->cells[c].spec.splits);
+    }
+    if (!km_packing_named(&options.packing, config->data.packing)) {
+        return km_fail(KM_USAGE, "data.packing: unknown name %s", config->data.packing);
+    }
+    char *file = folder == NULL ? NULL
+                                : km_format("%s/rows-%s-%s-%d-%d.idx", folder, config->data.packing,
+                                            plan->cells[0].unit, options.length, options.min_units);
+    km_rows *rows = NULL;
+    km_status status = km_rows_open(&rows, plan->corpus, &options, file);
+    free(file);
+    KM_TRY(status);
+    status = read_rows(plan, rows);
+    km_rows_close(rows);
+    return status;
+}
+
+/* ---- Distances ---------------------------------------------------------------------------------------------- */
+
+static int farthest(const km_variance_plan *plan, const km_row *row) {
+    const km_cell *cell = &plan->cells[0];
+    return km_mask_farthest(km_row_units(row, cell->spec.unit), km_cell_tau(cell, row));
+}
+
+double km_variance_share(const km_variance_plan *plan, const km_row *row, int index) {
+    if (plan->distances != NULL) {
+        int most = farthest(plan, row);
+        return most == 0 ? 0 : (double)plan->distances[index] / (double)most;
+    }
+    return plan->distance_count == 1 ? 0 : (double)index / (double)(plan->distance_count - 1);
+}
+
+static km_status check_distance(const km_variance_plan *plan, int64_t distance) {
+    if (distance % 2 != 0) {
+        return km_fail(
+            KM_USAGE,
+            "variance.distances: found %lld, expected even numbers: two masks of the same size differ at an "
+            "even number of places",
+            (long long)distance);
+    }
+    for (int i = 0; i < plan->row_count; i++) {
+        int most = farthest(plan, plan->rows[i]);
+        if (distance > most) {
+            return km_fail(
+                KM_USAGE,
+                "variance.distances: found %lld, but row %llu has %d maskable units and tau %d: masks are "
+                "at most %d apart. Leave variance.distances out for nine distances that fit.",
+                (long long)distance, (unsigned long long)plan->rows[i]->number,
+                km_row_units(plan->rows[i], plan->cells[0].spec.unit), km_cell_tau(&plan->cells[0], plan->rows[i]),
+                most);
+        }
+    }
+    return KM_OK;
+}
+
+/* Without a list: nine shares of the farthest; where all rows have the same, the distances that these are, each once. */
+static void default_distances(km_variance_plan *plan) {
+    int most = farthest(plan, plan->rows[0]);
+    bool same = plan->cells[0].spec.unit != KM_UNIT_SPAN;
+    for (int i = 1; i < plan->row_count; i++) {
+        same = same && farthest(plan, plan->rows[i]) == most;
+    }
+    plan->distance_count = DISTANCES;
+    if (!same) {
+        return;
+    }
+    plan->distances = km_new(DISTANCES, sizeof *plan->distances);
+    plan->distance_count = 0;
+    for (int i = 0; i < DISTANCES; i++) {
+        int swaps = (2 * i * (most / 2) + DISTANCES - 1) / (2 * (DISTANCES - 1)); /* rounded */
+        int count = plan->distance_count;
+        if (count == 0 || plan->distances[count - 1] != 2 * swaps) {
+            plan->distances[plan->distance_count++] = 2 * swaps;
+        }
+    }
+}
+
+static km_status make_distances(km_variance_plan *plan) {
+    const km_numbers *given = &plan->config->variance.distances;
+    if (given->count == 0) {
+        default_distances(plan);
+        return KM_OK;
+    }
+    if (plan->cells[0].spec.unit == KM_UNIT_SPAN) {
+        return km_fail(KM_USAGE,
+                       "variance.distances: rows are tiled into another number of spans at each visit, so "
+                       "distances cannot be given in spans. Leave it out for nine from 0 to 2 tau.");
+    }
+    plan->distances = km_new((size_t)given->count, sizeof *plan->distances);
+    for (int i = 0; i < given->count; i++) {
+        KM_TRY(check_distance(plan, given->list[i]));
+        plan->distances[plan->distance_count++] = (int)given->list[i];
+    }
+    return KM_OK;
+}
+
+/* ---- All of it ---------------------------------------------------------------------------------------------- */
+
+static void hash_numbers(km_hasher *hasher, const int64_t *numbers, size_t count) {
+    km_hasher_add(hasher, numbers, count * sizeof *numbers);
+}
+
+/* Of what decides the numbers: not of paths, ranks, threads. */
+static void make_key(km_variance_plan *plan) {
+    const km_config *config = plan->config;
+    km_hash corpus = km_corpus_hash(plan->corpus);
+    km_hasher *hasher = km_hasher_create();
+    static const char version[] = "variance 1";
+    km_hasher_add(hasher, version, sizeof version);
+    km_hasher_add(hasher, &corpus, sizeof corpus);
+    const int64_t numbers[] = {config->run.seed,   config->data.length, plan->sequences,        plan->row_count,
+                               plan->replicates,   plan->draws,         plan->exhaustive,       plan->dropout,
+                               plan->policy_count, plan->cell_count,    plan->distances != NULL};
+    hash_numbers(hasher, numbers, KM_COUNT(numbers));
+    const double shares[] = {config->mask.ratio, config->mask.replace_mask, config->mask.replace_random};
+    km_hasher_add(hasher, shares, sizeof shares);
+    for (int i = 0; i < plan->row_count; i++) {
+        const km_row *row = plan->rows[i];
+        km_hasher_add(hasher, &row->number, sizeof row->number);
+        km_hasher_add(hasher, row->ids, (size_t)row->length * sizeof *row->ids);
+    }
+    for (int c = 0; c < plan->cell_count; c++) {
+        const int64_t cell[] = {plan->cells[c].spec.unit, plan->cells[c].spec.splits};
+        hash_numbers(hasher, cell, KM_COUNT(cell));
+    }
+    for (int i = 0; plan->distances != NULL && i < plan->distance_count; i++) {
+        const int64_t distance = plan->distances[i];
+        hash_numbers(hasher, &distance, 1);
+    }
+    km_hasher_add(hasher, plan->policies[0]->name, strlen(plan->policies[0]->name));
+    km_hasher_add(hasher, &config->variance.params, sizeof config->variance.params);
+    plan->key = km_hasher_end(hasher);
+}
+
+static void choose_models(km_variance_plan *plan) {
+    plan->models = plan->config->variance.model;
+    if (plan->models.count == 0 && plan->config->model.init[0] != '\0') {
+        plan->models.count = 1;
+        snprintf(plan->models.text, sizeof plan->models.text, "%s", plan->config->model.init);
+    }
+}
+
+static km_status check_exhaustive(const km_variance_plan *plan) {
+    if (!plan->exhaustive) {
+        return KM_OK;
+    }
+    if (plan->dropout || plan->config->mask.replace_mask < 1) {
+        return km_fail(KM_USAGE, "variance.exhaustive: masks can be enumerated, but neither dropout nor random "
+                                 "replacement can. Set variance.dropout=false and mask.replace_mask=1.");
+    }
+    return km_exact_check(plan, 1, 1);
+}
+
+km_status km_variance_plan_make(km_variance_plan *out, const km_config *config, const char *folder) {
+    *out = (km_variance_plan){.config = config,
+                              .seed = (uint64_t)config->run.seed,
+                              .exhaustive = config->variance.exhaustive,
+                              .dropout = config->variance.dropout};
+    int64_t draws = config->variance.draws > 0 ? config->variance.draws : DRAWS;
+    out->replicates = (int)KM_MIN(draws, REPLICATES);
+    out->draws = (int)((draws + out->replicates - 1) / out->replicates);
+    choose_models(out);
+    KM_TRY(make_cells(out));
+    KM_TRY(make_policies(out));
+    KM_TRY(km_corpus_open(&out->corpus, config->data.train));
+    KM_TRY(open_rows(out, folder));
+    KM_TRY(make_distances(out));
+    KM_TRY(check_exhaustive(out));
+    make_key(out);
+    return KM_OK;
+}
+
+void km_variance_plan_free(km_variance_plan *plan) {
+    for (int i = 0; plan->rows != NULL && i < plan->row_count; i++) {
+        km_row_destroy(plan->rows[i]);
+    }
+    if (plan->corpus != NULL) {
+        km_corpus_close(plan->corpus);
+    }
+    free(plan->rows);
+    free(plan->cells);
+    free(plan->distances);
+}

@@ -1,0 +1,343 @@
+/* From the results of items to estimates with intervals. */
+#include "variance.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- Intervals ------------------------------------------------------------------------------------------------- */
+
+/* Cornish-Fisher's expansion in 1/degrees about the normal quantile (Abramowitz and Stegun 26.7.5), exact to 1e-3 from 4
+ * degrees on; before that the known values. */
+double km_student(int degrees) {
+    static const double few[] = {12.7062, 4.3027, 3.1824};
+    assert(degrees >= 1);
+    if (degrees <= (int)KM_COUNT(few)) {
+        return few[degrees - 1];
+    }
+    const double z = 1.959963985;
+    double z2 = z * z, v = degrees;
+    double g1 = z * (z2 + 1) / 4, g2 = z * ((5 * z2 + 16) * z2 + 3) / 96;
+    double g3 = z * (((3 * z2 + 19) * z2 + 17) * z2 - 15) / 384;
+    double g4 = z * ((((79 * z2 + 776) * z2 + 1482) * z2 - 1920) * z2 - 945) / 92160;
+    return z + g1 / v + g2 / (v * v) + g3 / (v * v * v) + g4 / (v * v * v * v);
+}
+
+km_interval km_interval_of(const double *values, int n) {
+    double mean = 0, squares = 0;
+    for (int i = 0; i < n; i++) {
+        mean += values[i] / n;
+    }
+    for (int i = 0; i < n; i++) {
+        squares += (values[i] - mean) * (values[i] - mean);
+    }
+    double half = n > 1 ? km_student(n - 1) * sqrt(squares / (n - 1) / n) : 0;
+    return (km_interval){mean, mean - half, mean + half};
+}
+
+static km_interval exactly(double value) {
+    return (km_interval){value, value, value};
+}
+
+/* The delta method: x/y has the error of (x - ratio y) / mean y. */
+static km_interval ratio_of(const double *x, const double *y, int n) {
+    double top = 0, bottom = 0, residuals[KM_NUMBERS];
+    assert(n <= KM_NUMBERS);
+    for (int i = 0; i < n; i++) {
+        top += x[i] / n;
+        bottom += y[i] / n;
+    }
+    double ratio = top / bottom;
+    for (int i = 0; i < n; i++) {
+        residuals[i] = (x[i] - ratio * y[i]) / bottom;
+    }
+    km_interval error = km_interval_of(residuals, n);
+    return (km_interval){ratio, ratio + (error.low - error.mean), ratio + (error.high - error.mean)};
+}
+
+/* ---- Estimates, sampled ------------------------------------------------------------------------------------------ */
+
+/* Value `index` of every replicate of the cell, times `scale`. */
+static void column(double *out, const km_variance_plan *plan, const km_result *results, int cell, int index,
+                   double scale) {
+    for (int r = 0; r < plan->replicates; r++) {
+        out[r] = scale * results[cell * plan->replicates + r].values[index];
+    }
+}
+
+static void estimate_sampled(km_findings *out, const km_variance_plan *plan, const km_result *results, int cell) {
+    int R = plan->replicates, after = KM_CELL_VALUES * plan->policy_count;
+    double S = plan->sequences, N = plan->row_count;
+    double values[KM_POLICIES][KM_NUMBERS], rows[KM_NUMBERS], other[KM_NUMBERS];
+    column(rows, plan, results, cell, after, (1 - S / N) / S);
+    for (int p = 0; p < plan->policy_count; p++) {
+        km_estimate *e = &out->estimates[out->estimate_count++];
+        *e = (km_estimate){.cell = cell, .policy = p, .rows = km_interval_of(rows, R)};
+        column(values[p], plan, results, cell, KM_CELL_VALUES * p, 1 / S);
+        e->var = km_interval_of(values[p], R);
+        column(other, plan, results, cell, KM_CELL_VALUES * p + 1, 1 / S);
+        e->single = km_interval_of(other, R);
+        column(other, plan, results, cell, KM_CELL_VALUES * p + 2, 1 / S);
+        e->cov = km_interval_of(other, R);
+        column(other, plan, results, cell, after + 1, 1);
+        e->units = km_interval_of(other, R).mean;
+        column(other, plan, results, cell, after + 2, 1);
+        e->tau = km_interval_of(other, R).mean;
+        for (int r = 0; r < R; r++) {
+            other[r] = values[p][r] + rows[r];
+        }
+        e->total = km_interval_of(other, R);
+    }
+    if (plan->policy_count == 2) {
+        out->ratios[out->ratio_count++] = (km_ratio){cell, ratio_of(values[0], values[1], R)};
+    }
+}
+
+/* ---- Estimates, exhaustive ----------------------------------------------------------------------------------------- */
+
+/* sum_r |G_r - bar G|^2 / (N - 1); `mean` (D) gets bar G. */
+static double spread_of_rows(double *mean, const km_variance_plan *plan, const km_result *results, size_t size) {
+    size_t at = KM_EXACT_HEAD + KM_EXACT_POLICY * (size_t)plan->policy_count;
+    int N = plan->row_count;
+    double sum = 0;
+    for (size_t d = 0; d < size; d++) {
+        mean[d] = 0;
+        for (int i = 0; i < N; i++) {
+            mean[d] += results[i].values[at + d] / N;
+        }
+        for (int i = 0; i < N; i++) {
+            double away = results[i].values[at + d] - mean[d];
+            sum += away * away;
+        }
+    }
+    return N > 1 ? sum / (N - 1) : 0;
+}
+
+static void estimate_exact(km_findings *out, const km_variance_plan *plan, const km_result *all, int cell) {
+    int N = plan->row_count;
+    double S = plan->sequences;
+    const km_result *results = all + (size_t)cell * (size_t)N;
+    double *mean = km_new(out->size, sizeof *mean), norm = 0;
+    double rows = spread_of_rows(mean, plan, results, out->size) * (1 - S / N) / S;
+    for (size_t d = 0; d < out->size; d++) {
+        norm += mean[d] * mean[d];
+    }
+    for (int p = 0; p < plan->policy_count; p++) {
+        km_estimate *e = &out->estimates[out->estimate_count++];
+        *e = (km_estimate){.cell = cell, .policy = p, .mean_norm = sqrt(norm)};
+        double var = 0, single = 0, cov = 0;
+        for (int i = 0; i < N; i++) {
+            const double *head = results[i].values, *of = head + KM_EXACT_HEAD + KM_EXACT_POLICY * p;
+            e->units += head[0] / N;
+            e->tau += head[1] / N;
+            single += head[4] / N / S;
+            var += of[0] / N / S;
+            cov += of[1] / N / S;
+            e->sets += of[2];
+            e->mean_gap = fmax(e->mean_gap, of[3]);
+        }
+        e->var = exactly(var);
+        e->single = exactly(single);
+        e->cov = exactly(cov);
+        e->rows = exactly(rows);
+        e->total = exactly(var + rows);
+    }
+    if (plan->policy_count == 2) {
+        const km_estimate *e = &out->estimates[out->estimate_count - 2];
+        out->ratios[out->ratio_count++] = (km_ratio){cell, exactly(e[0].var.mean / e[1].var.mean)};
+    }
+    if (cell == 0) {
+        out->mean = mean;
+    } else {
+        free(mean);
+    }
+}
+
+/* ---- The curve ------------------------------------------------------------------------------------------------------- */
+
+/* The chance that two independent masks of tau out of n units are h apart. */
+static double law(int n, int tau, int h) {
+    int swaps = h / 2;
+    return tau - swaps < 0 || swaps > n - tau
+               ? 0
+               : km_choose(tau, tau - swaps) * km_choose(n - tau, swaps) / km_choose(n, tau);
+}
+
+/* Whether the list has every distance of every row, so that the law's weights are complete. */
+static bool is_complete(const km_variance_plan *plan) {
+    const km_cell *cell = &plan->cells[0];
+    if (cell->spec.unit == KM_UNIT_SPAN) {
+        return false;
+    }
+    for (int i = 0; i < plan->row_count; i++) {
+        int n = km_row_units(plan->rows[i], cell->spec.unit), tau = km_cell_tau(cell, plan->rows[i]);
+        double total = 0;
+        for (int h = 0; h < plan->distance_count; h++) {
+            bool again = false;
+            int distance = plan->distances != NULL ? plan->distances[h] : -1;
+            for (int other = 0; other < h; other++) {
+                again = again || plan->distances == NULL || plan->distances[other] == distance;
+            }
+            total += again || distance < 0 ? 0 : law(n, tau, distance);
+        }
+        if (!(total > 1 - 1e-9)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The mean of one replicate at a distance, and what it adds to the weighted curve. */
+static double replicate_mean(const km_variance_plan *plan, const km_result *result, int h, int stride,
+                             double *weighted) {
+    const km_cell *cell = &plan->cells[0];
+    double sum = 0, pairs = (double)plan->draws * plan->row_count;
+    size_t at = (size_t)h * (size_t)stride;
+    for (int i = 0; i < plan->row_count; i++) {
+        double weight = 0;
+        if (weighted != NULL) {
+            weight = law(km_row_units(plan->rows[i], cell->spec.unit), km_cell_tau(cell, plan->rows[i]),
+                         plan->distances[h]);
+        }
+        for (int d = 0; d < plan->draws; d++, at += (size_t)plan->distance_count * (size_t)stride) {
+            double value = result->values[at + 1] / plan->sequences;
+            sum += value / pairs;
+            if (weighted != NULL) {
+                *weighted += weight * value / pairs;
+            }
+        }
+    }
+    return sum;
+}
+
+/* All pair values of a distance, replicate by replicate. */
+static void copy_pairs(km_curve_point *point, const km_variance_plan *plan, const km_result *results, int h,
+                       int parts) {
+    size_t stride = 2 + (size_t)parts, step = stride * (size_t)plan->distance_count, count = 0;
+    point->pairs = (size_t)plan->replicates * (size_t)plan->row_count * (size_t)plan->draws;
+    point->values = km_new(point->pairs * (1 + (size_t)parts), sizeof(double));
+    for (int r = 0; r < plan->replicates; r++) {
+        const double *at = results[r].values + (size_t)h * stride;
+        for (int pair = 0; pair < plan->row_count * plan->draws; pair++, at += step) {
+            point->h += at[0] / (double)point->pairs;
+            for (int part = 0; part <= parts; part++) {
+                point->values[count++] = at[1 + part] / plan->sequences;
+            }
+        }
+    }
+}
+
+static void curve_sampled(km_findings *out, const km_variance_plan *plan, const km_result *all) {
+    const km_result *results = all + (size_t)plan->cell_count * (size_t)plan->replicates;
+    int R = plan->replicates, stride = 2 + out->parts;
+    double means[KM_NUMBERS], weighted[KM_NUMBERS] = {0};
+    out->has_weighted = is_complete(plan);
+    out->curve_count = plan->distance_count;
+    out->curve = km_new((size_t)out->curve_count, sizeof *out->curve);
+    for (int h = 0; h < out->curve_count; h++) {
+        for (int r = 0; r < R; r++) {
+            means[r] = replicate_mean(plan, &results[r], h, stride, out->has_weighted ? &weighted[r] : NULL);
+        }
+        copy_pairs(&out->curve[h], plan, results, h, out->parts);
+        out->curve[h].cov = km_interval_of(means, R);
+    }
+    out->weighted = km_interval_of(weighted, R);
+}
+
+/* One row's pairs at distance h to the point; returns how many. */
+static size_t take_pairs(km_curve_point *point, const km_findings *out, const km_variance_plan *plan,
+                         const km_result *result, double h) {
+    size_t at = KM_EXACT_HEAD + KM_EXACT_POLICY * (size_t)plan->policy_count + out->size, before = point->pairs;
+    size_t width = 1 + (size_t)out->parts;
+    for (; at < result->count; at += 1 + width) {
+        if (result->values[at] == h) {
+            for (size_t part = 0; part < width; part++) {
+                point->values[point->pairs * width + part] = result->values[at + 1 + part] / plan->sequences;
+            }
+            point->pairs++;
+        }
+    }
+    return point->pairs - before;
+}
+
+/* Every distance that occurs; the mean over the rows that have it. */
+static void curve_exact(km_findings *out, const km_variance_plan *plan, const km_result *results) {
+    size_t width = 1 + (size_t)out->parts, most = 0;
+    int farthest = 0;
+    for (int i = 0; i < plan->row_count; i++) {
+        const double *head = results[i].values;
+        most += (size_t)(head[2] * (head[2] + 1) / 2);
+        farthest = KM_MAX(farthest, km_mask_farthest((int)head[0], (int)head[1]));
+    }
+    out->has_weighted = true;
+    out->curve = km_new((size_t)farthest / 2 + 1, sizeof *out->curve);
+    double weighted = 0;
+    for (int h = 0; h <= farthest; h += 2) {
+        km_curve_point *point = &out->curve[out->curve_count++];
+        point->h = h;
+        point->values = km_new(most * width, sizeof(double));
+        double sum = 0;
+        int rows = 0;
+        for (int i = 0; i < plan->row_count; i++) {
+            size_t from = point->pairs, count = take_pairs(point, out, plan, &results[i], h);
+            double row = 0;
+            for (size_t p = from; p < from + count; p++) {
+                row += point->values[p * width] / (double)count;
+            }
+            rows += count > 0;
+            sum += row;
+            weighted += law((int)results[i].values[0], (int)results[i].values[1], h) * row / plan->row_count;
+        }
+        point->values = km_grow(point->values, KM_MAX(point->pairs, 1) * width, sizeof(double));
+        point->cov = exactly(rows > 0 ? sum / rows : 0);
+    }
+    out->weighted = exactly(weighted);
+}
+
+/* ---- All -------------------------------------------------------------------------------------------------------------- */
+
+void km_findings_make(km_findings *out, const km_variance_plan *plan, const km_subject *subject,
+                      const km_result *results) {
+    *out = (km_findings){.name = km_strdup(subject->name),
+                         .hash = subject->hash,
+                         .step = subject->step,
+                         .parts = km_subject_parts(subject),
+                         .size = subject->size};
+    out->part_names = km_new((size_t)out->parts, sizeof(char *));
+    for (int i = 0; i < out->parts; i++) {
+        const char *name = NULL;
+        size_t first = 0, count = 0;
+        km_subject_part(subject, i, &name, &first, &count);
+        out->part_names[i] = km_strdup(name);
+    }
+    out->estimates = km_new((size_t)plan->cell_count * KM_POLICIES, sizeof *out->estimates);
+    out->ratios = km_new((size_t)plan->cell_count, sizeof *out->ratios);
+    for (int c = 0; c < plan->cell_count; c++) {
+        if (plan->exhaustive) {
+            estimate_exact(out, plan, results, c);
+        } else {
+            estimate_sampled(out, plan, results, c);
+        }
+    }
+    if (plan->exhaustive) {
+        curve_exact(out, plan, results);
+    } else {
+        curve_sampled(out, plan, results);
+    }
+}
+
+void km_findings_free(km_findings *findings) {
+    for (int i = 0; i < findings->parts; i++) {
+        free(findings->part_names[i]);
+    }
+    for (int i = 0; i < findings->curve_count; i++) {
+        free(findings->curve[i].values);
+    }
+    free(findings->part_names);
+    free(findings->name);
+    free(findings->estimates);
+    free(findings->ratios);
+    free(findings->curve);
+    free(findings->mean);
+}

@@ -256,10 +256,12 @@ static bool add_range(km_numbers *out, const km_option *option, const char *text
                 return false;
             }
         }
-        for (double value = first; value <= last; value++) {
-            if (!add_number(out, option, value)) {
-                return false;
-            }
+        bool fits = last - first < KM_NUMBERS;
+        for (int i = 0; fits && i <= (int)(last - first); i++) {
+            fits = add_number(out, option, first + i);
+        }
+        if (!fits) {
+            return false;
         }
         more = *text == ',';
         text += more;

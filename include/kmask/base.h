@@ -265,7 +265,7 @@ typedef struct km_config {
         int64_t every;
     } log;
     struct {
-        km_texts model, params, policies, units;
+        km_texts model, params, policies, units; /* model: files, or "fresh" */
         km_numbers rows, splits, distances;
         int64_t draws; /* 0: not given */
         bool exhaustive, dropout;

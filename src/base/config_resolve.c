@@ -118,6 +118,15 @@ static bool needs(km_config_use use, const char *key) {
     return use == KM_CONFIG_PRETRAIN || is(key, "data.train");
 }
 
+static bool needs_model(const km_config *config, km_config_use use) {
+    const km_texts *files = &config->variance.model;
+    bool fresh = files->count == 0;
+    for (int i = 0; i < files->count; i++) {
+        fresh = fresh || is(km_texts_at(files, i), "fresh");
+    }
+    return use == KM_CONFIG_PRETRAIN || fresh;
+}
+
 km_status km_config_check_given(const km_config *config, km_config_use use) {
     km_buffer missing = {0};
     for (int i = 0; i < km_option_count; i++) {
@@ -132,8 +141,7 @@ km_status km_config_check_given(const km_config *config, km_config_use use) {
             km_fail(KM_USAGE, "%s: missing. Give it in the config file or with --set key=value.", missing.data);
     }
     km_buffer_free(&missing);
-    bool own_model = use == KM_CONFIG_VARIANCE && config->variance.model.count > 0;
-    return status == KM_OK && !own_model ? check_model_given(config) : status;
+    return status == KM_OK && needs_model(config, use) ? check_model_given(config) : status;
 }
 
 /* ---- What must fit together ---- */

@@ -103,7 +103,7 @@ const km_option km_options[] = {
     {"log.every", KM_INT, AT(log.every), "1..1e9", "1", KM_MAY_CHANGE, "steps between lines of metrics.jsonl"},
 
     {"variance.model", KM_TEXT_LIST, AT(variance.model), NULL, NULL, KM_ORIGIN,
-     "kmask variance: model files, one after the other (default: the config's model)"},
+     "kmask variance: model files; fresh: the config's model (the default)"},
     {"variance.rows", KM_NUMBER_LIST, AT(variance.rows), "0..9007199254740992", NULL, KM_ORIGIN,
      "rows from which mini-batches of train.sequences are drawn (default: those of the first step)"},
     {"variance.params", KM_TEXT_LIST, AT(variance.params), NULL, NULL, KM_ORIGIN,

@@ -26,7 +26,7 @@ static void help(void) {
          "   \"data\": {\"train\": \"corpus.h5\", \"length\": 512, \"packing\": \"stream\"},\n"
          "   \"mask\": {\"ratio\": 0.15},\n"
          "   \"train\": {\"sequences\": 16},\n"
-         "   \"variance\": {\"model\": [\"before.h5\", \"after.h5\"], \"rows\": [0, 1, \"8..21\"],\n"
+         "   \"variance\": {\"model\": [\"fresh\", \"model.h5\"], \"rows\": [0, 1, \"8..21\"],\n"
          "                \"params\": [\"*.attention.*\", \"projections:4096\"],\n"
          "                \"policies\": [\"fully_explored\", \"random\"], \"units\": [\"subword\", \"word\", "
          "\"span\"],\n"

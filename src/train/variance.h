@@ -66,7 +66,7 @@ typedef struct km_variance_plan {
     int distance_count;
     int replicates, draws; /* draws: of each row in each replicate */
     bool exhaustive, dropout;
-    km_texts models; /* count 0: a fresh one */
+    km_texts models; /* files or "fresh"; count 0: one fresh */
     km_hash key;     /* of all that decides the numbers, but the models' weights */
 } km_variance_plan;
 
@@ -88,7 +88,7 @@ typedef struct km_segment {
 } km_segment;
 
 typedef struct km_subject {
-    char *name; /* its path, or "fresh" */
+    char *name; /* its path, or "fresh": the config's, or its model.init where given */
     km_bundle *bundle;
     km_model *model; /* the bundle's, or own */
     const float *weights;

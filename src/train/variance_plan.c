@@ -186,13 +186,14 @@ static km_status check_distance(const km_variance_plan *plan, int64_t distance) 
 
 /* Without a list: nine shares of the farthest; where all rows have the same, the distances that these are, each once. */
 static void default_distances(km_variance_plan *plan) {
-    int most = farthest(plan, plan->rows[0]);
+    int most = farthest(plan, plan->rows[0]), largest = most;
     bool same = plan->cells[0].spec.unit != KM_UNIT_SPAN;
     for (int i = 1; i < plan->row_count; i++) {
         same = same && farthest(plan, plan->rows[i]) == most;
+        largest = KM_MAX(largest, farthest(plan, plan->rows[i]));
     }
-    plan->distance_count = DISTANCES;
     if (!same) {
+        plan->distance_count = KM_MIN(DISTANCES, largest / 2 + 1);
         return;
     }
     plan->distances = km_new(DISTANCES, sizeof *plan->distances);
@@ -263,14 +264,6 @@ static void make_key(km_variance_plan *plan) {
     plan->key = km_hasher_end(hasher);
 }
 
-static void choose_models(km_variance_plan *plan) {
-    plan->models = plan->config->variance.model;
-    if (plan->models.count == 0 && plan->config->model.init[0] != '\0') {
-        plan->models.count = 1;
-        snprintf(plan->models.text, sizeof plan->models.text, "%s", plan->config->model.init);
-    }
-}
-
 static km_status check_exhaustive(const km_variance_plan *plan) {
     if (!plan->exhaustive) {
         return KM_OK;
@@ -285,12 +278,12 @@ static km_status check_exhaustive(const km_variance_plan *plan) {
 km_status km_variance_plan_make(km_variance_plan *out, const km_config *config, const char *folder) {
     *out = (km_variance_plan){.config = config,
                               .seed = (uint64_t)config->run.seed,
+                              .models = config->variance.model,
                               .exhaustive = config->variance.exhaustive,
                               .dropout = config->variance.dropout};
     int64_t draws = config->variance.draws > 0 ? config->variance.draws : DRAWS;
     out->replicates = (int)KM_MIN(draws, REPLICATES);
     out->draws = (int)((draws + out->replicates - 1) / out->replicates);
-    choose_models(out);
     KM_TRY(make_cells(out));
     KM_TRY(make_policies(out));
     KM_TRY(km_corpus_open(&out->corpus, config->data.train));

@@ -147,9 +147,15 @@ static km_status fill_in(km_subject *subject, const km_variance_plan *plan, bool
 }
 
 km_status km_subject_open(km_subject **out, const km_variance_plan *plan, int index) {
-    bool fresh = plan->models.count == 0;
     km_subject *subject = km_new(1, sizeof *subject);
-    subject->name = km_strdup(fresh ? "fresh" : km_texts_at(&plan->models, index));
+    const char *init = plan->config->model.init, *name = "fresh";
+    if (plan->models.count > 0 && strcmp(km_texts_at(&plan->models, index), name) != 0) {
+        name = km_texts_at(&plan->models, index);
+    } else if (init[0] != '\0') {
+        name = init; /* what a run of this config would start from */
+    }
+    bool fresh = strcmp(name, "fresh") == 0;
+    subject->name = km_strdup(name);
     subject->seed = plan->seed;
     km_status status = fill_in(subject, plan, fresh);
     if (status != KM_OK) {

@@ -79,9 +79,9 @@ expect 75 "run the same command again" "$KMASK" variance c.json --set run.dir=la
 "$KMASK" pretrain c.json --set run.dir=trained --set train.steps=10 --set optimizer.lr=1e-3 --set data.train=corpus.h5 \
     --set checkpoint.snapshots='[2]' --set mask.splits=4 >log.txt 2>&1 || fail "training: $(tail -n 3 log.txt)"
 "$KMASK" variance c.json --json --set variance.draws=2 --set variance.units=word \
-    --set 'variance.model=["trained/snapshots/step-00000002.h5","trained/checkpoints/step-00000010.h5"]' >two.json \
+    --set 'variance.model=["fresh","trained/snapshots/step-00000002.h5","trained/checkpoints/step-00000010.h5"]' >two.json \
     2>log.txt || fail "two models: $(tail -n 3 log.txt)"
-for model in snapshots/step-00000002 checkpoints/step-00000010; do
+for model in fresh snapshots/step-00000002 checkpoints/step-00000010; do
     [ "$(grep -c "$model" two.json)" -ge 10 ] || fail "no estimates of $model"
 done
 
@@ -111,5 +111,6 @@ bad "variance.model" --set variance.modell=x
 expect 1 "no usable row" "$KMASK" variance c.json --set run.dir=bad --set variance.splits=900 --set mask.ratio=0.001
 expect 1 "nothing.h5" "$KMASK" variance c.json --set variance.model=nothing.h5 --set run.dir=bad
 expect 1 "nothing.h5" "$LAUNCH" 2 "$KMASK" variance c.json --set variance.model=nothing.h5 --set run.dir=bad
+expect 2 "model.type" "$KMASK" variance c.json --set variance.model=fresh --set model.type=null --set run.dir=bad
 expect 2 "data.train: missing" "$KMASK" variance nowhere.json --set data.train=null
 finish

@@ -175,8 +175,18 @@ static void one_gradient(world *w, const km_row *row, const int *hidden, double 
         labels[i] = ids[1 + hidden[i]];
         ids[1 + hidden[i]] = 4;
     }
-    const km_batch batch = {1, row->length, TAU, row->length, starts, ids, NULL, positions, labels, keys, &number};
-    const km_work_options limits = {1, LENGTH, LENGTH, LENGTH, true, false};
+    const km_batch batch = {.views = 1,
+                            .tokens = row->length,
+                            .labelled = TAU,
+                            .longest = row->length,
+                            .starts = starts,
+                            .ids = ids,
+                            .at = positions,
+                            .labels = labels,
+                            .keys = keys,
+                            .rows = &number};
+    const km_work_options limits = {
+        .views = 1, .tokens = LENGTH, .labelled = LENGTH, .longest = LENGTH, .backward = true};
     km_work *work = NULL;
     OK(km_work_create(&work, w->model, &limits));
     const km_table *table = km_model_table(w->model);

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every config of jobs/ trains: its keys are known and fit together. Paths, the model and the numbers of rows and steps are
+# Every config of jobs/ trains, or measures: its keys are known and fit together. Paths, the model and the numbers of rows and steps are
 # replaced by small ones, all else is the config's. Likewise each arm of jobs/README.md.
 . "$SOURCE/tests/common.sh"
 make_corpus
@@ -23,6 +23,12 @@ run() { # CONFIG OPTIONS...
 configs=0
 for config in "$SOURCE"/jobs/*.json; do
     configs=$((configs + 1))
+    if grep -q '"variance"' "$config"; then
+        "$KMASK" variance "$config" --set run.dir=run "${small[@]}" "${fresh[@]}" --set variance.model=fresh \
+            --set variance.draws=2 --json >out.txt 2>log.txt || fail "$(basename "$config"): $(grep -m 2 '^kmask:' log.txt)"
+        grep -q '"ratio_high"' out.txt || fail "$(basename "$config"): no ratio"
+        continue
+    fi
     run "$config"
     key=$(sed -E 's/"lr"/"learning"/' "$config") # a key that is not known is noticed here
     printf '%s\n' "$key" >wrong.json

@@ -87,6 +87,7 @@ typedef struct km_arrived {
     int rank;
     size_t first, count; /* elements of that rank's array */
     const float *data;   /* valid until it is released; NULL: the sender had to give up */
+    const char *why;     /* then, of rank 0's own: the reason, as long as data would be valid */
 } km_arrived;
 enum { KM_PIECES_UNDER_WAY = 4 };
 

@@ -21,6 +21,9 @@ void km_save_fail(km_save_file *file) {
 
 /* A rank's array is its weights, m and v one after the other. */
 static km_status write_piece(const km_writer *w, const km_save_file *file, const km_arrived *piece) {
+    if (piece->data == NULL && piece->why != NULL) {
+        return km_fail(KM_FAILED, "%s", piece->why);
+    }
     if (piece->data == NULL) {
         return km_fail(KM_FAILED, "rank %d could not send its part", piece->rank);
     }

@@ -207,13 +207,13 @@ const char *km_texts_at(const km_texts *texts, int index);
 typedef struct km_model_config {
     char type[KM_WORD];   /* bert | roberta */
     char preset[KM_WORD]; /* tiny | small | bert-base | bert-large | roberta-base */
-    char init[KM_PATH];   /* checkpoint or model file to start from */
+    char init[KM_PATH];   /* checkpoint, model file or safetensors folder to start from */
     int64_t vocab_size, hidden_size, num_hidden_layers, num_attention_heads, intermediate_size;
     int64_t max_position_embeddings, type_vocab_size;
     double layer_norm_eps;
     char hidden_act[KM_WORD]; /* gelu (erf) | gelu_new (tanh) */
     double hidden_dropout_prob, attention_probs_dropout_prob, initializer_range;
-    int64_t pad_token_id; /* from the tokenizer; RoBERTa's positions start after it */
+    int64_t pad_token_id; /* the tokenizer's unless given; RoBERTa's positions start after it */
 } km_model_config;
 
 /* All of a run. Plain bytes without pointers: ranks broadcast it as it is. DESIGN section 6 lists the keys. */

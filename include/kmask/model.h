@@ -30,6 +30,30 @@ const km_param *km_table_find(const km_table *table, const char *name); /* NULL 
 /* XXH3-128 over the parts in ascending order of names: each name with its NUL, then its values. */
 km_hash km_table_hash(const km_table *table, const float *flat);
 
+/* ---- Names in other programs' files --------------------------------------------------------------------------- */
+
+/* What stands before the names of the backbone and of the head in a file: "bert." and "" as the table has it, "" and ""
+ * for a bare encoder, "0.auto_model." twice where sentence-transformers wrapped one. */
+typedef struct km_naming {
+    const char *root;      /* the table's own: "bert." or "roberta." */
+    size_t backbone, head; /* bytes before their names */
+    char prefix[112];      /* the backbone's; the head's is its beginning */
+} km_naming;
+/* True where `name` is that of the word embeddings, from which the naming of the whole file follows. */
+bool km_naming_from(km_naming *out, const char *type, const char *name);
+/* The name that the table, or a model with more heads, has for a file's `name`: prefixes are made the table's own, gamma
+ * and beta become weight and bias. False where it is longer than `size`. */
+bool km_naming_own(char *out, size_t size, const km_naming *naming, const char *name);
+/* What a tensor that is no part of the table is, by its own name. */
+typedef enum km_stray {
+    KM_STRAY_BUFFER,      /* position_ids: numbers 0, 1, 2, ... */
+    KM_STRAY_TIED_WEIGHT, /* the decoder's weights: the word embeddings again */
+    KM_STRAY_TIED_BIAS,   /* the decoder's bias: the head's bias again */
+    KM_STRAY_EXTRA,       /* another head, a pooler */
+    KM_STRAY_UNKNOWN      /* among the model's own names, but none of them: another architecture */
+} km_stray;
+km_stray km_naming_stray(const char *root, const char *own);
+
 /* ---- Models ------------------------------------------------------------------------------------------------- */
 
 typedef struct km_model km_model;

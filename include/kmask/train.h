@@ -18,13 +18,37 @@ typedef struct km_bundle {
     float *weights;
     int64_t step;
     km_hash weights_hash;
+    char *source; /* JSON: what an imported model brought along that the table has no place for; else NULL */
 } km_bundle;
-/* Verifies the file and reads all but the optimizer's state. The caller closes. */
+/* Verifies the file and reads all but the optimizer's state; also takes a safetensors folder. The caller closes. */
 km_status km_bundle_open(km_bundle **out, const char *path) KM_NODISCARD;
 void km_bundle_close(km_bundle *bundle);
 
 /* KM_USAGE where `threads` are more than one and this machine's OpenBLAS is its serial build, which is not safe for them. */
 km_status km_threads_check(int64_t threads) KM_NODISCARD;
+
+/* ---- Other programs' files -------------------------------------------------------------------------------------- */
+
+enum { KM_FRESH_SEED = 1 };
+typedef struct km_import_options {
+    const char *tokenizer; /* its folder; NULL: the model's */
+    const char *out;       /* the model file to write; NULL: only the account is given */
+    uint64_t seed;         /* of what the folder does not hold: KM_FRESH_SEED unless wanted otherwise */
+} km_import_options;
+/* A folder of model.safetensors (or shards), config.json and tokenizer becomes a model file. *account: {"model_type",
+ * "weights_hash", "used": [{"name", "from", "dtype", "shape"}], "ignored": [{"name", "why", ...}], "fresh": [names],
+ * "config"}; the caller destroys. Tensors that are ignored travel in the file, for km_export. */
+km_status km_import(const char *folder, const km_import_options *options, km_json **account) KM_NODISCARD;
+
+typedef struct km_export_options {
+    const char *dtype; /* "f32", "f16" or "bf16" */
+    bool extras;       /* also what an import ignored, under the architecture that it came with */
+    bool force;        /* `folder` may hold files: those of the same names are replaced */
+} km_export_options;
+/* A model file, checkpoint or folder becomes model.safetensors, config.json and the tokenizer's files. A new folder is
+ * complete or absent. *account: {"weights_hash", "tensors", "left_out": [names]}; the caller destroys. */
+km_status km_export(const char *model, const char *folder, const km_export_options *options,
+                    km_json **account) KM_NODISCARD;
 
 /* ---- Pre-training ---------------------------------------------------------------------------------------------- */
 

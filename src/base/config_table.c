@@ -16,7 +16,7 @@ const km_option km_options[] = {
     {"model.preset", KM_CHOICE, AT(model.preset), "tiny|small|bert-base|bert-large|roberta-base", NULL, KM_ORIGIN,
      "type and sizes by name; keys that are given win"},
     {"model.init", KM_FILE, AT(model.init), NULL, NULL, KM_ORIGIN,
-     "weights and all model keys from a checkpoint or model; only dropout may be given too"},
+     "weights and all model keys from a checkpoint, model or safetensors folder; only dropout may be given too"},
     {"model.vocab_size", KM_INT, AT(model.vocab_size), "1..2147483647", NULL, KM_FIXED,
      "rows of the embedding (default: the tokenizer's pieces)"},
     {"model.hidden_size", KM_INT, AT(model.hidden_size), "1..65536", NULL, KM_FIXED, "width"},
@@ -39,6 +39,8 @@ const km_option km_options[] = {
      KM_FIXED, "dropout of attention weights"},
     {"model.initializer_range", KM_DOUBLE, AT(model.initializer_range), "0..10", "0.02", KM_FIXED,
      "standard deviation of initial weights"},
+    {"model.pad_token_id", KM_INT, AT(model.pad_token_id), "0..2147483647", NULL, KM_FIXED,
+     "the row that stays zero; RoBERTa's positions start after it (default: the tokenizer's)"},
 
     {"data.train", KM_FILE, AT(data.train), NULL, KM_REQUIRED, KM_MAY_CHANGE,
      "the corpus; another path must have the same content"},

@@ -21,6 +21,8 @@ static const cli_verb verbs[] = {
      cmd_probe},
     {"variance", "CONFIG.json [--set section.key=value ...]",
      "gradient variance by policy and K; covariance against Hamming distance", cmd_variance},
+    {"import", "DIR --out MODEL.h5", "a published BERT or RoBERTa (safetensors) becomes a model file", cmd_import},
+    {"export", "MODEL --out DIR", "a model becomes safetensors, config.json and tokenizer files", cmd_export},
     {"inspect", "FILE [--json]", "what a corpus, model or checkpoint holds; verifies it", cmd_inspect},
     {"report", "RUN... --out FILE.html", "charts of runs on one page", cmd_report},
 };

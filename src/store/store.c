@@ -8,11 +8,25 @@
 #include <unistd.h>
 
 static const struct {
-    const char *name;
+    const char *name, *code;
     size_t size;
-} TYPES[] = {
-    [KM_F32] = {"float32", 4}, [KM_U8] = {"uint8", 1},   [KM_U16] = {"uint16", 2},  [KM_I32] = {"int32", 4},
-    [KM_U32] = {"uint32", 4},  [KM_U64] = {"uint64", 8}, [KM_F64] = {"float64", 8},
+} TYPES[KM_TYPES] = {
+    [KM_F32] = {"float32", "F32", 4},
+    [KM_U8] = {"uint8", "U8", 1},
+    [KM_U16] = {"uint16", "U16", 2},
+    [KM_I32] = {"int32", "I32", 4},
+    [KM_U32] = {"uint32", "U32", 4},
+    [KM_U64] = {"uint64", "U64", 8},
+    [KM_F16] = {"float16", "F16", 2},
+    [KM_BF16] = {"bfloat16", "BF16", 2},
+    [KM_F64] = {"float64", "F64", 8},
+    [KM_I8] = {"int8", "I8", 1},
+    [KM_I16] = {"int16", "I16", 2},
+    [KM_I64] = {"int64", "I64", 8},
+    [KM_BOOL] = {"bool", "BOOL", 1},
+    [KM_F8_E4M3] = {"float8_e4m3", "F8_E4M3", 1},
+    [KM_F8_E5M2] = {"float8_e5m2", "F8_E5M2", 1},
+    [KM_C64] = {"complex64", "C64", 8},
 };
 
 size_t km_type_size(km_type type) {
@@ -21,6 +35,20 @@ size_t km_type_size(km_type type) {
 
 const char *km_type_name(km_type type) {
     return TYPES[type].name;
+}
+
+const char *km_type_code(km_type type) {
+    return TYPES[type].code;
+}
+
+bool km_type_coded(km_type *out, const char *code) {
+    for (km_type type = KM_F32; type < KM_TYPES; type++) {
+        if (strcmp(TYPES[type].code, code) == 0) {
+            *out = type;
+            return true;
+        }
+    }
+    return false;
 }
 
 /* ---- The directory: both lists ascend by name ---- */
@@ -50,15 +78,39 @@ static int place_of_array(const km_store *store, const char *name) {
     return low;
 }
 
+km_array *km_store_append_array(km_store *store) {
+    if (store->array_count == store->array_capacity) {
+        store->array_capacity = 2 * store->array_capacity + 16;
+        store->arrays = km_grow(store->arrays, (size_t)store->array_capacity, sizeof *store->arrays);
+    }
+    km_array *array = &store->arrays[store->array_count++];
+    *array = (km_array){0};
+    return array;
+}
+
+static int by_name(const void *a, const void *b) {
+    return strcmp(((const km_array *)a)->name, ((const km_array *)b)->name);
+}
+
+const char *km_store_sort_arrays(km_store *store) {
+    if (store->array_count > 0) {
+        qsort(store->arrays, (size_t)store->array_count, sizeof *store->arrays, by_name);
+    }
+    for (int i = 1; i < store->array_count; i++) {
+        if (strcmp(store->arrays[i - 1].name, store->arrays[i].name) == 0) {
+            return store->arrays[i].name;
+        }
+    }
+    return NULL;
+}
+
 bool km_store_insert_array(km_store *store, const km_array *array, char *name) {
     int at = place_of_array(store, name);
     if (at < store->array_count && strcmp(store->arrays[at].name, name) == 0) {
         return false;
     }
-    if (store->array_count == store->array_capacity) {
-        store->array_capacity = 2 * store->array_capacity + 16;
-        store->arrays = km_grow(store->arrays, (size_t)store->array_capacity, sizeof *store->arrays);
-    }
+    (void)km_store_append_array(store);
+    store->array_count--;
     memmove(store->arrays + at + 1, store->arrays + at, (size_t)(store->array_count - at) * sizeof *store->arrays);
     store->arrays[at] = *array;
     store->arrays[at].name = name;
@@ -147,6 +199,11 @@ static void destroy(km_store *store) {
     if (store->fd >= 0) {
         close(store->fd);
     }
+    for (int i = 0; i < store->shard_count; i++) {
+        close(store->shards[i].fd);
+        free(store->shards[i].path);
+    }
+    free(store->shards);
     free(store->arrays);
     free(store->attributes);
     free(store->temporary);
@@ -156,7 +213,7 @@ static void destroy(km_store *store) {
 
 /* ---- Writing ---- */
 
-km_status km_store_create(km_store **out, const char *path) {
+static km_status create(km_store **out, const char *path, bool safetensors) {
     *out = NULL;
     char *temporary = km_format("%s.tmp", path);
     /* A new file, not the old one emptied: whoever still has the old one open is left alone. */
@@ -169,11 +226,20 @@ km_status km_store_create(km_store **out, const char *path) {
         return status;
     }
     km_store *store = km_new(1, sizeof *store);
+    store->safetensors = safetensors;
     store->path = km_strdup(path);
     store->temporary = temporary;
     store->fd = -1;
     *out = store;
     return KM_OK;
+}
+
+km_status km_store_create(km_store **out, const char *path) {
+    return create(out, path, false);
+}
+
+km_status km_store_create_safetensors(km_store **out, const char *path) {
+    return create(out, path, true);
 }
 
 /* "/group/name": absolute, no empty part, none that HDF5 reads as "here". */
@@ -199,11 +265,18 @@ static km_status still_open(const km_store *store, const char *name) {
 km_status km_store_add(km_store *store, const char *name, km_type type, int rank, const uint64_t *dims) {
     KM_TRY(still_open(store, name));
     km_array array = {.type = type, .rank = rank};
-    if (!good_name(name)) {
-        return km_fail(KM_FAILED, "%s: array name %s, expected a path like /model/x", store->path, name);
+    if (store->safetensors ? !km_safetensors_name(name) : !good_name(name)) {
+        return km_fail(KM_FAILED, "%s: array name %s, expected a %s", store->path, name,
+                       store->safetensors ? "tensor's name" : "path like /model/x");
     }
-    if (rank < 0 || rank > 4) {
-        return km_fail(KM_FAILED, "%s: array %s has %d dimensions, expected 0 to 4", store->path, name, rank);
+    int most = store->safetensors ? KM_RANK : 4;
+    if (rank < 0 || rank > most) {
+        return km_fail(KM_FAILED, "%s: array %s has %d dimensions, expected 0 to %d", store->path, name, rank,
+                       most);
+    }
+    if (!store->safetensors && type > KM_F64) {
+        return km_fail(KM_FAILED, "%s: array %s is %s, which kmask's files do not hold", store->path, name,
+                       km_type_name(type));
     }
     for (int i = 0; i < rank; i++) {
         array.dims[i] = dims[i];
@@ -240,7 +313,7 @@ km_status km_store_set_number(km_store *store, const char *name, int64_t value) 
 
 km_status km_store_layout(km_store *store) {
     KM_TRY(still_open(store, "a second layout"));
-    KM_TRY(km_hdf5_write(store));
+    KM_TRY(store->safetensors ? km_safetensors_write(store) : km_hdf5_write(store));
     store->fd = open(store->temporary, O_RDWR | O_CLOEXEC);
     off_t size = store->fd < 0 ? -1 : lseek(store->fd, 0, SEEK_END);
     if (size < 0) {
@@ -278,9 +351,11 @@ static km_status seal(km_store *store) {
         return km_fail(KM_FAILED, "%s: %lld bytes where %llu were laid out. Does another program write to it?",
                        store->temporary, (long long)size, (unsigned long long)store->size);
     }
-    KM_TRY(km_fault("save.checksum"));
-    KM_TRY(km_block_hash(&store->hash, store->fd, store->size, store->temporary));
-    KM_TRY(km_block_write(store->fd, store->size, store->hash, store->temporary));
+    if (!store->safetensors) {
+        KM_TRY(km_fault("save.checksum"));
+        KM_TRY(km_block_hash(&store->hash, store->fd, store->size, store->temporary));
+        KM_TRY(km_block_write(store->fd, store->size, store->hash, store->temporary));
+    }
     KM_TRY(km_fault("save.fsync"));
     return km_file_sync(store->fd, store->temporary);
 }
@@ -329,8 +404,10 @@ km_status km_store_open(km_store **out, const char *path) {
     km_store *store = km_new(1, sizeof *store);
     store->path = km_strdup(path);
     store->fd = -1;
-    km_status status = km_block_open(&store->fd, &store->size, &store->hash, path);
-    if (status == KM_OK) {
+    store->safetensors = km_safetensors_path(path);
+    km_status status = store->safetensors ? km_safetensors_open(store)
+                                          : km_block_open(&store->fd, &store->size, &store->hash, path);
+    if (status == KM_OK && !store->safetensors) {
         status = km_hdf5_read(store);
     }
     if (status != KM_OK) {
@@ -349,6 +426,21 @@ void km_store_close(km_store *store) {
 
 km_status km_store_read(const km_store *store, const km_array *array, uint64_t first, uint64_t count, void *out) {
     KM_TRY(check_range(store, array, first, count));
+    const km_shard *shard = store->shard_count > 0 ? &store->shards[array->file] : NULL;
     size_t size = km_type_size(array->type);
-    return km_pread_all(store->fd, out, count * size, array->offset + first * size, km_store_path(store));
+    return km_pread_all(shard != NULL ? shard->fd : store->fd, out, count * size, array->offset + first * size,
+                        shard != NULL ? shard->path : km_store_path(store));
+}
+
+km_status km_store_read_floats(const km_store *store, const km_array *array, uint64_t first, uint64_t count,
+                               float *out) {
+    if (!km_type_floats(array->type)) {
+        return km_fail(KM_FAILED, "%s: %s is %s, expected float32, float16 or bfloat16", km_store_path(store),
+                       array->name, km_type_name(array->type));
+    }
+    /* Halves come to the end of `out`: unpacked forward, each is read before its place is written over. */
+    char *packed = (char *)out + count * (sizeof *out - km_type_size(array->type));
+    KM_TRY(km_store_read(store, array, first, count, packed));
+    km_floats_unpack(out, array->type, packed, count);
+    return KM_OK;
 }

@@ -1,5 +1,6 @@
 /* bundle: a model file or checkpoint, opened for use. */
 #include "checkpoint.h"
+#include "import.h"
 #include "kmask/train.h"
 
 #include <stdlib.h>
@@ -18,8 +19,12 @@ static km_status fill_in(km_bundle *bundle, const km_store *store, const char *p
     }
     KM_TRY(km_config_parse(&bundle->config, config, path));
     KM_TRY(km_tokenizer_parse(&bundle->tokenizer, tokenizer, strlen(tokenizer), path));
-    bundle->config.model.pad_token_id = km_tokenizer_specials(bundle->tokenizer).pad;
+    if (!km_config_given(&bundle->config, "model.pad_token_id")) {
+        bundle->config.model.pad_token_id = km_tokenizer_specials(bundle->tokenizer).pad;
+    }
     (void)km_store_number(store, "step", &bundle->step);
+    const char *source = km_store_text(store, "source");
+    bundle->source = source != NULL ? km_strdup(source) : NULL;
     KM_TRY(km_model_create(&bundle->model, &bundle->config.model));
     const km_table *table = km_model_table(bundle->model);
     KM_TRY(km_allocate((void **)&bundle->weights, table->size * sizeof(float), "the weights"));
@@ -31,6 +36,9 @@ static km_status fill_in(km_bundle *bundle, const km_store *store, const char *p
 km_status km_bundle_open(km_bundle **out, const char *path) {
     *out = NULL;
     km_store *store = NULL;
+    if (km_import_is_folder(path)) {
+        return km_import_open(out, path, KM_FRESH_SEED);
+    }
     KM_TRY(km_store_open(&store, path));
     km_bundle *bundle = km_new(1, sizeof *bundle);
     km_status status = fill_in(bundle, store, path);
@@ -53,6 +61,7 @@ void km_bundle_close(km_bundle *bundle) {
     if (bundle->tokenizer != NULL) {
         km_tokenizer_destroy(bundle->tokenizer);
     }
+    free(bundle->source);
     free(bundle->weights);
     free(bundle);
 }

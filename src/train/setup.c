@@ -1,6 +1,7 @@
 #include "setup.h"
 
 #include "checkpoint.h"
+#include "import.h"
 #include "kmask/kernel.h"
 
 #include <stdlib.h>
@@ -38,7 +39,9 @@ static km_status claim_folder(km_run *run) {
     const char *dir = run->config.run.dir;
     KM_TRY(open_newest(run));
     if (run->source == NULL && run->config.model.init[0] != '\0') {
-        KM_TRY(km_store_open(&run->source, run->config.model.init));
+        const char *init = run->config.model.init;
+        KM_TRY(km_import_is_folder(init) ? km_import_open(&run->folder, init, (uint64_t)run->config.run.seed)
+                                         : km_store_open(&run->source, init));
     }
     KM_TRY(km_run_lock(&run->lock, dir));
     km_generations now;
@@ -60,6 +63,11 @@ typedef struct origin {
     km_config config;
     char tokenizer_hash[33], corpus_hash[33];
 } origin;
+
+static void take_folder(origin *out, const km_bundle *folder) {
+    out->config = folder->config;
+    km_hash_text(out->tokenizer_hash, km_tokenizer_hash(folder->tokenizer));
+}
 
 static km_status read_origin(origin *out, const km_store *store) {
     const char *config = km_store_text(store, "config"), *hash = km_store_text(store, "tokenizer_hash");
@@ -136,6 +144,9 @@ static km_status resolve(km_run *run) {
     if (run->source != NULL) {
         KM_TRY(read_origin(&from, run->source));
         KM_TRY(check_tokenizer(run->corpus, &from, km_store_path(run->source)));
+    } else if (run->folder != NULL) {
+        take_folder(&from, run->folder);
+        KM_TRY(check_tokenizer(run->corpus, &from, config->model.init));
     }
     if (config->model.init[0] != '\0') {
         adopt_shape(config, &from.config);
@@ -143,7 +154,11 @@ static km_status resolve(km_run *run) {
     if (config->model.vocab_size == 0) {
         config->model.vocab_size = km_tokenizer_size(tokenizer);
     }
-    config->model.pad_token_id = km_tokenizer_specials(tokenizer).pad;
+    bool told =
+        km_config_given(run->source != NULL || run->folder != NULL ? &from.config : config, "model.pad_token_id");
+    if (!told) {
+        config->model.pad_token_id = km_tokenizer_specials(tokenizer).pad;
+    }
     if (config->model.vocab_size < km_tokenizer_size(tokenizer)) {
         return km_fail(KM_USAGE, "model.vocab_size: %lld is less than the %d pieces of the corpus' tokenizer",
                        (long long)config->model.vocab_size, km_tokenizer_size(tokenizer));
@@ -247,6 +262,10 @@ static km_status first_weights(km_run *run) {
     if (run->source != NULL) {
         return km_weights_read(run->source, t->table, t->weights);
     }
+    if (run->folder != NULL) {
+        memcpy(t->weights, run->folder->weights, t->table->size * sizeof *t->weights);
+        return KM_OK;
+    }
     km_model_init_weights(run->model, t->weights, (uint64_t)run->config.run.seed);
     return KM_OK;
 }
@@ -260,7 +279,9 @@ static km_status set_weights(km_run *run) {
         km_comm_broadcast(run->comm, t->weights, t->table->size * sizeof *t->weights);
     }
     km_store_close(run->source);
+    km_bundle_close(run->folder);
     run->source = NULL;
+    run->folder = NULL;
     return KM_OK;
 }
 
@@ -302,6 +323,7 @@ void km_run_teardown(km_run *run) {
     km_saver_destroy(run->saver);
     km_metrics_close(run->metrics);
     km_store_close(run->source);
+    km_bundle_close(run->folder);
     km_trainer_destroy(run->trainer);
     if (run->loader != NULL) {
         km_loader_destroy(run->loader);

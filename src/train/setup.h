@@ -9,11 +9,13 @@
 
 typedef struct km_run {
     km_comm *comm;
-    km_config config;    /* resolved: vocabulary and shape filled in from corpus, checkpoint or model.init */
-    int lock;            /* rank 0; -1: none */
-    km_store *source;    /* rank 0, during setup: the checkpoint to go on from, else model.init, else NULL */
-    char *resume;        /* rank 0: the checkpoint's path; NULL on others and for a fresh start */
-    int64_t resume_step; /* -1: fresh */
+    km_config config; /* resolved: vocabulary and shape filled in from corpus, checkpoint or model.init */
+    int lock;         /* rank 0; -1: none */
+    km_store *source; /* rank 0, during setup: the checkpoint to go on from, else model.init, else NULL */
+    km_bundle
+        *folder;  /* rank 0, during setup: model.init where it is a safetensors folder and nothing is resumed */
+    char *resume; /* rank 0: the checkpoint's path; NULL on others and for a fresh start */
+    int64_t resume_step;             /* -1: fresh */
     km_corpus *corpus, *eval_corpus; /* eval_corpus NULL without data.eval */
     km_rows *rows;
     km_loader *loader;

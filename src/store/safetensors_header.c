@@ -1,0 +1,235 @@
+/* The header of a safetensors file: 8 bytes of length, JSON that names each tensor's type, shape and place, then the
+ * bytes of all tensors without a hole. It is another's file: every number is checked before anything relies on it. */
+#include "store_private.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST_HEADER = 100000000, MOST_VALUES = 1 << 20, MOST_NAME = 512 };
+
+bool km_safetensors_name(const char *name) {
+    size_t length = 0;
+    for (; name[length] != '\0' && length <= MOST_NAME; length++) {
+        char c = name[length];
+        if (c < ' ' || c > '~' || c == '"' || c == '\\') {
+            return false;
+        }
+    }
+    return length >= 1 && length <= MOST_NAME;
+}
+
+/* ---- JSON ---- */
+
+/* At least as many values as the text has: each stands after a comma or a bracket. */
+static size_t count_values(const char *text, size_t count) {
+    size_t values = 1;
+    bool quoted = false;
+    for (size_t i = 0; i < count; i++) {
+        char c = text[i];
+        if (quoted) {
+            i += c == '\\';
+            quoted = c != '"';
+        } else {
+            quoted = c == '"';
+            values += c == ',' || c == '[' || c == '{';
+        }
+    }
+    return values;
+}
+
+km_status km_safetensors_json(km_json **out, const char *text, size_t count, const char *path) {
+    *out = NULL;
+    size_t values = count_values(text, count);
+    if (values > MOST_VALUES) {
+        return km_fail(KM_FAILED,
+                       "%s: its header holds %zu values, expected at most %d: such a model is not known.", path,
+                       values, MOST_VALUES);
+    }
+    if (memmem(text, count, "\\u0000", 6) != NULL) {
+        return km_fail(KM_FAILED, "%s: \\u0000 in its header, expected text without NUL.", path);
+    }
+    KM_TRY(km_json_parse(out, text, count, path));
+    if (!km_json_is_object(*out)) {
+        km_json_destroy(*out);
+        *out = NULL;
+        return km_fail(KM_FAILED, "%s: the JSON is not an object, expected {\"name\": ...}.", path);
+    }
+    return KM_OK;
+}
+
+/* A whole number from 0 to 2^53, beyond which JSON numbers are not exact. */
+static bool whole(uint64_t *out, const km_json *json) {
+    double value = -1;
+    if (!km_json_number(&value, json) || !(value >= 0 && value <= 0x1p53) || value > (double)(uint64_t)value) {
+        return false;
+    }
+    *out = (uint64_t)value;
+    return true;
+}
+
+/* ---- One tensor ---- */
+
+static km_status read_type(km_array *out, const km_json *json, const char *path) {
+    const char *code = km_json_string(json);
+    if (code == NULL || !km_type_coded(&out->type, code)) {
+        return km_fail(KM_FAILED, "%s: tensor %s: dtype is %.40s, expected F32, F16, BF16 or another known one.",
+                       path, out->name, code == NULL ? "not a text" : code);
+    }
+    return KM_OK;
+}
+
+static km_status read_shape(km_array *out, const km_json *json, const char *path) {
+    size_t rank = km_json_size(json);
+    if (!km_json_is_array(json) || rank > KM_RANK) {
+        return km_fail(KM_FAILED, "%s: tensor %s: shape is %s, expected a list of at most %d numbers.", path,
+                       out->name, km_json_is_array(json) ? "a longer list" : "no list", KM_RANK);
+    }
+    out->rank = 0;
+    for (const km_json *item = km_json_first(json); item != NULL; item = km_json_next(item)) {
+        if (!whole(&out->dims[out->rank++], item)) {
+            return km_fail(KM_FAILED, "%s: tensor %s: its shape holds something else than whole numbers from 0.",
+                           path, out->name);
+        }
+    }
+    if (!km_array_measure(out)) {
+        return km_fail(KM_FAILED, "%s: tensor %s: its shape is larger than a file can be.", path, out->name);
+    }
+    return KM_OK;
+}
+
+/* `data`: bytes after the header. */
+static km_status read_place(km_array *out, const km_json *json, uint64_t data, const char *path) {
+    uint64_t begin = 0, end = 0;
+    if (!km_json_is_array(json) || km_json_size(json) != 2 || !whole(&begin, km_json_first(json)) ||
+        !whole(&end, km_json_at(json, 1))) {
+        return km_fail(KM_FAILED, "%s: tensor %s: data_offsets are not two whole numbers from 0.", path, out->name);
+    }
+    if (begin > end || end > data) {
+        return km_fail(KM_FAILED, "%s: tensor %s: bytes %llu to %llu, expected a stretch of the file's %llu. %s",
+                       path, out->name, (unsigned long long)begin, (unsigned long long)end,
+                       (unsigned long long)data, end > data ? "The file is cut short." : "");
+    }
+    uint64_t bytes = out->count * km_type_size(out->type);
+    if (end - begin != bytes) {
+        return km_fail(KM_FAILED, "%s: tensor %s: has %llu bytes, expected %llu by its shape and type %s.", path,
+                       out->name, (unsigned long long)(end - begin), (unsigned long long)bytes,
+                       km_type_code(out->type));
+    }
+    out->offset = begin;
+    return KM_OK;
+}
+
+/* {"dtype": ..., "shape": ..., "data_offsets": ...} and nothing else: a key that stands twice makes another one miss. */
+static km_status read_tensor(km_array *out, const km_json *json, uint64_t data, const char *path) {
+    const km_json *dtype = km_json_get(json, "dtype"), *shape = km_json_get(json, "shape");
+    const km_json *place = km_json_get(json, "data_offsets");
+    if (km_json_size(json) != 3 || dtype == NULL || shape == NULL || place == NULL) {
+        return km_fail(KM_FAILED, "%s: tensor %s: found %zu keys, expected dtype, shape and data_offsets.", path,
+                       out->name, km_json_size(json));
+    }
+    KM_TRY(read_type(out, dtype, path));
+    KM_TRY(read_shape(out, shape, path));
+    return read_place(out, place, data, path);
+}
+
+static km_status check_metadata(const km_json *json, const char *path) {
+    bool good = km_json_is_object(json);
+    for (const km_json *item = km_json_first(json); good && item != NULL; item = km_json_next(item)) {
+        good = km_json_string(item) != NULL;
+    }
+    return good ? KM_OK : km_fail(KM_FAILED, "%s: __metadata__ is not an object of texts.", path);
+}
+
+/* ---- All tensors ---- */
+
+static int by_place(const void *a, const void *b) {
+    const km_array *x = a, *y = b;
+    if (x->offset != y->offset) {
+        return x->offset < y->offset ? -1 : 1;
+    }
+    return (x->count > y->count) - (x->count < y->count); /* empty ones before the one that begins there */
+}
+
+/* One after the other from 0 to the end, as the format demands: no byte is two tensors' or none's. */
+static km_status check_places(km_array *arrays, int count, uint64_t data, const char *path) {
+    uint64_t at = 0;
+    if (count > 0) {
+        qsort(arrays, (size_t)count, sizeof *arrays, by_place);
+    }
+    for (int i = 0; i < count; i++) {
+        if (arrays[i].offset != at) {
+            return km_fail(KM_FAILED, "%s: tensor %s: begins at byte %llu, expected %llu: %s.", path,
+                           arrays[i].name, (unsigned long long)arrays[i].offset, (unsigned long long)at,
+                           arrays[i].offset < at ? "it overlaps another one" : "there is a hole before it");
+        }
+        at += arrays[i].count * km_type_size(arrays[i].type);
+    }
+    if (at != data) {
+        return km_fail(KM_FAILED, "%s: %llu bytes after the header, but its tensors take %llu.", path,
+                       (unsigned long long)data, (unsigned long long)at);
+    }
+    return KM_OK;
+}
+
+static km_status take_tensors(km_store *store, int file, const km_json *json, uint64_t start, uint64_t data) {
+    const char *path = store->shards[file].path;
+    int first = store->array_count;
+    for (const km_json *item = km_json_first(json); item != NULL; item = km_json_next(item)) {
+        if (strcmp(km_json_key(item), "__metadata__") == 0) {
+            KM_TRY(check_metadata(item, path));
+            continue;
+        }
+        if (!km_safetensors_name(km_json_key(item))) {
+            return km_fail(KM_FAILED,
+                           "%s: a tensor's name is empty, longer than %d bytes or not printable ASCII without "
+                           "quotes.",
+                           path, MOST_NAME);
+        }
+        km_array *array = km_store_append_array(store);
+        array->name = km_strdup(km_json_key(item));
+        array->file = file;
+        KM_TRY(read_tensor(array, item, data, path));
+    }
+    km_array *arrays = store->arrays + first;
+    KM_TRY(check_places(arrays, store->array_count - first, data, path));
+    for (int i = first; i < store->array_count; i++) {
+        store->arrays[i].offset += start;
+    }
+    return KM_OK;
+}
+
+static km_status read_header(char **out, size_t *count, const km_shard *shard, uint64_t size) {
+    uint64_t length = 0;
+    if (size < sizeof length) {
+        return km_fail(KM_FAILED, "%s: %llu bytes, not even the 8 of the header's length; not a safetensors file.",
+                       shard->path, (unsigned long long)size);
+    }
+    KM_TRY(km_pread_all(shard->fd, &length, sizeof length, 0, shard->path));
+    if (length == 0 || length > MOST_HEADER || length > size - sizeof length) {
+        return km_fail(KM_FAILED,
+                       "%s: a header of %llu bytes, expected 1 to %d within the file's %llu: cut short, or not a "
+                       "safetensors file.",
+                       shard->path, (unsigned long long)length, MOST_HEADER, (unsigned long long)size);
+    }
+    KM_TRY(km_allocate((void **)out, (size_t)length, "a file's header"));
+    *count = (size_t)length;
+    return km_pread_all(shard->fd, *out, *count, sizeof length, shard->path);
+}
+
+km_status km_safetensors_header(km_store *store, int file, uint64_t size) {
+    const km_shard *shard = &store->shards[file];
+    char *text = NULL;
+    size_t count = 0;
+    km_json *json = NULL;
+    km_status status = read_header(&text, &count, shard, size);
+    if (status == KM_OK) {
+        status = km_safetensors_json(&json, text, count, shard->path);
+    }
+    free(text);
+    if (status == KM_OK) {
+        uint64_t start = sizeof(uint64_t) + count;
+        status = take_tensors(store, file, json, start, size - start);
+    }
+    km_json_destroy(json);
+    return status;
+}

@@ -1,0 +1,519 @@
+#include "import.h"
+
+#include "kmask/store.h"
+#include "model_json.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { CONFIG_BYTES = 1 << 20, NAME = 640, PIECE = 1 << 20 };
+
+/* A folder on its way to a bundle. */
+typedef struct import {
+    const char *folder;
+    km_json *config;
+    km_store *store;
+    km_naming naming;
+    km_bundle *bundle;
+    const km_array **from; /* of each part of the table; NULL: fresh */
+    km_json *used, *ignored, *fresh, *extras;
+} import;
+
+bool km_import_is_folder(const char *path) {
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+/* ---- config.json and tokenizer ---- */
+
+static km_status read_config(import *in) {
+    char *path = km_format("%s/config.json", in->folder);
+    km_status status = km_json_load(&in->config, path, CONFIG_BYTES);
+    if (status == KM_OK) {
+        status = km_model_json_read(&in->bundle->config, in->config, path);
+    }
+    if (status == KM_OK) {
+        status = km_model_create(&in->bundle->model, &in->bundle->config.model) == KM_OK
+                     ? KM_OK
+                     : km_context(KM_FAILED, "%s", path);
+    }
+    free(path);
+    return status;
+}
+
+static km_status read_tokenizer(import *in, const char *folder) {
+    if (km_tokenizer_open(&in->bundle->tokenizer, folder == NULL ? in->folder : folder) != KM_OK) {
+        return folder != NULL ? KM_FAILED
+                              : km_fail(KM_FAILED, "%s Or give another folder with --tokenizer DIR.", km_message());
+    }
+    const km_model_config *model = &in->bundle->config.model;
+    int32_t pieces = km_tokenizer_size(in->bundle->tokenizer);
+    if (model->vocab_size < pieces) {
+        return km_fail(
+            KM_FAILED,
+            "%s/config.json: vocab_size is %lld, but the tokenizer in %s has %d pieces: expected a row of "
+            "embeddings for each.",
+            in->folder, (long long)model->vocab_size, folder == NULL ? in->folder : folder, pieces);
+    }
+    return KM_OK;
+}
+
+/* ---- Names ---- */
+
+static km_status find_naming(import *in) {
+    const char *type = in->bundle->config.model.type, *first = NULL;
+    const char *other = strcmp(type, "bert") == 0 ? "roberta." : "bert.";
+    for (int i = 0; i < km_store_arrays(in->store); i++) {
+        const char *name = km_store_array(in->store, i)->name;
+        km_naming naming;
+        if (!km_naming_from(&naming, type, name)) {
+            continue;
+        }
+        if (first != NULL) {
+            return km_fail(KM_FAILED, "%s: holds two encoders, %s and %s; expected one.", in->folder, first, name);
+        }
+        first = name;
+        in->naming = naming;
+    }
+    if (first == NULL) {
+        return km_fail(
+            KM_FAILED,
+            "%s: no tensor is named [...]embeddings.word_embeddings.weight: not a BERT or RoBERTa model.",
+            in->folder);
+    }
+    size_t length = strlen(other);
+    const char *end = in->naming.prefix + in->naming.backbone;
+    bool foreign = in->naming.head == in->naming.backbone && in->naming.backbone >= length &&
+                   strcmp(end - length, other) == 0 &&
+                   (in->naming.backbone == length || end[-(ptrdiff_t)length - 1] == '.');
+    return !foreign ? KM_OK
+                    : km_fail(KM_FAILED, "%s: its tensors are named %s..., but config.json says model_type %s.",
+                              in->folder, in->naming.prefix, type);
+}
+
+static km_json *describe(const km_array *array, const char *own) {
+    km_json *json = km_json_object(), *shape = km_json_array();
+    for (int i = 0; i < array->rank; i++) {
+        km_json_push_number(shape, (double)array->dims[i]);
+    }
+    km_json_set_string(json, "name", own);
+    km_json_set_string(json, "from", array->name);
+    km_json_set_string(json, "dtype", km_type_code(array->type));
+    km_json_set(json, "shape", shape);
+    return json;
+}
+
+static void ignore(import *in, const km_array *array, const char *own, const char *why) {
+    km_json *json = describe(array, own);
+    km_json_set_string(json, "why", why);
+    km_json_push(in->ignored, json);
+}
+
+/* As a name in an HDF5 file: its own where that can be one, else a number. */
+static char *extra_place(const char *own, size_t number) {
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
+    bool plain = strspn(own, letters) == strlen(own) && own[strspn(own, ".")] != '\0';
+    return plain ? km_format(KM_EXTRA_GROUP "%s", own) : km_format(KM_EXTRA_GROUP "#%zu", number);
+}
+
+/* Kept beside the model, so that an export can give it back. */
+static void keep(import *in, const km_array *array, const char *own, bool buffer) {
+    char *place = extra_place(own, km_json_size(in->extras));
+    km_json *json = describe(array, own);
+    km_json_set_string(json, "array", place);
+    km_json_set_boolean(json, "buffer", buffer);
+    km_json_push(in->extras, json);
+    ignore(in, array, own, buffer ? "a buffer: positions count from 0" : "another head or pooler");
+    free(place);
+}
+
+static void shape_text(char out[128], int rank, const uint64_t *dims) {
+    size_t at = (size_t)snprintf(out, 128, "(");
+    for (int i = 0; i < rank && at < 100; i++) {
+        at += (size_t)snprintf(out + at, 128 - at, "%s%llu", i > 0 ? ", " : "", (unsigned long long)dims[i]);
+    }
+    snprintf(out + at, 128 - at, ")");
+}
+
+static km_status check_fit(const import *in, const km_array *array, const km_param *param) {
+    bool same = array->rank == param->rank && array->count == param->count &&
+                (param->rank == 0 || array->dims[0] == param->dims[0]);
+    if (!same) {
+        char found[128], expected[128];
+        shape_text(found, array->rank, array->dims);
+        shape_text(expected, param->rank, param->dims);
+        return km_fail(KM_FAILED, "%s: tensor %s: its shape is %s, expected %s by config.json.", in->folder,
+                       array->name, found, expected);
+    }
+    if (!km_type_floats(array->type)) {
+        return km_fail(KM_FAILED, "%s: tensor %s: its type is %s, expected F32, F16 or BF16.", in->folder,
+                       array->name, km_type_code(array->type));
+    }
+    return KM_OK;
+}
+
+static km_status take(import *in, const km_array *array, const km_param *param) {
+    const km_array **from = &in->from[param - km_model_table(in->bundle->model)->params];
+    if (*from != NULL) {
+        return km_fail(KM_FAILED, "%s: tensors %s and %s are both %s; expected one.", in->folder, (*from)->name,
+                       array->name, param->name);
+    }
+    KM_TRY(check_fit(in, array, param));
+    *from = array;
+    return KM_OK;
+}
+
+/* The two tied copies, looked at when all else is known. */
+typedef struct copies {
+    const km_array *weight, *bias;
+} copies;
+
+static km_status place_stray(import *in, const km_array *array, const char *own, copies *tied) {
+    switch (km_naming_stray(in->naming.root, own)) {
+    case KM_STRAY_BUFFER:
+        keep(in, array, own, true);
+        return KM_OK;
+    case KM_STRAY_TIED_WEIGHT:
+        tied->weight = array;
+        return KM_OK;
+    case KM_STRAY_TIED_BIAS:
+        tied->bias = array;
+        return KM_OK;
+    case KM_STRAY_EXTRA:
+        keep(in, array, own, false);
+        return KM_OK;
+    case KM_STRAY_UNKNOWN:
+        break;
+    }
+    return km_fail(
+        KM_FAILED,
+        "%s: tensor %s has no place in the model of config.json: a %s of %lld layers. Expected the names "
+        "of transformers' %s.",
+        in->folder, array->name, in->bundle->config.model.type,
+        (long long)in->bundle->config.model.num_hidden_layers,
+        strcmp(in->naming.root, "bert.") == 0 ? "BertForMaskedLM" : "RobertaForMaskedLM");
+}
+
+static km_status place_all(import *in, copies *tied) {
+    const km_table *table = km_model_table(in->bundle->model);
+    char own[NAME];
+    for (int i = 0; i < km_store_arrays(in->store); i++) {
+        const km_array *array = km_store_array(in->store, i);
+        if (!km_naming_own(own, sizeof own, &in->naming, array->name)) {
+            return km_fail(KM_FAILED, "%s: tensor %.100s...: its name is too long.", in->folder, array->name);
+        }
+        const km_param *param = km_table_find(table, own);
+        KM_TRY(param != NULL ? take(in, array, param) : place_stray(in, array, own, tied));
+    }
+    return KM_OK;
+}
+
+/* ---- What is there and what is not ---- */
+
+static bool is_head(const import *in, const km_param *param) {
+    return strncmp(param->name, in->naming.root, strlen(in->naming.root)) != 0;
+}
+
+static const km_param *head_bias(const import *in) {
+    const km_table *table = km_model_table(in->bundle->model);
+    return km_table_find(table, strcmp(in->naming.root, "bert.") == 0 ? "cls.predictions.bias" : "lm_head.bias");
+}
+
+/* A backbone is whole or it is none; a head is whole or absent. */
+static km_status check_missing(const import *in) {
+    const km_table *table = km_model_table(in->bundle->model);
+    const char *missing = NULL, *there = NULL;
+    for (int i = 0; i < table->count; i++) {
+        const km_param *param = &table->params[i];
+        bool head = is_head(in, param);
+        if (in->from[i] == NULL && !head) {
+            return km_fail(KM_FAILED, "%s: tensor %.*s%s is missing, expected by config.json.", in->folder,
+                           (int)in->naming.backbone, in->naming.prefix, param->name + strlen(in->naming.root));
+        }
+        missing = head && in->from[i] == NULL ? param->name : missing;
+        there = head && in->from[i] != NULL ? param->name : there;
+    }
+    return missing == NULL || there == NULL
+               ? KM_OK
+               : km_fail(KM_FAILED, "%s: half a head: tensor %s is there, %s is missing.", in->folder, there,
+                         missing);
+}
+
+/* Whether two arrays hold the same numbers, type aside. */
+static km_status compare(const import *in, const km_array *a, const km_array *b, bool *same) {
+    float *pieces = NULL;
+    *same = a->count == b->count && a->rank == b->rank && (a->rank == 0 || a->dims[0] == b->dims[0]) &&
+            km_type_floats(a->type);
+    KM_TRY(km_allocate((void **)&pieces, 2 * (size_t)PIECE * sizeof *pieces, "comparing tensors"));
+    km_status status = KM_OK;
+    for (uint64_t at = 0; status == KM_OK && *same && at < a->count; at += PIECE) {
+        uint64_t count = KM_MIN((uint64_t)PIECE, a->count - at);
+        status = km_store_read_floats(in->store, a, at, count, pieces);
+        if (status == KM_OK) {
+            status = km_store_read_floats(in->store, b, at, count, pieces + PIECE);
+        }
+        *same = status == KM_OK && memcmp(pieces, pieces + PIECE, count * sizeof *pieces) == 0;
+    }
+    free(pieces);
+    return status;
+}
+
+/* transformers does not tie weights whose copies differ: kmask, which always does, would be another model. */
+static km_status check_copy(import *in, const km_array *copy, const km_array *of) {
+    if (copy == NULL || copy == of) {
+        return KM_OK;
+    }
+    bool same = false;
+    char own[NAME];
+    KM_TRY(compare(in, copy, of, &same));
+    if (!same) {
+        return km_fail(KM_FAILED,
+                       "%s: tensor %s differs from %s; expected a copy of it, since kmask's output weights are the "
+                       "word embeddings.",
+                       in->folder, copy->name, of->name);
+    }
+    (void)km_naming_own(own, sizeof own, &in->naming, copy->name);
+    ignore(in, copy, own, "a copy of tied weights");
+    return KM_OK;
+}
+
+static km_status match(import *in) {
+    const km_table *table = km_model_table(in->bundle->model);
+    copies tied = {0};
+    in->from = km_new((size_t)table->count, sizeof(km_array *));
+    KM_TRY(place_all(in, &tied));
+    const km_array **bias = &in->from[head_bias(in) - table->params];
+    if (*bias == NULL && tied.bias != NULL) {
+        KM_TRY(take(in, tied.bias, head_bias(in)));
+    }
+    KM_TRY(check_missing(in));
+    if (*bias == NULL && tied.weight != NULL) {
+        return km_fail(KM_FAILED, "%s: half a head: tensor %s is there, %s is missing.", in->folder,
+                       tied.weight->name, head_bias(in)->name);
+    }
+    KM_TRY(check_copy(in, tied.bias, *bias));
+    return check_copy(in, tied.weight, in->from[0]); /* the table begins with the word embeddings */
+}
+
+/* ---- Weights ---- */
+
+static void warn_of_holes(const import *in, const km_array *array, const float *values, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        if (!isfinite(values[i])) {
+            km_warn("%s: tensor %s holds values that are not finite", in->folder, array->name);
+            return;
+        }
+    }
+}
+
+static km_status read_weights(import *in, uint64_t seed) {
+    km_bundle *bundle = in->bundle;
+    const km_table *table = km_model_table(bundle->model);
+    KM_TRY(km_allocate((void **)&bundle->weights, table->size * sizeof(float), "the weights"));
+    if (in->from[table->count - 1] == NULL) { /* the table ends with the head */
+        km_model_init_weights(bundle->model, bundle->weights, seed);
+    }
+    for (int i = 0; i < table->count; i++) {
+        const km_param *param = &table->params[i];
+        float *to = bundle->weights + param->offset;
+        if (in->from[i] == NULL) {
+            km_json_push_string(in->fresh, param->name);
+            continue;
+        }
+        KM_TRY(km_store_read_floats(in->store, in->from[i], 0, param->count, to));
+        warn_of_holes(in, in->from[i], to, param->count);
+        km_json_push(in->used, describe(in->from[i], param->name));
+    }
+    bundle->weights_hash = km_table_hash(table, bundle->weights);
+    return KM_OK;
+}
+
+static char *print_source(const import *in) {
+    char *config = km_json_print(in->config, false), *extras = km_json_print(in->extras, false);
+    char *source = km_format("{\"config\":%s,\"extras\":%s}", config, extras);
+    free(extras);
+    free(config);
+    return source;
+}
+
+static km_status read_folder(import *in, const char *folder, const char *tokenizer, uint64_t seed) {
+    *in = (import){.folder = folder,
+                   .bundle = km_new(1, sizeof(km_bundle)),
+                   .used = km_json_array(),
+                   .ignored = km_json_array(),
+                   .fresh = km_json_array(),
+                   .extras = km_json_array()};
+    KM_TRY(read_config(in));
+    KM_TRY(km_store_open(&in->store, folder));
+    KM_TRY(find_naming(in));
+    KM_TRY(match(in));
+    KM_TRY(read_tokenizer(in, tokenizer));
+    KM_TRY(read_weights(in, seed));
+    in->bundle->source = print_source(in);
+    return KM_OK;
+}
+
+static void release(import *in) {
+    km_json_destroy(in->config);
+    km_json_destroy(in->used);
+    km_json_destroy(in->ignored);
+    km_json_destroy(in->fresh);
+    km_json_destroy(in->extras);
+    km_store_close(in->store);
+    km_bundle_close(in->bundle);
+    free(in->from);
+}
+
+km_status km_import_open(km_bundle **out, const char *folder, uint64_t seed) {
+import in;
+    *out = NULL;
+    km_status status = read_folder(&in, folder, NULL, seed);
+    if (status == KM_OK) {
+        *out = in.bundle;
+        in.bundle = NULL;
+        if (km_json_size(in.fresh) > 0) {
+            km_warn("%s: holds no MLM head: a fresh one is used", folder);
+        }
+        /* The tensors beside the model stay behind. */
+        char *config = km_json_print(in.config, false);
+        free((*out)->source);
+        (*out)->source = km_format("{\"config\":%s}", config);
+        free(config);
+    }
+    release(&in);
+    return status;
+}
+
+/* ---- The model file ---- */
+
+/* How the bits of a type are kept in a file that does not have it. */
+static km_type carrier(km_type type) {
+    static const km_type by_size[] = {[1] = KM_U8, [2] = KM_U16, [4] = KM_U32, [8] = KM_U64};
+    return type <= KM_F64 ? type : by_size[km_type_size(type)];
+}
+
+static km_status add_extras(km_store *out, const import *in) {
+    for (const km_json *item = km_json_first(in->extras); item != NULL; item = km_json_next(item)) {
+        const km_array *array = km_store_find(in->store, km_json_string(km_json_get(item, "from")));
+        bool flat = array->rank < 1 || array->rank > 4;
+        KM_TRY(km_store_add(out, km_json_string(km_json_get(item, "array")), carrier(array->type),
+                            flat ? 1 : array->rank, flat ? &array->count : array->dims));
+    }
+    return KM_OK;
+}
+
+static km_status add_weights(km_store *out, const km_table *table) {
+    for (int i = 0; i < table->count; i++) {
+        const km_param *param = &table->params[i];
+        char *name = km_format("/model/%s", param->name);
+        km_status status = km_store_add(out, name, KM_F32, param->rank, param->dims);
+        free(name);
+        KM_TRY(status);
+    }
+    return KM_OK;
+}
+
+static km_status set_texts(km_store *out, const km_bundle *bundle) {
+    char *config = km_config_print(&bundle->config), *pieces = km_tokenizer_print(bundle->tokenizer);
+    char weights_hash[33], tokenizer_hash[33];
+    km_hash_text(weights_hash, bundle->weights_hash);
+    km_hash_text(tokenizer_hash, km_tokenizer_hash(bundle->tokenizer));
+    const char *const texts[][2] = {
+        {"kind", "model"},
+        {"config", config},
+        {"tokenizer", pieces},
+        {"tokenizer_hash", tokenizer_hash},
+        {"weights_hash", weights_hash},
+        {"source", bundle->source},
+        {"created_by", "kmask " KM_VERSION},
+    };
+    km_status status = KM_OK;
+    for (size_t i = 0; status == KM_OK && i < KM_COUNT(texts); i++) {
+        status = km_store_set_text(out, texts[i][0], texts[i][1]);
+    }
+    free(pieces);
+    free(config);
+    return status == KM_OK ? km_store_set_number(out, "step", 0) : status;
+}
+
+static km_status copy_array(km_store *out, const km_array *to, const km_store *store, const km_array *from) {
+    char *piece = NULL;
+    KM_TRY(km_allocate((void **)&piece, 8 * (size_t)PIECE, "copying tensors"));
+    km_status status = KM_OK;
+    for (uint64_t at = 0; status == KM_OK && at < from->count; at += PIECE) {
+        uint64_t count = KM_MIN((uint64_t)PIECE, from->count - at);
+        status = km_store_read(store, from, at, count, piece);
+        if (status == KM_OK) {
+            status = km_store_write(out, to, at, count, piece);
+        }
+    }
+    free(piece);
+    return status;
+}
+
+static km_status fill_arrays(km_store *out, const import *in) {
+    const km_table *table = km_model_table(in->bundle->model);
+    for (int i = 0; i < table->count; i++) {
+        const km_param *param = &table->params[i];
+        char *name = km_format("/model/%s", param->name);
+        const km_array *array = km_store_find(out, name);
+        free(name);
+        KM_TRY(km_store_write(out, array, 0, param->count, in->bundle->weights + param->offset));
+    }
+    for (const km_json *item = km_json_first(in->extras); item != NULL; item = km_json_next(item)) {
+        const km_array *from = km_store_find(in->store, km_json_string(km_json_get(item, "from")));
+        const km_array *to = km_store_find(out, km_json_string(km_json_get(item, "array")));
+        KM_TRY(copy_array(out, to, in->store, from));
+    }
+    return KM_OK;
+}
+
+static km_status save(const import *in, const char *path) {
+    km_store *out = NULL;
+    KM_TRY(km_store_create(&out, path));
+    km_status status = add_weights(out, km_model_table(in->bundle->model));
+    status = status == KM_OK ? add_extras(out, in) : status;
+    status = status == KM_OK ? set_texts(out, in->bundle) : status;
+    status = status == KM_OK ? km_store_layout(out) : status;
+    status = status == KM_OK ? fill_arrays(out, in) : status;
+    if (status != KM_OK) {
+        km_store_abandon(out);
+        return status;
+    }
+    return km_store_commit(out);
+}
+
+static km_json *account_of(import *in) {
+    km_json *account = km_json_object();
+    char hash[33];
+    km_hash_text(hash, in->bundle->weights_hash);
+    km_json_set_string(account, "model_type", in->bundle->config.model.type);
+    km_json_set_string(account, "weights_hash", hash);
+    km_json_set(account, "used", in->used);
+    km_json_set(account, "ignored", in->ignored);
+    km_json_set(account, "fresh", in->fresh);
+    km_json_set(account, "config", in->config);
+    in->used = in->ignored = in->fresh = in->config = NULL; /* the account's now */
+    return account;
+}
+
+km_status km_import(const char *folder, const km_import_options *options, km_json **account) {
+import in;
+    *account = NULL;
+    if (!km_import_is_folder(folder)) {
+        return km_fail(KM_FAILED,
+                       "%s: not a folder, expected one with model.safetensors, config.json and a tokenizer.",
+                       folder);
+    }
+    km_status status = read_folder(&in, folder, options->tokenizer, options->seed);
+    if (status == KM_OK && options->out != NULL) {
+        status = save(&in, options->out);
+    }
+    if (status == KM_OK) {
+        *account = account_of(&in);
+    }
+    release(&in);
+    return status;
+}

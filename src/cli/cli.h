@@ -48,6 +48,8 @@ km_status cli_parse(int *argc, char **argv, const cli_option *options, int count
 km_status cli_close(km_comm *comm, km_status status);
 /* True when argv has --help or -h before any "--". */
 bool cli_wants_help(int argc, char **argv);
+/* Prints the lists of a km_import's account. */
+void cli_print_import(const km_json *account);
 /* Prints a JSON document and a newline to standard output; destroys it. */
 void cli_print_json(km_json *json);
 

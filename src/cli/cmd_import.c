@@ -54,13 +54,17 @@ static void print_tensors(const km_json *account, const char *key, const char *h
     }
 }
 
-static void print(const km_json *account, const char *out) {
-    size_t fresh = km_json_size(km_json_get(account, "fresh"));
+void cli_print_import(const km_json *account) {
     print_tensors(account, "used", "used");
     print_tensors(account, "ignored", "ignored");
     print_tensors(account, "fresh", "fresh: the folder has no MLM head");
+}
+
+static void print(const km_json *account, const char *out) {
+    bool fresh = km_json_size(km_json_get(account, "fresh")) > 0;
+    cli_print_import(account);
     printf("\n%s: a %s model, weights_hash %s%s\n", out, text_of(account, "model_type"),
-           text_of(account, "weights_hash"), fresh > 0 ? ", its MLM head fresh" : "");
+           text_of(account, "weights_hash"), fresh ? ", its MLM head fresh" : "");
 }
 
 km_status cmd_import(int argc, char **argv) {

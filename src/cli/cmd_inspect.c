@@ -3,22 +3,28 @@
 #include "cli.h"
 #include "kmask/store.h"
 #include "kmask/text.h"
+#include "kmask/train.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum { PIECE = 4 << 20, COLUMNS = 100 };
 
 static const char MODEL[] = "/model/";
 
-static const char help[] = "kmask inspect FILE [--json]\n"
-                           "\n"
-                           "What a corpus, model or checkpoint holds. The file's checksum is verified, and "
-                           "weights_hash is computed again\n"
-                           "from the tensors. Damage is exit status 1 and a sentence that names it.\n"
-                           "\n"
-                           "  kmask inspect runs/first/checkpoints/step-00001000.h5\n"
-                           "  kmask inspect corpus.h5 --json\n";
+static const char help[] =
+    "kmask inspect FILE|DIR [--json]\n"
+    "\n"
+    "What a corpus, model or checkpoint holds. The file's checksum is verified, and "
+    "weights_hash is computed again\n"
+    "from the tensors. Damage is exit status 1 and a sentence that names it. DIR: a safetensors "
+    "folder; shown as\n"
+    "`kmask import` would read it. FILE may also be one .safetensors file: its tensors are "
+    "listed.\n"
+    "\n"
+    "  kmask inspect runs/first/checkpoints/step-00001000.h5\n"
+    "  kmask inspect corpus.h5 --json\n";
 
 /* All that is said of a file; texts are the store's or the JSON's. */
 typedef struct findings {
@@ -36,9 +42,12 @@ typedef struct findings {
 
 /* ---- Finding out ---- */
 
-/* The tensor's name where the array is one of the model, else NULL. */
+/* The tensor's name where the array is one of the model, else NULL; a bare safetensors file has nothing else. */
 static const char *tensor_name(const km_array *array) {
     const size_t length = sizeof MODEL - 1;
+    if (array->name[0] != '/') {
+        return array->name;
+    }
     return strncmp(array->name, MODEL, length) == 0 ? array->name + length : NULL;
 }
 
@@ -132,6 +141,10 @@ static km_status read_config(findings *f) {
 static km_status find_out(findings *f) {
     KM_TRY(km_store_open(&f->store, f->path));
     f->kind = km_store_text(f->store, "kind");
+    if (f->kind == NULL && km_store_arrays(f->store) > 0 && km_store_array(f->store, 0)->name[0] != '/') {
+        f->kind = "safetensors";
+        return KM_OK;
+    }
     if (f->kind == NULL) {
         return km_fail(KM_FAILED, "%s: intact, but without the attribute `kind`: no corpus, model or checkpoint.",
                        f->path);
@@ -145,6 +158,11 @@ static km_status find_out(findings *f) {
 static uint64_t count_of(const findings *f, const char *name) {
     const km_array *array = km_store_find(f->store, name);
     return array != NULL ? array->count : 0;
+}
+
+/* A safetensors file by itself, which has no checksum. */
+static bool is_bare(const findings *f) {
+    return strcmp(f->kind, "safetensors") == 0;
 }
 
 /* ---- JSON ---- */
@@ -218,7 +236,9 @@ static void print_json(findings *f) {
     add_text(json, f, "built_with");
     add_text(json, f, "corpus_hash");
     km_json_set_number(json, "bytes", (double)km_store_file_size(f->store));
-    km_json_set_string(json, "hash", hash);
+    if (!is_bare(f)) {
+        km_json_set_string(json, "hash", hash);
+    }
     if (f->has_tokenizer) {
         add_tokenizer(json, f);
     }
@@ -267,7 +287,7 @@ static void line_attribute(const findings *f, const char *label, const char *nam
 static void print_summary(const findings *f) {
     char hash[33];
     km_hash_text(hash, km_store_hash(f->store));
-    printf("%s: %s, intact\n\n", f->path, f->kind);
+    printf("%s: %s, %s\n\n", f->path, f->kind, is_bare(f) ? "a sound header" : "intact");
     line_attribute(f, "step", "step");
     line_attribute(f, "seed", "seed");
     if (strcmp(f->kind, "corpus") == 0) {
@@ -291,7 +311,9 @@ static void print_summary(const findings *f) {
     line("built with", km_store_text(f->store, "built_with"));
     line("created by", km_store_text(f->store, "created_by"));
     line_number("file", km_store_file_size(f->store), " bytes");
-    line("file's hash", hash);
+    if (!is_bare(f)) {
+        line("file's hash", hash);
+    }
 }
 
 /* One section of the config: "mask   policy fully_explored, unit subword, ...", wrapped. */
@@ -322,12 +344,13 @@ static void print_config(const findings *f) {
 }
 
 static void print_arrays(const findings *f) {
-    printf("\n%s\n", f->has_weights ? "tensors" : "arrays");
+    bool tensors = f->has_weights || is_bare(f);
+    printf("\n%s\n", tensors ? "tensors" : "arrays");
     int width = 0;
     for (int pass = 0; pass < 2; pass++) { /* measure the names, then print */
         for (int i = 0; i < km_store_arrays(f->store); i++) {
             const km_array *array = km_store_array(f->store, i);
-            const char *name = f->has_weights ? tensor_name(array) : array->name;
+            const char *name = tensors ? tensor_name(array) : array->name;
             if (name == NULL) {
                 continue;
             }
@@ -344,6 +367,44 @@ static void print_arrays(const findings *f) {
     }
 }
 
+/* ---- Safetensors folders ---- */
+
+/* Names and shapes as for any other model. */
+static km_json *list_tensors(const km_json *used) {
+    km_json *tensors = km_json_array();
+    for (const km_json *item = km_json_first(used); item != NULL; item = km_json_next(item)) {
+        const km_json *sizes = km_json_get(item, "shape");
+        km_json *json = km_json_object(), *shape = km_json_array();
+        for (const km_json *size = km_json_first(sizes); size != NULL; size = km_json_next(size)) {
+            double number = 0;
+            (void)km_json_number(&number, size);
+            km_json_push_number(shape, number);
+        }
+        km_json_set_string(json, "name", km_json_string(km_json_get(item, "name")));
+        km_json_set(json, "shape", shape);
+        km_json_push(tensors, json);
+    }
+    return tensors;
+}
+
+static km_status inspect_folder(const char *path, bool as_json) {
+    const km_import_options how = {.seed = KM_FRESH_SEED};
+    km_json *json = NULL;
+    KM_TRY(km_import(path, &how, &json));
+    if (as_json) {
+        km_json_set_string(json, "kind", "model");
+        km_json_set_string(json, "format", "safetensors");
+        km_json_set(json, "tensors", list_tensors(km_json_get(json, "used")));
+        cli_print_json(json);
+        return KM_OK;
+    }
+    cli_print_import(json);
+    printf("\n%s: a %s model in safetensors, weights_hash %s\n", path,
+           km_json_string(km_json_get(json, "model_type")), km_json_string(km_json_get(json, "weights_hash")));
+    km_json_destroy(json);
+    return KM_OK;
+}
+
 km_status cmd_inspect(int argc, char **argv) {
     if (cli_wants_help(argc, argv)) {
         fputs(help, stdout);
@@ -354,6 +415,10 @@ km_status cmd_inspect(int argc, char **argv) {
     KM_TRY(cli_parse(&argc, argv, options, KM_COUNT(options)));
     if (argc != 2) {
         return km_fail(KM_USAGE, "inspect needs one file, found %d (see kmask inspect --help)", argc - 1);
+    }
+    struct stat info;
+    if (stat(argv[1], &info) == 0 && S_ISDIR(info.st_mode)) {
+        return inspect_folder(argv[1], json);
     }
     findings f = {.path = argv[1]};
     km_status status = find_out(&f);

@@ -1,0 +1,195 @@
+#!/usr/bin/env python3
+"""compare_import.py KMASK: imports and exports against transformers, rerun by anyone who has it (pip install torch
+transformers safetensors). Makes random models of odd shapes, in F32, F16 and BF16, whole and sharded, with and without
+head, prefix, old names, other heads; imports and exports each, compares every tensor bit for bit, loads the export in
+transformers (nothing missing, nothing unexpected, no warning), and compares probabilities of `kmask fill` with its own.
+One line a case; the exit status is that of the worst."""
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import warnings
+
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import (AutoModelForMaskedLM, AutoTokenizer, BertConfig, BertForMaskedLM, BertForPreTraining, BertModel,
+                          RobertaConfig, RobertaForMaskedLM, RobertaModel)
+
+PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "sat", "on", "mat", "##s", "##ing", "a", "dog", "ran",
+          ".", ",", "far", "##ther", "away"]
+TYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+KMASK = None
+
+
+class Talk(logging.Handler):
+    def __init__(self):
+        super().__init__(logging.WARNING)
+        self.said = []
+
+    def emit(self, record):
+        self.said.append(record.getMessage())
+
+
+def write_tokenizer(folder):
+    with open(folder + "/vocab.txt", "w") as f:
+        f.write("\n".join(PIECES) + "\n")
+    with open(folder + "/tokenizer_config.json", "w") as f:
+        json.dump({"tokenizer_class": "BertTokenizer", "do_lower_case": True}, f)
+
+
+def old_names(name):
+    return name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
+
+
+CASES = [
+    # name, class, config keys, dtype, renaming, shards
+    ("bert", BertForMaskedLM, dict(hidden_size=12, num_attention_heads=3, intermediate_size=20), "F32", None, False),
+    ("bert-heads-of-5", BertForMaskedLM, dict(hidden_size=35, num_attention_heads=7, intermediate_size=41, type_vocab_size=1,
+                                              max_position_embeddings=40, hidden_act="gelu_new"), "F32", None, False),
+    ("bert-f16", BertForMaskedLM, dict(hidden_size=26, num_attention_heads=2, intermediate_size=7, vocab_size=23), "F16", None, False),
+    ("bert-bf16-sharded", BertForMaskedLM, dict(hidden_size=33, num_attention_heads=3, num_hidden_layers=3), "BF16", None, True),
+    ("bert-old-names", BertForMaskedLM, dict(hidden_size=14, num_attention_heads=7, layer_norm_eps=1e-6), "F32", old_names, False),
+    ("bert-bare", BertModel, dict(hidden_size=18, num_attention_heads=6), "F32", None, False),
+    ("bert-wrapped", BertModel, dict(hidden_size=18, num_attention_heads=6), "F16", lambda n: "0.auto_model." + n, False),
+    ("bert-module", BertForMaskedLM, dict(hidden_size=18, num_attention_heads=6), "F32", lambda n: "module." + n, False),
+    ("bert-pretraining", BertForPreTraining, dict(hidden_size=10, num_attention_heads=5), "F32", None, False),
+    ("roberta", RobertaForMaskedLM, dict(hidden_size=12, num_attention_heads=3, max_position_embeddings=40, type_vocab_size=1),
+     "F32", None, False),
+    ("roberta-514", RobertaForMaskedLM, dict(hidden_size=21, num_attention_heads=3, max_position_embeddings=514,
+                                             type_vocab_size=2, hidden_act="gelu_new", layer_norm_eps=1e-5), "BF16", None, False),
+    ("roberta-sharded", RobertaForMaskedLM, dict(hidden_size=22, num_attention_heads=11, num_hidden_layers=4), "F16", None, True),
+    ("roberta-bare", RobertaModel, dict(hidden_size=12, num_attention_heads=4, type_vocab_size=1), "F32", None, False),
+]
+
+
+def make(folder, cls, keys, dtype, rename, sharded):
+    sizes = dict(vocab_size=len(PIECES), hidden_size=12, num_hidden_layers=2, num_attention_heads=3, intermediate_size=20,
+                 max_position_embeddings=64, initializer_range=0.3)
+    sizes.update(keys)
+    roberta = cls.__name__.startswith("Roberta")
+    config = RobertaConfig(**sizes, pad_token_id=1, bos_token_id=0, eos_token_id=2) if roberta else BertConfig(**sizes)
+    model = cls(config).to(TYPES[dtype])
+    with torch.no_grad():  # biases and norms that are not just zeros and ones
+        for p in model.parameters():
+            p.add_(torch.randn_like(p) * 0.05)
+    model.save_pretrained(folder, max_shard_size="2KB" if sharded else "5GB")
+    if rename:
+        tensors = {rename(k): v for k, v in load_file(folder + "/model.safetensors").items()}
+        save_file(tensors, folder + "/model.safetensors", metadata={"format": "pt"})
+    write_tokenizer(folder)
+    return config
+
+
+def all_tensors(folder):
+    tensors = {}
+    for name in sorted(os.listdir(folder)):
+        if name.endswith(".safetensors"):
+            tensors.update(load_file(f"{folder}/{name}"))
+    return tensors
+
+
+def own_name(name, root):
+    for prefix in ("0.auto_model.", "module."):
+        name = name.removeprefix(prefix)
+    name = name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
+    return root + name if name.startswith(("embeddings.", "encoder.", "pooler.")) else name
+
+
+def kmask(*args):
+    done = subprocess.run([KMASK, *args], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise AssertionError(f"kmask {' '.join(args)}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def same_bits(a, b):
+    return a.dtype == b.dtype and a.shape == b.shape and torch.equal(a.contiguous().view(torch.uint8), b.contiguous().view(torch.uint8))
+
+
+def compare_tensors(source, out, root, extras, type_):
+    before = {own_name(k, root): v for k, v in all_tensors(source).items()}
+    after = all_tensors(out)
+    for name, tensor in before.items():
+        head = name.startswith(("cls.predictions.", "lm_head.")) or (name.startswith(root) and "pooler" not in name)
+        if not head and not extras:
+            assert name not in after, f"{name} was exported without --extras"
+            continue
+        expected = tensor.to(type_) if tensor.is_floating_point() else tensor
+        assert name in after, f"{name} is missing in the export"
+        assert same_bits(expected, after[name]), f"{name} differs"
+    fresh = set(after) - set(before)
+    assert all(n.startswith(("cls.predictions.", "lm_head.")) for n in fresh), fresh
+
+
+def compare_fill(model_file, out):
+    text = "the cat sat on [MASK] mats [MASK]"
+    tokenizer = AutoTokenizer.from_pretrained(out)
+    model = AutoModelForMaskedLM.from_pretrained(out, dtype=torch.float32).eval()
+    ids = tokenizer(text, return_tensors="pt")
+    with torch.no_grad():
+        p = model(input_ids=ids.input_ids, attention_mask=ids.attention_mask).logits.softmax(-1)[0]
+    places = (ids.input_ids[0] == tokenizer.mask_token_id).nonzero().flatten().tolist()
+    found = json.loads(kmask("fill", model_file, text, "--top", "8", "--json"))["masks"]
+    worst = 0.0
+    for place, candidates in zip(places, found, strict=True):
+        for c in candidates:
+            worst = max(worst, abs(c["p"] / p[place, c["id"]].item() - 1))
+    assert worst < 1e-4, f"probabilities differ by {worst:.1e}"
+    return worst
+
+
+def load_quietly(out, talk):
+    talk.said.clear()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model, info = AutoModelForMaskedLM.from_pretrained(out, output_loading_info=True)
+    bad = {k: v for k, v in info.items() if v}
+    assert not bad, bad
+    assert not talk.said, talk.said
+    assert not [w for w in caught if "transformers" in str(w.filename)], [str(w.message) for w in caught]
+    return model
+
+
+def check(case, work, talk):
+    name, cls, keys, dtype, rename, sharded = case
+    source, model_file, out, again = (f"{work}/{name}{end}" for end in ("", ".h5", "-out", "-again.h5"))
+    os.makedirs(source)
+    make(source, cls, keys, dtype, rename, sharded)
+    root = "roberta." if cls.__name__.startswith("Roberta") else "bert."
+    account = json.loads(kmask("import", source, "--out", model_file, "--json"))
+    kmask("export", model_file, "--out", out)
+    compare_tensors(source, out, root, False, torch.float32)
+    load_quietly(out, talk)
+    worst = compare_fill(model_file, out)
+    back = json.loads(kmask("import", out, "--out", again, "--json"))
+    assert back["weights_hash"] == account["weights_hash"] and not back["fresh"], "an import of the export differs"
+    kmask("export", model_file, "--out", out + "-typed", "--dtype", dtype.lower(), "--extras")
+    compare_tensors(source, out + "-typed", root, True, TYPES[dtype])
+    for folder in (source, out, out + "-typed"):
+        shutil.rmtree(folder)
+    return f"{len(account['used'])} used, {len(account['ignored'])} ignored, {len(account['fresh'])} fresh; fill within {worst:.0e}"
+
+
+def main():
+    global KMASK
+    KMASK = os.path.abspath(sys.argv[1] if len(sys.argv) > 1 else "build/release/kmask")
+    torch.manual_seed(7)
+    logging.getLogger("transformers").handlers.clear()
+    talk = Talk()
+    logging.getLogger("transformers").addHandler(talk)
+    failures = 0
+    with tempfile.TemporaryDirectory() as work:
+        for case in CASES:
+            try:
+                print(f"{case[0]:20} {case[3]:5} ok: {check(case, work, talk)}", flush=True)
+            except AssertionError as error:
+                failures += 1
+                print(f"{case[0]:20} {case[3]:5} FAILED: {error}", flush=True)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -397,7 +397,7 @@ static km_type carrier(km_type type) {
 static km_status add_extras(km_store *out, const import *in) {
     for (const km_json *item = km_json_first(in->extras); item != NULL; item = km_json_next(item)) {
         const km_array *array = km_store_find(in->store, km_json_string(km_json_get(item, "from")));
-        bool flat = array->rank < 1 || array->rank > 4;
+        bool flat = array->rank > 4;
         KM_TRY(km_store_add(out, km_json_string(km_json_get(item, "array")), carrier(array->type),
                             flat ? 1 : array->rank, flat ? &array->count : array->dims));
     }

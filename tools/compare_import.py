@@ -1,9 +1,14 @@
 #!/usr/bin/env python3
-"""compare_import.py KMASK: imports and exports against transformers, rerun by anyone who has it (pip install torch
-transformers safetensors). Makes random models of odd shapes, in F32, F16 and BF16, whole and sharded, with and without
-head, prefix, old names, other heads; imports and exports each, compares every tensor bit for bit, loads the export in
-transformers (nothing missing, nothing unexpected, no warning), and compares probabilities of `kmask fill` with its own.
-One line a case; the exit status is that of the worst."""
+"""compare_import.py [KMASK [FOLDER...]]: imports and exports against transformers, rerun by anyone who has it.
+
+    pip install torch transformers safetensors h5py numpy
+    python tools/compare_import.py build/release/kmask
+
+Makes random models of odd shapes, in F32, F16 and BF16, whole and sharded, with and without head, prefix, old names, other
+heads; imports and exports each, compares every tensor bit for bit, loads the export in transformers (nothing missing,
+nothing unexpected, no warning), and compares probabilities of `kmask fill` and the loss of `kmask probe` with its own. With
+folders of published models: the same import and export, and the hidden states of `kmask probe`. One line a case; status 1
+when one fails."""
 import json
 import logging
 import os
@@ -13,9 +18,11 @@ import sys
 import tempfile
 import warnings
 
+import h5py
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import (AutoModelForMaskedLM, AutoTokenizer, BertConfig, BertForMaskedLM, BertForPreTraining, BertModel,
+from transformers import (AutoModel, AutoModelForMaskedLM, AutoTokenizer, BertConfig, BertForMaskedLM, BertForPreTraining, BertModel,
                           RobertaConfig, RobertaForMaskedLM, RobertaModel)
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "sat", "on", "mat", "##s", "##ing", "a", "dog", "ran",
@@ -141,6 +148,48 @@ def compare_fill(model_file, out):
     return worst
 
 
+def probe(model_file, ids, work):
+    with open(work + "/ids.json", "w") as f:
+        json.dump(ids, f)
+    kmask("probe", model_file, "--input", work + "/ids.json", "--out", work + "/probe.h5")
+    return h5py.File(work + "/probe.h5")
+
+
+def compare_loss(model_file, model, work):
+    ids = torch.randint(5, len(PIECES), (3, 11))
+    labels = torch.where(torch.rand(ids.shape) < 0.3, ids.roll(1, 1), -100)
+    labels[0, 0] = 7
+    with torch.no_grad():
+        expected = model.double().eval()(input_ids=ids, labels=labels).loss.item()
+    with probe(model_file, {"input_ids": ids.tolist(), "labels": labels.tolist()}, work) as out:
+        error = abs(float(np.asarray(out["loss"]).reshape(-1)[0]) / expected - 1)
+    assert error < 1e-5, f"the loss differs by {error:.1e}"
+    return error
+
+
+def check_published(folder, work, talk):
+    model_file, out = work + "/published.h5", work + "/published"
+    account = json.loads(kmask("import", folder, "--out", model_file, "--json"))
+    model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    ids = tokenizer("The compiler turns source code into machine code, one file at a time.").input_ids
+    with torch.no_grad():
+        states = model.double()(input_ids=torch.tensor([ids]), output_hidden_states=True).hidden_states
+    worst = 0.0
+    with probe(model_file, {"input_ids": [ids]}, work) as got:
+        for layer, state in enumerate(states):
+            difference = np.abs(np.asarray(got[f"hidden_states/{layer}"]) - state.numpy()).max()
+            worst = max(worst, difference / np.abs(state.numpy()).max())
+    assert worst < 1e-4, f"hidden states differ by {worst:.1e}"
+    kmask("export", model_file, "--out", out)
+    compare_tensors(folder, out, account["model_type"] + ".", False, torch.float32)
+    load_quietly(out, talk)
+    assert AutoTokenizer.from_pretrained(out)("one file at a time").input_ids == tokenizer("one file at a time").input_ids
+    shutil.rmtree(out)
+    return (f"{len(account['used'])} used, {len(account['ignored'])} ignored, {len(account['fresh'])} fresh; "
+            f"hidden states of {len(states) - 1} layers within {worst:.0e}")
+
+
 def load_quietly(out, talk):
     talk.said.clear()
     with warnings.catch_warnings(record=True) as caught:
@@ -162,7 +211,7 @@ def check(case, work, talk):
     account = json.loads(kmask("import", source, "--out", model_file, "--json"))
     kmask("export", model_file, "--out", out)
     compare_tensors(source, out, root, False, torch.float32)
-    load_quietly(out, talk)
+    loss = compare_loss(model_file, load_quietly(out, talk), work)
     worst = compare_fill(model_file, out)
     back = json.loads(kmask("import", out, "--out", again, "--json"))
     assert back["weights_hash"] == account["weights_hash"] and not back["fresh"], "an import of the export differs"
@@ -170,7 +219,7 @@ def check(case, work, talk):
     compare_tensors(source, out + "-typed", root, True, TYPES[dtype])
     for folder in (source, out, out + "-typed"):
         shutil.rmtree(folder)
-    return f"{len(account['used'])} used, {len(account['ignored'])} ignored, {len(account['fresh'])} fresh; fill within {worst:.0e}"
+    return f"{len(account['used'])} used, {len(account['ignored'])} ignored, {len(account['fresh'])} fresh; loss within {loss:.0e}, fill {worst:.0e}"
 
 
 def main():
@@ -182,12 +231,14 @@ def main():
     logging.getLogger("transformers").addHandler(talk)
     failures = 0
     with tempfile.TemporaryDirectory() as work:
-        for case in CASES:
+        tasks = [(f"{c[0]:20} {c[3]:5}", check, c) for c in CASES]
+        tasks += [(os.path.basename(f.rstrip("/")), check_published, f) for f in sys.argv[2:]]
+        for name, run, case in tasks:
             try:
-                print(f"{case[0]:20} {case[3]:5} ok: {check(case, work, talk)}", flush=True)
+                print(f"{name} ok: {run(case, work, talk)}", flush=True)
             except AssertionError as error:
                 failures += 1
-                print(f"{case[0]:20} {case[3]:5} FAILED: {error}", flush=True)
+                print(f"{name} FAILED: {error}", flush=True)
     return 1 if failures else 0
 
 

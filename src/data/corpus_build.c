@@ -12,7 +12,7 @@
 #include "corpus.h"
 #include "corpus_read.h"
 
-enum { PIECE = 32 << 20, WORTH_PROGRESS = 8 << 20 };
+enum { PIECE = 4 << 20, WORTH_PROGRESS = 8 << 20 };
 
 typedef struct build {
     km_comm *comm;

@@ -311,6 +311,7 @@ static void test_calls_fail_when_asked(void **state) {
     said("writes", "write:2+:EIO", "8EEE88"); /* until the disk is freed */
     said("writes", "space:1+:ENOSPC", "SSSS88");
     said("writes", "call:3:EIO", "8E8888"); /* the first is open */
+    said("writes", "write:2-3:EDQUOT", "8QQ888");
     said("calls", "", "oftrmuc.");
     said("calls", "open:1:EIO", "Oftrmuc.");
     said("calls", "fsync:1:EIO", "oFtrmuc.");

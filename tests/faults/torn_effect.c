@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,8 +23,7 @@ static const struct {
 static struct {
     char folder[4096];
     char kind[16], what[16];
-    long at;
-    bool onwards;
+    long first, last;   /* of the calls of the kind that are meant */
     long count, number; /* calls of the kind, of any */
     const char *until;
     unsigned long seed;
@@ -38,7 +38,7 @@ static void note(int number) {
 }
 
 static void refuse(const char *spec) {
-    fprintf(stderr, "torn: KMASK_TORN=%s is not kind:n[+]:what\n", spec);
+    fprintf(stderr, "torn: KMASK_TORN=%s is not kind:n[+|-m]:what\n", spec);
     _exit(120); /* a test that asks for nothing would pass */
 }
 
@@ -64,13 +64,17 @@ static bool is_known(const char *word, bool is_kind) {
 }
 
 static void parse(const char *spec) {
-    char plus[2] = "";
-    if (sscanf(spec, "%15[a-z]:%ld:%15s", torn.kind, &torn.at, torn.what) != 3 &&
-        sscanf(spec, "%15[a-z]:%ld%1[+]:%15s", torn.kind, &torn.at, plus, torn.what) != 4) {
+    char range[32], *rest = NULL;
+    if (sscanf(spec, "%15[a-z]:%31[0-9+-]:%15[A-Za-z]", torn.kind, range, torn.what) != 3) {
         refuse(spec);
     }
-    torn.onwards = plus[0] == '+';
-    if (torn.at < 1 || !is_known(torn.kind, true) || !is_known(torn.what, false)) {
+    torn.first = torn.last = strtol(range, &rest, 10);
+    if (*rest == '+') {
+        torn.last = LONG_MAX;
+    } else if (*rest == '-') {
+        torn.last = strtol(rest + 1, NULL, 10);
+    }
+    if (torn.first < 1 || torn.last < torn.first || !is_known(torn.kind, true) || !is_known(torn.what, false)) {
         refuse(spec);
     }
 }
@@ -199,7 +203,7 @@ torn_effect torn_next(torn_kind kind, bool takes_space, const char *path) {
         return TORN_NOTHING;
     }
     torn.count++;
-    bool due = torn.count == torn.at || (torn.onwards && torn.count > torn.at);
+    bool due = torn.count >= torn.first && torn.count <= torn.last;
     bool freed = torn.until != NULL && syscall(SYS_faccessat, AT_FDCWD, torn.until, F_OK) == 0;
     return due && !freed ? happen(kind) : TORN_NOTHING;
 }

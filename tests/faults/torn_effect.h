@@ -1,7 +1,7 @@
 /* What is asked of torn by the environment:
  *
  *   KMASK_TORN_FOLDER=path       only files under it are looked at; without it nothing happens
- *   KMASK_TORN=kind:n[+]:what    at the n-th call of a kind (with +, from then on)
+ *   KMASK_TORN=kind:n:what       at the n-th call of a kind; n+: from then on, n-m: up to the m-th
  *       kind   open (for writing or creating), write, resize, rename, unlink, mkdir, fsync, close,
  *              space (what takes room: creating opens, writes, growing, mkdir), call (all of them)
  *       what   ENOSPC EDQUOT EIO EINTR ... the call fails with it and does nothing

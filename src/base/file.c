@@ -166,6 +166,23 @@ km_status km_file_replace(const char *path, const void *bytes, size_t count) {
     return status;
 }
 
+/* One folder, and its name in the folder above it on the disk: what is synced in it later is else lost with it. */
+static km_status make_one_folder(const char *path) {
+    struct stat info;
+    if (mkdir(path, 0777) != 0) {
+        int failed = errno;
+        return stat(path, &info) == 0 && S_ISDIR(info.st_mode)
+                   ? KM_OK
+                   : km_fail(KM_FAILED, "%s: cannot make this folder: %s", path,
+                             failed == EEXIST ? "a file of that name is there" : strerror(failed));
+    }
+    char *above = folder_of(path);
+    bool readable = access(above, R_OK) == 0; /* one may write to a folder that one cannot open */
+    km_status status = readable ? sync_path(above, O_RDONLY | O_DIRECTORY) : KM_OK;
+    free(above);
+    return status;
+}
+
 km_status km_make_folder(const char *path) {
     char *copy = km_strdup(path);
     km_status status = KM_OK;
@@ -175,12 +192,7 @@ km_status km_make_folder(const char *path) {
         }
         char kept = *end;
         *end = '\0';
-        struct stat info;
-        int failed = mkdir(copy, 0777) != 0 ? errno : 0;
-        if (failed && (stat(copy, &info) != 0 || !S_ISDIR(info.st_mode))) {
-            status = km_fail(KM_FAILED, "%s: cannot make this folder: %s", copy,
-                             failed == EEXIST ? "a file of that name is there" : strerror(failed));
-        }
+        status = make_one_folder(copy);
         *end = kept;
         if (kept == '\0') {
             break;

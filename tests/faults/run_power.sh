@@ -18,7 +18,7 @@ fails_at() {
     found=$(newest_valid disk/run)
     [ "$found" -ge "$3" ] || fail "$1: step $3 was saved, but the newest valid checkpoint is of step $found"
     ends_well "$1" disk/run "$2"
-    [ "$3" -eq 0 ] || grep -q "resumed from" resume.txt || fail "$1: it started from the beginning"
+    [ "$3" -eq 0 ] || grep -qE "resumed from|is finished" resume.txt || fail "$1: it started from the beginning"
 }
 
 ranks=0

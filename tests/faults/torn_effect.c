@@ -156,9 +156,8 @@ void torn_die_with_all(void) {
 }
 
 static void lose_power(void) {
-    kill_the_others();
-    disk_lose_power(torn.seed);
-    torn_die();
+    disk_lose_power(torn.seed); /* first: mpirun kills this rank too once it misses another */
+    torn_die_with_all();
 }
 
 /* ---- Calls ---- */

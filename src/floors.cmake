@@ -18,9 +18,13 @@ endfunction()
 
 # Loops that the compiler may vectorize; which instruction set runs is chosen at run time (src/kernel/simd.h).
 function(km_kernel_flags name)
-  target_compile_options(km_${name} PRIVATE -O3 -fno-math-errno -fno-trapping-math -ffp-contract=fast -fopenmp-simd)
+  km_flags_of_loops(km_${name})
+endfunction()
+
+function(km_flags_of_loops target)
+  target_compile_options(${target} PRIVATE -O3 -fno-math-errno -fno-trapping-math -ffp-contract=fast -fopenmp-simd)
   if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
-    target_compile_options(km_${name} PRIVATE -mprefer-vector-width=512)
+    target_compile_options(${target} PRIVATE -mprefer-vector-width=512)
   endif()
 endfunction()
 

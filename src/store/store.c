@@ -222,6 +222,9 @@ static km_status create(km_store **out, const char *path, bool safetensors) {
                  : -1;
     if (fd < 0 || close(fd) != 0) {
         km_status status = km_fail(KM_FAILED, "%s: cannot create: %s", temporary, strerror(errno));
+        if (fd >= 0) {
+            unlink(temporary);
+        }
         free(temporary);
         return status;
     }

@@ -126,6 +126,9 @@ km_status km_metrics_open(km_metrics **out, const char *dir, int64_t step) {
     } else {
         status = cut(metrics, step);
     }
+    if (status == KM_OK) { /* a power cut could else take the file, though its lines were synced before a save */
+        status = km_file_sync_folder(metrics->path);
+    }
     if (status != KM_OK) {
         km_metrics_close(metrics);
         metrics = NULL;

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # run_disk.sh [EVERY]: calls that fail with ENOSPC, EDQUOT, EIO or EINTR, and writes that do half of their work, at every
-# EVERY-th call (9) of a run that goes on from a checkpoint; a disk that fills up and is freed while it trains. What was
+# EVERY-th write (19) and every other call of a run that goes on from a checkpoint; a disk that fills up and is freed while it trains. What was
 # there is not harmed, and the run ends with the same bits: by itself, or started again where the last save failed.
 . "$SOURCE/tests/common.sh"
 . "$SOURCE/tests/faults/faults.sh"
@@ -50,7 +50,7 @@ KMASK_TORN_LOG=$PWD/calls KMASK_TORN="" faulty disk/run 0 >log.txt 2>&1 || fail 
 is_whole "going on" disk/run
 all=$(grep -c . calls)
 [ "$all" -gt 100 ] || fail "only $all calls were seen"
-every=${1:-9}
+every=${1:-19}
 which=0
 # Few are not writes: these are all tried; of writes every `every`-th.
 for at in $(awk -v every="$every" '$2 != "write" || ++n % every == 0 { print $1 }' calls); do

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# run_power.sh [EVERY]: the power fails at each stage of a save, and at every EVERY-th call (23) that changes a file of the
+# run_power.sh [EVERY]: the power fails at each stage of a save, and at every EVERY-th call (47) that changes a file of the
 # run: what was not synced is gone, as the seed of torn says. What was saved is there; the run that is started again ends
 # with the bits and the log of one that nothing happened to.
 . "$SOURCE/tests/common.sh"
@@ -39,7 +39,7 @@ rm -rf disk/run
 KMASK_TORN_LOG=$PWD/calls KMASK_TORN="" faulty disk/run 2 >log.txt 2>&1 || fail "counting calls: $(tail -n 3 log.txt)"
 all=$(grep -c . calls)
 [ "$all" -gt 100 ] || fail "only $all calls were seen"
-every=${1:-23}
+every=${1:-47}
 for at in $(seq "$every" "$every" "$all"); do
     # Complete after the fsync of the folder that follows the rename: the step of the last such one before this call.
     saved=$(awk -v at="$at" '$1 >= at { exit } $2 == "rename" && match($3, /checkpoints\/step-[0-9]+\.h5$/) {

@@ -5,7 +5,7 @@ lines with them.
     pip install tokenizers transformers
     python tools/golden_wordpiece.py tests/text/golden
 
-Each folder holds a tokenizer (vocab.txt, tokenizer_config.json) and lines.txt, one case a line: the text's bytes in
+The uncased one cleans up the spaces of decoded text, the cased one does not. Each folder holds a tokenizer (vocab.txt, tokenizer_config.json) and lines.txt, one case a line: the text's bytes in
 hex ("-" for none), whether special tokens are read in it (0 or 1), the number of invalid UTF-8 sequences, the ids
 decoded again in hex, then the ids, each that begins a word with a "w" before it.
 """
@@ -106,12 +106,12 @@ def learn(cased):
     return SPECIALS + sorted(set(tokenizer.get_vocab()) - set(SPECIALS))
 
 
-def line_of(text, tokenizer, decoder):
+def line_of(text, tokenizer, decoder, cased):
     string = text.decode("utf-8", "replace")
     invalid = string.count("\ufffd") - text.count("\ufffd".encode())
     encoding = tokenizer.encode(string, add_special_tokens=False)
     ids = [f"{'' if token.startswith('##') else 'w'}{i}" for token, i in zip(encoding.tokens, encoding.ids)]
-    decoded = decoder.decode(encoding.ids, clean_up_tokenization_spaces=True)
+    decoded = decoder.decode(encoding.ids, clean_up_tokenization_spaces=not cased)
     special = int(len(tokenizer.get_added_tokens_decoder()) > 0)
     return " ".join([text.hex() or "-", str(special), str(invalid), decoded.encode().hex() or "-", *ids])
 
@@ -128,13 +128,14 @@ def main(folder):
         with open(f"{path}/vocab.txt", "w", encoding="utf-8", newline="\n") as file:
             file.write("\n".join(pieces) + "\n")
         with open(f"{path}/tokenizer_config.json", "w", encoding="utf-8") as file:
-            json.dump({"do_lower_case": not cased}, file)
+            json.dump({"do_lower_case": not cased, **({} if cased else {"clean_up_tokenization_spaces": True})}, file)
             file.write("\n")
         with open(f"{path}/lines.txt", "w", encoding="utf-8", newline="\n") as file:
             for case in cases():
-                file.write(line_of(case, plain, decoder) + "\n")
+                file.write(line_of(case, plain, decoder, cased) + "\n")
                 if b"[" in case:
-                    file.write(line_of(case, special, decoder) + "\n")
+                    file.write(line_of(case, special, decoder, cased) + "\n")
 
 
-main(sys.argv[1])
+if __name__ == "__main__":
+    main(sys.argv[1])

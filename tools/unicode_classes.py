@@ -14,7 +14,11 @@ def normalizer(**on):
 
 CLEAN, CHINESE, STRIP = (normalizer(clean_text=True), normalizer(handle_chinese_chars=True),
                          normalizer(strip_accents=True))
-WORDS = pre_tokenizers.BertPreTokenizer()
+WORDS, BYTES = pre_tokenizers.BertPreTokenizer(), pre_tokenizers.ByteLevel(add_prefix_space=False)
+
+
+def joins(char, side):
+    return len(BYTES.pre_tokenize_str(side + char + side)) == 1
 
 
 def classes_of(code):
@@ -28,6 +32,9 @@ def classes_of(code):
         "punctuation": words == ["a", char, "b"],
         "chinese": CHINESE.normalize_str(between) != between,
         "marks": STRIP.normalize_str(char) == "",
+        "letters": joins(char, "a"),
+        "numbers": joins(char, "1"),
+        "whites": not (joins(char, "a") or joins(char, "1") or joins(char, "!")),
     }
 
 

@@ -18,7 +18,9 @@ static void print(const km_bundle *bundle, const km_candidate *candidates, int b
         printf("blank %d:\n", b + 1);
         for (int i = 0; i < top; i++) {
             const km_candidate *c = &candidates[b * top + i];
-            printf("  %6.2f %%  %s\n", 100.0 * (double)c->p, km_tokenizer_piece(bundle->tokenizer, c->id));
+            char *text = km_decode(bundle->tokenizer, &c->id, 1, false);
+            printf("  %6.2f %%  %s\n", 100.0 * (double)c->p, text + strspn(text, " "));
+            free(text);
         }
     }
 }
@@ -32,6 +34,9 @@ static void print_json(const km_bundle *bundle, const km_candidate *candidates, 
             km_json *item = km_json_object();
             km_json_set_string(item, "token", km_tokenizer_piece(bundle->tokenizer, c->id));
             km_json_set_number(item, "id", c->id);
+            char *text = km_decode(bundle->tokenizer, &c->id, 1, false);
+            km_json_set_string(item, "text", text + strspn(text, " "));
+            free(text);
             km_json_set_number(item, "p", (double)c->p);
             km_json_push(list, item);
         }

@@ -8,24 +8,26 @@
 #include "kmask/text.h"
 
 static const char help[] =
-    "kmask tokenizer train --type wordpiece --vocab-size N --out DIR [options] FILE...\n"
-    "    Learns a vocabulary from plain text files (\"-\": standard input) and writes vocab.txt,\n"
-    "    tokenizer_config.json and special_tokens_map.json into DIR.\n"
-    "    --cased              keep upper case and accents\n"
+    "kmask tokenizer train --type wordpiece|bpe --vocab-size N --out DIR [options] FILE...\n"
+    "    Learns a vocabulary from plain text files (\"-\": standard input) and writes it into DIR: vocab.txt\n"
+    "    (WordPiece, for BERT) or vocab.json and merges.txt (byte-level BPE, for RoBERTa), and tokenizer.json,\n"
+    "    tokenizer_config.json and special_tokens_map.json for other programs.\n"
     "    --min-frequency 2    pairs that are rarer are not merged\n"
-    "    --alphabet 1000      different characters kept, most frequent first\n"
+    "    --cased              WordPiece: keep upper case and accents\n"
+    "    --alphabet 1000      WordPiece: different characters kept, most frequent first\n"
     "    --force              replace another tokenizer that is in DIR\n"
     "\n"
     "kmask tokenizer encode --tokenizer DIR [--special] <text >ids\n"
-    "    Standard input to ids, a line a line. --special: [MASK] and its like in the text become their ids.\n"
+    "    Standard input to ids, a line a line. --special: [MASK], <mask> and their like in the text become their\n"
+    "    ids. DIR: vocab.txt; vocab.json and merges.txt; encoder.json and vocab.bpe; or tokenizer.json.\n"
     "\n"
     "kmask tokenizer decode --tokenizer DIR [--skip-special] <ids >text\n"
-    "    And back. --skip-special: [CLS], [PAD] and their like are left out.\n"
+    "    And back. --skip-special: [CLS], <pad> and their like are left out.\n"
     "\n"
     "Example:\n"
     "    kmask tokenizer train --type wordpiece --vocab-size 8000 --out tok text.txt\n"
     "    echo 'See the [MASK] page.' | kmask tokenizer encode --tokenizer tok --special\n"
-    "    zcat text.gz | kmask tokenizer train --type wordpiece --vocab-size 30000 --cased --out tok -\n";
+    "    zcat text.gz | kmask tokenizer train --type bpe --vocab-size 30000 --out bpe -\n";
 
 /* ---- train ---------------------------------------------------------------------------------------------- */
 
@@ -39,17 +41,23 @@ typedef struct train_arguments {
     char **files;
 } train_arguments;
 
+/* One of the two is NULL. */
 typedef struct reading {
-    km_wordpiece_trainer *trainer;
+    km_wordpiece_trainer *wordpiece;
+    km_bpe_trainer *bpe;
     km_progress *progress;
     uint64_t bytes;
 } reading;
 
-/* How much of a full chunk can be taken so that no word is cut: up to the last space or line end; where there is
- * none, up to the last whole character. */
+static bool is_space(char byte) {
+    return byte == ' ' || byte == '\n';
+}
+
+/* How much of a full chunk can be taken so that no word is cut, which may have the space before it: up to the last
+ * white space behind a word; where there is none, up to the last whole character. */
 static size_t whole_words(const char *chunk, size_t count) {
-    size_t end = count;
-    while (end > 0 && chunk[end - 1] != ' ' && chunk[end - 1] != '\n') {
+    size_t end = count - 1;
+    while (end > 0 && !(is_space(chunk[end]) && !is_space(chunk[end - 1]))) {
         end--;
     }
     if (end == 0) {
@@ -59,6 +67,14 @@ static size_t whole_words(const char *chunk, size_t count) {
         }
     }
     return end;
+}
+
+static void teach(const reading *r, const char *text, size_t count) {
+    if (r->bpe != NULL) {
+        km_bpe_trainer_add(r->bpe, text, count);
+    } else {
+        km_wordpiece_trainer_add(r->wordpiece, text, count);
+    }
 }
 
 static km_status read_stream(reading *r, FILE *stream, const char *name) {
@@ -78,12 +94,12 @@ static km_status read_stream(reading *r, FILE *stream, const char *name) {
         held += got;
         r->bytes += got;
         size_t take = held < CHUNK ? 0 : whole_words(chunk, held);
-        km_wordpiece_trainer_add(r->trainer, chunk, take);
+        teach(r, chunk, take);
         memmove(chunk, chunk + take, held - take);
         held -= take;
         km_progress_update(r->progress, r->bytes, "%s", name);
     }
-    km_wordpiece_trainer_add(r->trainer, chunk, held);
+    teach(r, chunk, held);
     free(chunk);
     if (ferror(stream)) {
         return km_fail(KM_FAILED, "%s: cannot be read: %s", name, strerror(errno));
@@ -139,9 +155,13 @@ static km_status check_out(const char *out) {
 
 /* Saves, unless another tokenizer would be lost. */
 static km_status save(const km_tokenizer *tokenizer, const train_arguments *a) {
-    char *vocab = km_format("%s/vocab.txt", a->out);
-    bool there = km_file_exists(vocab);
-    free(vocab);
+    static const char *const names[] = {"vocab.txt", "vocab.json", "encoder.json", "tokenizer.json"};
+    bool there = false;
+    for (size_t i = 0; i < KM_COUNT(names); i++) {
+        char *vocab = km_format("%s/%s", a->out, names[i]);
+        there = there || km_file_exists(vocab);
+        free(vocab);
+    }
     km_tokenizer *old = NULL;
     bool same = there && km_tokenizer_open(&old, a->out) == KM_OK &&
                 km_hash_equal(km_tokenizer_hash(old), km_tokenizer_hash(tokenizer));
@@ -162,7 +182,8 @@ static km_status learn(const train_arguments *a, reading *r, double start) {
     }
     km_progress_clear(r->progress);
     km_tokenizer *tokenizer = NULL;
-    KM_TRY(km_wordpiece_trainer_end(r->trainer, &tokenizer));
+    KM_TRY(r->bpe != NULL ? km_bpe_trainer_end(r->bpe, &tokenizer)
+                          : km_wordpiece_trainer_end(r->wordpiece, &tokenizer));
     km_status status = save(tokenizer, a);
     if (status == KM_OK) {
         char duration[32], bytes[32];
@@ -179,7 +200,7 @@ static km_status learn(const train_arguments *a, reading *r, double start) {
 }
 
 static km_status train(int argc, char **argv) {
-    train_arguments a = {.min_frequency = 2, .alphabet = 1000};
+    train_arguments a = {.min_frequency = 2};
     const cli_option options[] = {
         {"type", CLI_TEXT, &a.type, 0, 0, "wordpiece|bpe"},
         {"vocab-size", CLI_INTEGER, &a.vocab_size, 6, 10e6, NULL},
@@ -194,27 +215,37 @@ static km_status train(int argc, char **argv) {
     a.file_count = argc - 1;
     if (a.type == NULL || a.vocab_size == 0 || a.out == NULL || a.file_count == 0) {
         return km_fail(KM_USAGE, "tokenizer train: %s is missing. See `kmask tokenizer --help`.",
-                       a.type == NULL      ? "--type wordpiece"
+                       a.type == NULL      ? "--type wordpiece (or bpe)"
                        : a.vocab_size == 0 ? "--vocab-size N"
                        : a.out == NULL     ? "--out DIR"
                                            : "a text file (\"-\" for standard input)");
     }
-    if (strcmp(a.type, "bpe") == 0) {
-        return km_fail(KM_USAGE, "--type bpe: byte-level BPE is not there yet. Use --type wordpiece.");
+    bool bpe = strcmp(a.type, "bpe") == 0;
+    if (bpe && (a.cased || a.alphabet > 0)) {
+        return km_fail(KM_USAGE, "--%s is for --type wordpiece; byte-level BPE knows all bytes and keeps them",
+                       a.cased ? "cased" : "alphabet");
+    }
+    if (bpe && a.vocab_size < 261) {
+        return km_fail(KM_USAGE,
+                       "--vocab-size %lld: byte-level BPE takes 261 pieces for its special tokens and bytes",
+                       (long long)a.vocab_size);
     }
     uint64_t total = 0;
     double start = km_seconds();
     KM_TRY(check_out(a.out));
     KM_TRY(check_files(&a, &total));
-    const km_wordpiece_options learning = {.vocab_size = (int)a.vocab_size,
-                                           .cased = a.cased,
-                                           .min_frequency = (int)a.min_frequency,
-                                           .alphabet_limit = (int)a.alphabet};
-    reading r = {.trainer = km_wordpiece_trainer_create(&learning),
+    const km_wordpiece_options wordpiece = {.vocab_size = (int)a.vocab_size,
+                                            .cased = a.cased,
+                                            .min_frequency = (int)a.min_frequency,
+                                            .alphabet_limit = a.alphabet > 0 ? (int)a.alphabet : 1000};
+    const km_bpe_options pairs = {.vocab_size = (int)a.vocab_size, .min_frequency = (int)a.min_frequency};
+    reading r = {.wordpiece = bpe ? NULL : km_wordpiece_trainer_create(&wordpiece),
+                 .bpe = bpe ? km_bpe_trainer_create(&pairs) : NULL,
                  .progress = total > 0 ? km_progress_create("reading", 0, total) : NULL};
     km_status status = learn(&a, &r, start);
     km_progress_destroy(r.progress);
-    km_wordpiece_trainer_destroy(r.trainer);
+    km_wordpiece_trainer_destroy(r.wordpiece);
+    km_bpe_trainer_destroy(r.bpe);
     return status;
 }
 
@@ -248,14 +279,15 @@ static km_status encode(int argc, char **argv) {
     uint64_t invalid = 0;
     while ((count = getline(&line, &room, stdin)) >= 0) {
         ids.count = 0;
-        km_encode(tokenizer, line, (size_t)count, specials, &ids, &invalid);
+        size_t size = (size_t)count - (line[count - 1] == '\n');
+        km_encode(tokenizer, line, size, specials, &ids, &invalid);
         for (size_t i = 0; i < ids.count; i++) {
             printf("%s%d", i > 0 ? " " : "", ids.ids[i]);
         }
         putchar('\n');
     }
     if (invalid > 0) {
-        km_warn("%llu invalid UTF-8 sequences were dropped.", (unsigned long long)invalid);
+        km_warn("%llu invalid UTF-8 sequences were replaced.", (unsigned long long)invalid);
     }
     free(line);
     km_ids_free(&ids);
@@ -288,18 +320,20 @@ static km_status decode(int argc, char **argv) {
     bool skip = false;
     KM_TRY(open_tokenizer(&tokenizer, argc, argv, "skip-special", &skip));
     km_ids ids = {0};
+    km_buffer text = {0};
     char *line = NULL;
     size_t room = 0;
     km_status status = KM_OK;
     for (uint64_t number = 1; status == KM_OK && getline(&line, &room, stdin) >= 0; number++) {
         status = read_ids(&ids, line, km_tokenizer_size(tokenizer), number);
         if (status == KM_OK) {
-            char *text = km_decode(tokenizer, ids.ids, ids.count, skip);
-            puts(text);
-            free(text);
+            km_decode_to(&text, tokenizer, ids.ids, ids.count, skip);
+            fwrite(text.data, 1, text.size, stdout);
+            putchar('\n');
         }
     }
     free(line);
+    km_buffer_free(&text);
     km_ids_free(&ids);
     km_tokenizer_destroy(tokenizer);
     return status;

@@ -77,29 +77,11 @@ static km_status check_output(const char *path) {
     return status;
 }
 
-/* What rows are made of and what masks need. */
-static km_status check_tokenizer(const km_tokenizer *tokenizer, const char *folder) {
-    const km_specials special = km_tokenizer_specials(tokenizer);
-    const char *missing = special.mask < 0  ? "mask"
-                          : special.cls < 0 ? "cls (or bos)"
-                          : special.sep < 0 ? "sep (or eos)"
-                          : special.pad < 0 ? "pad"
-                                            : NULL;
-    if (missing == NULL) {
-        return KM_OK;
-    }
-    return km_fail(
-        KM_FAILED,
-        "%s: this tokenizer has no %s token, which masked language models need; use one that has mask, cls, "
-        "sep and pad tokens, such as BERT's or RoBERTa's, or learn one with `kmask tokenizer train`",
-        folder, missing);
-}
-
 static km_status find_work(build *b) {
     const km_corpus_options *o = b->options;
     KM_TRY(check_output(o->out));
     KM_TRY(km_tokenizer_open(&b->tokenizer, o->tokenizer));
-    KM_TRY(check_tokenizer(b->tokenizer, o->tokenizer));
+    KM_TRY(km_tokenizer_can_mask(b->tokenizer, o->tokenizer));
     b->tokenizer_json = km_tokenizer_print(b->tokenizer);
     return km_inputs_find(&b->inputs, o->inputs, o->input_count, (const char *const *)b->outputs, SPILL_SIDES);
 }

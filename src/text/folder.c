@@ -1,177 +1,225 @@
-/* A tokenizer's folder: vocab.txt and its companions. */
+/* A tokenizer's folder: the vocabulary in its classic files or in tokenizer.json, and what stands beside it. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "tokenizer.h"
 
-enum { VOCAB_BYTES = 1 << 30, CONFIG_BYTES = 1 << 24 };
+enum { VOCAB_BYTES = 1 << 30, CONFIG_BYTES = 1 << 26 };
 
-/* `text` with its line ends, LF or CR LF, made NUL bytes, in place; returns the number of lines, and in *bytes
- * what is left of the text. */
-static size_t split_lines(char *text, size_t *bytes) {
-    size_t lines = 0, out = 0;
-    for (size_t i = 0; i < *bytes; i++) {
-        bool crlf = text[i] == '\r' && i + 1 < *bytes && text[i + 1] == '\n';
-        if (crlf) {
-            continue;
-        }
-        lines += text[i] == '\n';
-        text[out++] = text[i] == '\n' ? '\0' : text[i];
+/* The next line at *at, without its end (LF or CR LF); NULL after the last. */
+static const char *next_line(const char **at, const char *end, size_t *size) {
+    const char *line = *at;
+    if (line == end) {
+        return NULL;
     }
-    if (out > 0 && text[out - 1] != '\0') { /* a last line without an end; the file was read with a NUL after it */
-        text[out++] = '\0';
-        lines++;
-    }
-    *bytes = out;
-    return lines;
+    const char *stop = memchr(line, '\n', (size_t)(end - line));
+    *at = stop == NULL ? end : stop + 1;
+    stop = stop == NULL ? end : stop;
+    *size = (size_t)(stop - line);
+    *size -= *at != stop && *size > 0 && stop[-1] == '\r';
+    return line;
 }
 
-static km_status read_vocab(km_tokenizer **out, const char *path, km_folding folding) {
+/* A whole file of lines, without NUL bytes. The caller frees the text, also on errors. */
+static km_status read_lines(char **text, size_t *bytes, const char *path, const char *what) {
+    KM_TRY(km_file_read(text, bytes, path, VOCAB_BYTES));
+    if (memchr(*text, '\0', *bytes) != NULL) {
+        return km_fail(KM_FAILED, "%s: NUL bytes, expected a text file with one %s a line", path, what);
+    }
+    return KM_OK;
+}
+
+static km_status read_vocab_txt(km_tokenizer *t, const char *path) {
     char *text = NULL;
-    size_t bytes = 0;
-    KM_TRY(km_file_read(&text, &bytes, path, VOCAB_BYTES));
-    if (memchr(text, '\0', bytes) != NULL) {
-        free(text);
-        return km_fail(KM_FAILED, "%s: NUL bytes, expected a text file with one piece a line", path);
+    size_t bytes = 0, size = 0;
+    km_status status = read_lines(&text, &bytes, path, "piece");
+    const char *at = text, *line;
+    while (status == KM_OK && (line = next_line(&at, text + bytes, &size)) != NULL) {
+        text[line - text + (long)size] = '\0'; /* at the line's end */
+        status = km_tokenizer_add(t, line, size, path);
     }
-    size_t count = split_lines(text, &bytes);
-    return km_tokenizer_make(out, text, bytes, count, folding, path);
+    free(text);
+    return status;
 }
 
-/* Keeps *flag where the key is absent or null. */
-static km_status read_flag(bool *flag, const km_json *json, const char *key, const char *path) {
-    const km_json *value = km_json_get(json, key);
-    if (value == NULL || km_json_is_null(value) || km_json_boolean(flag, value)) {
-        return KM_OK;
-    }
-    return km_fail(KM_FAILED, "%s: \"%s\" is not true or false", path, key);
-}
-
-static km_status read_config(km_folding *folding, const char *path) {
-    *folding = (km_folding){true, true, true};
-    if (!km_file_exists(path)) {
-        return KM_OK;
-    }
+static km_status read_vocab_json(km_tokenizer *t, const char *path) {
     km_json *json = NULL;
-    KM_TRY(km_json_load(&json, path, CONFIG_BYTES));
-    km_status status = km_json_is_object(json) ? KM_OK : km_fail(KM_FAILED, "%s: not a JSON object", path);
-    if (status == KM_OK) {
-        status = read_flag(&folding->lowercase, json, "do_lower_case", path);
-    }
-    folding->strip_accents = folding->lowercase;
-    if (status == KM_OK) {
-        status = read_flag(&folding->strip_accents, json, "strip_accents", path);
-    }
-    if (status == KM_OK) {
-        status = read_flag(&folding->chinese, json, "tokenize_chinese_chars", path);
-    }
+    KM_TRY(km_json_load(&json, path, VOCAB_BYTES));
+    km_status status = km_tokenizer_read_vocab(t, json, path);
     km_json_destroy(json);
     return status;
+}
+
+static km_status read_merges(km_tokenizer *t, const char *path) {
+    char *text = NULL;
+    size_t bytes = 0, size = 0, number = 0;
+    km_status status = read_lines(&text, &bytes, path, "merge");
+    const char *at = text, *line;
+    while (status == KM_OK && (line = next_line(&at, text + bytes, &size)) != NULL) {
+        number++;
+        const char version[] = "#version";
+        if (size == 0 || (size >= strlen(version) && memcmp(line, version, strlen(version)) == 0)) {
+            continue;
+        }
+        const char *space = memchr(line, ' ', size), *end = line + size;
+        if (space == NULL || space == line || space + 1 == end ||
+            memchr(space + 1, ' ', (size_t)(end - space - 1)) != NULL) {
+            status = km_fail(KM_FAILED, "%s: line %zu is \"%.*s\", expected two pieces with a space between", path,
+                             number, (int)KM_MIN(size, 100), line);
+        } else {
+            status =
+                km_tokenizer_merge(t, line, (size_t)(space - line), space + 1, (size_t)(end - space - 1), path);
+        }
+    }
+    free(text);
+    return status;
+}
+
+/* ---- What no file has said ------------------------------------------------------------------------------ */
+
+/* Names of what would have to be guessed; false where nothing would. */
+static bool unsaid(const km_tokenizer *t, const km_settings *settings, km_buffer *names) {
+    const char *mask = settings->role[KM_MASK];
+    if (t->family == &km_family_wordpiece && settings->lowercase == KM_UNSAID) {
+        km_buffer_print(names, "lower case and accents");
+    }
+    if (t->family == &km_family_bpe && settings->prefix_space == KM_UNSAID) {
+        km_buffer_print(names, "the space before a text");
+    }
+    if (mask == NULL || (t->family == &km_family_bpe && !km_settings_told(settings, mask))) {
+        km_buffer_print(names, "%sspecial tokens", names->size > 0 ? ", " : "");
+    }
+    return names->size > 0;
+}
+
+/* The names that models of this type give their special tokens, as far as the vocabulary has them. */
+static bool take_model_type(const km_tokenizer *t, km_settings *settings, const char *type) {
+    static const char *const names[][KM_ROLES] = {{"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"},
+                                                  {"<pad>", "<unk>", "<s>", "</s>", "<mask>"}};
+    bool bert = strcmp(type, "bert") == 0;
+    if (!bert && strcmp(type, "roberta") != 0 && strcmp(type, "bart") != 0) {
+        return false;
+    }
+    for (size_t i = 0; i < KM_ROLES; i++) {
+        const char *name = names[bert ? 0 : 1][i];
+        if (km_tokenizer_id(t, name) >= 0) {
+            km_settings_role(settings, (km_role)i, name);
+        }
+    }
+    return true;
+}
+
+static km_status complete(const km_tokenizer *t, km_settings *settings, const char *folder) {
+    km_buffer names = {0};
+    km_status status = KM_OK;
+    if (!unsaid(t, settings, &names)) {
+        return KM_OK;
+    }
+    char *whole = km_format("%s/tokenizer.json", folder), *model = km_format("%s/config.json", folder);
+    km_json *json = NULL;
+    if (km_file_exists(whole)) {
+        status = km_tokenizer_json_read(NULL, settings, whole);
+        if (status == KM_OK) {
+            km_log("%s: no word of %s in tokenizer_config.json; as tokenizer.json has it", folder, names.data);
+        }
+    } else if (km_file_exists(model)) {
+        status = km_json_load(&json, model, CONFIG_BYTES);
+        const char *type = km_json_string(km_json_get(json, "model_type"));
+        if (type != NULL && take_model_type(t, settings, type)) {
+            km_log("%s: no word of %s in tokenizer_config.json; as usual for model_type %s of config.json", folder,
+                   names.data, type);
+        }
+    }
+    km_json_destroy(json);
+    km_buffer_free(&names);
+    free(whole);
+    free(model);
+    return status;
+}
+
+/* ---- Opening -------------------------------------------------------------------------------------------- */
+
+typedef struct files {
+    char *vocab, *merges, *origin;
+    const km_family *family; /* NULL: tokenizer.json */
+} files;
+
+/* The first kind of vocabulary that is whole in the folder. */
+static km_status find_files(files *found, const char *folder) {
+    static const struct {
+        const char *vocab, *merges;
+        const km_family *family;
+    } kinds[] = {{"vocab.txt", NULL, &km_family_wordpiece},
+                 {"vocab.json", "merges.txt", &km_family_bpe},
+                 {"encoder.json", "vocab.bpe", &km_family_bpe},
+                 {"tokenizer.json", NULL, NULL}};
+    const char *alone = NULL, *missing = NULL;
+    for (size_t i = 0; i < KM_COUNT(kinds); i++) {
+        found->vocab = km_format("%s/%s", folder, kinds[i].vocab);
+        found->merges = kinds[i].merges == NULL ? NULL : km_format("%s/%s", folder, kinds[i].merges);
+        found->family = kinds[i].family;
+        bool vocab = km_file_exists(found->vocab), merges = found->merges == NULL || km_file_exists(found->merges);
+        if (vocab && merges) {
+            return KM_OK;
+        }
+        if (vocab && alone == NULL) {
+            alone = kinds[i].vocab;
+            missing = kinds[i].merges;
+        }
+        free(found->vocab);
+        free(found->merges);
+        found->vocab = found->merges = NULL;
+    }
+    if (alone != NULL) {
+        return km_fail(KM_FAILED, "%s: %s without %s; byte-level BPE needs both", folder, alone, missing);
+    }
+    return km_fail(
+        KM_FAILED,
+        "%s: no vocab.txt in this folder (WordPiece), no vocab.json and merges.txt (byte-level BPE) and no "
+        "tokenizer.json. `kmask tokenizer train` makes them.",
+        folder);
+}
+
+static km_status read_files(km_tokenizer **out, km_settings *settings, const files *from, const char *folder) {
+    KM_TRY(km_settings_read(settings, folder));
+    if (from->family == NULL) {
+        return km_tokenizer_json_read(out, settings, from->vocab);
+    }
+    *out = km_tokenizer_new(from->family);
+    if (from->merges == NULL) {
+        KM_TRY(read_vocab_txt(*out, from->vocab));
+    } else {
+        KM_TRY(read_vocab_json(*out, from->vocab));
+        KM_TRY(read_merges(*out, from->merges));
+    }
+    return complete(*out, settings, folder);
 }
 
 km_status km_tokenizer_open(km_tokenizer **out, const char *folder) {
     *out = NULL;
     struct stat info;
     if (stat(folder, &info) != 0) {
-        return km_fail(KM_FAILED, "%s: %s. Expected a tokenizer folder with a vocab.txt.", folder, strerror(errno));
+        return km_fail(KM_FAILED, "%s: %s. Expected a tokenizer folder, such as one with a vocab.txt.", folder,
+                       strerror(errno));
     }
     if (!S_ISDIR(info.st_mode)) {
-        return km_fail(KM_FAILED, "%s: not a folder. Give the folder that holds vocab.txt.", folder);
+        return km_fail(KM_FAILED, "%s: not a folder. Give the folder that holds the vocabulary.", folder);
     }
-    char *vocab = km_format("%s/vocab.txt", folder);
-    char *config = km_format("%s/tokenizer_config.json", folder);
-    char *whole = km_format("%s/tokenizer.json", folder);
-    km_folding folding;
-    km_status status;
-    if (km_file_exists(vocab)) {
-        status = read_config(&folding, config);
-        status = status == KM_OK ? read_vocab(out, vocab, folding) : status;
-    } else if (km_file_exists(whole)) {
-        status = km_tokenizer_json_open(out, whole);
+    files from = {0};
+    KM_TRY(find_files(&from, folder));
+    km_settings settings;
+    km_settings_init(&settings);
+    km_status status = read_files(out, &settings, &from, folder);
+    if (status == KM_OK) {
+        status = km_tokenizer_finish(out, &settings, from.vocab);
     } else {
-        status =
-            km_fail(KM_FAILED,
-                    "%s: no vocab.txt in this folder. A WordPiece tokenizer needs one; `kmask tokenizer train` "
-                    "makes one.",
-                    folder);
+        km_tokenizer_destroy(*out);
+        *out = NULL;
     }
-    free(whole);
-    free(config);
-    free(vocab);
+    km_settings_free(&settings);
+    free(from.vocab);
+    free(from.merges);
     return status;
-}
-
-/* ---- Saving --------------------------------------------------------------------------------------------- */
-
-/* In the order in which they get their names: without a vocab.txt the folder is no tokenizer. */
-static const char *const FILES[] = {"tokenizer_config.json", "special_tokens_map.json", "vocab.txt"};
-
-/* Under a name of its own: a tokenizer that was in the folder stays whole until all files of the new one are. */
-static km_status save_text(const char *folder, const char *name, const char *text, size_t count) {
-    char *path = km_format("%s/%s.new", folder, name);
-    km_status status = km_file_replace(path, text, count);
-    free(path);
-    return status;
-}
-
-static km_status save_json(const char *folder, const char *name, km_json *json) {
-    char *text = km_json_print(json, true);
-    km_buffer line = {0};
-    km_buffer_print(&line, "%s\n", text);
-    km_status status = save_text(folder, name, line.data, line.size);
-    km_buffer_free(&line);
-    free(text);
-    km_json_destroy(json);
-    return status;
-}
-
-static km_json *specials_map(void) {
-    km_json *json = km_json_object();
-    km_json_set_string(json, "cls_token", "[CLS]");
-    km_json_set_string(json, "mask_token", "[MASK]");
-    km_json_set_string(json, "pad_token", "[PAD]");
-    km_json_set_string(json, "sep_token", "[SEP]");
-    km_json_set_string(json, "unk_token", "[UNK]");
-    return json;
-}
-
-static km_status save_all(const km_tokenizer *tokenizer, const char *folder) {
-    km_json *config = specials_map();
-    km_json_set_boolean(config, "do_lower_case", tokenizer->fold.lowercase);
-    km_json_set_boolean(config, "strip_accents", tokenizer->fold.strip_accents);
-    km_json_set_boolean(config, "tokenize_chinese_chars", tokenizer->fold.chinese);
-    km_json_set_string(config, "tokenizer_class", "BertTokenizer");
-    KM_TRY(save_json(folder, FILES[0], config));
-    KM_TRY(save_json(folder, FILES[1], specials_map()));
-    km_buffer lines = {0};
-    for (int32_t id = 0; id < tokenizer->size; id++) {
-        km_buffer_print(&lines, "%s\n", km_tokenizer_piece(tokenizer, id));
-    }
-    km_status status = save_text(folder, FILES[2], lines.data, lines.size);
-    km_buffer_free(&lines);
-    return status;
-}
-
-/* Gives the files their names, or removes them. */
-static km_status settle(const char *folder, km_status status) {
-    for (size_t i = 0; i < KM_COUNT(FILES); i++) {
-        char *from = km_format("%s/%s.new", folder, FILES[i]), *to = km_format("%s/%s", folder, FILES[i]);
-        if (status == KM_OK) {
-            status = km_file_commit(from, to);
-        }
-        if (status != KM_OK) {
-            unlink(from);
-        }
-        free(from);
-        free(to);
-    }
-    return status;
-}
-
-km_status km_tokenizer_save(const km_tokenizer *tokenizer, const char *folder) {
-    KM_TRY(km_make_folder(folder));
-    return settle(folder, save_all(tokenizer, folder));
 }

@@ -35,6 +35,20 @@ static uint32_t append(km_strings *s, const char *bytes, size_t size) {
     return s->count - 1;
 }
 
+int64_t km_strings_find(const km_strings *strings, const char *bytes, size_t size) {
+    if (strings->count == 0) {
+        return -1;
+    }
+    size_t slot = (size_t)km_hash_bytes(bytes, size).low & strings->mask;
+    for (; strings->table[slot] != 0; slot = (slot + 1) & strings->mask) {
+        uint32_t number = strings->table[slot] - 1;
+        if (km_strings_size(strings, number) == size && memcmp(km_strings_get(strings, number), bytes, size) == 0) {
+            return number;
+        }
+    }
+    return -1;
+}
+
 uint32_t km_strings_add(km_strings *strings, const char *bytes, size_t size) {
     if (strings->count == strings->room) {
         make_room(strings);

@@ -13,6 +13,8 @@ typedef struct km_strings {
     uint32_t count, room;
 } km_strings;
 
+/* The number of an equal string, or -1. */
+int64_t km_strings_find(const km_strings *strings, const char *bytes, size_t size);
 /* The string's number; a new one gets number `count`. */
 uint32_t km_strings_add(km_strings *strings, const char *bytes, size_t size);
 const char *km_strings_get(const km_strings *strings, uint32_t number);

@@ -1,36 +1,177 @@
-/* tokenizer.json, the one file of newer HuggingFace folders that have no vocab.txt. */
+/* tokenizer.json, HuggingFace's one file: what the two families use of it is read, anything else is refused by name. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "tokenizer.h"
+#include "words.h"
 
 enum { JSON_BYTES = 1 << 30 };
 
-/* An absent key, or null, keeps *flag. */
-static km_status read_flag(bool *flag, const km_json *json, const char *key, const char *path) {
-    const km_json *value = km_json_get(json, key);
-    if (value == NULL || km_json_is_null(value) || km_json_boolean(flag, value)) {
-        return KM_OK;
-    }
-    return km_fail(KM_FAILED, "%s: the normalizer's \"%s\" is not true or false", path, key);
+static const char *type_of(const km_json *object) {
+    const char *type = km_json_string(km_json_get(object, "type"));
+    return type == NULL ? "" : type;
 }
 
-static km_status read_normalizer(km_folding *folding, const km_json *normalizer, const char *path) {
-    const char *type = km_json_string(km_json_get(normalizer, "type"));
-    if (type == NULL || strcmp(type, "BertNormalizer") != 0) {
-        return km_fail(KM_FAILED, "%s: the normalizer is %.100s, expected BertNormalizer", path,
-                       type == NULL ? "not there" : type);
-    }
-    bool clean = true;
-    KM_TRY(read_flag(&clean, normalizer, "clean_text", path));
-    if (!clean) {
-        return km_fail(KM_FAILED, "%s: the normalizer has clean_text false, which is not supported", path);
-    }
-    KM_TRY(read_flag(&folding->lowercase, normalizer, "lowercase", path));
-    folding->strip_accents = folding->lowercase;
-    KM_TRY(read_flag(&folding->strip_accents, normalizer, "strip_accents", path));
-    return read_flag(&folding->chinese, normalizer, "handle_chinese_chars", path);
+static bool is_type(const km_json *object, const char *type) {
+    return strcmp(type_of(object), type) == 0;
 }
+
+static bool absent(const km_json *value) {
+    return value == NULL || km_json_is_null(value);
+}
+
+static km_status refuse(const char *path, const char *what, const km_json *found, const char *expected) {
+    return km_fail(KM_FAILED, "%s: the %s is %.100s, which is not supported; expected %s", path, what,
+                   absent(found)             ? "not there"
+                   : *type_of(found) == '\0' ? "without a type"
+                                             : type_of(found),
+                   expected);
+}
+
+/* The only member of a Sequence with one; any other object as it is. */
+static const km_json *unwrap(const km_json *object, const char *list) {
+    const km_json *members = km_json_get(object, list);
+    return is_type(object, "Sequence") && km_json_size(members) == 1 ? km_json_first(members) : object;
+}
+
+/* A flag that has to be `wanted` or absent. */
+static km_status demand(const km_json *object, const char *key, bool wanted, const char *path) {
+    int found = KM_UNSAID;
+    KM_TRY(km_settings_flag(&found, object, key, path));
+    if (found != KM_UNSAID && found != (int)wanted) {
+        return km_fail(KM_FAILED, "%s: %s has %s %s, which is not supported", path, type_of(object), key,
+                       found ? "true" : "false");
+    }
+    return KM_OK;
+}
+
+/* ---- The parts around the model -------------------------------------------------------------------------- */
+
+static km_status read_normalizer(km_settings *settings, const km_json *json, bool wordpiece, const char *path) {
+    const km_json *normalizer = unwrap(km_json_get(json, "normalizer"), "normalizers");
+    if (!wordpiece) {
+        return absent(normalizer) ? KM_OK : refuse(path, "normalizer", normalizer, "none beside BPE");
+    }
+    if (!is_type(normalizer, "BertNormalizer")) {
+        return refuse(path, "normalizer", normalizer, "BertNormalizer");
+    }
+    KM_TRY(demand(normalizer, "clean_text", true, path));
+    int lowercase = KM_UNSAID, strip = KM_UNSAID, chinese = KM_UNSAID;
+    KM_TRY(km_settings_flag(&lowercase, normalizer, "lowercase", path));
+    KM_TRY(km_settings_flag(&strip, normalizer, "strip_accents", path));
+    KM_TRY(km_settings_flag(&chinese, normalizer, "handle_chinese_chars", path));
+    bool same_case = settings->lowercase == KM_UNSAID || settings->lowercase == (lowercase != 0);
+    settings->lowercase = settings->lowercase == KM_UNSAID ? lowercase : settings->lowercase;
+    if (settings->strip_accents == KM_UNSAID && same_case) {
+        settings->strip_accents = strip;
+    }
+    settings->chinese = settings->chinese == KM_UNSAID ? chinese : settings->chinese;
+    return KM_OK;
+}
+
+static km_status read_pre_tokenizer(km_settings *settings, const km_json *json, bool wordpiece, const char *path) {
+    const km_json *found = km_json_get(json, "pre_tokenizer"), *one = unwrap(found, "pretokenizers");
+    if (wordpiece) {
+        bool fits = found == NULL || is_type(one, "BertPreTokenizer");
+        return fits ? KM_OK : refuse(path, "pre_tokenizer", one, "BertPreTokenizer");
+    }
+    if (!is_type(one, "ByteLevel")) {
+        return refuse(path, "pre_tokenizer", one, "ByteLevel");
+    }
+    KM_TRY(demand(one, "use_regex", true, path));
+    int prefix_space = KM_UNSAID;
+    KM_TRY(km_settings_flag(&prefix_space, one, "add_prefix_space", path));
+    prefix_space = prefix_space == KM_UNSAID ? 1 : prefix_space; /* theirs without the key */
+    settings->prefix_space = settings->prefix_space == KM_UNSAID ? prefix_space : settings->prefix_space;
+    return KM_OK;
+}
+
+/* The first and the last special token of a template are cls and sep. */
+static void read_template(km_settings *settings, const km_json *single) {
+    const char *before = NULL, *behind = NULL;
+    bool text = false;
+    for (const km_json *item = km_json_first(single); item != NULL; item = km_json_next(item)) {
+        const char *name = km_json_string(km_json_get(km_json_get(item, "SpecialToken"), "id"));
+        text = text || km_json_get(item, "Sequence") != NULL;
+        before = !text && name != NULL ? name : before;
+        behind = text && name != NULL ? name : behind;
+    }
+    if (before != NULL && behind != NULL) {
+        km_settings_role(settings, KM_CLS, before);
+        km_settings_role(settings, KM_SEP, behind);
+    }
+}
+
+static km_status read_processor(km_settings *settings, const km_json *processor, const char *path) {
+    if (absent(processor) || is_type(processor, "ByteLevel")) {
+        return KM_OK;
+    }
+    if (is_type(processor, "Sequence")) {
+        const km_json *item = km_json_first(km_json_get(processor, "processors"));
+        for (; item != NULL; item = km_json_next(item)) {
+            if (is_type(item, "Sequence")) {
+                return refuse(path, "post_processor", item, "no Sequence in a Sequence");
+            }
+            KM_TRY(read_processor(settings, item, path));
+        }
+        return KM_OK;
+    }
+    if (is_type(processor, "BertProcessing") || is_type(processor, "RobertaProcessing")) {
+        const char *cls = km_json_string(km_json_first(km_json_get(processor, "cls")));
+        const char *sep = km_json_string(km_json_first(km_json_get(processor, "sep")));
+        if (cls == NULL || sep == NULL) {
+            return km_fail(KM_FAILED, "%s: %s has no \"cls\" or no \"sep\", expected [token, id]", path,
+                           type_of(processor));
+        }
+        km_settings_role(settings, KM_CLS, cls);
+        km_settings_role(settings, KM_SEP, sep);
+        return KM_OK;
+    }
+    if (is_type(processor, "TemplateProcessing")) {
+        read_template(settings, km_json_get(processor, "single"));
+        return KM_OK;
+    }
+    return refuse(path, "post_processor", processor,
+                  "TemplateProcessing, BertProcessing, RobertaProcessing or ByteLevel");
+}
+
+static km_status read_decoder(km_settings *settings, const km_json *json, bool wordpiece, const char *path) {
+    const km_json *decoder = unwrap(km_json_get(json, "decoder"), "decoders");
+    if (absent(decoder)) {
+        return KM_OK;
+    }
+    if (!is_type(decoder, wordpiece ? "WordPiece" : "ByteLevel")) {
+        return refuse(path, "decoder", decoder, wordpiece ? "WordPiece" : "ByteLevel");
+    }
+    if (wordpiece) {
+        const char *prefix = km_json_string(km_json_get(decoder, "prefix"));
+        if (prefix != NULL && strcmp(prefix, "##") != 0) {
+            return km_fail(KM_FAILED, "%s: the decoder's prefix is \"%.100s\", expected \"##\"", path, prefix);
+        }
+        KM_TRY(km_settings_flag(&settings->piece_clean_up, decoder, "cleanup", path));
+    }
+    return KM_OK;
+}
+
+static km_status read_added(km_settings *settings, const km_json *json, bool wordpiece, const char *path) {
+    const km_json *list = km_json_get(json, "added_tokens");
+    for (const km_json *item = km_json_first(list); item != NULL; item = km_json_next(item)) {
+        bool special = false, normalized = false;
+        (void)km_json_boolean(&special, km_json_get(item, "special"));
+        (void)km_json_boolean(&normalized, km_json_get(item, "normalized"));
+        KM_TRY(km_settings_read_token(settings, item, -1, false, path));
+        if (wordpiece && normalized && !special) {
+            return km_fail(
+                KM_FAILED,
+                "%s: the added token \"%.100s\" is looked for in normalized text (\"normalized\": true), which "
+                "is not supported",
+                path, km_json_string(km_json_get(item, "content")));
+        }
+    }
+    return KM_OK;
+}
+
+/* ---- The model ------------------------------------------------------------------------------------------ */
 
 /* pieces[id] = piece for all of {"piece": id, ...}, whose ids must be 0 to count - 1. */
 static km_status place_pieces(const char **pieces, size_t count, const km_json *vocab, const char *path) {
@@ -49,37 +190,115 @@ static km_status place_pieces(const char **pieces, size_t count, const km_json *
     return KM_OK;
 }
 
-static km_status read_model(km_tokenizer **out, const km_json *model, km_folding folding, const char *path) {
-    const char *type = km_json_string(km_json_get(model, "type"));
-    const char *prefix = km_json_string(km_json_get(model, "continuing_subword_prefix"));
-    const km_json *vocab = km_json_get(model, "vocab");
-    if (type == NULL || strcmp(type, "WordPiece") != 0 || !km_json_is_object(vocab)) {
-        return km_fail(KM_FAILED, "%s: the model is not WordPiece with a vocab, the only kind supported here",
-                       path);
+km_status km_tokenizer_read_vocab(km_tokenizer *tokenizer, const km_json *vocab, const char *path) {
+    if (!km_json_is_object(vocab)) {
+        return km_fail(KM_FAILED, "%s: no vocabulary here, expected an object {\"piece\": id, ...}", path);
     }
+    size_t count = km_json_size(vocab);
+    const char **pieces = km_new(count + 1, sizeof *pieces);
+    km_status status = place_pieces(pieces, count, vocab, path);
+    for (size_t i = 0; status == KM_OK && i < count; i++) {
+        status = km_tokenizer_add(tokenizer, pieces[i], strlen(pieces[i]), path);
+    }
+    free(pieces);
+    return status;
+}
+
+/* "left right" or ["left", "right"]. */
+static km_status read_merge(km_tokenizer *t, const km_json *item, const char *path) {
+    const char *left = km_json_string(item), *right;
+    size_t left_size;
+    if (left != NULL) {
+        right = strchr(left, ' ');
+        left_size = right == NULL ? 0 : (size_t)(right - left);
+        right = right == NULL ? NULL : right + 1;
+    } else {
+        left = km_json_string(km_json_first(item));
+        right = km_json_string(km_json_next(km_json_first(item)));
+        left_size = left == NULL ? 0 : strlen(left);
+    }
+    if (left == NULL || right == NULL || left_size == 0 || *right == '\0') {
+        return km_fail(KM_FAILED, "%s: merge %zu is not a pair of pieces", path, t->merge_count + 1);
+    }
+    return km_tokenizer_merge(t, left, left_size, right, strlen(right), path);
+}
+
+static km_status demand_empty(const km_json *model, const char *key, const char *path) {
+    const km_json *value = km_json_get(model, key);
+    const char *text = km_json_string(value);
+    double number = 1;
+    bool empty = absent(value) || (text != NULL && *text == '\0') ||
+                 (km_json_number(&number, value) && number >= 0 && number <= 0);
+    return empty ? KM_OK : km_fail(KM_FAILED, "%s: the BPE model has a %s, which is not supported", path, key);
+}
+
+static km_status read_bpe(km_tokenizer *t, const km_json *model, const char *path) {
+    static const char *const empty[] = {"dropout", "continuing_subword_prefix", "end_of_word_suffix"};
+    static const char *const off[] = {"fuse_unk", "byte_fallback", "ignore_merges"};
+    for (size_t i = 0; i < 3; i++) {
+        KM_TRY(demand_empty(model, empty[i], path));
+        KM_TRY(demand(model, off[i], false, path));
+    }
+    KM_TRY(km_tokenizer_read_vocab(t, km_json_get(model, "vocab"), path));
+    const km_json *merges = km_json_get(model, "merges");
+    if (!km_json_is_array(merges)) {
+        return km_fail(KM_FAILED, "%s: the BPE model has no list of merges", path);
+    }
+    for (const km_json *item = km_json_first(merges); item != NULL; item = km_json_next(item)) {
+        KM_TRY(read_merge(t, item, path));
+    }
+    const char *unknown = km_json_string(km_json_get(model, "unk_token"));
+    t->unknown = unknown == NULL ? -1 : km_tokenizer_id(t, unknown);
+    return KM_OK;
+}
+
+static km_status read_wordpiece(km_tokenizer *t, const km_json *model, const char *path) {
+    const char *prefix = km_json_string(km_json_get(model, "continuing_subword_prefix"));
     if (prefix != NULL && strcmp(prefix, "##") != 0) {
         return km_fail(KM_FAILED, "%s: continuing_subword_prefix is \"%.100s\", expected \"##\"", path, prefix);
     }
-    size_t count = km_json_size(vocab);
-    const char **pieces = km_new(count, sizeof *pieces);
-    km_status status = place_pieces(pieces, count, vocab, path);
-    km_buffer text = {0};
-    for (size_t i = 0; status == KM_OK && i < count; i++) {
-        km_buffer_add(&text, pieces[i], strlen(pieces[i]) + 1);
+    double limit = KM_WORD_CHARS;
+    (void)km_json_number(&limit, km_json_get(model, "max_input_chars_per_word"));
+    if (limit < KM_WORD_CHARS || limit > KM_WORD_CHARS) {
+        return km_fail(KM_FAILED, "%s: max_input_chars_per_word is %g, expected %d", path, limit, KM_WORD_CHARS);
     }
-    free(pieces);
-    return status != KM_OK ? status : km_tokenizer_make(out, text.data, text.size, count, folding, path);
+    return km_tokenizer_read_vocab(t, km_json_get(model, "vocab"), path);
 }
 
-km_status km_tokenizer_json_open(km_tokenizer **out, const char *path) {
-    km_json *json = NULL;
-    km_folding folding = {true, true, true};
-    *out = NULL;
-    KM_TRY(km_json_load(&json, path, JSON_BYTES));
-    km_status status = read_normalizer(&folding, km_json_get(json, "normalizer"), path);
-    if (status == KM_OK) {
-        status = read_model(out, km_json_get(json, "model"), folding, path);
+static km_status read_all(km_tokenizer **out, km_settings *settings, const km_json *json, const char *path) {
+    const km_json *model = km_json_get(json, "model");
+    bool merges = km_json_get(model, "merges") != NULL;
+    const char *type = *type_of(model) != '\0' ? type_of(model)
+                       : merges                ? "BPE"
+                                               : "WordPiece"; /* old files have none */
+    bool wordpiece = strcmp(type, "WordPiece") == 0;
+    if (!km_json_is_object(model) || (!wordpiece && strcmp(type, "BPE") != 0)) {
+        return refuse(path, "model", model, "WordPiece or byte-level BPE");
     }
+    KM_TRY(read_normalizer(settings, json, wordpiece, path));
+    KM_TRY(read_pre_tokenizer(settings, json, wordpiece, path));
+    KM_TRY(read_processor(settings, km_json_get(json, "post_processor"), path));
+    KM_TRY(read_decoder(settings, json, wordpiece, path));
+    KM_TRY(read_added(settings, json, wordpiece, path));
+    const char *unknown = km_json_string(km_json_get(model, "unk_token"));
+    if (unknown != NULL) {
+        km_settings_role(settings, KM_UNK, unknown);
+    }
+    if (out == NULL) {
+        return KM_OK;
+    }
+    *out = km_tokenizer_new(wordpiece ? &km_family_wordpiece : &km_family_bpe);
+    return wordpiece ? read_wordpiece(*out, model, path) : read_bpe(*out, model, path);
+}
+
+km_status km_tokenizer_json_read(km_tokenizer **out, km_settings *settings, const char *path) {
+    km_json *json = NULL;
+    KM_TRY(km_json_load(&json, path, JSON_BYTES));
+    km_status status = read_all(out, settings, json, path);
     km_json_destroy(json);
+    if (status != KM_OK && out != NULL) {
+        km_tokenizer_destroy(*out);
+        *out = NULL;
+    }
     return status;
 }

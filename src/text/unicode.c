@@ -1,5 +1,7 @@
 #include "unicode.h"
 
+#include <string.h>
+
 #include <utf8proc.h>
 
 #include "classes.h"
@@ -35,6 +37,28 @@ bool km_is_chinese(uint32_t code) {
 
 bool km_is_mark(uint32_t code) {
     return in_ranges(km_marks, KM_COUNT(km_marks), code);
+}
+
+km_split km_split_class(uint32_t code) {
+    if (in_ranges(km_letters, KM_COUNT(km_letters), code)) {
+        return KM_LETTER;
+    }
+    if (in_ranges(km_numbers, KM_COUNT(km_numbers), code)) {
+        return KM_NUMBER;
+    }
+    return in_ranges(km_whites, KM_COUNT(km_whites), code) ? KM_WHITE : KM_OTHER;
+}
+
+static void set_class(uint8_t *classes, const km_range *ranges, size_t count, km_split class) {
+    for (size_t i = 0; i < count; i++) {
+        memset(classes + ranges[i].first, (int)class, ranges[i].last - ranges[i].first + 1);
+    }
+}
+
+void km_split_classes(uint8_t *classes) {
+    set_class(classes, km_letters, KM_COUNT(km_letters), KM_LETTER);
+    set_class(classes, km_numbers, KM_COUNT(km_numbers), KM_NUMBER);
+    set_class(classes, km_whites, KM_COUNT(km_whites), KM_WHITE);
 }
 
 /* The reference decomposes by Unicode 9.0: characters that decompose since are left whole. */

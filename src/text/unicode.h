@@ -12,6 +12,13 @@ bool km_is_punctuation(uint32_t code); /* categories P*, and all ASCII that is n
 bool km_is_chinese(uint32_t code);
 bool km_is_mark(uint32_t code); /* category Mn: what stripping accents removes */
 
+/* The classes of GPT-2's splitting pattern, as the reference's regular expressions know them. */
+typedef enum km_split { KM_OTHER, KM_LETTER, KM_NUMBER, KM_WHITE } km_split;
+km_split km_split_class(uint32_t code);
+/* The class of every code point, in KM_CODES bytes that are zero before. */
+enum { KM_CODES = 0x110000 };
+void km_split_classes(uint8_t *classes);
+
 enum { KM_DECOMPOSED = 24 };
 /* Canonical decomposition (NFD) of one character without reordering; returns how many code points. */
 int km_decompose(uint32_t out[KM_DECOMPOSED], uint32_t code);

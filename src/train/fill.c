@@ -26,6 +26,7 @@ static char *with_own_mask(const km_tokenizer *tokenizer, const char *text) {
 static km_status encode(const km_bundle *bundle, const char *text, km_ids *ids, int *blanks) {
     const km_tokenizer *tokenizer = bundle->tokenizer;
     km_specials special = km_tokenizer_specials(tokenizer);
+    KM_TRY(km_tokenizer_can_mask(tokenizer, "the model's tokenizer"));
     char *own = with_own_mask(tokenizer, text);
     km_encode(tokenizer, own, strlen(own), true, ids, NULL);
     free(own);

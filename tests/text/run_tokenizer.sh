@@ -59,6 +59,43 @@ printf 'the whale\n\nsailing [MASK] home\n' | cmp - back.txt || fail "decoded: $
 printf 'a\xff\xfeb\n' | "$KMASK" tokenizer encode --tokenizer tok >out.txt 2>err.txt || fail "invalid UTF-8"
 says err.txt "2 invalid UTF-8"
 
+# ---- Byte-level BPE ----
+"$KMASK" tokenizer train --type bpe --vocab-size 400 --out bpe text.txt >out.txt 2>err.txt || fail "bpe: $(cat err.txt)"
+for name in vocab.json merges.txt tokenizer.json tokenizer_config.json special_tokens_map.json; do
+    [ -s "bpe/$name" ] || fail "no bpe/$name"
+done
+cat a.txt b.txt | "$KMASK" tokenizer train --type bpe --vocab-size 400 --out bpe2 - >out.txt 2>err.txt || fail "bpe from a pipe"
+cmp bpe/merges.txt bpe2/merges.txt || fail "other merges from a pipe"
+printf 'The whale\n\n sailing <mask> h\303\251\000me\r' >in.txt
+"$KMASK" tokenizer encode --tokenizer bpe --special <in.txt >ids.txt 2>err.txt || fail "encode: $(cat err.txt)"
+sed -n 3p ids.txt | grep -qw 4 || fail "<mask> is not 4: $(sed -n 3p ids.txt)"
+"$KMASK" tokenizer decode --tokenizer bpe <ids.txt >back.txt 2>err.txt || fail "decode: $(cat err.txt)"
+printf 'The whale\n\n sailing<mask> h\303\251\000me\r\n' | cmp - back.txt || fail "decoded: $(cat -v back.txt)"
+mkdir -p alone
+cp bpe/tokenizer.json alone/
+"$KMASK" tokenizer encode --tokenizer alone --special <in.txt | cmp - ids.txt || fail "tokenizer.json has other ids"
+mkdir -p bare
+cp bpe/vocab.json bpe/merges.txt bare/
+echo '{"model_type": "roberta"}' >bare/config.json
+"$KMASK" tokenizer encode --tokenizer bare --special <in.txt 2>err.txt | cmp - ids.txt || fail "bare files have other ids"
+says err.txt "model_type roberta"
+refused 1 "holds another tokenizer" train --type wordpiece --vocab-size 100 --out bpe text.txt
+"$KMASK" tokenizer train --type wordpiece --vocab-size 100 --force --out bpe2 text.txt >out.txt 2>err.txt || fail "--force"
+[ -e bpe2/vocab.json ] && fail "the BPE vocabulary is still there"
+"$KMASK" corpus build --tokenizer bpe --document line --out bpe.h5 text.txt >out.txt 2>err.txt || fail "corpus: $(cat err.txt)"
+"$KMASK" inspect bpe.h5 >out.txt 2>err.txt || fail "inspect: $(cat err.txt)"
+says out.txt "bpe, "
+cat >config.json <<'END'
+{"run": {"dir": "run"}, "model": {"type": "roberta", "preset": "tiny"}, "data": {"train": "bpe.h5", "length": 32},
+ "mask": {"unit": "word"}, "train": {"steps": 2, "sequences": 2}, "optimizer": {"lr": 1e-3}}
+END
+"$KMASK" pretrain config.json >out.txt 2>err.txt || fail "pretrain: $(cat err.txt)"
+for blank in '[MASK]' '<mask>'; do
+    "$KMASK" fill run/checkpoints/step-00000002.h5 "The $blank sailed" --json >"fill$blank.txt" 2>err.txt ||
+        fail "fill: $(cat err.txt)"
+done
+cmp 'fill[MASK].txt' 'fill<mask>.txt' || fail "[MASK] and <mask> are not the same"
+
 # ---- Sentences ----
 refused 2 "expected train, encode or decode" trian
 refused 2 "--type wordpiece" train --vocab-size 100 --out x text.txt
@@ -66,7 +103,8 @@ refused 2 "--vocab-size" train --type wordpiece --out x text.txt
 refused 2 "--vocab-size" train --type wordpiece --vocab-size 3 --out x text.txt
 refused 2 "--out" train --type wordpiece --vocab-size 100 text.txt
 refused 2 "a text file" train --type wordpiece --vocab-size 100 --out x
-refused 2 "not there yet" train --type bpe --vocab-size 100 --out x text.txt
+refused 2 "261 pieces" train --type bpe --vocab-size 100 --out x text.txt
+refused 2 "--cased is for" train --type bpe --vocab-size 300 --cased --out x text.txt
 refused 1 "missing.txt" "${train[@]}" --out x text.txt missing.txt
 refused 1 "a folder" "${train[@]}" --out x tok
 refused 1 "a file" "${train[@]}" --out text.txt text.txt

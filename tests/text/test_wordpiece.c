@@ -9,71 +9,7 @@
 
 #include <cmocka.h>
 
-static km_tokenizer *open_golden(const char *name) {
-    char *folder = km_format("%s/%s", TEST_DATA, name);
-    km_tokenizer *tokenizer = NULL;
-    if (km_tokenizer_open(&tokenizer, folder) != KM_OK) {
-        fail_msg("%s", km_message());
-    }
-    free(folder);
-    return tokenizer;
-}
-
-/* The bytes of `hex` ("-": none), with a NUL after them. */
-static char *unhex(const char *hex, size_t *count) {
-    *count = strcmp(hex, "-") == 0 ? 0 : strlen(hex) / 2;
-    char *bytes = km_new(*count + 1, 1);
-    for (size_t i = 0; i < *count; i++) {
-        const char digits[3] = {hex[2 * i], hex[2 * i + 1], '\0'};
-        bytes[i] = (char)strtol(digits, NULL, 16);
-    }
-    return bytes;
-}
-
-/* One case: "hex specials invalid decoded-hex ids...". */
-static void check_line(const km_tokenizer *tokenizer, char *line, int number) {
-    char *rest = NULL;
-    const char *hex = strtok_r(line, " \n", &rest);
-    bool specials = strcmp(strtok_r(NULL, " \n", &rest), "1") == 0;
-    uint64_t expected_invalid = strtoull(strtok_r(NULL, " \n", &rest), NULL, 10), invalid = 0;
-    size_t count, decoded_count;
-    char *text = unhex(hex, &count), *expected_text = unhex(strtok_r(NULL, " \n", &rest), &decoded_count);
-    km_ids ids = {0};
-    km_encode(tokenizer, text, count, specials, &ids, &invalid);
-    assert_int_equal(invalid, expected_invalid);
-    size_t i = 0;
-    for (const char *id = strtok_r(NULL, " \n", &rest); id != NULL; id = strtok_r(NULL, " \n", &rest), i++) {
-        bool starts = id[0] == 'w';
-        if (i >= ids.count || ids.ids[i] != atoi(id + starts) || ids.starts_word[i] != starts) {
-            fail_msg("line %d, id %zu: expected %s, found %d", number, i, id, i < ids.count ? ids.ids[i] : -1);
-        }
-    }
-    assert_int_equal(i, ids.count);
-    char *decoded = km_decode(tokenizer, ids.ids, ids.count, false);
-    assert_string_equal(decoded, expected_text);
-    free(decoded);
-    free(expected_text);
-    free(text);
-    km_ids_free(&ids);
-}
-
-static void check_golden(const char *name) {
-    km_tokenizer *tokenizer = open_golden(name);
-    char *path = km_format("%s/%s/lines.txt", TEST_DATA, name);
-    FILE *file = fopen(path, "r");
-    assert_non_null(file);
-    char *line = NULL;
-    size_t room = 0;
-    int lines = 0;
-    while (getline(&line, &room, file) >= 0) {
-        check_line(tokenizer, line, ++lines);
-    }
-    assert_true(lines > 250);
-    free(line);
-    fclose(file);
-    free(path);
-    km_tokenizer_destroy(tokenizer);
-}
+#include "text/golden.h"
 
 static void lines_as_the_reference_uncased(void **state) {
     (void)state;
@@ -288,7 +224,7 @@ static void bad_json_is_a_sentence(void **state) {
         const char *json, *says;
     } cases[] = {
         {"[]", "type"},
-        {"{\"type\":\"bpe\"}", "bpe"},
+        {"{\"type\":\"unigram\"}", "unigram"},
         {"{\"type\":\"wordpiece\",\"lowercase\":1}", "lowercase"},
         {HEAD "\"vocab\":5}", "vocab"},
         {HEAD "\"vocab\":[]}", "no pieces"},
@@ -477,9 +413,9 @@ static void tokenizer_json_is_read(void **state) {
     char *vocab = km_format("%s/vocab.txt", folder);
     unlink(vocab);
     put_whole("[]");
-    refused("normalizer");
-    put_whole(NORMALIZER "\"model\":{\"type\":\"BPE\"}}");
-    refused("not WordPiece");
+    refused("the model is not there");
+    put_whole(NORMALIZER "\"model\":{\"type\":\"Unigram\"}}");
+    refused("the model is Unigram, which is not supported");
     put_whole(NORMALIZER MODEL "\"[MASK]\":5}}}");
     refused("the id of piece \"[MASK]\" is not a whole number from 0 to 4");
     put_whole(NORMALIZER MODEL "\"[MASK]\":3}}}");

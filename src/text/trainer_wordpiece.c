@@ -3,19 +3,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kmask/text.h"
+#include "counts.h"
 #include "merges.h"
-#include "strings.h"
 #include "tokenizer.h"
+#include "words.h"
 
 enum { CODES = 0x110000 };
 
 struct km_wordpiece_trainer {
     km_wordpiece_options options;
     km_fold fold;
-    km_strings words;
-    uint64_t *counts;
-    uint32_t room;
+    km_counts words;
 };
 
 static const char *const specials[] = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"};
@@ -32,8 +30,7 @@ void km_wordpiece_trainer_destroy(km_wordpiece_trainer *trainer) {
         return;
     }
     km_fold_destroy(&trainer->fold);
-    km_strings_free(&trainer->words);
-    free(trainer->counts);
+    km_counts_free(&trainer->words);
     free(trainer);
 }
 
@@ -43,14 +40,7 @@ static void count_word(void *context, const km_word_text *word) {
     if (word->chars > KM_WORD_CHARS) {
         return;
     }
-    uint32_t number = km_strings_add(&t->words, word->bytes, word->count);
-    if (number >= t->room) {
-        uint32_t room = t->room == 0 ? 1024 : 2 * t->room;
-        t->counts = km_grow(t->counts, room, sizeof *t->counts);
-        memset(t->counts + t->room, 0, (room - t->room) * sizeof *t->counts);
-        t->room = room;
-    }
-    t->counts[number]++;
+    km_counts_add(&t->words, word->bytes, word->count);
 }
 
 void km_wordpiece_trainer_add(km_wordpiece_trainer *trainer, const char *text, size_t count) {
@@ -79,13 +69,13 @@ static int by_code(const void *a, const void *b) {
 }
 
 static void count_letters(const km_wordpiece_trainer *t, letter *letters) {
-    for (uint32_t i = 0; i < t->words.count; i++) {
-        const char *start = km_strings_get(&t->words, i), *at = start;
-        const char *end = start + km_strings_size(&t->words, i);
+    for (uint32_t i = 0; i < t->words.words.count; i++) {
+        const char *start = km_strings_get(&t->words.words, i), *at = start;
+        const char *end = start + km_strings_size(&t->words.words, i);
         while (at < end) {
             bool inner = at > start;
             letter *l = &letters[km_utf8_next(&at, end)];
-            l->count += t->counts[i];
+            l->count += t->words.counts[i];
             l->inner = l->inner || inner;
         }
     }
@@ -135,9 +125,9 @@ static void add_letters(km_strings *pieces, uint32_t *symbols, const letter *alp
 /* All words as symbols; characters that are not in the alphabet are left out, as the reference does. */
 static km_merges *split_words(const km_wordpiece_trainer *t, const uint32_t *symbols) {
     km_merges *merges = km_merges_create();
-    for (uint32_t i = 0; i < t->words.count; i++) {
-        const char *start = km_strings_get(&t->words, i), *at = start;
-        const char *end = start + km_strings_size(&t->words, i);
+    for (uint32_t i = 0; i < t->words.words.count; i++) {
+        const char *start = km_strings_get(&t->words.words, i), *at = start;
+        const char *end = start + km_strings_size(&t->words.words, i);
         uint32_t word[KM_WORD_CHARS];
         size_t size = 0;
         while (at < end) {
@@ -147,7 +137,7 @@ static km_merges *split_words(const km_wordpiece_trainer *t, const uint32_t *sym
                 word[size++] = symbol - 1;
             }
         }
-        km_merges_add(merges, word, size, t->counts[i]);
+        km_merges_add(merges, word, size, t->words.counts[i]);
     }
     return merges;
 }
@@ -171,7 +161,7 @@ km_status km_wordpiece_trainer_end(km_wordpiece_trainer *trainer, km_tokenizer *
         return km_fail(KM_FAILED, "a vocabulary of %d pieces, expected %zu (the special tokens) to %d",
                        trainer->options.vocab_size, KM_COUNT(specials), KM_PIECES);
     }
-    if (trainer->words.count == 0) {
+    if (trainer->words.words.count == 0) {
         return km_fail(KM_FAILED, "no words to learn pieces from. Give files with text.");
     }
     km_strings pieces = {0};
@@ -187,10 +177,20 @@ km_status km_wordpiece_trainer_end(km_wordpiece_trainer *trainer, km_tokenizer *
     free(symbols);
     merge_pairs(trainer, &pieces, merges);
     km_merges_destroy(merges);
-    char *text = km_new(pieces.used, 1);
-    memcpy(text, pieces.bytes, pieces.used);
-    km_folding folding = {!trainer->options.cased, !trainer->options.cased, true};
-    km_status status = km_tokenizer_make(out, text, pieces.used, pieces.count, folding, "the learned vocabulary");
+    km_settings settings;
+    km_settings_init(&settings);
+    settings.lowercase = !trainer->options.cased;
+    *out = km_tokenizer_new(&km_family_wordpiece);
+    km_status status = KM_OK;
+    for (uint32_t i = 0; status == KM_OK && i < pieces.count; i++) {
+        const char *origin = "the learned vocabulary";
+        status = km_tokenizer_add(*out, km_strings_get(&pieces, i), km_strings_size(&pieces, i), origin);
+    }
     km_strings_free(&pieces);
-    return status;
+    if (status != KM_OK) {
+        km_tokenizer_destroy(*out);
+        *out = NULL;
+        return status;
+    }
+    return km_tokenizer_finish(out, &settings, "the learned vocabulary");
 }

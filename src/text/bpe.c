@@ -1,0 +1,227 @@
+/* The byte-level BPE family: its tables, its settings, its print. */
+#include "bpe.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "unicode.h"
+#include "words.h"
+
+static const char *const usual[][KM_ROLES] = {{"<pad>", "<unk>", "<s>", "</s>", "<mask>"},
+                                              {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"},
+                                              {NULL, "<|endoftext|>", NULL, NULL, NULL}};
+
+/* ---- The byte alphabet ---------------------------------------------------------------------------------- */
+
+/* Printable bytes of Latin-1 stand for themselves, the 68 others for U+0100 and up, in order. */
+static bool stands_for_itself(uint32_t byte) {
+    return (byte >= 0x21 && byte <= 0x7E) || (byte >= 0xA1 && byte <= 0xAC) || (byte >= 0xAE && byte <= 0xFF);
+}
+
+uint32_t km_byte_char(uint8_t byte) {
+    if (stands_for_itself(byte)) {
+        return byte;
+    }
+    return 0x100U + (byte <= 0x20 ? byte : byte <= 0xA0 ? 0x21U + byte - 0x7F : 0x43U);
+}
+
+int km_char_byte(uint32_t code) {
+    if (code < 0x100) {
+        return stands_for_itself(code) ? (int)code : -1;
+    }
+    uint32_t number = code - 0x100;
+    return number <= 0x20 ? (int)number : number <= 0x42 ? (int)(number - 0x21 + 0x7F) : number == 0x43 ? 0xAD : -1;
+}
+
+size_t km_piece_bytes(char *out, const char *piece, size_t size, bool *of_bytes) {
+    const char *at = piece, *end = piece + size;
+    size_t count = 0;
+    while (at < end) {
+        int byte = km_char_byte((uint32_t)km_utf8_next(&at, end));
+        if (byte < 0) {
+            memcpy(out, piece, size);
+            *of_bytes = false;
+            return size;
+        }
+        out[count++] = (char)byte;
+    }
+    *of_bytes = true;
+    return count;
+}
+
+/* ---- Tables --------------------------------------------------------------------------------------------- */
+
+static void fill_pairs(const km_tokenizer *t) {
+    km_bpe *b = t->bpe;
+    size_t slots = 64;
+    b->pair_shift = 64 - 6;
+    while (slots < 2 * t->merge_count + 2) {
+        slots *= 2;
+        b->pair_shift--;
+    }
+    b->pair_mask = slots - 1;
+    b->pairs = km_new(slots, sizeof *b->pairs);
+    for (size_t i = 0; i < slots; i++) {
+        b->pairs[i].left = -1;
+    }
+    for (size_t i = 0; i < t->merge_count; i++) {
+        km_merge merge = t->merges[i];
+        uint64_t key = (uint64_t)(uint32_t)merge.left << 32 | (uint32_t)merge.right;
+        size_t slot = (size_t)(key * 0x9E3779B97F4A7C15ULL >> b->pair_shift);
+        while (b->pairs[slot].left >= 0 &&
+               (b->pairs[slot].left != merge.left || b->pairs[slot].right != merge.right)) {
+            slot = (slot + 1) & b->pair_mask;
+        }
+        b->pairs[slot] = (km_pair){merge.left, merge.right, (uint32_t)i, merge.result};
+    }
+}
+
+static void fill_raw(const km_tokenizer *t) {
+    km_bpe *b = t->bpe;
+    b->raw = km_new(t->pieces.used + 1, 1);
+    b->raw_starts = km_new((size_t)t->pieces.count + 1, sizeof *b->raw_starts);
+    for (size_t i = 0; i < KM_COUNT(b->byte_ids); i++) {
+        b->byte_ids[i] = t->unknown;
+    }
+    size_t used = 0;
+    for (uint32_t id = 0; id < t->pieces.count; id++) {
+        bool of_bytes = false;
+        b->raw_starts[id] = used;
+        size_t size = km_piece_bytes(b->raw + used, km_strings_get(&t->pieces, id), km_strings_size(&t->pieces, id),
+                                     &of_bytes);
+        if (size == 1 && of_bytes && (int32_t)id < t->model_size) {
+            b->byte_ids[(uint8_t)b->raw[used]] = (int32_t)id;
+        }
+        used += size;
+    }
+    b->raw_starts[t->pieces.count] = used;
+}
+
+static void insert_whole(km_bpe *b, int32_t id) {
+    size_t size = b->raw_starts[id + 1] - b->raw_starts[id];
+    uint64_t hash = km_bytes_hash(b->raw + b->raw_starts[id], size);
+    size_t slot = (size_t)hash & b->whole_mask;
+    while (b->wholes[slot].id >= 0) {
+        slot = (slot + 1) & b->whole_mask;
+    }
+    b->wholes[slot] = (km_whole){(uint32_t)(hash >> 32), id};
+}
+
+/* Which pieces are found without merging: those that merging makes of their own bytes. */
+static void fill_wholes(const km_tokenizer *t) {
+    enum { LONGEST = 256 };
+    km_bpe *b = t->bpe;
+    size_t slots = 64;
+    while (slots < 2 * (size_t)t->pieces.count) {
+        slots *= 2;
+    }
+    b->whole_mask = slots - 1;
+    b->wholes = km_new(slots, sizeof *b->wholes);
+    for (size_t i = 0; i < slots; i++) {
+        b->wholes[i].id = -1;
+    }
+    for (int32_t id = 0; id < t->model_size; id++) {
+        int32_t ids[LONGEST];
+        uint32_t sizes[LONGEST];
+        size_t size = b->raw_starts[id + 1] - b->raw_starts[id];
+        b->longest = 0; /* by merging, not by looking up */
+        if (size <= LONGEST && km_bpe_merge(t, b->raw + b->raw_starts[id], size, ids, sizes) == 1 && ids[0] == id) {
+            insert_whole(b, id);
+        }
+    }
+    b->longest = LONGEST;
+}
+
+static km_status prepare(km_tokenizer *t, const km_settings *settings, const char *origin) {
+    (void)origin;
+    km_bpe *b = t->bpe = km_new(1, sizeof *b);
+    b->prefix_space = settings->prefix_space == 1;
+    b->classes = km_new(KM_CODES, 1);
+    km_split_classes(b->classes);
+    fill_pairs(t);
+    fill_raw(t);
+    fill_wholes(t);
+    return KM_OK;
+}
+
+static void destroy(km_tokenizer *t) {
+    if (t->bpe != NULL) {
+        free(t->bpe->classes);
+        free(t->bpe->raw);
+        free(t->bpe->raw_starts);
+        free(t->bpe->pairs);
+        free(t->bpe->wholes);
+        free(t->bpe);
+    }
+}
+
+/* ---- As JSON -------------------------------------------------------------------------------------------- */
+
+static bool all_bytes_known(const km_tokenizer *t) {
+    for (size_t i = 0; i < 256; i++) {
+        if (t->bpe->byte_ids[i] == t->unknown) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void print(const km_tokenizer *t, km_json *json, bool ids_only) {
+    (void)ids_only;
+    km_json_set_boolean(json, "prefix_space", t->bpe->prefix_space);
+    if (t->unknown >= 0 && !all_bytes_known(t)) {
+        km_json_set_number(json, "unknown_byte", t->unknown);
+    }
+    km_json *merges = km_json_array();
+    for (size_t i = 0; i < t->merge_count; i++) {
+        km_json_push_number(merges, t->merges[i].left);
+        km_json_push_number(merges, t->merges[i].right);
+    }
+    km_json_set(json, "merges", merges);
+}
+
+/* The piece with this id, for messages NULL. */
+static const char *piece_of(const km_tokenizer *t, const km_json *number) {
+    double id = -1;
+    bool there =
+        km_json_number(&id, number) && id >= 0 && id < (double)t->pieces.count && id <= (double)(int32_t)id;
+    return there ? km_tokenizer_piece(t, (int32_t)id) : NULL;
+}
+
+static km_status parse(km_tokenizer *t, km_settings *settings, const km_json *json, const char *origin) {
+    const km_json *merges = km_json_get(json, "merges"), *unknown = km_json_get(json, "unknown_byte");
+    KM_TRY(km_settings_flag(&settings->prefix_space, json, "prefix_space", origin));
+    KM_TRY(km_tokenizer_read_pieces(t, json, origin));
+    if (unknown != NULL) {
+        const char *piece = piece_of(t, unknown);
+        if (piece == NULL) {
+            return km_fail(KM_FAILED, "%s: the tokenizer's \"unknown_byte\" is not the id of a piece", origin);
+        }
+        t->unknown = km_tokenizer_id(t, piece);
+    }
+    if (!km_json_is_array(merges)) {
+        return km_fail(KM_FAILED, "%s: the tokenizer's \"merges\" is not a list of ids", origin);
+    }
+    for (const km_json *item = km_json_first(merges); item != NULL; item = km_json_next(item)) {
+        const char *left = piece_of(t, item), *right = piece_of(t, item = km_json_next(item));
+        if (left == NULL || right == NULL) {
+            return km_fail(KM_FAILED, "%s: the tokenizer's \"merges\" holds other things than pairs of ids",
+                           origin);
+        }
+        KM_TRY(km_tokenizer_merge(t, left, strlen(left), right, strlen(right), origin));
+    }
+    return KM_OK;
+}
+
+const km_family km_family_bpe = {.type = "bpe",
+                                 .usual = usual,
+                                 .usual_count = KM_COUNT(usual),
+                                 .mask_lstrip = true,
+                                 .prepare = prepare,
+                                 .destroy = destroy,
+                                 .encode = km_bpe_encode,
+                                 .decode = km_bpe_decode,
+                                 .print = print,
+                                 .parse = parse,
+                                 .save = km_bpe_save,
+                                 .print_json = km_bpe_print_json};

@@ -1,0 +1,255 @@
+/* Byte-level BPE from text to ids and back. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "bpe.h"
+#include "unicode.h"
+#include "words.h"
+
+/* ---- Pre-tokens ----------------------------------------------------------------------------------------- */
+/* GPT-2's pattern: 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+ */
+
+/* The class of the character at *at, which is passed over; an invalid sequence is one U+FFFD. */
+static inline uint8_t next_class(const uint8_t *classes, const char **at, const char *end, uint64_t *bad) {
+    uint8_t byte = (uint8_t) * *at;
+    if (byte < 0x80) {
+        ++*at;
+        return classes[byte];
+    }
+    int32_t code = km_utf8_next(at, end);
+    *bad += code < 0;
+    return code < 0 ? KM_OTHER : classes[code];
+}
+
+static const char *contraction(const char *at, const char *end) {
+    if (end - at < 2 || *at != '\'') {
+        return NULL;
+    }
+    switch (at[1]) {
+    case 's':
+    case 't':
+    case 'm':
+    case 'd':
+        return at + 2;
+    case 'r':
+    case 'v':
+        return end - at > 2 && at[2] == 'e' ? at + 3 : NULL;
+    case 'l':
+        return end - at > 2 && at[2] == 'l' ? at + 3 : NULL;
+    default:
+        return NULL;
+    }
+}
+
+const char *km_bpe_split(const uint8_t *classes, const char *at, const char *end, bool *valid, uint64_t *invalid) {
+    const char *stop = contraction(at, end), *last;
+    uint64_t bad = 0, more = 0;
+    if (stop != NULL) {
+        return stop;
+    }
+    const char *next = at;
+    uint8_t class = next_class(classes, &next, end, &bad);
+    if (class == KM_WHITE) { /* a space before other things is theirs */
+        last = next;
+        uint8_t behind = next == end ? (uint8_t)KM_WHITE : next_class(classes, &last, end, &more);
+        if (behind == KM_WHITE) {
+            const char *before = at;
+            while (next < end) {
+                last = next;
+                more = 0;
+                if (next_class(classes, &last, end, &more) != KM_WHITE) {
+                    return before; /* all but the last white character */
+                }
+                before = next;
+                next = last;
+            }
+            return next;
+        }
+        if (*at != ' ') {
+            return next;
+        }
+        class = behind;
+        bad += more;
+        next = last;
+    }
+    for (last = next; next < end; next = last) {
+        more = 0;
+        if (next_class(classes, &last, end, &more) != class) {
+            break;
+        }
+        bad += more;
+    }
+    *valid = *valid && bad == 0;
+    *invalid += bad;
+    return next;
+}
+
+/* ---- Ids ------------------------------------------------------------------------------------------------ */
+
+typedef struct encoding {
+    const km_tokenizer *tokenizer;
+    const char *text;
+    km_ids *out;
+    char *window; /* (KM_MERGE_WINDOW), NULL until it is needed */
+    int32_t *ids; /* (KM_MERGE_WINDOW) */
+    uint32_t *sizes;
+} encoding;
+
+/* `count` tokens of the bytes from `at` on; `hidden` bytes before `at` are not in the text. */
+static void put(encoding *e, const int32_t *ids, const uint32_t *sizes, size_t count, bool starts, const char *at,
+                size_t hidden) {
+    km_ids *out = e->out;
+    km_ids_reserve(out, count);
+    for (size_t i = 0; i < count; i++) {
+        km_ids_push(out, ids[i], starts && i == 0);
+        if (out->ranges) {
+            size_t size = sizes[i] > hidden ? sizes[i] - hidden : 0;
+            hidden -= sizes[i] - size;
+            bool space = size > 1 && i == 0 && starts && *at == ' ';
+            km_ids_range(out, out->count - 1, (size_t)(at - e->text) + space, (size_t)(at - e->text) + size);
+            at += size;
+        }
+    }
+}
+
+/* Fills a window of `room` bytes with the text at *at, invalid sequences as U+FFFD; returns the bytes that it holds. */
+static size_t refill(char *window, size_t room, size_t held, const char **at, const char *end) {
+    while (*at < end && held + 4 <= room) {
+        const char *from = *at;
+        if (km_utf8_next(at, end) < 0) {
+            memcpy(window + held, "\xEF\xBF\xBD", 3);
+            held += 3;
+        } else {
+            memcpy(window + held, from, (size_t)(*at - from));
+            held += (size_t)(*at - from);
+        }
+    }
+    return held;
+}
+
+/* A long pre-token, merged window by window: the pieces of a window but for its end are taken, and the next window begins
+ * behind them. What follows a piece at such a distance does not change it: pieces are short, and each was learned from its
+ * own bytes. All its tokens have its range. */
+static void put_slowly(encoding *e, const char *at, const char *stop, bool prefix) {
+    if (e->window == NULL) {
+        e->window = km_new(KM_MERGE_WINDOW, 1);
+        e->ids = km_new(KM_MERGE_WINDOW, sizeof *e->ids);
+        e->sizes = km_new(KM_MERGE_WINDOW, sizeof *e->sizes);
+    }
+    const char *begin = at + (*at == ' ' && stop - at > 1);
+    size_t first = e->out->count, held = 0;
+    if (prefix) {
+        e->window[held++] = ' ';
+    }
+    for (;;) {
+        held = refill(e->window, KM_MERGE_WINDOW, held, &at, stop);
+        size_t count = km_bpe_merge(e->tokenizer, e->window, held, e->ids, e->sizes), taken = 0, used = 0;
+        while (taken < count && (at == stop || used < held - KM_MERGE_BEHIND)) {
+            used += e->sizes[taken++];
+        }
+        km_ids_reserve(e->out, taken);
+        for (size_t i = 0; i < taken; i++) {
+            km_ids_push(e->out, e->ids[i], e->out->count == first);
+        }
+        if (at == stop || taken == 0) {
+            break;
+        }
+        memmove(e->window, e->window + used, held - used);
+        held -= used;
+    }
+    km_ids_range(e->out, first, (size_t)(begin - e->text), (size_t)(stop - e->text));
+}
+
+enum { SHORT = 1024 };
+
+/* A pre-token, behind a space that is not in the text where `prefix`. Where it has to be mended, its tokens have the
+ * range of the whole. */
+static void put_pretoken(encoding *e, const char *at, const char *stop, bool valid, bool prefix) {
+    char bytes[3 * SHORT + 4];
+    int32_t ids[3 * SHORT + 4];
+    uint32_t sizes[3 * SHORT + 4];
+    if (stop - at >= SHORT) {
+        put_slowly(e, at, stop, prefix);
+        return;
+    }
+    const char *from = at;
+    size_t count = (size_t)(stop - at);
+    if (prefix || !valid) {
+        bytes[0] = ' ';
+        count = refill(bytes, sizeof bytes, prefix, &from, stop);
+        from = bytes;
+    }
+    count = km_bpe_merge(e->tokenizer, from, count, ids, sizes);
+    size_t first = e->out->count;
+    put(e, ids, sizes, valid ? count : 0, true, at, prefix);
+    for (size_t i = 0; !valid && i < count; i++) {
+        km_ids_reserve(e->out, 1);
+        km_ids_push(e->out, ids[i], i == 0);
+    }
+    if (!valid) {
+        const char *begin = at + (*at == ' ' && stop - at > 1);
+        km_ids_range(e->out, first, (size_t)(begin - e->text), (size_t)(stop - e->text));
+    }
+}
+
+/* The first pre-token of a text before which a space is thought; returns its end. */
+static const char *put_first(encoding *e, const char *from, const char *end, uint64_t *invalid) {
+    const uint8_t *classes = e->tokenizer->bpe->classes;
+    const char *stop = from;
+    uint64_t bad = 0;
+    uint8_t class = next_class(classes, &stop, end, &bad);
+    const char *before = from;
+    for (const char *next = stop; stop < end; stop = next) {
+        uint64_t more = 0;
+        if (next_class(classes, &next, end, &more) != class) {
+            break;
+        }
+        before = stop;
+        bad += more;
+    }
+    *invalid += bad;
+    if (class == KM_WHITE && stop < end) {
+        stop = before; /* the last white character stays for what follows */
+    }
+    put_pretoken(e, from, stop, bad == 0, true);
+    return stop;
+}
+
+uint64_t km_bpe_encode(const km_tokenizer *tokenizer, const char *text, const char *from, const char *end,
+                       km_ids *out) {
+    const km_bpe *b = tokenizer->bpe;
+    encoding e = {.tokenizer = tokenizer, .text = text, .out = out};
+    uint64_t invalid = 0;
+    const char *at = from;
+    if (b->prefix_space && from < end && *from != ' ') {
+        at = put_first(&e, from, end, &invalid);
+    }
+    while (at < end) {
+        bool valid = true;
+        const char *stop = km_bpe_split(b->classes, at, end, &valid, &invalid);
+        put_pretoken(&e, at, stop, valid, false);
+        at = stop;
+    }
+    free(e.window);
+    free(e.ids);
+    free(e.sizes);
+    return invalid;
+}
+
+/* ---- Back ----------------------------------------------------------------------------------------------- */
+
+void km_bpe_decode(const km_tokenizer *tokenizer, const int32_t *ids, size_t count, km_buffer *out) {
+    const km_bpe *b = tokenizer->bpe;
+    km_buffer bytes = {0};
+    km_buffer_add(&bytes, "", 0);
+    for (size_t i = 0; i < count; i++) {
+        km_buffer_add(&bytes, b->raw + b->raw_starts[ids[i]], b->raw_starts[ids[i] + 1] - b->raw_starts[ids[i]]);
+    }
+    const char *at = bytes.data, *end = bytes.data + bytes.size;
+    while (at < end) { /* tokens may cut characters: only the whole is text */
+        const char *from = at;
+        bool good = km_utf8_next(&at, end) >= 0;
+        km_buffer_add(out, good ? from : "\xEF\xBF\xBD", good ? (size_t)(at - from) : 3);
+    }
+    km_buffer_free(&bytes);
+}

@@ -1,0 +1,220 @@
+#include "settings.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { CONFIG_BYTES = 1 << 26 };
+
+void km_settings_init(km_settings *settings) {
+    *settings = (km_settings){.lowercase = KM_UNSAID,
+                              .strip_accents = KM_UNSAID,
+                              .chinese = KM_UNSAID,
+                              .piece_clean_up = KM_UNSAID,
+                              .clean_up = KM_UNSAID,
+                              .prefix_space = KM_UNSAID};
+}
+
+void km_settings_free(km_settings *settings) {
+    for (size_t i = 0; i < KM_ROLES; i++) {
+        free(settings->role[i]);
+    }
+    for (size_t i = 0; i < settings->added_count; i++) {
+        free(settings->added[i].content);
+    }
+    free(settings->added);
+    km_settings_init(settings);
+}
+
+void km_settings_role(km_settings *settings, km_role role, const char *name) {
+    if (settings->role[role] == NULL) {
+        settings->role[role] = km_strdup(name);
+    }
+}
+
+static km_added *find(const km_settings *settings, const char *content) {
+    for (size_t i = 0; i < settings->added_count; i++) {
+        if (strcmp(settings->added[i].content, content) == 0) {
+            return &settings->added[i];
+        }
+    }
+    return NULL;
+}
+
+bool km_settings_told(const km_settings *settings, const char *content) {
+    const km_added *token = find(settings, content);
+    return token != NULL && token->lstrip != KM_UNSAID;
+}
+
+void km_settings_add(km_settings *settings, const km_added *token) {
+    km_added *same = find(settings, token->content);
+    if (same != NULL) {
+        same->id = same->id < 0 ? token->id : same->id;
+        same->lstrip = same->lstrip == KM_UNSAID ? token->lstrip : same->lstrip;
+        same->rstrip = same->rstrip == KM_UNSAID ? token->rstrip : same->rstrip;
+        same->special = same->special || token->special;
+        return;
+    }
+    settings->added = km_grow(settings->added, settings->added_count + 1, sizeof *settings->added);
+    settings->added[settings->added_count] = *token;
+    settings->added[settings->added_count++].content = km_strdup(token->content);
+}
+
+/* ---- From JSON ------------------------------------------------------------------------------------------ */
+
+km_status km_settings_flag(int *flag, const km_json *object, const char *key, const char *path) {
+    const km_json *value = km_json_get(object, key);
+    bool said = false;
+    if (value == NULL || km_json_is_null(value)) {
+        return KM_OK;
+    }
+    if (!km_json_boolean(&said, value)) {
+        return km_fail(KM_FAILED, "%s: \"%s\" is not true or false", path, key);
+    }
+    *flag = *flag == KM_UNSAID ? said : *flag;
+    return KM_OK;
+}
+
+/* A token's id; -1 where there is none. */
+static km_status read_id(int32_t *id, const km_json *value, const char *content, const char *path) {
+    double number = -1;
+    if (value == NULL) {
+        return KM_OK;
+    }
+    if (!km_json_number(&number, value) || !(number >= 0 && number < 1e9) || number > (double)(int32_t)number) {
+        return km_fail(KM_FAILED, "%s: the id of \"%.100s\" is not a whole number from 0", path, content);
+    }
+    *id = (int32_t)number;
+    return KM_OK;
+}
+
+km_status km_settings_read_token(km_settings *settings, const km_json *token, int32_t id, bool special,
+                                 const char *path) {
+    const char *content = km_json_string(km_json_get(token, "content"));
+    if (content == NULL || *content == '\0') {
+        return km_fail(KM_FAILED, "%s: an added token has no \"content\", expected its text", path);
+    }
+    int lstrip = KM_UNSAID, rstrip = KM_UNSAID, single = KM_UNSAID, normalized = KM_UNSAID, is_special = KM_UNSAID;
+    KM_TRY(km_settings_flag(&lstrip, token, "lstrip", path));
+    KM_TRY(km_settings_flag(&rstrip, token, "rstrip", path));
+    KM_TRY(km_settings_flag(&single, token, "single_word", path));
+    KM_TRY(km_settings_flag(&normalized, token, "normalized", path));
+    KM_TRY(km_settings_flag(&is_special, token, "special", path));
+    KM_TRY(read_id(&id, km_json_get(token, "id"), content, path));
+    special = is_special == KM_UNSAID ? special : is_special == 1;
+    if (single == 1) {
+        return km_fail(KM_FAILED, "%s: the added token \"%.100s\" has single_word, which is not supported", path,
+                       content);
+    }
+    const km_added added = {.content = (char *)(uintptr_t)content,
+                            .id = id,
+                            .lstrip = (int8_t)lstrip,
+                            .rstrip = (int8_t)rstrip,
+                            .special = special};
+    km_settings_add(settings, &added);
+    return KM_OK;
+}
+
+/* A token as its text or as an object; *name is its text, NULL where there is none. */
+static km_status read_named(km_settings *settings, const char **name, const km_json *value, const char *key,
+                            const char *path) {
+    *name = NULL;
+    if (value == NULL || km_json_is_null(value)) {
+        return KM_OK;
+    }
+    *name = km_json_string(value);
+    if (*name != NULL && **name != '\0') {
+        const km_added added = {.content = (char *)(uintptr_t)*name,
+                                .id = -1,
+                                .lstrip = KM_UNSAID,
+                                .rstrip = KM_UNSAID,
+                                .special = true};
+        km_settings_add(settings, &added);
+        return KM_OK;
+    }
+    if (!km_json_is_object(value)) {
+        return km_fail(KM_FAILED, "%s: \"%s\" is not a token, expected its text or an object with \"content\"",
+                       path, key);
+    }
+    *name = km_json_string(km_json_get(value, "content"));
+    return km_settings_read_token(settings, value, -1, true, path);
+}
+
+static km_status read_roles(km_settings *settings, const km_json *json, const char *path) {
+    static const char *const keys[] = {"pad_token",  "unk_token", "cls_token", "sep_token",
+                                       "mask_token", "bos_token", "eos_token"};
+    for (size_t i = 0; i < KM_COUNT(keys); i++) {
+        const char *name = NULL;
+        KM_TRY(read_named(settings, &name, km_json_get(json, keys[i]), keys[i], path));
+        if (name != NULL && i < KM_ROLES) {
+            km_settings_role(settings, (km_role)i, name);
+        }
+    }
+    const km_json *more = km_json_get(json, "additional_special_tokens");
+    for (const km_json *item = km_json_first(more); item != NULL; item = km_json_next(item)) {
+        const char *name = NULL;
+        KM_TRY(read_named(settings, &name, item, "additional_special_tokens", path));
+    }
+    return KM_OK;
+}
+
+/* {"50264": {"content": "<mask>", ...}, ...} */
+static km_status read_decoder(km_settings *settings, const km_json *tokens, const char *path) {
+    for (const km_json *item = km_json_first(tokens); item != NULL; item = km_json_next(item)) {
+        const char *key = km_json_key(item);
+        char *end = NULL;
+        long id = key == NULL ? -1 : strtol(key, &end, 10);
+        if (key == NULL || end == key || *end != '\0' || id < 0 || id > INT32_MAX) {
+            return km_fail(KM_FAILED, "%s: \"added_tokens_decoder\" has the key \"%.100s\", expected an id", path,
+                           key == NULL ? "" : key);
+        }
+        KM_TRY(km_settings_read_token(settings, item, (int32_t)id, false, path));
+    }
+    return KM_OK;
+}
+
+static km_status read_config(km_settings *settings, const km_json *json, const char *path) {
+    KM_TRY(km_settings_flag(&settings->lowercase, json, "do_lower_case", path));
+    KM_TRY(km_settings_flag(&settings->strip_accents, json, "strip_accents", path));
+    KM_TRY(km_settings_flag(&settings->chinese, json, "tokenize_chinese_chars", path));
+    KM_TRY(km_settings_flag(&settings->clean_up, json, "clean_up_tokenization_spaces", path));
+    KM_TRY(km_settings_flag(&settings->prefix_space, json, "add_prefix_space", path));
+    KM_TRY(read_decoder(settings, km_json_get(json, "added_tokens_decoder"), path));
+    return read_roles(settings, json, path);
+}
+
+/* {"<new>": 30522, ...} */
+static km_status read_added(km_settings *settings, const km_json *json, const char *path) {
+    for (const km_json *item = km_json_first(json); item != NULL; item = km_json_next(item)) {
+        km_added token = {
+            .content = (char *)(uintptr_t)km_json_key(item), .id = -1, .lstrip = KM_UNSAID, .rstrip = KM_UNSAID};
+        KM_TRY(read_id(&token.id, item, token.content, path));
+        if (*token.content != '\0') {
+            km_settings_add(settings, &token);
+        }
+    }
+    return KM_OK;
+}
+
+typedef km_status (*reader)(km_settings *settings, const km_json *json, const char *path);
+
+static km_status read_file(km_settings *settings, const char *folder, const char *name, reader read) {
+    char *path = km_format("%s/%s", folder, name);
+    km_json *json = NULL;
+    km_status status = KM_OK;
+    if (km_file_exists(path)) {
+        status = km_json_load(&json, path, CONFIG_BYTES);
+        if (status == KM_OK && !km_json_is_object(json)) {
+            status = km_fail(KM_FAILED, "%s: not a JSON object", path);
+        }
+        status = status == KM_OK ? read(settings, json, path) : status;
+    }
+    km_json_destroy(json);
+    free(path);
+    return status;
+}
+
+km_status km_settings_read(km_settings *settings, const char *folder) {
+    KM_TRY(read_file(settings, folder, "tokenizer_config.json", read_config));
+    KM_TRY(read_file(settings, folder, "special_tokens_map.json", read_roles));
+    return read_file(settings, folder, "added_tokens.json", read_added);
+}

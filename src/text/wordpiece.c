@@ -1,0 +1,127 @@
+/* The WordPiece family: its table, its settings, its print. */
+#include "wordpiece.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const usual[][KM_ROLES] = {{"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"}};
+
+static void insert(const km_tokenizer *t, int32_t id) {
+    km_wordpiece *w = t->wordpiece;
+    const char *piece = km_tokenizer_piece(t, id);
+    bool continues = km_continues(piece);
+    const char *bytes = continues ? piece + 2 : piece;
+    size_t count = strlen(bytes);
+    uint64_t hash = km_piece_seed(continues);
+    for (size_t i = 0; i < count; i++) {
+        hash = km_piece_step(hash, bytes[i]);
+    }
+    uint64_t mixed = hash ^ hash >> 32;
+    size_t slot = (size_t)(mixed * 0x9E3779B97F4A7C15ULL >> w->shift);
+    while (w->slots[slot].id >= 0) {
+        slot = (slot + 1) & w->mask;
+    }
+    w->slots[slot] = (km_slot){(uint32_t)mixed, id};
+    w->longest[continues] = KM_MAX(w->longest[continues], KM_MIN(count, (size_t)KM_WORD_BYTES));
+}
+
+static void fill_table(const km_tokenizer *t) {
+    km_wordpiece *w = t->wordpiece;
+    size_t slots = 64;
+    w->shift = 64 - 6;
+    while (slots < 2 * (size_t)t->model_size) {
+        slots *= 2;
+        w->shift--;
+    }
+    w->mask = slots - 1;
+    w->slots = km_new(slots, sizeof *w->slots);
+    for (size_t i = 0; i < slots; i++) {
+        w->slots[i].id = -1;
+    }
+    for (int32_t id = 0; id < t->model_size; id++) {
+        insert(t, id);
+    }
+}
+
+static km_status check_specials(const km_tokenizer *t, const km_settings *settings, const char *origin) {
+    const km_specials *s = &t->specials;
+    const int32_t ids[] = {s->pad, s->unk, s->cls, s->sep, s->mask};
+    km_buffer missing = {0};
+    for (size_t i = 0; i < KM_ROLES; i++) {
+        if (ids[i] < 0) {
+            const char *name = settings->role[i] != NULL ? settings->role[i] : usual[0][i];
+            km_buffer_print(&missing, "%s%.100s", missing.size > 0 ? ", " : "", name);
+        }
+    }
+    km_status status = KM_OK;
+    if (missing.size > 0) {
+        status =
+            km_fail(KM_FAILED,
+                    "%s: no %s among the %d pieces. A WordPiece vocabulary needs [PAD], [UNK], [CLS], [SEP] and "
+                    "[MASK], one piece a line.",
+                    origin, missing.data, km_tokenizer_size(t));
+    }
+    km_buffer_free(&missing);
+    return status;
+}
+
+static km_status prepare(km_tokenizer *t, const km_settings *settings, const char *origin) {
+    KM_TRY(check_specials(t, settings, origin));
+    km_wordpiece *w = t->wordpiece = km_new(1, sizeof *w);
+    fill_table(t);
+    bool lowercase = settings->lowercase != 0;
+    bool strip = settings->strip_accents == KM_UNSAID ? lowercase : settings->strip_accents == 1;
+    km_fold_create(&w->fold, lowercase, strip, settings->chinese != 0);
+    w->piece_clean_up = settings->piece_clean_up != 0;
+    w->clean_up = settings->clean_up == 1;
+    return KM_OK;
+}
+
+static void destroy(km_tokenizer *t) {
+    if (t->wordpiece != NULL) {
+        km_fold_destroy(&t->wordpiece->fold);
+        free(t->wordpiece->slots);
+        free(t->wordpiece);
+    }
+}
+
+static void print(const km_tokenizer *t, km_json *json, bool ids_only) {
+    const km_wordpiece *w = t->wordpiece;
+    km_json_set_boolean(json, "lowercase", w->fold.lowercase);
+    km_json_set_boolean(json, "strip_accents", w->fold.strip_accents);
+    km_json_set_boolean(json, "chinese", w->fold.chinese);
+    if (!ids_only) {
+        km_json_set_boolean(json, "piece_clean_up", w->piece_clean_up);
+        km_json_set_boolean(json, "clean_up", w->clean_up);
+    }
+}
+
+static km_status read_flag(int *flag, const km_json *json, const char *key, const char *origin) {
+    bool said = false;
+    if (!km_json_boolean(&said, km_json_get(json, key))) {
+        return km_fail(KM_FAILED, "%s: the tokenizer's \"%s\" is not true or false", origin, key);
+    }
+    *flag = said;
+    return KM_OK;
+}
+
+static km_status parse(km_tokenizer *t, km_settings *settings, const km_json *json, const char *origin) {
+    KM_TRY(read_flag(&settings->lowercase, json, "lowercase", origin));
+    KM_TRY(read_flag(&settings->strip_accents, json, "strip_accents", origin));
+    KM_TRY(read_flag(&settings->chinese, json, "chinese", origin));
+    KM_TRY(km_settings_flag(&settings->piece_clean_up, json, "piece_clean_up", origin));
+    KM_TRY(km_settings_flag(&settings->clean_up, json, "clean_up", origin));
+    return km_tokenizer_read_pieces(t, json, origin);
+}
+
+const km_family km_family_wordpiece = {.type = "wordpiece",
+                                       .usual = usual,
+                                       .usual_count = KM_COUNT(usual),
+                                       .prepare = prepare,
+                                       .destroy = destroy,
+                                       .encode = km_wordpiece_encode,
+                                       .decode = km_wordpiece_decode,
+                                       .print = print,
+                                       .parse = parse,
+                                       .save = km_wordpiece_save,
+                                       .print_json = km_wordpiece_print_json};

@@ -1,0 +1,64 @@
+/* WordPiece: a hash table over the pieces that begin and that continue a word. */
+#ifndef KM_TEXT_WORDPIECE_H
+#define KM_TEXT_WORDPIECE_H
+
+#include "tokenizer.h"
+#include "words.h"
+
+typedef struct km_slot {
+    uint32_t tag;
+    int32_t id; /* -1: empty */
+} km_slot;
+
+struct km_wordpiece {
+    km_fold fold;
+    bool piece_clean_up, clean_up; /* decoding: the spaces before punctuation go */
+    km_slot *slots;                /* open addressing over (continues, bytes without "##") */
+    int shift;                     /* 64 - log2(number of slots) */
+    size_t mask;                   /* number of slots - 1 */
+    size_t longest[2];             /* bytes of the longest piece that begins, that continues a word */
+};
+
+uint64_t km_wordpiece_encode(const km_tokenizer *tokenizer, const char *text, const char *from, const char *end,
+                             km_ids *out);
+void km_wordpiece_decode(const km_tokenizer *tokenizer, const int32_t *ids, size_t count, km_buffer *out);
+km_status km_wordpiece_save(const km_tokenizer *tokenizer, const char *folder) KM_NODISCARD;
+void km_wordpiece_print_json(const km_tokenizer *tokenizer, km_buffer *out);
+
+static inline bool km_continues(const char *piece) {
+    return piece[0] == '#' && piece[1] == '#';
+}
+
+/* The hash of a piece grows byte by byte, so that one pass gives it for all beginnings of a word. */
+static inline uint64_t km_piece_seed(bool continues) {
+    return continues ? 0x9AE16A3B2F90404FULL : 0xCBF29CE484222325ULL;
+}
+
+static inline uint64_t km_piece_step(uint64_t hash, char byte) {
+    return (hash ^ (uint8_t)byte) * 0x100000001B3ULL;
+}
+
+/* The id of a piece given without "##", or -1. */
+static inline int32_t km_piece_find(const km_tokenizer *t, bool continues, const char *bytes, size_t count,
+                                    uint64_t hash) {
+    const km_wordpiece *w = t->wordpiece;
+    uint64_t mixed = hash ^ hash >> 32;
+    uint32_t tag = (uint32_t)mixed;
+    size_t skip = continues ? 2 : 0;
+    for (size_t slot = (size_t)(mixed * 0x9E3779B97F4A7C15ULL >> w->shift);; slot = (slot + 1) & w->mask) {
+        km_slot found = w->slots[slot];
+        if (found.id < 0) {
+            return -1;
+        }
+        if (found.tag == tag) {
+            const char *piece = km_strings_get(&t->pieces, (uint32_t)found.id);
+            size_t size = km_strings_size(&t->pieces, (uint32_t)found.id);
+            bool inner = size >= 2 && km_continues(piece);
+            if (size == count + skip && inner == continues && __builtin_memcmp(piece + skip, bytes, count) == 0) {
+                return found.id;
+            }
+        }
+    }
+}
+
+#endif

@@ -1,0 +1,113 @@
+/* WordPiece from text to ids and back. */
+#include <string.h>
+
+#include "wordpiece.h"
+
+typedef struct encoding {
+    const km_tokenizer *tokenizer;
+    const char *text;
+    km_ids *out;
+} encoding;
+
+/* The longest piece at `at`: its id, or -1, and in *used its bytes. */
+static int32_t longest_piece(const km_tokenizer *t, bool continues, const char *at, size_t count, size_t *used) {
+    uint64_t hashes[KM_WORD_BYTES];
+    size_t limit = KM_MIN(count, t->wordpiece->longest[continues]);
+    uint64_t hash = km_piece_seed(continues);
+    for (size_t i = 0; i < limit; i++) {
+        hashes[i] = hash = km_piece_step(hash, at[i]);
+    }
+    for (size_t size = limit; size > 0; size--) {
+        bool inside = size < count && (at[size] & 0xC0) == 0x80; /* of a character */
+        int32_t id = inside ? -1 : km_piece_find(t, continues, at, size, hashes[size - 1]);
+        if (id >= 0) {
+            *used = size;
+            return id;
+        }
+    }
+    return -1;
+}
+
+/* Longest piece first; a word with a part that no piece covers is unknown as a whole. */
+static void encode_word(void *context, const km_word_text *word) {
+    encoding *e = context;
+    km_ids *out = e->out;
+    km_ids_reserve(out, KM_WORD_CHARS);
+    size_t start = out->count;
+    size_t at = word->chars <= KM_WORD_CHARS ? 0 : word->count;
+    while (at < word->count) {
+        size_t used = 0;
+        int32_t id = longest_piece(e->tokenizer, at > 0, word->bytes + at, word->count - at, &used);
+        if (id < 0) {
+            out->count = start;
+            break;
+        }
+        km_ids_push(out, id, out->count == start);
+        at += used;
+    }
+    if (out->count == start) {
+        km_ids_push(out, e->tokenizer->specials.unk, true);
+    }
+    km_ids_range(out, start, (size_t)(word->begin - e->text), (size_t)(word->end - e->text));
+}
+
+uint64_t km_wordpiece_encode(const km_tokenizer *tokenizer, const char *text, const char *from, const char *end,
+                             km_ids *out) {
+    encoding e = {tokenizer, text, out};
+    return km_words(&tokenizer->wordpiece->fold, from, (size_t)(end - from), encode_word, &e);
+}
+
+/* ---- Back ----------------------------------------------------------------------------------------------- */
+
+/* Replaces each `from` behind `start` by the shorter `to`, left to right. */
+static void replace(km_buffer *text, size_t start, const char *from, const char *to) {
+    size_t from_size = strlen(from), to_size = strlen(to);
+    if (text->size == 0) {
+        return;
+    }
+    char *end = text->data + text->size, *at = text->data + start, *out = at, *found;
+    while ((found = memmem(at, (size_t)(end - at), from, from_size)) != NULL) {
+        memmove(out, at, (size_t)(found - at));
+        out += found - at;
+        memcpy(out, to, to_size);
+        out += to_size;
+        at = found + from_size;
+    }
+    memmove(out, at, (size_t)(end - at));
+    out += end - at;
+    *out = '\0';
+    text->size = (size_t)(out - text->data);
+}
+
+/* The clean-up of transformers, in its order; the reference applies it to each piece and then to the whole. */
+static void clean_up(km_buffer *text, size_t start, bool piece) {
+    replace(text, start, " .", ".");
+    replace(text, start, " ?", "?");
+    replace(text, start, " !", "!");
+    replace(text, start, " ,", ",");
+    replace(text, start, " ' ", "'");
+    replace(text, start, " n't", "n't");
+    replace(text, start, " 'm", "'m");
+    if (piece) {
+        replace(text, start, " do not", " don't");
+    }
+    replace(text, start, " 's", "'s");
+    replace(text, start, " 've", "'ve");
+    replace(text, start, " 're", "'re");
+}
+
+void km_wordpiece_decode(const km_tokenizer *tokenizer, const int32_t *ids, size_t count, km_buffer *out) {
+    const km_wordpiece *w = tokenizer->wordpiece;
+    for (size_t i = 0; i < count; i++) {
+        const char *piece = km_tokenizer_piece(tokenizer, ids[i]);
+        size_t start = out->size;
+        bool continues = km_continues(piece);
+        km_buffer_print(out, "%s%s", i == 0 || continues ? "" : " ", i > 0 && continues ? piece + 2 : piece);
+        if (w->piece_clean_up && strchr(out->data + start, ' ') != NULL) {
+            clean_up(out, start, true);
+        }
+    }
+    if (w->clean_up) {
+        clean_up(out, 0, false);
+    }
+}

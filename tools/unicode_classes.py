@@ -33,7 +33,7 @@ def classes_of(code):
         "chinese": CHINESE.normalize_str(between) != between,
         "marks": STRIP.normalize_str(char) == "",
         "letters": joins(char, "a"),
-        "numbers": joins(char, "1"),
+        "digits": joins(char, "1"),
         "whites": not (joins(char, "a") or joins(char, "1") or joins(char, "!")),
     }
 

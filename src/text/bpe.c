@@ -136,8 +136,7 @@ static km_status prepare(km_tokenizer *t, const km_settings *settings, const cha
     (void)origin;
     km_bpe *b = t->bpe = km_new(1, sizeof *b);
     b->prefix_space = settings->prefix_space == 1;
-    b->classes = km_new(KM_CODES, 1);
-    km_split_classes(b->classes);
+    b->classes = km_split_classes();
     fill_pairs(t);
     fill_raw(t);
     fill_wholes(t);
@@ -146,7 +145,6 @@ static km_status prepare(km_tokenizer *t, const km_settings *settings, const cha
 
 static void destroy(km_tokenizer *t) {
     if (t->bpe != NULL) {
-        free(t->bpe->classes);
         free(t->bpe->raw);
         free(t->bpe->raw_starts);
         free(t->bpe->pairs);

@@ -20,12 +20,12 @@ typedef struct km_whole {
 
 struct km_bpe {
     bool prefix_space;
-    uint8_t *classes;      /* (KM_CODES) km_split */
-    char *raw;             /* the bytes that pieces stand for, one after the other */
-    size_t *raw_starts;    /* (pieces + 1) */
-    int32_t byte_ids[256]; /* -1: the byte has no piece */
-    km_pair *pairs;        /* open addressing */
-    int pair_shift;        /* 64 - log2 of its size */
+    const uint8_t *classes; /* (KM_CODES) km_split */
+    char *raw;              /* the bytes that pieces stand for, one after the other */
+    size_t *raw_starts;     /* (pieces + 1) */
+    int32_t byte_ids[256];  /* -1: the byte has no piece */
+    km_pair *pairs;         /* open addressing */
+    int pair_shift;         /* 64 - log2 of its size */
     size_t pair_mask;
     km_whole *wholes; /* pieces that merging makes of their own bytes: found without merging; open addressing */
     size_t whole_mask;

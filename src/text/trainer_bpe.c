@@ -15,15 +15,14 @@ static const char *const specials[] = {"<s>", "<pad>", "</s>", "<unk>", "<mask>"
 
 struct km_bpe_trainer {
     km_bpe_options options;
-    uint8_t *classes;
+    const uint8_t *classes;
     km_counts words; /* their bytes */
 };
 
 km_bpe_trainer *km_bpe_trainer_create(const km_bpe_options *options) {
     km_bpe_trainer *t = km_new(1, sizeof *t);
     t->options = *options;
-    t->classes = km_new(KM_CODES, 1);
-    km_split_classes(t->classes);
+    t->classes = km_split_classes();
     return t;
 }
 
@@ -31,7 +30,6 @@ void km_bpe_trainer_destroy(km_bpe_trainer *trainer) {
     if (trainer == NULL) {
         return;
     }
-    free(trainer->classes);
     km_counts_free(&trainer->words);
     free(trainer);
 }

@@ -29,7 +29,6 @@ void km_wordpiece_trainer_destroy(km_wordpiece_trainer *trainer) {
     if (trainer == NULL) {
         return;
     }
-    km_fold_destroy(&trainer->fold);
     km_counts_free(&trainer->words);
     free(trainer);
 }

@@ -1,5 +1,6 @@
 #include "unicode.h"
 
+#include <pthread.h>
 #include <string.h>
 
 #include <utf8proc.h>
@@ -43,22 +44,30 @@ km_split km_split_class(uint32_t code) {
     if (in_ranges(km_letters, KM_COUNT(km_letters), code)) {
         return KM_LETTER;
     }
-    if (in_ranges(km_numbers, KM_COUNT(km_numbers), code)) {
+    if (in_ranges(km_digits, KM_COUNT(km_digits), code)) {
         return KM_NUMBER;
     }
     return in_ranges(km_whites, KM_COUNT(km_whites), code) ? KM_WHITE : KM_OTHER;
 }
 
-static void set_class(uint8_t *classes, const km_range *ranges, size_t count, km_split class) {
+static uint8_t split_classes[KM_CODES];
+
+static void set_class(const km_range *ranges, size_t count, km_split class) {
     for (size_t i = 0; i < count; i++) {
-        memset(classes + ranges[i].first, (int)class, ranges[i].last - ranges[i].first + 1);
+        memset(split_classes + ranges[i].first, (int)class, ranges[i].last - ranges[i].first + 1);
     }
 }
 
-void km_split_classes(uint8_t *classes) {
-    set_class(classes, km_letters, KM_COUNT(km_letters), KM_LETTER);
-    set_class(classes, km_numbers, KM_COUNT(km_numbers), KM_NUMBER);
-    set_class(classes, km_whites, KM_COUNT(km_whites), KM_WHITE);
+static void fill_split_classes(void) {
+    set_class(km_letters, KM_COUNT(km_letters), KM_LETTER);
+    set_class(km_digits, KM_COUNT(km_digits), KM_NUMBER);
+    set_class(km_whites, KM_COUNT(km_whites), KM_WHITE);
+}
+
+const uint8_t *km_split_classes(void) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, fill_split_classes);
+    return split_classes;
 }
 
 /* The reference decomposes by Unicode 9.0: characters that decompose since are left whole. */

@@ -15,9 +15,9 @@ bool km_is_mark(uint32_t code); /* category Mn: what stripping accents removes *
 /* The classes of GPT-2's splitting pattern, as the reference's regular expressions know them. */
 typedef enum km_split { KM_OTHER, KM_LETTER, KM_NUMBER, KM_WHITE } km_split;
 km_split km_split_class(uint32_t code);
-/* The class of every code point, in KM_CODES bytes that are zero before. */
+/* The class of every code point, made once in a process. */
 enum { KM_CODES = 0x110000 };
-void km_split_classes(uint8_t *classes);
+const uint8_t *km_split_classes(void);
 
 enum { KM_DECOMPOSED = 24 };
 /* Canonical decomposition (NFD) of one character without reordering; returns how many code points. */

@@ -79,7 +79,6 @@ static km_status prepare(km_tokenizer *t, const km_settings *settings, const cha
 
 static void destroy(km_tokenizer *t) {
     if (t->wordpiece != NULL) {
-        km_fold_destroy(&t->wordpiece->fold);
         free(t->wordpiece->slots);
         free(t->wordpiece);
     }

@@ -1,6 +1,6 @@
 #include "words.h"
 
-#include <stdlib.h>
+#include <pthread.h>
 #include <string.h>
 
 #include "unicode.h"
@@ -115,23 +115,31 @@ static uint32_t fold_one(const km_fold *fold, uint32_t code) {
     return alone ? entry(ALONE, folded & 0xFFFFFF) : folded;
 }
 
+/* Tables are a function of three flags: made once in a process and shared. */
+static const uint32_t *shared_table(const km_fold *fold) {
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    static uint32_t *tables[8];
+    size_t number = (size_t)fold->lowercase | (size_t)fold->strip_accents << 1 | (size_t)fold->chinese << 2;
+    pthread_mutex_lock(&lock);
+    if (tables[number] == NULL) {
+        tables[number] = km_new(KM_FOLD_TABLE, sizeof *tables[number]);
+        for (uint32_t code = 0; code < KM_FOLD_TABLE; code++) {
+            tables[number][code] = fold_one(fold, code);
+        }
+    }
+    pthread_mutex_unlock(&lock);
+    return tables[number];
+}
+
 void km_fold_create(km_fold *fold, bool lowercase, bool strip_accents, bool chinese) {
     *fold = (km_fold){.lowercase = lowercase, .strip_accents = strip_accents, .chinese = chinese};
-    fold->table = km_new(KM_FOLD_TABLE, sizeof *fold->table);
-    for (uint32_t code = 0; code < KM_FOLD_TABLE; code++) {
-        fold->table[code] = fold_one(fold, code);
-    }
+    fold->table = shared_table(fold);
     for (int byte = 0; byte < 256; byte++) {
         fold->kind[byte] = (uint8_t)(byte < 128 ? fold->table[byte] >> 24 : MULTI);
     }
     for (int byte = 0; byte < 128; byte++) {
         fold->lower[byte] = (uint8_t)fold->table[byte];
     }
-}
-
-void km_fold_destroy(km_fold *fold) {
-    free(fold->table);
-    fold->table = NULL;
 }
 
 /* ---- The scan ------------------------------------------------------------------------------------------- */

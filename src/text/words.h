@@ -17,10 +17,9 @@ typedef struct km_fold {
     bool lowercase, strip_accents, chinese;
     uint8_t kind[256];
     uint8_t lower[128];
-    uint32_t *table;
+    const uint32_t *table; /* shared */
 } km_fold;
 void km_fold_create(km_fold *fold, bool lowercase, bool strip_accents, bool chinese);
-void km_fold_destroy(km_fold *fold);
 
 /* A word as it grows. Only the first KM_WORD_CHARS characters are kept; `chars` counts all. */
 typedef struct km_word_text {

@@ -187,19 +187,25 @@ static km_status place_added(km_tokenizer *t, const km_settings *settings, const
     return KM_OK;
 }
 
-/* The special token of a role is found in the text, too. */
+/* The token of a role is an added one, and special whatever files say. */
 static void add_role(km_tokenizer *t, int32_t id) {
-    if (km_is_added(t, id, false)) {
-        return;
+    for (size_t i = 0; i < t->added_count; i++) {
+        if (t->added[i].id == id) {
+            t->added[i].special = true;
+            return;
+        }
     }
     t->added[t->added_count++] = (km_added){
         .content = km_strdup(km_tokenizer_piece(t, id)), .id = id, .lstrip = -1, .rstrip = -1, .special = true};
     qsort(t->added, t->added_count, sizeof *t->added, by_id);
 }
 
+/* The token that files name, "" for none; else, or where the vocabulary has no such piece, a usual one. */
 static int32_t role_id(const km_tokenizer *t, const km_settings *settings, km_role role) {
-    if (settings->role[role] != NULL) {
-        return km_tokenizer_id(t, settings->role[role]);
+    const char *named = settings->role[role];
+    int32_t found = named == NULL ? -1 : km_tokenizer_id(t, named);
+    if (found >= 0 || (named != NULL && *named == '\0')) {
+        return found;
     }
     for (size_t set = 0; set < t->family->usual_count; set++) {
         const char *name = t->family->usual[set][role];

@@ -60,6 +60,11 @@ static void check(const km_tokenizer *t) {
     km_tokenizer_json_print(t, &json);
     clear();
     put("tokenizer.json", json.data, json.size);
+    km_json *map = km_specials_map(t); /* which tokenizer.json has no place for */
+    char *names_of_roles = km_json_print(map, false);
+    put("special_tokens_map.json", names_of_roles, strlen(names_of_roles));
+    free(names_of_roles);
+    km_json_destroy(map);
     if (km_tokenizer_open(&read, folder) != KM_OK) {
         puts(km_message());
         abort();

@@ -291,6 +291,7 @@ static void special_tokens_by_any_file(void **state) {
         {"special_tokens_map.json", "{\"mask_token\":\"<mask>\",\"cls_token\":\"<s>\"}", true},
         {"special_tokens_map.json", "{\"mask_token\":{\"content\":\"<mask>\",\"lstrip\":false}}", false},
         {"special_tokens_map.json", "{\"cls_token\":\"</s>\"}", false},
+        {"special_tokens_map.json", "{\"cls_token\":\"<other>\"}", true}, /* not in the vocabulary */
         {"tokenizer_config.json", "{\"mask_token\":\"<mask>\",\"add_prefix_space\":false}", true},
         {"tokenizer_config.json", "{\"add_prefix_space\":true}", false},
         {"tokenizer_config.json",

@@ -323,6 +323,26 @@ void km_progress_update(km_progress *progress, uint64_t done, const char *format
 void km_progress_clear(km_progress *progress); /* wipes the live line, before other output */
 void km_progress_destroy(km_progress *progress);
 
+/* ---- Processes: who it is, and whether it still lives ------------------------------------------------------ */
+
+/* Enough to tell a process from another that was given its pid later. */
+typedef struct km_process {
+    char host[64];
+    uint64_t machine; /* of this boot of this machine, and the processes that see each other's pids on it */
+    uint64_t started; /* in the kernel's ticks since the boot */
+    int64_t pid;
+} km_process;
+typedef enum km_process_state {
+    KM_PROCESS_ELSEWHERE, /* another machine, or out of sight on this one */
+    KM_PROCESS_GONE,
+    KM_PROCESS_STOPPED, /* by a signal or a debugger */
+    KM_PROCESS_ALIVE
+} km_process_state;
+km_process km_process_self(void);
+km_process_state km_process_look(const km_process *process);
+/* SIGKILL to a process of this machine, if it is still the same. */
+void km_process_kill(const km_process *process);
+
 /* ---- Faults, for tests ------------------------------------------------------------------------------------- */
 
 /* A place where things can go wrong: `km_fault("save.rename")` stands before what it names. In a build with KMASK_FAULTS

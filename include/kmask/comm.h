@@ -35,6 +35,41 @@ void km_comm_receive(km_comm *comm, void *bytes, size_t count, int from);
 /* Rank r's contiguous run of `count` pieces of work: first and number. Runs differ by at most one. */
 void km_share(uint64_t *first, uint64_t *number, uint64_t count, int rank, int size);
 
+/* ---- Signs of life ---------------------------------------------------------------------------------------- */
+/* Outside MPI, which waits for ever for a rank that is stopped or cut off: a thread of every rank beats over a TCP
+ * connection to rank 0, which beats back. A rank that is silent or gone is named in one sentence on standard error (host,
+ * rank, pid, step, phase) and every rank has ended, with status 1, within `timeout` seconds of its last sign of life;
+ * likewise all ranks once none has made progress for so long. A rank that is steadily slower than the others is named in
+ * the log. What the ranks say of themselves costs an atomic store. */
+typedef enum km_phase {
+    KM_STARTING,
+    KM_READING,
+    KM_COMPUTING,
+    KM_SUMMING,
+    KM_UPDATING,
+    KM_EVALUATING,
+    KM_SAVING,
+    KM_ENDING,
+    KM_PHASES
+} km_phase;
+const char *km_phase_name(km_phase phase);
+
+/* On rank 0, in a thread of its own, before the process ends: a last act (a status file). `reason` is the sentence, `step`
+ * rank 0's. It has two seconds, fewer where the timeout is short. */
+typedef void km_last_act(void *payload, const char *reason, int64_t step);
+/* timeout 0: no watch. Where no TCP connection comes about the log says so, and training goes on unwatched. `payload` lives
+ * until km_pulse_stop. Collective. */
+void km_pulse_start(km_comm *comm, double timeout, km_last_act *last_act, void *payload);
+void km_pulse_stop(km_comm *comm); /* takes leave, so that nobody waits for this rank; never started is fine */
+/* All below: any thread, also without a pulse. Returns the phase before. */
+km_phase km_pulse_phase(km_comm *comm, km_phase phase);
+void km_pulse_step(km_comm *comm, int64_t step);
+/* Progress within a phase: to be called at least every few seconds of work that is getting on. The sums, transfers and
+ * bytes that the process reads and writes count by themselves. */
+void km_pulse_tick(km_comm *comm);
+/* Seconds of one micro-batch's arithmetic on this rank: what stragglers are found by. */
+void km_pulse_pace(km_comm *comm, double seconds);
+
 /* ---- The exact sum ---------------------------------------------------------------------------------------- */
 /* A flat table of `size` elements (a multiple of KM_BLOCK) is cut into buckets, from its end to its start, which is
  * the order in which backward finishes them; each bucket into one part a rank, on block ends. A rank owns its part

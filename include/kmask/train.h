@@ -52,6 +52,10 @@ km_status km_export(const char *model, const char *folder, const km_export_optio
 
 /* ---- Pre-training ---------------------------------------------------------------------------------------------- */
 
+/* From now on SIGUSR1, SIGTERM and SIGINT ask km_pretrain to save and stop: to be called before MPI starts too, so that none
+ * comes too early. A second SIGINT from a terminal ends the process at once. Local. */
+void km_signals_catch(void);
+
 /* Trains, or resumes what is in config->run.dir; status as DESIGN section 6 has it. Collective. */
 km_status km_pretrain(km_comm *comm, const km_config *config) KM_NODISCARD;
 
@@ -63,6 +67,8 @@ typedef struct km_eval_options {
     km_unit unit;
     double ratio; /* every maskable unit is masked once in ceil(1/ratio) parts */
     uint64_t seed;
+    bool (*stop)(void *payload); /* asked now and then on every rank: break off? NULL: no */
+    void *payload;
 } km_eval_options;
 typedef struct km_eval_result {
     double loss, perplexity, accuracy; /* means over masked tokens */
@@ -70,7 +76,8 @@ typedef struct km_eval_result {
     uint64_t rows;
     double unigram_entropy; /* nats: of the evaluated tokens under their own frequencies */
 } km_eval_result;
-/* Loss under frozen masks; the same bits on any number of ranks. Collective. */
+/* Loss under frozen masks; the same bits on any number of ranks. KM_STOPPED, on all ranks, when `stop` said so on any.
+ * Collective. */
 km_status km_evaluate(km_comm *comm, const km_model *model, const float *weights, const km_corpus *corpus,
                       const km_eval_options *options, int threads, km_eval_result *out) KM_NODISCARD;
 

@@ -99,8 +99,8 @@ const km_option km_options[] = {
      "every token is masked once in ceil(1/ratio) parts"},
 
     {"parallel.threads", KM_INT, AT(parallel.threads), "1..1024", "1", KM_MAY_CHANGE, "of each rank"},
-    {"parallel.timeout", KM_DOUBLE, AT(parallel.timeout), ">0..", "600", KM_MAY_CHANGE,
-     "seconds without a sign of life until a run is given up"},
+    {"parallel.timeout", KM_DOUBLE, AT(parallel.timeout), "0..", "600", KM_MAY_CHANGE,
+     "seconds without a sign of life or of progress until a run is given up; 0: never"},
 
     {"log.every", KM_INT, AT(log.every), "1..1e9", "1", KM_MAY_CHANGE, "steps between lines of metrics.jsonl"},
 

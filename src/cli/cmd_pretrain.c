@@ -52,6 +52,7 @@ km_status cmd_pretrain(int argc, char **argv) {
         return km_fail(KM_USAGE, "pretrain takes one config file, found %d. See `kmask pretrain --help`.",
                        argc - 1);
     }
+    km_signals_catch();
     km_comm *comm = NULL;
     KM_TRY(km_comm_open(&comm, &argc, &argv));
     km_config *config = km_new(1, sizeof *config);

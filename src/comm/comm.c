@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PIECE = 1 << 30, MESSAGE = 4096, TAG_BYTES = 1 };
+enum { PIECE = 1 << 26, MESSAGE = 4096, TAG_BYTES = 1 };
 
 /* Ranks of a node when all nodes hold equally long runs of consecutive ranks (srun's and mpirun's default), else 1:
  * the exact sum then treats all ranks alike. */
@@ -56,6 +56,7 @@ void km_comm_close(km_comm *comm) {
     if (!comm) {
         return;
     }
+    km_pulse_stop(comm);
     MPI_Comm_free(&comm->mpi);
     if (comm->opened_mpi) {
         MPI_Finalize();
@@ -64,6 +65,7 @@ void km_comm_close(km_comm *comm) {
 }
 
 void km_comm_abort(km_comm *comm, int status) {
+    km_pulse_stop(comm);
     MPI_Abort(comm->mpi, status);
     exit(status); /* MPI_Abort does not return, but does not say so to the compiler */
 }
@@ -86,7 +88,9 @@ bool km_comm_set_node(km_comm *comm, int ranks) {
 
 km_status km_comm_agree(km_comm *comm, km_status mine) {
     int lowest = mine == KM_OK ? comm->size : comm->rank;
+    km_wait_begin(comm);
     MPI_Allreduce(MPI_IN_PLACE, &lowest, 1, MPI_INT, MPI_MIN, comm->mpi);
+    km_wait_end(comm);
     if (lowest == comm->size) {
         return KM_OK;
     }
@@ -100,19 +104,25 @@ km_status km_comm_agree(km_comm *comm, km_status mine) {
 
 void km_comm_sum(km_comm *comm, int64_t *values, int count) {
     if (count > 0) {
+        km_wait_begin(comm);
         MPI_Allreduce(MPI_IN_PLACE, values, count, MPI_INT64_T, MPI_SUM, comm->mpi);
+        km_wait_end(comm);
     }
 }
 
 void km_comm_max(km_comm *comm, double *values, int count) {
     if (count > 0) {
+        km_wait_begin(comm);
         MPI_Allreduce(MPI_IN_PLACE, values, count, MPI_DOUBLE, MPI_MAX, comm->mpi);
+        km_wait_end(comm);
     }
 }
 
 void km_comm_scan(km_comm *comm, uint64_t *values, int count) {
     if (count > 0) {
+        km_wait_begin(comm);
         MPI_Exscan(MPI_IN_PLACE, values, count, MPI_UINT64_T, MPI_SUM, comm->mpi);
+        km_wait_end(comm);
     }
     if (comm->rank == 0 && count > 0) {
         memset(values, 0, (size_t)count * sizeof *values); /* MPI leaves rank 0's alone */
@@ -120,27 +130,35 @@ void km_comm_scan(km_comm *comm, uint64_t *values, int count) {
 }
 
 void km_comm_barrier(km_comm *comm) {
+    km_wait_begin(comm);
     MPI_Barrier(comm->mpi);
+    km_wait_end(comm);
 }
 
 /* MPI counts are int: larger transfers go in pieces. */
 void km_comm_broadcast(km_comm *comm, void *bytes, size_t count) {
     for (size_t done = 0; done < count; done += PIECE) {
+        km_wait_begin(comm);
         MPI_Bcast((char *)bytes + done, (int)KM_MIN(count - done, (size_t)PIECE), MPI_BYTE, 0, comm->mpi);
+        km_wait_end(comm);
     }
 }
 
 void km_comm_send(km_comm *comm, const void *bytes, size_t count, int to) {
     for (size_t done = 0; done < count; done += PIECE) {
         int number = (int)KM_MIN(count - done, (size_t)PIECE);
+        km_wait_begin(comm);
         MPI_Send((const char *)bytes + done, number, MPI_BYTE, to, TAG_BYTES, comm->mpi);
+        km_wait_end(comm);
     }
 }
 
 void km_comm_receive(km_comm *comm, void *bytes, size_t count, int from) {
     for (size_t done = 0; done < count; done += PIECE) {
         int number = (int)KM_MIN(count - done, (size_t)PIECE);
+        km_wait_begin(comm);
         MPI_Recv((char *)bytes + done, number, MPI_BYTE, from, TAG_BYTES, comm->mpi, MPI_STATUS_IGNORE);
+        km_wait_end(comm);
     }
 }
 

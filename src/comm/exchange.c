@@ -105,9 +105,17 @@ static int advance(km_exchange *exchange, bool wait) {
         return 0;
     }
     int number = 0;
+    if (wait) {
+        km_wait_begin(exchange->comm);
+    }
     (wait ? MPI_Waitsome : MPI_Testsome)(exchange->slots, exchange->receives, &number, exchange->finished,
                                          MPI_STATUSES_IGNORE);
     number = KM_MAX(number, 0); /* MPI_UNDEFINED is negative */
+    if (wait) {
+        km_wait_end(exchange->comm);
+    } else if (number > 0) {
+        km_pulse_tick(exchange->comm);
+    }
     exchange->busy -= number;
     for (int i = 0; i < number; i++) {
         add_arrived(exchange, exchange->finished[i]);
@@ -148,7 +156,9 @@ const int64_t *km_exchange_end(km_exchange *exchange) {
     assert(exchange->begun == exchange->buckets);
     while (advance(exchange, true) > 0) {
     }
+    km_wait_begin(exchange->comm);
     MPI_Waitall(exchange->sends_begun, exchange->sends, MPI_STATUSES_IGNORE);
+    km_wait_end(exchange->comm);
     for (int bucket = 0; bucket < exchange->buckets; bucket++) {
         size_t first, count, local;
         km_exchange_part(exchange, bucket, exchange->comm->rank, &first, &count, &local);

@@ -21,8 +21,10 @@ void km_exchange_gather(km_exchange *exchange, float *weights) {
             counts[rank] = (int)count;
             places[rank] = (int)(first - start);
         }
+        km_wait_begin(exchange->comm);
         MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, weights + start, counts, places, MPI_FLOAT,
                        exchange->mpi);
+        km_wait_end(exchange->comm);
     }
     free(counts);
     free(places);
@@ -52,7 +54,9 @@ void km_exchange_gather_blocks(km_exchange *exchange, double *blocks) {
         place += counts[rank];
     }
     copy_blocks(exchange, mine, blocks, compact + places[mine], false);
+    km_wait_begin(exchange->comm);
     MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, compact, counts, places, MPI_DOUBLE, exchange->mpi);
+    km_wait_end(exchange->comm);
     for (int rank = 0; rank < size; rank++) {
         copy_blocks(exchange, rank, blocks, compact + places[rank], true);
     }
@@ -84,11 +88,15 @@ km_status km_exchange_collect(km_exchange *exchange, const float *owned, km_piec
                 continue;
             }
             if (mine != 0) {
+                km_wait_begin(exchange->comm);
                 MPI_Send(owned + local, (int)count, MPI_FLOAT, 0, TAG_PIECE, exchange->mpi);
+                km_wait_end(exchange->comm);
                 continue;
             }
             if (rank != 0) {
+                km_wait_begin(exchange->comm);
                 MPI_Recv(buffer, (int)count, MPI_FLOAT, rank, TAG_PIECE, exchange->mpi, MPI_STATUS_IGNORE);
+                km_wait_end(exchange->comm);
             }
             if (status == KM_OK) { /* after a failure the rest is received all the same: nobody hangs */
                 status = piece(payload, first, count, rank == 0 ? owned + local : buffer);
@@ -112,14 +120,18 @@ km_status km_exchange_distribute(km_exchange *exchange, float *owned, km_fill *f
                 continue;
             }
             if (mine != 0) {
+                km_wait_begin(exchange->comm);
                 MPI_Recv(owned + local, (int)count, MPI_FLOAT, 0, TAG_PIECE, exchange->mpi, MPI_STATUS_IGNORE);
+                km_wait_end(exchange->comm);
                 continue;
             }
             if (status == KM_OK) {
                 status = fill(payload, first, count, rank == 0 ? owned + local : buffer);
             }
             if (rank != 0) {
+                km_wait_begin(exchange->comm);
                 MPI_Send(buffer, (int)count, MPI_FLOAT, rank, TAG_PIECE, exchange->mpi);
+                km_wait_end(exchange->comm);
             }
         }
     }

@@ -10,9 +10,11 @@
 enum { LOSS_BITS = 24 };
 
 typedef struct evaluation {
+    km_comm *comm;
     const km_model *model;
     const float *weights;
     uint64_t first, number; /* this rank's rows */
+    uint64_t until;         /* of them, those of the rounds so far */
     atomic_ullong next;
     km_eval_views **views; /* one a worker */
     km_work **works;
@@ -36,9 +38,10 @@ static void work(void *payload, int worker) {
     evaluation *e = payload;
     while (!atomic_load(&e->failed)) {
         uint64_t i = atomic_fetch_add(&e->next, 1);
-        if (i >= e->number) {
+        if (i >= e->until) {
             break;
         }
+        km_pulse_tick(e->comm);
         const km_batch *batch = NULL;
         km_loss_sum sum = {0};
         if (km_eval_views_make(e->views[worker], e->first + i, &batch) == KM_OK) {
@@ -56,16 +59,36 @@ static void work(void *payload, int worker) {
     }
 }
 
-static km_status run(evaluation *e, const km_rows *rows, const km_corpus *corpus, const km_eval_options *options,
-                     km_pool *pool) {
+static km_status make_workers(evaluation *e, const km_rows *rows, const km_corpus *corpus,
+                              const km_eval_options *options, const km_pool *pool) {
     for (int i = 0; i < km_pool_workers(pool); i++) {
         KM_TRY(km_eval_views_create(&e->views[i], rows, corpus, options->ratio, options->unit, options->seed));
         km_work_options limits = {.backward = false};
         km_eval_views_limits(e->views[i], &limits.views, &limits.tokens, &limits.labelled, &limits.longest);
         KM_TRY(km_work_create(&e->works[i], e->model, &limits));
     }
-    km_pool_run(pool, work, e);
-    return atomic_load(&e->failed) ? km_fail(KM_FAILED, "%s", e->message) : KM_OK;
+    return KM_OK;
+}
+
+/* In rounds, between which the ranks agree on whether to go on. `rows`: of all ranks. */
+static km_status run(evaluation *e, uint64_t rows, const km_eval_options *options, km_pool *pool) {
+    enum { MOST = 100, LITTLE = 16 }; /* rounds; rows a worker in one */
+    uint64_t each = (uint64_t)km_comm_size(e->comm) * (uint64_t)km_pool_workers(pool) * LITTLE;
+    uint64_t rounds = KM_MIN(rows / each + 1, (uint64_t)MOST);
+    for (uint64_t round = 1; round <= rounds; round++) {
+        atomic_store(&e->next, e->until);
+        e->until = e->number * round / rounds;
+        km_pool_run(pool, work, e);
+        int64_t ends[2] = {atomic_load(&e->failed), options->stop != NULL && options->stop(options->payload)};
+        km_comm_sum(e->comm, ends, 2);
+        if (ends[0] > 0) {
+            return km_comm_agree(e->comm, atomic_load(&e->failed) ? km_fail(KM_FAILED, "%s", e->message) : KM_OK);
+        }
+        if (ends[1] > 0 && round < rounds) {
+            return km_fail(KM_STOPPED, "the evaluation was asked to stop");
+        }
+    }
+    return KM_OK;
 }
 
 /* Entropy in nats of the frequencies. */
@@ -104,14 +127,18 @@ static km_status evaluate_rows(km_comm *comm, evaluation *e, const km_rows *rows
     if (status == KM_OK) {
         e->views = km_new((size_t)threads, sizeof(km_eval_views *));
         e->works = km_new((size_t)threads, sizeof(km_work *));
-        status = run(e, rows, corpus, options, pool);
+        status = make_workers(e, rows, corpus, options, pool);
+    }
+    status = km_comm_agree(comm, status);
+    if (status == KM_OK) {
+        status = run(e, km_rows_count(rows), options, pool);
     }
     for (int i = 0; e->works != NULL && i < threads; i++) {
         km_work_destroy(e->works[i]);
         km_eval_views_destroy(e->views[i]);
     }
     km_pool_destroy(pool);
-    KM_TRY(km_comm_agree(comm, status));
+    KM_TRY(status);
     gather(comm, e, out);
     return KM_OK;
 }
@@ -119,13 +146,16 @@ static km_status evaluate_rows(km_comm *comm, evaluation *e, const km_rows *rows
 km_status km_evaluate(km_comm *comm, const km_model *model, const float *weights, const km_corpus *corpus,
                       const km_eval_options *options, int threads, km_eval_result *out) {
     *out = (km_eval_result){0};
+    km_phase before = km_pulse_phase(comm, KM_EVALUATING);
     km_rows *rows = NULL;
     const km_rows_options packing = {
         .length = options->length, .packing = options->packing, .unit = options->unit, .min_units = 1};
     KM_TRY(km_comm_agree(comm, km_rows_open(&rows, corpus, &packing, NULL)));
     out->rows = km_rows_count(rows);
-    evaluation e = {
-        .model = model, .weights = weights, .vocabulary = km_tokenizer_size(km_corpus_tokenizer(corpus))};
+    evaluation e = {.comm = comm,
+                    .model = model,
+                    .weights = weights,
+                    .vocabulary = km_tokenizer_size(km_corpus_tokenizer(corpus))};
     e.frequency = km_new((size_t)e.vocabulary, sizeof *e.frequency);
     km_share(&e.first, &e.number, out->rows, km_comm_rank(comm), km_comm_size(comm));
     km_status status = evaluate_rows(comm, &e, rows, corpus, options, threads, out);
@@ -134,5 +164,6 @@ km_status km_evaluate(km_comm *comm, const km_model *model, const float *weights
     free(e.works);
     free(e.frequency);
     km_rows_close(rows);
+    km_pulse_phase(comm, before);
     return status;
 }

@@ -75,6 +75,7 @@ static void take_slice(void *payload, size_t offset, const float *gradient, size
         gradient += piece;
         count -= piece;
     }
+    km_pulse_tick(p->all->trainer->comm);
     if (p->worker == 0) {
         km_exchange_poll(p->all->trainer->exchange);
         km_saver_poll(p->all->trainer->saver);
@@ -127,9 +128,13 @@ static void work(void *payload, int worker) {
         p.next_bucket = 0;
         km_loss_sum loss = {0};
         const km_batch *batch = &all->batches[p.batch];
+        double start = km_seconds();
         km_model_gradient(t->model, t->weights, batch, (uint64_t)t->config->run.seed, true, t->works[worker], &sink,
                           &loss);
         add_loss(&p, batch, &loss);
+        if (worker == 0) {
+            km_pulse_pace(t->comm, km_seconds() - start);
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 /* pretrain: the main loop around km_trainer_step. */
 #include "checkpoint.h"
+#include "deadline.h"
 #include "setup.h"
 #include "signals.h"
 
@@ -19,7 +20,7 @@ typedef struct loop {
     km_progress *progress;
     span line;
     double rate;                  /* tokens a second, of the last line or step */
-    double step_seconds;          /* of the last one, to stop in time */
+    km_deadline deadline;         /* rank 0 */
     double first_eval, last_eval; /* NaN: none */
     km_hash hash;
     bool stopping;
@@ -33,20 +34,55 @@ static double step_tokens(const km_run *run) {
     return (double)km_loader_views(run->loader) * (double)run->config.data.length;
 }
 
+/* ---- Stopping in time ---- */
+
+static bool evaluates_at(const loop *l, int64_t step) {
+    const km_config *config = &l->run->config;
+    return l->run->eval_corpus != NULL &&
+           (step == config->train.steps || (config->eval.every > 0 && step % config->eval.every == 0));
+}
+
+/* Whether what begins now must be the last; rank 0's clock counts. */
+static bool time_is_up(loop *l, bool evaluates) {
+    if (!is_root(l)) {
+        return false;
+    }
+    double save = km_saver_seconds(l->run->saver);
+    if (save > 0) {
+        km_deadline_add_save(&l->deadline, save);
+    }
+    return km_deadline_reached(&l->deadline, km_seconds(), evaluates);
+}
+
+static bool wants_stop(void *payload) {
+    return km_signals_stop() || time_is_up(payload, false);
+}
+
+static const char *why_stopped(const loop *l) {
+    if (km_signals_stop()) {
+        return km_signals_name();
+    }
+    return km_deadline_reached(&l->deadline, km_seconds(), true) ? l->deadline.what : "a signal to another rank";
+}
+
 /* ---- Evaluation ---- */
 
 static km_status evaluate(loop *l, km_json *line) {
     km_run *run = l->run;
     km_eval_options options = {.length = (int)run->config.data.length,
                                .ratio = run->config.eval.ratio,
+                               .stop = wants_stop,
+                               .payload = l,
                                .seed = (uint64_t)run->config.run.seed};
     if (!km_packing_named(&options.packing, run->config.data.packing) ||
         !km_unit_named(&options.unit, run->config.mask.unit)) {
         return km_fail(KM_USAGE, "data.packing or mask.unit: unknown name");
     }
     km_eval_result result;
+    double start = km_seconds();
     KM_TRY(km_evaluate(run->comm, run->model, run->trainer->weights, run->eval_corpus, &options,
                        (int)run->config.parallel.threads, &result));
+    km_deadline_add_evaluation(&l->deadline, km_seconds() - start);
     if (isnan(l->first_eval)) {
         l->first_eval = result.loss;
     }
@@ -118,6 +154,7 @@ static km_status save_last(loop *l, bool snapshot) {
     enum { TRIES = 4 };
     km_saver *saver = l->run->saver;
     km_status status = KM_OK;
+    km_pulse_phase(l->run->comm, KM_SAVING);
     for (int i = 0; i < TRIES; i++) {
         km_saver_begin(saver, true, snapshot, l->hash);
         status = km_saver_end(saver);
@@ -136,13 +173,17 @@ static km_status record(loop *l, const km_step_report *report) {
     bool last = step == config->train.steps || l->stopping;
     bool checkpoint = last || report->save > 0 || step % config->checkpoint.every == 0;
     bool snapshot = km_steps_has(&config->checkpoint.snapshots, step);
-    bool evaluates = l->run->eval_corpus != NULL &&
-                     (step == config->train.steps || (config->eval.every > 0 && step % config->eval.every == 0));
+    bool evaluates = evaluates_at(l, step);
     if (!checkpoint && !snapshot && !evaluates && step % config->log.every != 0) {
         return KM_OK;
     }
     km_json *line = make_line(l, report);
     km_status status = evaluates ? evaluate(l, line) : KM_OK;
+    if (status == KM_STOPPED) {
+        km_log("step %lld: the evaluation is broken off by %s", (long long)step, why_stopped(l));
+        status = KM_OK;
+        l->stopping = last = checkpoint = true;
+    }
     if (is_root(l)) {
         if (checkpoint || snapshot) {
             char text[33];
@@ -167,12 +208,6 @@ static km_status record(loop *l, const km_step_report *report) {
 
 /* ---- The loop ---- */
 
-static bool time_is_up(const loop *l) {
-    double hours = l->run->config.run.max_hours;
-    double needed = 2 * l->step_seconds + 2 * km_saver_seconds(l->run->saver);
-    return hours > 0 && km_seconds() - l->run->started + needed >= hours * 3600.0;
-}
-
 static km_status name_last_good(const loop *l, km_status status) {
     char *path = NULL, *reason = km_strdup(km_message());
     int64_t step = -1;
@@ -194,14 +229,14 @@ static km_status name_last_good(const loop *l, km_status status) {
 
 static km_status one_step(loop *l) {
     km_step_report report = {0};
-    km_status status =
-        km_trainer_step(l->run->trainer, km_signals_stop() || (is_root(l) && time_is_up(l)), &report);
+    bool stop = km_signals_stop() || time_is_up(l, evaluates_at(l, l->run->trainer->step + 1));
+    km_status status = km_trainer_step(l->run->trainer, stop, &report);
     if (status != KM_OK) {
         km_saver_settle(l->run->saver); /* what is on its way may be the last good one */
         return name_last_good(l, status);
     }
     km_saver_step(l->run->saver);
-    l->step_seconds = report.seconds;
+    km_deadline_add_step(&l->deadline, report.seconds);
     l->stopping = report.stop > 0;
     gather(l, &report);
     KM_TRY(record(l, &report));
@@ -209,6 +244,7 @@ static km_status one_step(loop *l) {
     return KM_OK;
 }
 
+/* Before the first update. Broken off: the first weights are saved, and whoever goes on begins with it again. */
 static km_status evaluate_first(loop *l) {
     if (l->run->eval_corpus == NULL || l->run->trainer->step > 0) {
         return KM_OK;
@@ -220,6 +256,11 @@ static km_status evaluate_first(loop *l) {
         km_metrics_add(l->run->metrics, line);
     } else {
         km_json_destroy(line);
+    }
+    if (status == KM_STOPPED) {
+        l->stopping = true;
+        l->hash = km_table_hash(l->run->trainer->table, l->run->trainer->weights);
+        status = save_last(l, false);
     }
     return status;
 }
@@ -252,7 +293,7 @@ static void conclude(const loop *l) {
     km_hash_text(hash, l->hash);
     km_log("saved %s, weights_hash %s", path, hash);
     if (l->stopping && run->trainer->step < run->config.train.steps) {
-        km_log("stopped by %s at step %lld of %lld; run the same command again to go on", km_signals_name(),
+        km_log("stopped by %s at step %lld of %lld; run the same command again to go on", why_stopped(l),
                (long long)run->trainer->step, (long long)run->config.train.steps);
     } else {
         if (!isnan(l->last_eval)) {
@@ -283,6 +324,11 @@ static km_status train(km_run *run) {
     if (run->metrics != NULL) {
         l.first_eval = km_metrics_first_eval(run->metrics);
     }
+    if (is_root(&l)) {
+        const double bytes = 3 * sizeof(float); /* a parameter's */
+        km_deadline_start(&l.deadline, run->config.run.max_hours, run->started);
+        km_deadline_expect_save(&l.deadline, bytes * (double)run->trainer->table->size, 0);
+    }
     km_status status = loop_on(&l);
     if (l.progress != NULL) {
         km_progress_destroy(l.progress);
@@ -292,15 +338,22 @@ static km_status train(km_run *run) {
     }
     bool early = l.stopping && run->trainer->step < run->config.train.steps;
     if (is_root(&l)) {
-        const char *reason = status != KM_OK ? km_message() : early ? km_signals_name() : "finished";
+        const char *reason = status != KM_OK ? km_message() : early ? why_stopped(&l) : "finished";
         km_status_write(run->config.run.dir, status == KM_OK && early ? KM_STOPPED : status, reason,
                         run->trainer->step);
     }
     return status == KM_OK && early ? km_fail(KM_STOPPED, "stopped early, a checkpoint is saved") : status;
 }
 
+/* A run that the pulse has given up. */
+static void write_last_status(void *payload, const char *reason, int64_t step) {
+    km_status_write(payload, KM_FAILED, reason, step);
+}
+
 km_status km_pretrain(km_comm *comm, const km_config *config) {
     km_run run;
+    km_pulse_start(comm, config->parallel.timeout, write_last_status, (void *)(uintptr_t)config->run.dir);
+    km_pulse_phase(comm, KM_READING);
     km_signals_catch(); /* also what comes while files are read ends with a saved step */
     km_status status = km_run_setup(&run, comm, config);
     if (status == KM_OK && run.trainer == NULL) {
@@ -309,6 +362,8 @@ km_status km_pretrain(km_comm *comm, const km_config *config) {
     } else if (status == KM_OK) {
         status = train(&run);
     }
+    km_pulse_phase(comm, KM_ENDING);
     km_run_teardown(&run);
+    km_pulse_stop(comm);
     return status;
 }

@@ -5,44 +5,8 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static km_status taken(const char *path, int fd) {
-    char who[64] = "";
-    ssize_t got = pread(fd, who, sizeof who - 1, 0);
-    who[got > 0 ? strcspn(who, "\n") : 0] = '\0';
-    return km_fail(KM_FAILED,
-                   "%s: another run (%s) is at work in this run folder. Wait for it, or use another run.dir.", path,
-                   who);
-}
-
-km_status km_run_lock(int *out, const char *dir) {
-    KM_TRY(km_make_folder(dir));
-    char *path = km_format("%s/lock", dir);
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    km_status status = KM_OK;
-    if (fd < 0) {
-        status = km_fail(KM_FAILED, "%s: cannot open: %s", path, strerror(errno));
-    } else if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-        status = errno == EWOULDBLOCK ? taken(path, fd) : KM_OK; /* a file system without locks keeps nobody out */
-    } else {
-        char host[32] = "", who[64];
-        gethostname(host, sizeof host - 1);
-        int length = snprintf(who, sizeof who, "process %d on %s\n", (int)getpid(), host);
-        if (ftruncate(fd, 0) != 0 || pwrite(fd, who, (size_t)length, 0) < 0) {
-            status = km_fail(KM_FAILED, "%s: cannot write: %s", path, strerror(errno));
-        }
-    }
-    if (status != KM_OK && fd >= 0) {
-        close(fd);
-        fd = -1;
-    }
-    *out = fd;
-    free(path);
-    return status;
-}
 
 /* ---- metrics ---- */
 

@@ -1,13 +1,9 @@
-/* run: the run folder. Its lock, its list of checkpoints, metrics.jsonl and status.json. Called on rank 0 only. */
+/* run: the run folder. Its list of checkpoints, metrics.jsonl and status.json. Called on rank 0 only. */
 #ifndef KMASK_TRAIN_RUN_H
 #define KMASK_TRAIN_RUN_H
 
 #include "kmask/base.h"
 #include "kmask/store.h"
-
-/* ---- Lock: dies with its process, so that a killed run never keeps the next one out ---- */
-/* Makes the folder where it is missing. Taken by another process: KM_FAILED with its pid. *fd is closed to release. */
-km_status km_run_lock(int *fd, const char *dir) KM_NODISCARD;
 
 /* ---- Checkpoints ---- */
 typedef struct km_generation {

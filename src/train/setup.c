@@ -3,6 +3,7 @@
 #include "checkpoint.h"
 #include "import.h"
 #include "kmask/kernel.h"
+#include "signals.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -33,6 +34,28 @@ static void tell_of_lost_start(const km_run *run) {
     free(path);
 }
 
+static bool go_on_waiting(void *comm) {
+    km_pulse_tick(comm);
+    return !km_signals_stop();
+}
+
+/* Nothing more may be written: not even how it ended. */
+static void end_at_once(const char *path) {
+    km_log(
+        "kmask: %s: another run has taken this run folder over while this process was stopped or out of reach; it "
+        "ends now",
+        path);
+    _exit(KM_FAILED);
+}
+
+static km_status lock_folder(km_run *run) {
+    km_lock_options options = km_lock_standard;
+    options.go_on = go_on_waiting;
+    options.payload = run->comm;
+    options.lost = end_at_once;
+    return km_lock_take(&run->lock, run->config.run.dir, &options);
+}
+
 /* Looks before it locks: a folder whose checkpoints are all damaged is left exactly as it is, and none is made for a
  * run that cannot start. Each file is read once: what is opened here is what config and weights come from. */
 static km_status claim_folder(km_run *run) {
@@ -43,7 +66,7 @@ static km_status claim_folder(km_run *run) {
         KM_TRY(km_import_is_folder(init) ? km_import_open(&run->folder, init, (uint64_t)run->config.run.seed)
                                          : km_store_open(&run->source, init));
     }
-    KM_TRY(km_run_lock(&run->lock, dir));
+    KM_TRY(lock_folder(run));
     km_generations now;
     KM_TRY(km_generations_list(&now, dir));
     int64_t newest = now.count > 0 ? now.items[0].step : -1;
@@ -294,7 +317,7 @@ static km_status write_config(const km_run *run) {
 }
 
 km_status km_run_setup(km_run *run, km_comm *comm, const km_config *config) {
-    *run = (km_run){.comm = comm, .config = *config, .lock = -1, .resume_step = -1, .started = km_seconds()};
+    *run = (km_run){.comm = comm, .config = *config, .resume_step = -1, .started = km_seconds()};
     km_kernel_start();
     KM_TRY(km_comm_agree(comm, km_threads_check(config->parallel.threads)));
     KM_TRY(km_comm_agree(comm, open_corpora(run)));
@@ -341,7 +364,5 @@ void km_run_teardown(km_run *run) {
         km_corpus_close(run->corpus);
     }
     free(run->resume);
-    if (run->lock >= 0) {
-        close(run->lock);
-    }
+    km_lock_release(run->lock);
 }

@@ -3,6 +3,7 @@
 #define KMASK_TRAIN_SETUP_H
 
 #include "kmask/train.h"
+#include "lock.h"
 #include "run.h"
 #include "save.h"
 #include "trainer.h"
@@ -10,7 +11,7 @@
 typedef struct km_run {
     km_comm *comm;
     km_config config; /* resolved: vocabulary and shape filled in from corpus, checkpoint or model.init */
-    int lock;         /* rank 0; -1: none */
+    km_lock *lock;    /* rank 0; NULL: none */
     km_store *source; /* rank 0, during setup: the checkpoint to go on from, else model.init, else NULL */
     km_bundle
         *folder;  /* rank 0, during setup: model.init where it is a safetensors folder and nothing is resumed */

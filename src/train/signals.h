@@ -2,10 +2,9 @@
 #ifndef KMASK_TRAIN_SIGNALS_H
 #define KMASK_TRAIN_SIGNALS_H
 
-#include <stdbool.h>
+#include "kmask/train.h" /* km_signals_catch */
 
-void km_signals_catch(void);       /* after MPI_Init, which may set handlers of its own */
 bool km_signals_stop(void);        /* one of them has come */
-const char *km_signals_name(void); /* which; "a time limit" when none */
+const char *km_signals_name(void); /* which; "" when none */
 
 #endif

@@ -53,13 +53,17 @@ static km_status take(km_trainer *t, const km_batch **batches, int *count) {
 
 km_status km_trainer_step(km_trainer *t, bool stop, km_step_report *report) {
     double start = km_seconds();
+    km_pulse_step(t->comm, t->step + 1);
+    km_pulse_phase(t->comm, KM_READING);
     const km_batch *batches = NULL;
     int count = 0;
     KM_TRY(take(t, &batches, &count));
 
     km_gradient_report own;
+    km_pulse_phase(t->comm, KM_COMPUTING);
     km_gradient(t, batches, count, &own);
 
+    km_pulse_phase(t->comm, KM_SUMMING);
     double wait = km_seconds();
     const int64_t *sums = km_exchange_end(t->exchange);
     bool save = t->saver != NULL && km_saver_wants(t->saver);
@@ -77,6 +81,7 @@ km_status km_trainer_step(km_trainer *t, bool stop, km_step_report *report) {
         return km_comm_agree(t->comm, name_bad(t, batches, &own));
     }
 
+    km_pulse_phase(t->comm, KM_UPDATING);
     const km_config *config = t->config;
     double divisor = divisor_of(t, totals[MASKED]);
     report->lr = config->optimizer.lr * km_schedule_factor(config->schedule.name, t->step + 1,

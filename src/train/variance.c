@@ -2,6 +2,7 @@
 #include "variance.h"
 
 #include "kmask/kernel.h"
+#include "lock.h"
 #include "pool.h"
 #include "run.h"
 #include "signals.h"
@@ -15,7 +16,7 @@ typedef struct measurement {
     km_comm *comm;
     km_variance_plan plan;
     const char *folder; /* NULL: nothing is kept */
-    int lock;           /* rank 0; -1: none */
+    km_lock *lock;      /* rank 0; NULL: none */
     km_item_store *store;
     km_pool *pool;
     km_findings *findings; /* rank 0, one a model */
@@ -225,7 +226,7 @@ static km_status prepare(measurement *all, const km_config *config) {
     km_comm *comm = all->comm;
     KM_TRY(km_comm_agree(comm, km_threads_check(config->parallel.threads)));
     if (all->folder != NULL) {
-        KM_TRY(km_comm_agree(comm, root ? km_run_lock(&all->lock, all->folder) : KM_OK));
+        KM_TRY(km_comm_agree(comm, root ? km_lock_take(&all->lock, all->folder, &km_lock_standard) : KM_OK));
     }
     KM_TRY(km_comm_agree(comm, root ? km_variance_plan_make(&all->plan, config, all->folder) : KM_OK));
     KM_TRY(km_comm_agree(comm, root ? KM_OK : km_variance_plan_make(&all->plan, config, all->folder)));
@@ -270,7 +271,7 @@ static km_status run(measurement *all, const km_config *config, km_json **out) {
 }
 
 km_status km_variance(km_comm *comm, const km_config *config, const char *folder, km_json **out) {
-    measurement all = {.comm = comm, .folder = folder, .lock = -1, .started = km_seconds()};
+    measurement all = {.comm = comm, .folder = folder, .started = km_seconds()};
     *out = NULL;
     km_signals_catch();
     km_kernel_start();
@@ -282,8 +283,6 @@ km_status km_variance(km_comm *comm, const km_config *config, const char *folder
     km_pool_destroy(all.pool);
     km_item_store_close(all.store);
     km_variance_plan_free(&all.plan);
-    if (all.lock >= 0) {
-        close(all.lock);
-    }
+    km_lock_release(all.lock);
     return status;
 }

@@ -38,15 +38,6 @@ printf 'a b\n' >tiny.txt
 "$KMASK" corpus build --tokenizer tok --out tiny.h5 tiny.txt >/dev/null 2>&1
 expect 1 "row" on_two --set data.train=tiny.h5 --set run.dir=tiny --set mask.splits=20 --set mask.ratio=0.05
 
-# Two runs in one folder; the lock dies with its owner.
-"$KMASK" pretrain c.json --set run.dir=locked --set train.steps=100000 >log.txt 2>&1 &
-owner=$!
-for _ in $(seq 100); do [ -s locked/metrics.jsonl ] && break; sleep 0.05; done
-expect 1 "another run" on_two --set run.dir=locked --set train.steps=100000
-kill -9 "$owner"
-wait "$owner" 2>/dev/null
-expect 75 "stopped" pretrain --set run.dir=locked --set train.steps=100000 --set run.max_hours=0.0001
-
 # Damage: the newest is named and skipped; when none is valid nothing is touched.
 cp -r run damaged
 for file in damaged/checkpoints/*; do printf 'x' | dd of="$file" bs=1 seek=6000 conv=notrunc 2>/dev/null; done

@@ -100,17 +100,6 @@ static void the_log_has_every_step_once(void **state) {
     holds("");
 }
 
-static void the_lock_keeps_a_second_out(void **state) {
-    (void)state;
-    int first = -1, second = -1;
-    assert_int_equal(km_run_lock(&first, folder), KM_OK);
-    assert_int_equal(km_run_lock(&second, folder), KM_FAILED);
-    assert_non_null(strstr(km_message(), "another run"));
-    close(first);
-    assert_int_equal(km_run_lock(&second, folder), KM_OK);
-    close(second);
-}
-
 static void generations_are_listed_newest_first(void **state) {
     (void)state;
     km_generations list;
@@ -143,7 +132,6 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(schedules_follow_their_formulas),
         cmocka_unit_test_setup_teardown(the_log_has_every_step_once, make, clean),
-        cmocka_unit_test_setup_teardown(the_lock_keeps_a_second_out, make, clean),
         cmocka_unit_test_setup_teardown(generations_are_listed_newest_first, make, clean),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

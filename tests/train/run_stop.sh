@@ -1,0 +1,85 @@
+#!/usr/bin/env bash
+# Orderly stops: by a signal that comes early, during the first evaluation, or to one rank alone; by run.max_hours; by the end of
+# the SLURM job. Always 75 with a checkpoint, and the bits of an uninterrupted run after going on.
+. "$SOURCE/tests/common.sh"
+make_corpus
+make_config c.json whole
+pretrain() { "$LAUNCH" "$1" "$KMASK" pretrain c.json --set "run.dir=$2" "${@:3}"; }
+ranks_of() { pgrep -f "kmask pretrain c.json --set run.dir=$1 " || true; }
+
+pretrain 2 whole >log.txt 2>&1 || fail "the whole run: $(tail -n 3 log.txt)"
+reference=$(last_hash whole)
+steps() { sed -E 's/"(tokens_per_s|gflops|seconds|comm_seconds)":[^,}]*//g; s/,*"weights_hash":"[^"]*"//' "$1/metrics.jsonl"; }
+
+# goes_on RUN: it has said 75 with a checkpoint; without the limit it ends as the whole run did, with its log.
+goes_on() {
+    grep -q '"status":[[:space:]]*75' "$1/status.json" || fail "$1: status.json: $(cat "$1/status.json")"
+    ls "$1"/checkpoints/step-*.h5 >/dev/null || fail "$1: 75 without a checkpoint"
+    pretrain 3 "$1" >log.txt 2>&1 || fail "$1: going on: $(tail -n 3 log.txt)"
+    [ "$(last_hash "$1")" = "$reference" ] || fail "$1: another hash"
+    [ "$(steps "$1")" = "$(steps whole)" ] || fail "$1: another log"
+}
+
+# As soon as the signal is caught at all: before MPI starts.
+"$KMASK" pretrain c.json --set run.dir=early --set train.steps=1000000 >log.txt 2>&1 &
+process=$!
+for _ in $(seq 500); do
+    mask=$(sed -n 's/^SigCgt:[[:space:]]*//p' "/proc/$process/status" 2>/dev/null)
+    [ $((0x${mask:-0} & 0x200)) -ne 0 ] && break
+    sleep 0.01
+done
+kill -USR1 "$process"
+wait "$process"
+status=$?
+[ "$status" -eq 75 ] || fail "status $status after a signal before MPI: $(tail -n 3 log.txt)"
+goes_on early
+
+# During the first evaluation, which would take minutes, and to one rank only.
+pretrain 3 evaluating --set train.steps=1000000 --set eval.ratio=0.001 >log.txt 2>&1 &
+launcher=$!
+for _ in $(seq 500); do grep -q 'a new run' log.txt && break; sleep 0.02; done
+for process in $(ranks_of evaluating); do
+    tr '\0' '\n' <"/proc/$process/environ" | grep -q '^OMPI_COMM_WORLD_RANK=1$' && kill -USR1 "$process"
+done
+wait "$launcher"
+status=$?
+[ "$status" -eq 75 ] || fail "status $status after a signal in the first evaluation: $(tail -n 3 log.txt)"
+[ -e evaluating/checkpoints/step-00000000.h5 ] || fail "found only $(ls evaluating/checkpoints)"
+[ -s evaluating/metrics.jsonl ] && fail "lines without a step: $(cat evaluating/metrics.jsonl)"
+goes_on evaluating
+
+# Limits.
+long() { "$KMASK" pretrain c.json --set "run.dir=$1" --set train.steps=1000000 "${@:2}"; }
+expect 75 "run.max_hours" long hours --set run.max_hours=0.0005
+goes_on_later() {
+    grep -q "\"reason\":[[:space:]]*\"$2" "$1/status.json" || fail "$1: $(cat "$1/status.json")"
+}
+goes_on_later hours run.max_hours
+SLURM_JOB_ID=12 SLURM_JOB_END_TIME=$(($(date +%s) + 5)) expect 75 "SLURM job 12" long environment
+goes_on_later environment "the end of SLURM job 12"
+mkdir bin
+printf '#!/bin/sh\ndate -d "+5 seconds" +%%Y-%%m-%%dT%%H:%%M:%%S\n' >bin/squeue
+chmod +x bin/squeue
+PATH=$PWD/bin:$PATH SLURM_JOB_ID=13 expect 75 "SLURM job 13" long squeue
+goes_on_later squeue "the end of SLURM job 13"
+printf '#!/bin/sh\nexit 1\n' >bin/squeue
+PATH=$PWD/bin:$PATH SLURM_JOB_ID=14 expect 75 "its end is not known" long unknown --set run.max_hours=0.0005
+
+# A person at a terminal who presses Ctrl-C twice.
+if command -v script >/dev/null; then
+    script -qefc "$KMASK pretrain c.json --set run.dir=person --set eval.ratio=0.001" terminal.txt >/dev/null 2>&1 </dev/null &
+    launcher=$!
+    for _ in $(seq 500); do grep -qs 'a new run' terminal.txt && break; sleep 0.02; done
+    process=$(for p in $(ranks_of person); do grep -qx kmask "/proc/$p/comm" && echo "$p"; done)
+    [ -n "$process" ] && kill -STOP "$process" && kill -INT "$process" && kill -CONT "$process"
+    for _ in $(seq 100); do grep -q 'Ctrl-C again' terminal.txt && break; sleep 0.02; done
+    kill -INT "$process" 2>/dev/null
+    wait "$launcher"
+    status=$?
+    case $status in
+        1) grep -q 'interrupted again' terminal.txt || fail "Ctrl-C twice: $(tail -n 3 terminal.txt)" ;;
+        75) grep -q 'Ctrl-C again' terminal.txt || fail "no word after Ctrl-C: $(tail -n 3 terminal.txt)" ;; # had saved by then
+        *) fail "status $status after Ctrl-C twice: $(tail -n 3 terminal.txt)" ;;
+    esac
+fi
+finish

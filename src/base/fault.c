@@ -167,7 +167,11 @@ static km_status happen(const fault *f) {
     if (strncmp(what, "sleep=", strlen("sleep=")) == 0) {
         wait_milliseconds(strtol(what + strlen("sleep="), NULL, 10));
     } else if (strncmp(what, "kill=", strlen("kill=")) == 0) {
-        kill_ranks((int)strtol(what + strlen("kill="), NULL, 10));
+        int rank = (int)strtol(what + strlen("kill="), NULL, 10);
+        if (rank == own_rank) {
+            (void)kill(getpid(), SIGKILL);
+        }
+        kill_ranks(rank);
     } else if (strcmp(what, "stop") == 0) {
         (void)raise(SIGSTOP);
     } else if (strcmp(what, "tear") == 0) {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# run_disk.sh [EVERY]: calls that fail with ENOSPC, EDQUOT, EIO or EINTR, and writes that do half of their work, at every
-# EVERY-th write (19) and every other call of a run that goes on from a checkpoint; a disk that fills up and is freed while it trains. What was
-# there is not harmed, and the run ends with the same bits: by itself, or started again where the last save failed.
+# run_disk.sh [EVERY]: calls that fail with ENOSPC, EDQUOT, EIO or EINTR, and writes that do half of their work: every EVERY-th
+# write (19) and every other call of a run that goes on from a checkpoint; a disk that fills up and is freed while it trains.
+# What was there is not harmed, and the run ends with the same bits: by itself, or started again where the last save failed.
 . "$SOURCE/tests/common.sh"
 . "$SOURCE/tests/faults/faults.sh"
 make_tiny
@@ -61,7 +61,7 @@ for at in $(awk -v every="$every" '$2 != "write" || ++n % every == 0 { print $1 
         goes_on "KMASK_TORN=$KMASK_TORN ($(sed -n "${at}s/^[0-9]* //p" calls))" 0
     done
 done
-for spec in write:1+:short write:40:short write:40:EINTR fsync:1+:EINTR fsync:2:EINTR open:3:EINTR call:50:EINTR; do
+for spec in write:1+:short write:40:short write:40:EINTR fsync:1-4:EINTR fsync:2:EINTR open:3:EINTR call:50:EINTR; do
     export KMASK_TORN=$spec
     goes_on "KMASK_TORN=$spec" 0
 done

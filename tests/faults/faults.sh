@@ -62,12 +62,20 @@ ends_well() {
     is_whole "$what" "$dir"
 }
 
+# A run that was finished when the power failed: the removal of an older generation may not have reached the disk, and a
+# finished run removes nothing.
+keeps_more() { # DIR
+    local file
+    grep -q "is finished" resume.txt 2>/dev/null || return 1
+    for file in $(ls whole/checkpoints); do [ -e "$1/checkpoints/$file" ] || return 1; done
+}
+
 is_whole() { # WHAT DIR
     local hash
     hash=$(last_hash "$2")
     [ "$hash" = "$reference" ] || fail "$1: weights_hash $hash instead of $reference"
     lines "$2" | cmp -s - whole.lines || fail "$1: another log ($(lines "$2" | diff - whole.lines | head -n 4))"
-    [ "${SAVES_FAILED:-no}" = yes ] || [ "$(ls "$2/checkpoints")" = "$(ls whole/checkpoints)" ] ||
+    [ "${SAVES_FAILED:-no}" = yes ] || [ "$(ls "$2/checkpoints")" = "$(ls whole/checkpoints)" ] || keeps_more "$2" ||
         fail "$1: checkpoints are $(ls "$2/checkpoints" | tr '\n' ' ')"
     # A run that is finished changes nothing, not even what the power has left of its last status.
     local left

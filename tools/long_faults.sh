@@ -29,7 +29,7 @@ for name in "${@:-kill power disk random bits}"; do
             kill) long kill tests/faults/run_kill.sh ;;
             power) long power tests/faults/run_power.sh 1 ;;
             disk) long disk tests/faults/run_disk.sh 1 ;;
-            random) long random tests/faults/run_random.sh 200 ;;
+            random) long random tests/faults/random.sh 200 ;;
             bits) long bits tests/train/run_bits_many.sh ;;
             *)
                 echo "long_faults.sh: no test $one; there are kill, power, disk, random and bits" >&2

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# run_random.sh [KILLS] (24): one run is killed that often, at places of a save and at any time, one rank or all, and goes on
+# random.sh [KILLS] (24): one run is killed that often, at places of a save and at any time, one rank or all, and goes on
 # each time on another number of ranks: it ends with the bits and the log of a run that nobody killed. $SEED chooses.
 . "$SOURCE/tests/common.sh"
 . "$SOURCE/tests/faults/faults.sh"

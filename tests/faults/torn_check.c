@@ -274,7 +274,7 @@ static void test_seeds_choose_among_outcomes(void **state) {
     assert_true(text[0] == 'a' && text[1024] == '\0' && text[2048] == 'c');
     int cut = 0, whole = 0, none = 0;
     for (int seed = 4; seed < 24; seed++) {
-        char digits[8], first[1 << 14];
+        char digits[16], first[1 << 14];
         snprintf(digits, sizeof digits, "%d", seed);
         loses_power("many", digits);
         memcpy(first, text_of("many"), sizeof first);

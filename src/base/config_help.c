@@ -6,9 +6,15 @@
 enum { INDENT = 48, WIDTH = 110 };
 
 static void range_text(const km_option *option, km_buffer *out) {
-    static const char *const before[] = {
-        [KM_INT] = "int ", [KM_DOUBLE] = "",          [KM_BOOL] = "true|false",           [KM_FILE] = "path",
-        [KM_CHOICE] = "",  [KM_RATIO] = "partition|", [KM_EVERY] = "N or [N, ...], each "};
+    static const char *const before[] = {[KM_INT] = "int ",
+                                         [KM_DOUBLE] = "",
+                                         [KM_BOOL] = "true|false",
+                                         [KM_FILE] = "path",
+                                         [KM_CHOICE] = "",
+                                         [KM_RATIO] = "partition|",
+                                         [KM_EVERY] = "N or [N, ...], each ",
+                                         [KM_NUMBER_LIST] = "N or [N, ...], each ",
+                                         [KM_TEXT_LIST] = "one or a list of "};
     km_buffer_print(out, "[%s%s]", before[option->kind], option->range == NULL ? "" : option->range);
 }
 

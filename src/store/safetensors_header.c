@@ -190,7 +190,7 @@ static km_status take_tensors(km_store *store, int file, const km_json *json, ui
         array->file = file;
         KM_TRY(read_tensor(array, item, data, path));
     }
-    km_array *arrays = store->arrays + first;
+    km_array *arrays = store->arrays == NULL ? NULL : store->arrays + first; /* a file without tensors */
     KM_TRY(check_places(arrays, store->array_count - first, data, path));
     for (int i = first; i < store->array_count; i++) {
         store->arrays[i].offset += start;

@@ -128,10 +128,14 @@ void km_exchange_begin(km_exchange *exchange, int bucket, int64_t *sum) {
     assert(bucket == 0 || sum == exchange->sum);
     if (bucket == 0) {
         exchange->sum = sum;
-        exchange->sends_begun = 0;
+        exchange->sends_begun = exchange->sends_done = 0;
         exchange->next_bucket = exchange->next_arrival = 0;
     }
     exchange->begun++;
+    if (exchange->comm->size == 1) {
+        return;
+    }
+    km_comm_begin(exchange->comm);
     for (int node = 0; node < exchange->nodes; node++) {
         exchange->missing[bucket * exchange->nodes + node] = exchange->locals - 1;
     }
@@ -145,25 +149,51 @@ void km_exchange_begin(km_exchange *exchange, int bucket, int64_t *sum) {
         forward(exchange, bucket, node);
     }
     km_exchange_poll(exchange);
+    km_comm_end(exchange->comm);
+}
+
+/* Sends that MPI has not handed over yet advance too, also when nothing is left to receive. */
+static void test_sends(km_exchange *exchange) {
+    int done = 1;
+    while (done && exchange->sends_done < exchange->sends_begun) {
+        MPI_Test(&exchange->sends[exchange->sends_done], &done, MPI_STATUS_IGNORE);
+        exchange->sends_done += done ? 1 : 0;
+    }
 }
 
 void km_exchange_poll(km_exchange *exchange) {
+    if (exchange->comm->size == 1 || exchange->begun == 0) {
+        return;
+    }
+    km_comm_begin(exchange->comm);
     while (advance(exchange, false) > 0) {
     }
+    test_sends(exchange);
+    km_comm_end(exchange->comm);
 }
 
-const int64_t *km_exchange_end(km_exchange *exchange) {
-    assert(exchange->begun == exchange->buckets);
-    while (advance(exchange, true) > 0) {
-    }
-    km_wait_begin(exchange->comm);
-    MPI_Waitall(exchange->sends_begun, exchange->sends, MPI_STATUSES_IGNORE);
-    km_wait_end(exchange->comm);
+static void keep_own(km_exchange *exchange) {
     for (int bucket = 0; bucket < exchange->buckets; bucket++) {
         size_t first, count, local;
         km_exchange_part(exchange, bucket, exchange->comm->rank, &first, &count, &local);
         memcpy(exchange->received + local, exchange->sum + first, count * sizeof(int64_t));
     }
+}
+
+const int64_t *km_exchange_end(km_exchange *exchange) {
+    assert(exchange->begun == exchange->buckets);
+    if (exchange->comm->size == 1) { /* all of the table is its own, and compact as it is */
+        exchange->begun = 0;
+        return exchange->sum;
+    }
+    km_comm_begin(exchange->comm);
+    while (advance(exchange, true) > 0) {
+    }
+    km_wait_begin(exchange->comm);
+    MPI_Waitall(exchange->sends_begun, exchange->sends, MPI_STATUSES_IGNORE);
+    km_wait_end(exchange->comm);
+    keep_own(exchange);
+    km_comm_end(exchange->comm);
     exchange->begun = 0;
     return exchange->received;
 }

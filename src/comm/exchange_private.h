@@ -21,7 +21,7 @@ struct km_exchange {
     int node, nodes, local, locals;
     /* Sums under way. */
     int64_t *sum;                  /* the caller's */
-    int64_t *received;             /* own parts, compact */
+    int64_t *received;             /* own parts, compact; NULL with one rank */
     int begun;                     /* buckets so far */
     int arrivals;                  /* possible arrivals of one bucket */
     int next_bucket, next_arrival; /* what is waited for next: arrivals get their slot in this order */
@@ -32,7 +32,7 @@ struct km_exchange {
     int64_t *landing;      /* (slots, largest_part) */
     int *missing;          /* (buckets, nodes): node-mates' shares still to come of the part of (node, own local) */
     MPI_Request *sends;
-    int sends_begun;
+    int sends_begun, sends_done; /* begun; the first so many are known to be over */
 };
 
 #endif

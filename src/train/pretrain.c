@@ -230,7 +230,9 @@ static km_status name_last_good(const loop *l, km_status status) {
 static km_status one_step(loop *l) {
     km_step_report report = {0};
     bool stop = km_signals_stop() || time_is_up(l, evaluates_at(l, l->run->trainer->step + 1));
+    double comm = km_comm_seconds(l->run->comm);
     km_status status = km_trainer_step(l->run->trainer, stop, &report);
+    report.comm_seconds = km_comm_seconds(l->run->comm) - comm;
     if (status != KM_OK) {
         km_saver_settle(l->run->saver); /* what is on its way may be the last good one */
         return name_last_good(l, status);
@@ -268,16 +270,20 @@ static km_status evaluate_first(loop *l) {
 static void announce(const km_run *run) {
     const km_config *c = &run->config;
     const km_table *table = km_model_table(run->model);
-    char parameters[32], bytes[32], rows[32];
+    char parameters[32], rows[32];
+    km_memory memory;
     km_log("%s, %s parameters, vocabulary %lld", c->model.type, km_quantity(parameters, (double)table->elements),
            (long long)c->model.vocab_size);
     km_log("%s rows of up to %lld tokens (%llu too short, left out); %s masks, K = %lld, unit %s",
            km_quantity(rows, (double)km_rows_count(run->rows)), (long long)c->data.length,
            (unsigned long long)km_rows_left_out(run->rows), c->mask.policy, (long long)c->mask.splits,
            c->mask.unit);
-    km_log("%d views a step in %d micro-batches on %d rank(s) x %lld thread(s); %sB of memory a rank",
-           km_loader_views(run->loader), km_loader_micro_batches(run->loader), km_comm_size(run->comm),
-           (long long)c->parallel.threads, km_quantity(bytes, (double)km_trainer_bytes(run->trainer)));
+    km_log("%d views a step in %d micro-batches on %d rank(s) x %lld thread(s)", km_loader_views(run->loader),
+           km_loader_micro_batches(run->loader), km_comm_size(run->comm), (long long)c->parallel.threads);
+    km_trainer_memory(&memory, run->trainer);
+    char *text = km_memory_print(&memory);
+    km_log("%s", text);
+    free(text);
     if (run->resume_step >= 0) {
         km_log("resumed from %s at step %lld of %lld", run->resume, (long long)run->resume_step,
                (long long)c->train.steps);

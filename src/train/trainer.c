@@ -79,12 +79,32 @@ void km_trainer_destroy(km_trainer *t) {
     free(t);
 }
 
-size_t km_trainer_bytes(const km_trainer *t) {
+void km_trainer_memory(km_memory *out, const km_trainer *t) {
     km_work_options options = work_options(t);
-    size_t owned = km_exchange_owned(t->exchange, km_comm_rank(t->comm));
-    return km_saver_bytes(t) + t->table->size * (sizeof(float) + sizeof(int64_t)) +
-           owned * (2 * sizeof(float) + sizeof(int64_t)) +
-           (size_t)km_pool_workers(t->pool) * km_work_bytes(t->model, &options);
+    size_t owned = km_exchange_owned(t->exchange, km_comm_rank(t->comm)), size = t->table->size;
+    *out = (km_memory){.parameters = size,
+                       .weights = size * sizeof *t->weights,
+                       .sum = size * sizeof *t->sum,
+                       .moments = owned * (sizeof *t->m + sizeof *t->v),
+                       .exchange = km_exchange_bytes(t->exchange),
+                       .saved = t->saver != NULL ? km_saver_bytes(t) : 0,
+                       .activations = km_work_bytes(t->model, &options),
+                       .tokens = (size_t)options.tokens,
+                       .threads = km_pool_workers(t->pool)};
+    out->total = out->weights + out->sum + out->moments + out->exchange + out->saved +
+                 (size_t)out->threads * out->activations;
+}
+
+char *km_memory_print(const km_memory *m) {
+    char total[32], token[32];
+    const double n = (double)m->parameters;
+    size_t state = m->weights + m->sum + m->moments + m->exchange + m->saved;
+    return km_format("a rank takes %sB: %.1f bytes a parameter (weights %.1f, gradient sum %.1f, moments %.1f, "
+                     "exchange %.1f, copy to save %.1f) and %sB a token in each thread's micro-batch of %zu, %d "
+                     "thread(s)",
+                     km_quantity(total, (double)m->total), (double)state / n, (double)m->weights / n,
+                     (double)m->sum / n, (double)m->moments / n, (double)m->exchange / n, (double)m->saved / n,
+                     km_quantity(token, (double)m->activations / (double)m->tokens), m->tokens, m->threads);
 }
 
 void km_trainer_prepare(km_trainer *t) {

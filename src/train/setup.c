@@ -259,7 +259,7 @@ static km_status check_work(const km_run *run) {
     return KM_OK;
 }
 
-static km_status make_loader(km_run *run) {
+km_status km_run_make_loader(km_run *run) {
     const km_config *config = &run->config;
     km_loader_options options = {
         .seed = (uint64_t)config->run.seed,
@@ -327,7 +327,7 @@ km_status km_run_setup(km_run *run, km_comm *comm, const km_config *config) {
     km_comm_broadcast(comm, &run->config, sizeof run->config);
     KM_TRY(km_comm_agree(comm, km_model_create(&run->model, &run->config.model)));
     KM_TRY(share_rows(run));
-    KM_TRY(km_comm_agree(comm, make_loader(run)));
+    KM_TRY(km_comm_agree(comm, km_run_make_loader(run)));
     if (run->resume_step >= run->config.train.steps) {
         return KM_OK;
     }

@@ -340,14 +340,14 @@ static km_status train(km_run *run) {
     if (is_root(&l)) {
         const char *reason = status != KM_OK ? km_message() : early ? why_stopped(&l) : "finished";
         km_status_write(run->config.run.dir, status == KM_OK && early ? KM_STOPPED : status, reason,
-                        run->trainer->step);
+                        run->trainer->step, false);
     }
     return status == KM_OK && early ? km_fail(KM_STOPPED, "stopped early, a checkpoint is saved") : status;
 }
 
 /* A run that the pulse has given up. */
 static void write_last_status(void *payload, const char *reason, int64_t step) {
-    km_status_write(payload, KM_FAILED, reason, step);
+    km_status_write(payload, KM_FAILED, reason, step, true);
 }
 
 km_status km_pretrain(km_comm *comm, const km_config *config) {

@@ -366,7 +366,7 @@ static km_status end_with(const loop *l, km_status status, int64_t step) {
     bool early = status == KM_STOPPED;
     if (is_root(l)) {
         const char *reason = early ? why_stopped(l) : status != KM_OK ? km_message() : "finished";
-        km_status_write(l->run->config.run.dir, status, reason, step);
+        km_status_write(l->run->config.run.dir, status, reason, step, false);
     }
     return early ? km_fail(KM_STOPPED, "stopped early, a checkpoint is saved") : status;
 }
@@ -414,7 +414,7 @@ static km_status end_finished(km_run *run) {
 
 /* A run that the pulse has given up. */
 static void write_last_status(void *payload, const char *reason, int64_t step) {
-    km_status_write(payload, KM_FAILED, reason, step);
+    km_status_write(payload, KM_FAILED, reason, step, true);
 }
 
 km_status km_pretrain(km_comm *comm, const km_config *config) {

@@ -263,11 +263,12 @@ void km_metrics_close(km_metrics *metrics) {
     free(metrics);
 }
 
-void km_status_write(const char *dir, km_status status, const char *reason, int64_t step) {
+void km_status_write(const char *dir, km_status status, const char *reason, int64_t step, bool lost) {
     km_json *json = km_json_object();
     km_json_set_number(json, "status", status);
     km_json_set_string(json, "reason", reason);
     km_json_set_number(json, "step", (double)step);
+    km_json_set_boolean(json, "retry", lost || status == KM_STOPPED);
     char *text = km_json_print(json, true), *path = km_format("%s/status.json", dir);
     if (km_file_replace(path, text, strlen(text)) != KM_OK) {
         km_warn("%s", km_message());

@@ -50,6 +50,7 @@ double km_metrics_first_eval(const km_metrics *metrics);
 void km_metrics_close(km_metrics *metrics);
 
 /* ---- status.json ---- */
-void km_status_write(const char *dir, km_status status, const char *reason, int64_t step);
+/* `lost`: a rank was killed, stopped or cut off. "retry" in the file says whether the same command may do better. */
+void km_status_write(const char *dir, km_status status, const char *reason, int64_t step, bool lost);
 
 #endif

@@ -59,6 +59,28 @@ void km_signals_catch(void);
 /* Trains, or resumes what is in config->run.dir; status as DESIGN section 6 has it. Collective. */
 km_status km_pretrain(km_comm *comm, const km_config *config) KM_NODISCARD;
 
+/* ---- Before a job -------------------------------------------------------------------------------------------- */
+
+typedef struct km_doctor_options {
+    const km_config *config; /* NULL: none */
+    const char *wrong;       /* why there is none though one was asked for; NULL */
+    const char *folder;      /* where a run would write: config's run.dir, or the current one */
+    int threads;             /* of a rank */
+} km_doctor_options;
+/* Looks at the hosts of all ranks, and at what is between them; nothing in it hangs (comm.h). Starts MPI and ends it. On rank 0
+ * `show` is called with the report before any rank leaves:
+ *
+ *   {"well", "problems": [{"what", "cure"}], "notes": [text], "transport",
+ *    "hosts": [{"host", "cpu", "cores", "blas", "kernel", "loops", "memory_room", "clock_offset"}],
+ *    "ranks": [{"rank", "host", "pid", "cpus", "cores", "threads", "gemm_gflops"}],
+ *    "links": [{"from", "to", "reached", "address", "round_trip_us", "latency_us", "gbyte_per_s"}],
+ *    "folder": {"path", "mbyte_per_s", "sync_seconds", "room", "flock", "fcntl"}, "memory": {...}, "job_ends_in"}
+ *
+ * KM_FAILED, on rank 0, where there are problems. Collective. */
+typedef void km_doctor_show(void *payload, const km_json *report);
+km_status km_doctor(int *argc, char ***argv, const km_doctor_options *options, km_doctor_show *show,
+                    void *payload) KM_NODISCARD;
+
 /* ---- Evaluation -------------------------------------------------------------------------------------------------- */
 
 typedef struct km_eval_options {

@@ -125,6 +125,9 @@ void km_exchange_bucket(const km_exchange *exchange, int bucket, size_t *first, 
 void km_exchange_part(const km_exchange *exchange, int bucket, int rank, size_t *first, size_t *count,
                       size_t *local);
 size_t km_exchange_owned(const km_exchange *exchange, int rank); /* elements of all parts together */
+/* The same for an exchange of so many ranks that is not there, and the bytes that it would take on a rank; *owned may be
+ * NULL. Local. */
+size_t km_exchange_bytes(size_t *owned, size_t size, size_t bucket, int rank, int ranks);
 
 /* Starts adding up bucket b of every rank's `sum` (the whole table; not touched again until km_exchange_end);
  * all ranks begin buckets in the order 0, 1, 2, ... Collective. */

@@ -81,6 +81,28 @@ typedef void km_doctor_show(void *payload, const km_json *report);
 km_status km_doctor(int *argc, char ***argv, const km_doctor_options *options, km_doctor_show *show,
                     void *payload) KM_NODISCARD;
 
+typedef struct km_plan_options {
+    int64_t nodes, ranks; /* 0: not given; ranks: of all nodes */
+    int64_t cores;        /* of a node */
+    double gflops;        /* of a core in training; 0: measured here */
+    double network;       /* bytes a second of a node, each way */
+    double latency;       /* seconds of a small message between nodes */
+    double memory;        /* bytes a second of a node's memory */
+} km_plan_options;
+/* Makes every check that km_pretrain makes before its first step, with the same sentences, and changes nothing: no MPI, no lock,
+ * nothing in the run folder. Then what the run will take: *out, the caller's:
+ *
+ *   {"finished", "resume_step", "steps", "parameters", "rows", "rows_left_out", "views", "micro_batches", "tokens_a_step",
+ *    "epochs", "checkpoint_bytes", "snapshot_bytes", "disk_bytes", "disk_room",
+ *    "core": {"measured", "gflops", "micro_batch_seconds", "micro_batch_gflop"},
+ *    "network": {"gbyte_per_s", "latency_us", "memory_gbyte_per_s"},
+ *    "nodes": [{"nodes", "ranks", "threads", "step_seconds", "hours", "efficiency", "tokens_per_s", "rank_bytes", "node_bytes",
+ *               "arithmetic", "uneven", "update", "node_sum", "network_sum", "gather", "waits", "bottleneck"}],
+ *    "sbatch": {"nodes", "ntasks_per_node", "cpus_per_task", "mem_mib", "time", "jobs"}}
+ *
+ * Seconds are of a step, hours of the steps that are left, with evaluations. Local. */
+km_status km_plan(const km_config *config, const km_plan_options *options, km_json **out) KM_NODISCARD;
+
 /* ---- Evaluation -------------------------------------------------------------------------------------------------- */
 
 typedef struct km_eval_options {

@@ -510,8 +510,7 @@ static km_status judge(visit *v, km_doctor_show *show, void *payload) {
     set_owned(ward->report, "transport", km_star_transport());
     km_judge_hosts(ward);
     km_judge_binding(ward);
-    km_judge_folder(ward);
-    km_judge_job(ward);
+    km_judge_job(ward, km_judge_folder(ward));
     size_t problems = km_json_size(ward->problems);
     km_json_set_boolean(ward->report, "well", problems == 0);
     km_json_set(ward->report, "problems", ward->problems);

@@ -34,7 +34,7 @@ bool km_crowded(bool *members, km_cpus *united, const int *threads, const km_cpu
 
 /* doctor_judge.c */
 void km_judge_hosts(km_ward *ward);
-void km_judge_folder(km_ward *ward);
-void km_judge_job(km_ward *ward);
+bool km_judge_folder(km_ward *ward); /* whether it can be written to */
+void km_judge_job(km_ward *ward, bool writable);
 
 #endif

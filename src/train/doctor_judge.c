@@ -165,7 +165,7 @@ void km_judge_hosts(km_ward *ward) {
 
 /* ---- The run folder ---- */
 
-void km_judge_folder(km_ward *ward) {
+bool km_judge_folder(km_ward *ward) {
     const double seconds = 4, slow = 20e6;
     const char *folder = ward->options->folder, *locking = getenv("HDF5_USE_FILE_LOCKING");
     km_folder_report found;
@@ -198,19 +198,25 @@ void km_judge_folder(km_ward *ward) {
         }
     }
     km_json_set(ward->report, "folder", entry);
+    return status == KM_OK;
 }
 
 /* ---- The job ---- */
+
+static int ranks_on(const km_ward *ward, int host) {
+    int count = 0;
+    for (int rank = 0; rank < ward->ranks; rank++) {
+        count += ward->patients[rank].host == host;
+    }
+    return count;
+}
 
 static void judge_memory(km_ward *ward, double each) {
     km_json *entry = km_json_object();
     km_json_set_number(entry, "rank_bytes", each);
     for (int host = 0; host < ward->hosts; host++) {
         double room = number(ward->patients[ward->leaders[host]].words, "room");
-        int ranks = 0;
-        for (int rank = 0; rank < ward->ranks; rank++) {
-            ranks += ward->patients[rank].host == host;
-        }
+        int ranks = ranks_on(ward, host);
         if (room > 0 && each * ranks > room) {
             char need[32], has[32];
             km_ward_problem(ward,
@@ -220,6 +226,29 @@ static void judge_memory(km_ward *ward, double each) {
         }
     }
     km_json_set(ward->report, "memory", entry);
+}
+
+/* Everything that pre-training would check, and what a rank needs. */
+static void judge_config(km_ward *ward) {
+    const km_plan_options wanted = {
+        .ranks = ward->ranks, .cores = ward->ranks, .gflops = 1, .network = 1e9, .latency = 1e-6, .memory = 1e11};
+    km_config *config = km_new(1, sizeof *config);
+    *config = *ward->options->config;
+    config->parallel.threads = ward->options->threads;
+    km_json *plan = NULL;
+    if (km_plan(config, &wanted, &plan) != KM_OK) {
+        km_ward_problem(ward, "mend it before the job starts; `kmask plan` makes the same checks", "%s",
+                        km_message());
+    }
+    const km_json *node = km_json_first(km_json_get(plan, "nodes"));
+    while (node != NULL && (int)number(node, "ranks") != ward->ranks) {
+        node = km_json_next(node);
+    }
+    if (node != NULL) {
+        judge_memory(ward, number(node, "rank_bytes"));
+    }
+    km_json_destroy(plan);
+    free(config);
 }
 
 static void judge_time(km_ward *ward) {
@@ -240,7 +269,7 @@ static void judge_time(km_ward *ward) {
     }
 }
 
-void km_judge_job(km_ward *ward) {
+void km_judge_job(km_ward *ward, bool writable) {
     const km_doctor_options *options = ward->options;
     const char *threads = getenv("OMP_NUM_THREADS");
     if (options->wrong != NULL) {
@@ -250,6 +279,8 @@ void km_judge_job(km_ward *ward) {
         km_ward_note(ward, "OMP_NUM_THREADS=%s changes nothing: threads of a rank are parallel.threads, here %d",
                      threads, options->threads);
     }
-    (void)judge_memory;
+    if (options->config != NULL && writable) {
+        judge_config(ward);
+    }
     judge_time(ward);
 }

@@ -4,9 +4,6 @@
 
 #include <stdlib.h>
 
-/* Elements of a bucket: long enough for the network, short enough that several are on their way during backward. */
-enum { BUCKET = 1 << 22 };
-
 static km_status allocate(km_trainer *t) {
     size_t size = t->table->size, owned = km_exchange_owned(t->exchange, km_comm_rank(t->comm));
     KM_TRY(km_allocate((void **)&t->weights, size * sizeof *t->weights, "the weights"));
@@ -16,17 +13,22 @@ static km_status allocate(km_trainer *t) {
     return km_allocate((void **)&t->blocks, size / KM_BLOCK * sizeof *t->blocks, "the gradient's norm");
 }
 
-static km_work_options work_options(const km_trainer *t) {
-    km_work_options options = {.backward = true, .recompute = t->config->train.recompute};
-    km_loader_limits(t->loader, &options.views, &options.tokens, &options.labelled, &options.longest);
+static km_work_options work_options(const km_config *config, const km_loader *loader) {
+    km_work_options options = {.backward = true, .recompute = config->train.recompute};
+    km_loader_limits(loader, &options.views, &options.tokens, &options.labelled, &options.longest);
     return options;
 }
 
+/* Threads without a micro-batch are not started. */
+static int workers_of(const km_config *config, uint64_t batches) {
+    return (int)KM_MIN((uint64_t)config->parallel.threads, KM_MAX(batches, 1));
+}
+
 static km_status make_workers(km_trainer *t) {
-    int workers = (int)KM_MIN((uint64_t)t->config->parallel.threads, KM_MAX(t->batches, 1));
+    int workers = workers_of(t->config, t->batches);
     KM_TRY(km_pool_create(&t->pool, workers));
     t->works = km_new((size_t)workers, sizeof(km_work *));
-    km_work_options options = work_options(t);
+    km_work_options options = work_options(t->config, t->loader);
     for (int i = 0; i < workers; i++) {
         KM_TRY(km_work_create(&t->works[i], t->model, &options));
     }
@@ -44,7 +46,7 @@ km_status km_trainer_create(km_trainer **out, km_comm *comm, const km_config *co
     t->loader = loader;
     km_share(&t->first_batch, &t->batches, (uint64_t)km_loader_micro_batches(loader), km_comm_rank(comm),
              km_comm_size(comm));
-    km_status status = km_exchange_create(&t->exchange, comm, t->table->size, BUCKET);
+    km_status status = km_exchange_create(&t->exchange, comm, t->table->size, KM_BUCKET);
     if (status == KM_OK) {
         status = allocate(t);
     }
@@ -79,12 +81,20 @@ void km_trainer_destroy(km_trainer *t) {
     free(t);
 }
 
+size_t km_trainer_need(const km_config *config, const km_model *model, const km_loader *loader, int rank,
+                       int ranks) {
+    size_t size = km_model_table(model)->size, owned = 0;
+    size_t sums = km_exchange_bytes(&owned, size, KM_BUCKET, rank, ranks);
+    uint64_t first = 0, batches = 0;
+    km_share(&first, &batches, (uint64_t)km_loader_micro_batches(loader), rank, ranks);
+    km_work_options options = work_options(config, loader);
+    return size * (sizeof(float) + sizeof(int64_t)) + size / KM_BLOCK * sizeof(double) + sums +
+           owned * 2 * sizeof(float) + km_saver_bytes(owned, rank, ranks) +
+           (size_t)workers_of(config, batches) * km_work_bytes(model, &options);
+}
+
 size_t km_trainer_bytes(const km_trainer *t) {
-    km_work_options options = work_options(t);
-    size_t owned = km_exchange_owned(t->exchange, km_comm_rank(t->comm));
-    return km_saver_bytes(t) + t->table->size * (sizeof(float) + sizeof(int64_t)) +
-           owned * (2 * sizeof(float) + sizeof(int64_t)) +
-           (size_t)km_pool_workers(t->pool) * km_work_bytes(t->model, &options);
+    return km_trainer_need(t->config, t->model, t->loader, km_comm_rank(t->comm), km_comm_size(t->comm));
 }
 
 void km_trainer_prepare(km_trainer *t) {

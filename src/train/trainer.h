@@ -44,6 +44,11 @@ km_status km_trainer_create(km_trainer **out, km_comm *comm, const km_config *co
 void km_trainer_destroy(km_trainer *trainer);
 /* Bytes on this rank, for the line at the start. */
 size_t km_trainer_bytes(const km_trainer *trainer);
+/* The same for a rank of a run that is not there: all that grows with the model or the step. */
+size_t km_trainer_need(const km_config *config, const km_model *model, const km_loader *loader, int rank,
+                       int ranks);
+/* Elements of a bucket of the sum: long enough for the network, short enough that several are on their way during backward. */
+enum { KM_BUCKET = 1 << 22 };
 /* Begins to read the first step's rows: once, before the first km_trainer_step. */
 void km_trainer_prepare(km_trainer *trainer);
 /* One update. `stop`: this rank was asked to stop; all learn of it inside the step's own reduction. A gradient or loss

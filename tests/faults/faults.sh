@@ -2,6 +2,7 @@
 # faults in it, and what must be the same afterwards.
 STEPS=20
 export OMPI_MCA_odls_base_sigkill_timeout=0 # mpirun kills what is left of a run at once, not after a second
+export OMPI_MCA_ess_singleton_isolated=1       # a run without mpirun starts none behind our back
 PLACES="snapshot send open write flush fsync close checksum rename dirsync verify prune"
 
 make_tiny() { # -> tok/, corpus.h5, c.json

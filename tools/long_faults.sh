@@ -14,6 +14,7 @@ scratch=$(mktemp -d)
 trap 'kill $(jobs -p) 2>/dev/null; rm -rf "$scratch"' EXIT
 export KMASK=$PWD/$build/kmask KMASK_FAULTS=$PWD/$build/tests/kmask_faults TORN=$PWD/$build/tests/faults/torn.so
 export SOURCE=$PWD LAUNCH=$PWD/tests/launch.sh
+export PATIENCE=900 # seconds for a run of half a second: all tests run side by side
 names=("$@")
 [ $# -eq 0 ] && names=(kill power disk random bits)
 declare -A running

@@ -1,6 +1,7 @@
 # jobs.sh: sourced after tests/common.sh and cluster.sh. A tiny run, the templates of jobs/ that carry it, and what must be so at
 # the end: COMPLETED, the bits of a run that nothing has happened to, every step logged once.
 export KMASK
+export OMPI_MCA_mpi_yield_when_idle=1 # the nodes share this machine's cores, which the templates cannot know
 ulimit -c 0
 STEPS=${STEPS:-400}
 
@@ -29,13 +30,17 @@ make_reference() { # -> whole/, whole.lines, $reference
     [ -n "$reference" ] && [ "$(wc -l <whole.lines)" -ge "$STEPS" ] || { fail "no run to compare with: $(tail -n 3 whole.txt)"; finish; }
 }
 
-# start TEMPLATE RUN RANKS NODES [sbatch's options] -- [kmask's]: submits the template as it is -> $job, $log
+# start TEMPLATE RUN RANKS NODES|MIN-MAX [sbatch's options] -- [kmask's]: submits the template as it is -> $job, $log
 start() {
     local template=$1 run=$2 ranks=$3 nodes=$4 options=()
     shift 4
     while [ $# -gt 0 ] && [ "$1" != -- ]; do options+=("$1") && shift; done
     shift
-    submit --nodes="$nodes" --ntasks="$ranks" --ntasks-per-node=$(((ranks + nodes - 1) / nodes)) "${options[@]}" \
+    case $nodes in
+        *-*) options=(--nodes="$nodes" "${options[@]}") ;; # ranks are then those of the nodes that it gets
+        *) options=(--nodes="$nodes" --ntasks="$ranks" --ntasks-per-node=$(((ranks + nodes - 1) / nodes)) "${options[@]}") ;;
+    esac
+    submit "${options[@]}" \
         "$SOURCE/jobs/$template.sbatch" c.json --set run.dir="$run" "$@" || finish
     log=$(field "$job" StdOut)
 }

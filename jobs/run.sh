@@ -162,8 +162,8 @@ kmask_requeue() {
         kmask_say "$1, and it is $state: not requeued" # cancelled, or SLURM itself requeues it
         return 1
     fi
-    scontrol requeue "$(kmask_job)" || { kmask_say "$1, but SLURM does not requeue it: submit it again, or use chain.sbatch"; return 1; }
-    kmask_say "$1: requeued"
+    kmask_say "$1: back into the queue" # said before, as SLURM then ends this script
+    scontrol requeue "$(kmask_job)" || { kmask_say "but SLURM does not requeue it: submit it again, or use chain.sbatch"; return 1; }
 }
 
 # ---- Pre-training ----

@@ -65,16 +65,6 @@ is_whole() { # WHAT RUN
     [ "$failures" -ne 0 ] || echo "$1: COMPLETED, $(field "$job" Restarts) restarts, weights_hash $hash"
 }
 
-# Hours for run.max_hours in which RUN, which job $job has carried, would have made half of its steps.
-half_the_hours() { # RUN
-    local steps
-    steps=$(sed -nE 's/.*"seconds":([^,}]*).*/\1/p' "$1/metrics.jsonl" | awk '{ s += $1 } END { print s }')
-    awk "BEGIN { print ($(job_seconds) - $steps / 2) / 3600 }"
-}
-job_seconds() { # SLURM's RunTime: [D-]HH:MM:SS
-    field "$job" RunTime | awk -F '[-:]' '{ s = $NF + 60 * $(NF - 1) + 3600 * $(NF - 2); print s }'
-}
-
 ranks_of() { # RUN: the ranks, not their launchers
     local process
     for process in $(pgrep -f "pretrain .*--set run.dir=$1( |\$)"); do
@@ -89,6 +79,15 @@ until_step() { # RUN STEP
         sleep 0.05
     done
     fail "$1: no step $2 in a minute ($(tail -n 4 "$log"))"
+}
+
+until_logged() { # WORDS
+    local i
+    for i in $(seq 1200); do
+        grep -qsF -- "$1" "$log" && return
+        sleep 0.05
+    done
+    fail "no '$1' in a minute ($(tail -n 4 "$log"))"
 }
 
 # refused WHAT STATUS WORDS: the job has failed with the status and the words in its log, and was not started again.

@@ -166,6 +166,8 @@ def kmask_lap(program, work, threads, cores):
 
 def find_best(work_name, threads, cores, names, tries):
     seconds = {}
+    if len(names) == 1:
+        return names[0], seconds
     for name in names:
         server = Server(work_name, name, threads, cores)
         seconds[name] = statistics.median(server.lap()["seconds"] for _ in range(tries))

@@ -400,6 +400,41 @@ static inline void km_op_end(void) {
     }
 }
 
+/* ---- This host, as `kmask doctor` looks at it ---------------------------------------------------------------- */
+
+/* Hardware threads, numbered as the system has them. */
+enum { KM_CPUS = 4096 };
+typedef struct km_cpus {
+    uint64_t bits[KM_CPUS / 64];
+} km_cpus;
+bool km_cpus_has(const km_cpus *cpus, int cpu);
+int km_cpus_count(const km_cpus *cpus);
+char *km_cpus_print(const km_cpus *cpus);           /* "0-3,8", as taskset has it; the caller frees */
+bool km_cpus_parse(km_cpus *out, const char *text); /* the way back */
+void km_cpus_allowed(km_cpus *out);                 /* those that this process may run on */
+void km_cpus_cores(km_cpus *out,
+                   const km_cpus *cpus); /* the first hardware thread of each physical core of `cpus` */
+char *km_cpu_name(void);                 /* "AMD EPYC 9654 ..."; the caller frees */
+/* Cores' worth of time that control groups grant; 0: no limit. */
+double km_cpu_quota(void);
+/* Bytes of memory and swap that this process may still take: of the machine, and of its control groups. UINT64_MAX
+ * where the system does not say. */
+uint64_t km_memory_room(void);
+char *km_fabric_name(void); /* "mlx5_0": a device of InfiniBand, Omni-Path or RoCE; NULL: none. The caller frees. */
+
+/* What a folder, or the nearest one above it that exists, takes: bytes a second written and brought to the disk (in at most
+ * about `seconds`), and whether the locks that HDF5 (flock) and a run (fcntl) use are there. What was written is removed
+ * again. A folder that nothing can be written to is KM_FAILED. */
+typedef struct km_folder_report {
+    char path[KM_PATH]; /* what was looked at */
+    double bytes_per_s, sync_seconds;
+    uint64_t room; /* free bytes */
+    bool flock, fcntl;
+} km_folder_report;
+km_status km_folder_measure(km_folder_report *out, const char *path, double seconds) KM_NODISCARD;
+/* Whether files can be made in the folder, or the folder itself: what km_make_folder would say, with nothing made. */
+km_status km_folder_check(const char *path) KM_NODISCARD;
+
 /* ---- Faults, for tests ------------------------------------------------------------------------------------- */
 
 /* A place where things can go wrong: `km_fault("save.rename")` stands before what it names. In a build with KMASK_FAULTS

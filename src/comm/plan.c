@@ -27,6 +27,24 @@ static void lay_out(km_exchange *exchange, size_t size, size_t bucket) {
     exchange->largest_part = (size_t)number * KM_BLOCK;
 }
 
+/* Slots for two buckets, so that the next one's parts travel while the last one's are added. */
+static void lay_out_arrivals(km_exchange *exchange) {
+    exchange->arrivals = (exchange->locals - 1) * exchange->nodes + exchange->nodes - 1;
+    exchange->slots = 2 * exchange->arrivals;
+}
+
+size_t km_exchange_bytes(size_t *owned, size_t size, size_t bucket, int rank, int ranks) {
+    km_comm comm = {.rank = rank, .size = ranks};
+    km_exchange exchange = {.comm = &comm, .locals = 1, .nodes = ranks}; /* as many arrivals as on any grid */
+    lay_out(&exchange, size, bucket);
+    lay_out_arrivals(&exchange);
+    size_t own = km_exchange_owned(&exchange, rank);
+    if (owned != NULL) {
+        *owned = own;
+    }
+    return ranks == 1 ? 0 : (own + (size_t)exchange.slots * exchange.largest_part) * sizeof(int64_t);
+}
+
 km_status km_exchange_create(km_exchange **out, km_comm *comm, size_t size, size_t bucket) {
     assert(size % KM_BLOCK == 0);
     *out = NULL;
@@ -38,9 +56,7 @@ km_status km_exchange_create(km_exchange **out, km_comm *comm, size_t size, size
     exchange->local = comm->rank % exchange->locals;
     lay_out(exchange, size, bucket);
 
-    /* Slots for two buckets, so that the next one's parts travel while the last one's are added. */
-    exchange->arrivals = (exchange->locals - 1) * exchange->nodes + exchange->nodes - 1;
-    exchange->slots = 2 * exchange->arrivals;
+    lay_out_arrivals(exchange);
     size_t slots = (size_t)exchange->slots, buckets = (size_t)exchange->buckets;
     exchange->arriving = km_new(slots + 1, sizeof *exchange->arriving);
     exchange->receives = km_new(slots + 1, sizeof(MPI_Request));
@@ -58,11 +74,6 @@ km_status km_exchange_create(km_exchange **out, km_comm *comm, size_t size, size
     }
     *out = exchange;
     return KM_OK;
-}
-
-size_t km_exchange_bytes(const km_exchange *exchange) {
-    size_t owned = exchange->comm->size == 1 ? 0 : km_exchange_owned(exchange, exchange->comm->rank);
-    return (owned + (size_t)exchange->slots * exchange->largest_part) * sizeof(int64_t);
 }
 
 void km_exchange_destroy(km_exchange *exchange) {

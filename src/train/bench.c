@@ -9,6 +9,7 @@
  * labelled tokens too, which is all that a step computes. A share is the step's rate in the products' own rate, both by
  * the same count; the share of `whole` may be above 1. */
 #include "bench_private.h"
+#include "check.h"
 #include "kmask/kernel.h"
 #include "setup.h"
 
@@ -66,7 +67,7 @@ static km_status set_up(bench *b, km_comm *comm, const km_config *config) {
     KM_TRY(km_comm_agree(comm, km_threads_check(config->parallel.threads)));
     KM_TRY(km_comm_agree(comm, open_data(run)));
     KM_TRY(km_comm_agree(comm, km_model_create(&run->model, &run->config.model)));
-    KM_TRY(km_comm_agree(comm, km_run_make_loader(run)));
+    KM_TRY(km_comm_agree(comm, km_check_loader(run, km_comm_size(comm))));
     KM_TRY(km_trainer_create(&run->trainer, comm, &run->config, run->model, run->loader));
     km_model_init_weights(run->model, run->trainer->weights, (uint64_t)config->run.seed);
     km_trainer_memory(&b->memory, run->trainer);

@@ -161,6 +161,9 @@ void km_remove_unfinished(const char *dir) {
         remove_unfinished_in(folder);
         free(folder);
     }
+    char *log = km_format("%s/metrics.jsonl.tmp", dir);
+    (void)remove_file(log);
+    free(log);
 }
 
 void km_set_damaged_aside(const char *path) {

@@ -31,7 +31,5 @@ typedef struct km_run {
  * A run that is finished already has resume_step >= train.steps. Collective. */
 km_status km_run_setup(km_run *run, km_comm *comm, const km_config *config) KM_NODISCARD;
 void km_run_teardown(km_run *run);
-/* The loader of run->corpus and run->rows, where a step has work for all ranks (else KM_USAGE). A part of km_run_setup. */
-km_status km_run_make_loader(km_run *run) KM_NODISCARD;
 
 #endif

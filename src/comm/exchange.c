@@ -44,15 +44,23 @@ static km_arrival arrival(const km_exchange *exchange, int bucket, int i) {
     return a;
 }
 
+/* out = a + b, which may be one of them. */
+static void add(int64_t *out, const int64_t *a, const int64_t *b, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        out[i] = a[i] + b[i];
+    }
+}
+
 static void add_arrived(km_exchange *exchange, int slot) {
     km_arrival a = exchange->arriving[slot];
     size_t first, count, local;
     km_exchange_part(exchange, a.bucket, a.owner, &first, &count, &local);
     int64_t *sum = exchange->sum + first;
     const int64_t *share = exchange->landing + (size_t)slot * exchange->largest_part;
-    for (size_t i = 0; i < count; i++) {
-        sum[i] += share[i];
-    }
+    bool own = a.owner == exchange->comm->rank;
+    bool last =
+        own && --exchange->own_missing[a.bucket] == 0; /* the sum is complete, and goes where it is wanted */
+    add(last ? exchange->received + local : sum, sum, share, count);
     if (a.source / exchange->locals == exchange->node) {
         int node = a.owner / exchange->locals;
         if (--exchange->missing[a.bucket * exchange->nodes + node] == 0) {
@@ -136,6 +144,7 @@ void km_exchange_begin(km_exchange *exchange, int bucket, int64_t *sum) {
         return;
     }
     km_comm_begin(exchange->comm);
+    exchange->own_missing[bucket] = exchange->arrivals_of_own;
     for (int node = 0; node < exchange->nodes; node++) {
         exchange->missing[bucket * exchange->nodes + node] = exchange->locals - 1;
     }
@@ -172,14 +181,6 @@ void km_exchange_poll(km_exchange *exchange) {
     km_comm_end(exchange->comm);
 }
 
-static void keep_own(km_exchange *exchange) {
-    for (int bucket = 0; bucket < exchange->buckets; bucket++) {
-        size_t first, count, local;
-        km_exchange_part(exchange, bucket, exchange->comm->rank, &first, &count, &local);
-        memcpy(exchange->received + local, exchange->sum + first, count * sizeof(int64_t));
-    }
-}
-
 const int64_t *km_exchange_end(km_exchange *exchange) {
     assert(exchange->begun == exchange->buckets);
     if (exchange->comm->size == 1) { /* all of the table is its own, and compact as it is */
@@ -192,7 +193,6 @@ const int64_t *km_exchange_end(km_exchange *exchange) {
     km_wait_begin(exchange->comm);
     MPI_Waitall(exchange->sends_begun, exchange->sends, MPI_STATUSES_IGNORE);
     km_wait_end(exchange->comm);
-    keep_own(exchange);
     km_comm_end(exchange->comm);
     exchange->begun = 0;
     return exchange->received;

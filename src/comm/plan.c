@@ -30,6 +30,7 @@ static void lay_out(km_exchange *exchange, size_t size, size_t bucket) {
 /* Slots for two buckets, so that the next one's parts travel while the last one's are added. */
 static void lay_out_arrivals(km_exchange *exchange) {
     exchange->arrivals = (exchange->locals - 1) * exchange->nodes + exchange->nodes - 1;
+    exchange->arrivals_of_own = exchange->locals - 1 + exchange->nodes - 1;
     exchange->slots = 2 * exchange->arrivals;
 }
 
@@ -62,6 +63,7 @@ km_status km_exchange_create(km_exchange **out, km_comm *comm, size_t size, size
     exchange->receives = km_new(slots + 1, sizeof(MPI_Request));
     exchange->finished = km_new(slots + 1, sizeof(int));
     exchange->missing = km_new(buckets * (size_t)exchange->nodes + 1, sizeof(int));
+    exchange->own_missing = km_new(buckets + 1, sizeof(int));
     exchange->sends = km_new(buckets * (size_t)exchange->arrivals + 1, sizeof(MPI_Request));
     for (int i = 0; i < exchange->slots; i++) {
         exchange->receives[i] = MPI_REQUEST_NULL;
@@ -87,6 +89,7 @@ void km_exchange_destroy(km_exchange *exchange) {
     free(exchange->receives);
     free(exchange->finished);
     free(exchange->missing);
+    free(exchange->own_missing);
     free(exchange->sends);
     free(exchange);
 }

@@ -18,7 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WARM_UP = 2 };
+enum { WARM_UP = 1 };
 
 typedef struct lap {
     double seconds;          /* of the step, the slowest rank's */
@@ -30,6 +30,7 @@ typedef struct lap {
 typedef struct bench {
     km_run run;
     int repeat;
+    bool bare; /* with the bare products */
     km_product_shape shape;
     int passes;              /* of the products, in each lap and thread */
     km_products **products;  /* (threads) */
@@ -74,13 +75,20 @@ static km_status set_up(bench *b, km_comm *comm, const km_config *config) {
     return KM_OK;
 }
 
-static km_status make_products(bench *b) {
-    const km_trainer *t = b->run.trainer;
-    const int workers = km_pool_workers(t->pool);
+static void take_shape(bench *b) {
     int views = 0, tokens = 0, labelled = 0, longest = 0;
     km_loader_limits(b->run.loader, &views, &tokens, &labelled, &longest);
     const double each = (double)b->masked / km_loader_views(b->run.loader);
     b->shape = km_product_shape_of(&b->run.config.model, views, longest, KM_MAX(1, (int)lround(each * views)));
+}
+
+static km_status make_products(bench *b) {
+    const km_trainer *t = b->run.trainer;
+    const int workers = km_pool_workers(t->pool);
+    take_shape(b);
+    if (!b->bare) {
+        return KM_OK;
+    }
     b->products = km_new((size_t)workers, sizeof(km_products *));
     b->times = km_new((size_t)workers, sizeof *b->times);
     b->passes = (int)((t->batches + (uint64_t)workers - 1) / (uint64_t)workers);
@@ -169,6 +177,9 @@ static void run_products(void *payload, int worker) {
 }
 
 static void measure_products(bench *b, lap *l) {
+    if (!b->bare) {
+        return;
+    }
     const km_product_shape *s = &b->shape;
     km_comm *comm = b->run.comm;
     const double whole = b->passes * km_product_flops(s, s->B, s->M, true);
@@ -372,13 +383,15 @@ static km_json *report(const bench *b) {
     km_json_set_number(out, "tokens_per_s", median(b, value_tokens));
     km_json_set_number(out, "gflops", median(b, value_rate_done));
     km_json_set_number(out, "gflops_whole", median(b, value_rate_whole));
-    km_json_set_number(out, "gemm_gflops", median(b, value_gemm_whole));
-    km_json_set_number(out, "gemm_gflops_done", median(b, value_gemm_done));
-    km_json_set_number(out, "gemm_gflops_dense", median(b, value_gemm_dense));
-    km_json_set_number(out, "gemm_gflops_attention", median(b, value_gemm_attention));
-    km_json_set_number(out, "gemm_share", median(b, value_share_whole));
-    km_json_set_number(out, "gemm_share_done", median(b, value_share_done));
-    set_spread(out, "gemm_share_spread", b, value_share_whole);
+    if (b->bare) {
+        km_json_set_number(out, "gemm_gflops", median(b, value_gemm_whole));
+        km_json_set_number(out, "gemm_gflops_done", median(b, value_gemm_done));
+        km_json_set_number(out, "gemm_gflops_dense", median(b, value_gemm_dense));
+        km_json_set_number(out, "gemm_gflops_attention", median(b, value_gemm_attention));
+        km_json_set_number(out, "gemm_share", median(b, value_share_whole));
+        km_json_set_number(out, "gemm_share_done", median(b, value_share_done));
+        set_spread(out, "gemm_share_spread", b, value_share_whole);
+    }
     set_spread(out, "step_seconds_spread", b, value_seconds);
     km_json_set_number(out, "exposed_share", median(b, value_exposed));
     add_memory(out, b);
@@ -388,8 +401,8 @@ static km_json *report(const bench *b) {
     return out;
 }
 
-km_status km_bench(km_comm *comm, const km_config *config, int repeat, km_json **out) {
-    bench b = {.repeat = repeat, .laps = km_new((size_t)repeat, sizeof(lap))};
+km_status km_bench(km_comm *comm, const km_config *config, int repeat, bool bare, km_json **out) {
+    bench b = {.repeat = repeat, .bare = bare, .laps = km_new((size_t)repeat, sizeof(lap))};
     *out = NULL;
     km_status status = set_up(&b, comm, config);
     if (status == KM_OK) {

@@ -70,6 +70,10 @@ holds "$(share recompute.json forward_products) > $(share one.json forward_produ
 run other.json "$KMASK" bench $small --json --set run.seed=2
 [ "$(text other.json weights_hash)" = "$(text one.json weights_hash)" ] && fail "the seed changes nothing"
 
+run only.json "$KMASK" bench $small --steps-only --json
+[ "$(text only.json weights_hash)" = "$(text one.json weights_hash)" ] || fail "--steps-only: other weights"
+grep -q gemm only.json && fail "--steps-only measures products: $(cat only.json)"
+
 # The shapes of the small model of 4 layers, by keys alone; whole words; masks over epochs.
 run keys.json "$KMASK" bench --length 24 --views 6 --micro-batch 3 --repeat 1 --json --set model.num_hidden_layers=4 \
     --set model.hidden_size=48 --set model.num_attention_heads=4 --set model.intermediate_size=96 \

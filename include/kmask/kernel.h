@@ -32,6 +32,9 @@ void km_linear_forward(float *y, const float *x, const float *w, const float *b,
 void km_linear_backward_input(float *dx, const float *dy, const float *w, int N, int I, int O, bool add);
 /* dw (O,I) = dy (N,O)^T x (N,I); with db (O) not NULL, db = column sums of dy. Both are overwritten. */
 void km_linear_backward_weight(float *dw, float *db, const float *dy, const float *x, int N, int I, int O);
+/* The same for O columns of a wider matrix, whose rows are ldy apart. */
+void km_linear_backward_columns(float *dw, float *db, const float *dy, int ldy, const float *x, int N, int I,
+                                int O);
 
 /* c (M,N) = a b, OpenBLAS's own product and nothing else, to measure with. a is (M,K), or (K,M) with transpose_a; b is
  * (K,N), or (N,K) with transpose_b. */

@@ -410,7 +410,8 @@ static void accents_follow_the_case(void **state) {
 }
 
 #define MODEL "\"model\":{\"type\":\"WordPiece\",\"vocab\":{\"[UNK]\":1,\"[PAD]\":0,\"[CLS]\":2,\"[SEP]\":3,"
-#define NORMALIZER "{\"normalizer\":{\"type\":\"BertNormalizer\",\"lowercase\":false,\"strip_accents\":null},"
+#define NORMALIZER_MEMBER "\"normalizer\":{\"type\":\"BertNormalizer\",\"lowercase\":false,\"strip_accents\":null},"
+#define NORMALIZER "{" NORMALIZER_MEMBER
 
 static void put_whole(const char *text) {
     put("tokenizer.json", text, strlen(text));
@@ -444,6 +445,14 @@ static void tokenizer_json_is_read(void **state) {
     assert_int_equal(km_tokenizer_open(&lines, folder), KM_OK);
     assert_true(km_hash_equal(km_tokenizer_hash(whole), km_tokenizer_hash(lines)));
     km_tokenizer_destroy(whole);
+    km_tokenizer_destroy(lines);
+    /* With nothing else left to say, tokenizer.json's added tokens count. */
+    const char config[] = "{\"do_lower_case\": false, \"mask_token\": \"[MASK]\"}";
+    put("tokenizer_config.json", config, strlen(config));
+    put_whole("{\"added_tokens\":[{\"id\":7,\"content\":\"ab\"}]," NORMALIZER_MEMBER MODEL
+              "\"[MASK]\":4,\"b\":6,\"a\":5}}}");
+    assert_int_equal(km_tokenizer_open(&lines, folder), KM_OK);
+    assert_int_equal(km_tokenizer_id(lines, "ab"), 7);
     km_tokenizer_destroy(lines);
     free(vocab);
 }

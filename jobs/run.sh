@@ -86,7 +86,8 @@ kmask_plan_launch() {
         mpirun)
             unset SRUN_CPUS_PER_TASK # mpirun starts its daemons by srun, one a node, and they need all of the node's cores
             launch=(mpirun -n "$ranks")
-            if [ "$bind" = none ]; then launch+=(--bind-to none); else
+            # Jobs that share a node which nobody has divided would all be bound to its first cores.
+            if [ "$bind" = none ] || [ "${SLURM_CPUS_ON_NODE:-$cores}" -lt "$cores" ]; then launch+=(--bind-to none); else
                 launch+=(--map-by "slot:PE=$threads" --bind-to core)
             fi
             ;;

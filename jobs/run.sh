@@ -10,6 +10,7 @@
 #   KMASK_MODULES    modules to load, separated by blanks
 #   KMASK_LAUNCHER   srun (with PMIx) or mpirun
 #   KMASK_MPI        what `srun --mpi=` is given: pmix
+#   KMASK_DOCTOR     anything: `kmask doctor` looks at nodes, cores, network and folder first, on all ranks
 #   KMASK_CHAIN, KMASK_LINK   set by chain.sbatch: the chain's first job, and which one of it this is; nothing is requeued
 
 kmask_say() { echo "job ${SLURM_JOB_ID:-?}: $*" >&2; }
@@ -86,7 +87,8 @@ kmask_plan_launch() {
         mpirun)
             unset SRUN_CPUS_PER_TASK # mpirun starts its daemons by srun, one a node, and they need all of the node's cores
             launch=(mpirun -n "$ranks")
-            if [ "$bind" = none ]; then launch+=(--bind-to none); else
+            # Jobs that share a node which nobody has divided would all be bound to its first cores.
+            if [ "$bind" = none ] || [ "${SLURM_CPUS_ON_NODE:-$cores}" -lt "$cores" ]; then launch+=(--bind-to none); else
                 launch+=(--map-by "slot:PE=$threads" --bind-to core)
             fi
             ;;
@@ -106,7 +108,6 @@ kmask_prepare() { # once a job
     kmask_prepared=true
     kmask_say "$(date '+%F %T'), restart $(kmask_restart): $ranks ranks x $threads threads on $SLURM_JOB_NODELIST, by $launcher," \
         "until $(date -d "@${SLURM_JOB_END_TIME:-x}" '+%F %T' 2>/dev/null || echo 'an unknown time')"
-    # "$kmask" doctor            # checks nodes, threads, binding and network first, where this kmask has that verb
 }
 
 # ---- Running, and passing signals on ----
@@ -128,6 +129,7 @@ kmask_pass_on() {
     else
         kmask_say "SIG$1 at $(date +%T): kmask is asked to save and stop"
         kill -USR1 "$kmask_pid" 2>/dev/null
+        kmask_told=true
     fi
     kmask_noticed=true
 }
@@ -135,6 +137,7 @@ kmask_pass_on() {
 kmask_launch() {
     kmask_prepare || { status=$?; return "$status"; }
     kmask_noticed=false
+    kmask_told=false
     kmask_interrupted=false
     kmask_pid=
     trap 'kmask_pass_on USR1' USR1
@@ -197,7 +200,9 @@ kmask_saved_step() {
 }
 
 kmask_status_mark() { stat -c '%i %y' "$run_dir/status.json" 2>/dev/null; }
-kmask_status_field() { sed -nE "s/.*\"$1\":[[:space:]]*\"?([^\",}]*[^\",} ])\"?,?[[:space:]]*\}?\$/\1/p" "$run_dir/status.json" 2>/dev/null | head -n 1; }
+kmask_status_field() { # NAME PATTERN-OF-ITS-VALUE
+    sed -nE "s/^[[:space:]{]*\"$1\":[[:space:]]*\"?($2)\"?,?[[:space:]}]*\$/\1/p" "$run_dir/status.json" 2>/dev/null | head -n 1
+}
 
 # The launcher's status is kmask's, but where the launcher was itself told to end, or has killed ranks that were ending.
 # status.json has it then, if it is of this run.
@@ -206,10 +211,10 @@ kmask_true_status() { # MARK-BEFORE
     reason=
     [ -n "$run_dir" ] && [ "$(kmask_status_mark)" != "$1" ] && [ -r "$run_dir/status.json" ] || return
     local said
-    said=$(kmask_status_field status)
-    [[ $said =~ ^[0-9]+$ ]] && status=$said
-    reason=$(kmask_status_field reason)
-    [ "$(kmask_status_field retry)" = true ] && retry=true
+    said=$(kmask_status_field status '[0-9]+')
+    status=${said:-$status}
+    reason=$(kmask_status_field reason '.*[^",]')
+    [ "$(kmask_status_field retry '[a-z]+')" = true ] && retry=true
 }
 
 # Restarts of this job that have saved nothing new, up to now; one is noted in the run folder at each end.
@@ -224,8 +229,15 @@ kmask_count_idle() { # BEFORE AFTER
     echo "$idle"
 }
 
-# 75, and a job of which a rank was killed or lost, may be run again; wrong configs and failures that would come again are not.
-kmask_may_go_on() { [ "$status" = 75 ] || $retry || { [ "$status" -gt 128 ] && [ "$status" -ne 255 ]; }; }
+# 75; a rank that was killed or lost; a launcher that was told to end and broke off what it had begun. Wrong configs (2), checkpoints
+# that are no good (3) and failures that would come again are not run again.
+kmask_may_go_on() {
+    case $status in
+        75) return 0 ;;
+        0 | 2 | 3 | 255) return 1 ;;
+        *) $retry || $kmask_told || [ "$status" -gt 128 ] ;;
+    esac
+}
 
 kmask_pretrain() { # sets $run_dir, and $again where the run may go on
     local before after mark idle most=2
@@ -233,6 +245,9 @@ kmask_pretrain() { # sets $run_dir, and $again where the run may go on
     [ $# -ge 1 ] || { echo "usage: sbatch TEMPLATE CONFIG.json [--set key=value ...]"; return 2; }
     kmask_prepare || return
     run_dir=$(kmask_run_dir "$@")
+    if [ -n "${KMASK_DOCTOR:-}" ] && "$kmask" --help | grep -q '^  doctor '; then
+        kmask_launch doctor --set parallel.threads="$threads" "$@" || kmask_say "kmask doctor ended with status $status; the run starts all the same"
+    fi
     mark=$(kmask_status_mark)
     before=$(kmask_saved_step)
     kmask_launch pretrain --set parallel.threads="$threads" "$@"

@@ -10,6 +10,7 @@
 . "$SOURCE/tests/hosts/hosts.sh"
 hosts_net=10.213.$((100 + $$ % 150)) # several clusters may be up
 cluster=
+cluster_task_plugin=task/none # task/affinity binds, where the nodes' cores are not pretended
 export PATH=$PATH:/usr/sbin:/sbin
 
 cluster_lacks() { # says what is missing
@@ -41,7 +42,7 @@ SlurmdLogFile=$cluster/slurmd-%n.log
 TmpFS=$cluster/tmp-%n
 MailProg=/bin/true
 ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
+TaskPlugin=$cluster_task_plugin
 JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
 MpiDefault=none

@@ -61,12 +61,20 @@ void km_direct_close(km_exchange *exchange) {
     free(exchange->chunk);
 }
 
+/* The other rank is gone. The watch names it and ends this one; where there is none, nobody else would. */
+static void give_up(const km_exchange *exchange, int local, const char *reason) {
+    km_wait_begin(exchange->comm);
+    while (exchange->comm->pulse != NULL) {
+        (void)pause();
+    }
+    fprintf(stderr, "kmask: rank %d could not read the memory of rank %d: %s\n", exchange->comm->rank,
+            exchange->node * exchange->locals + local, reason);
+    km_comm_abort(exchange->comm, KM_FAILED);
+}
+
 void km_direct_read(km_exchange *exchange, int local, int64_t address, void *out, size_t bytes) {
     if (!read_from(exchange->pids[local], address, out, bytes)) {
-        const char *reason = strerror(errno);
-        fprintf(stderr, "kmask: rank %d could not read the memory of rank %d: %s\n", exchange->comm->rank,
-                exchange->node * exchange->locals + local, reason);
-        km_comm_abort(exchange->comm, KM_FAILED);
+        give_up(exchange, local, strerror(errno));
     }
 }
 

@@ -84,18 +84,22 @@ void km_bias_backward(float *db, const float *dy, int N, int C);
  * Queries of view v are rows q_starts[v]..q_starts[v+1]-1, keys and values rows k_starts[v]..; all (·, C) parts of
  * rows with a leading dimension (ldq, ldk, ldo: elements from row to row), so that a fused q|k|v matrix needs no
  * copy. lse (Nq, H): log of the softmax's denominator, kept for backward. Dropout: keys (Nq) of the query rows,
- * element h * 65536 + j for head h and key j of the view. No more than a block of KM_ATTENTION_ROWS x T scores exists
- * at a time; scratch has km_attention_scratch(longest, D) floats. */
-enum { KM_ATTENTION_ROWS = 128 };
+ * element h * 65536 + j for head h and key j of the view; which probabilities it keeps is written to `kept` by forward
+ * and read by backward. No more than a block of KM_ATTENTION_ROWS x T scores exists at a time; scratch has
+ * km_attention_scratch(longest, D) floats and is 64-byte aligned. */
+enum { KM_ATTENTION_ROWS = 64 };
 typedef struct km_attention {
     int views, H, D;
     const int32_t *q_starts, *k_starts; /* (views+1) */
     int ldq, ldk, ldo;                  /* ldk: of keys and values; ldo: of out and its gradient */
     km_dropout dropout;
     const uint64_t *keys; /* (Nq) */
+    uint16_t *kept;       /* (Nq, H, kept_words): a bit a key; NULL where dropout is off */
+    int kept_words;       /* at least km_attention_kept_words(longest) */
     const uint8_t *seen;  /* (Nk) keys with 0 take no part, at least one of a view does; NULL: all do */
 } km_attention;
 size_t km_attention_scratch(int longest, int D);
+int km_attention_kept_words(int longest);
 void km_attention_forward(float *out, float *lse, const float *q, const float *k, const float *v,
                           const km_attention *shape, float *scratch);
 /* dq, dk, dv (leading dimensions ldq, ldk, ldk) are overwritten at all queries and keys of the views. */

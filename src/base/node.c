@@ -45,20 +45,35 @@ char *km_cpus_print(const km_cpus *cpus) {
     return text.data;
 }
 
+static bool read_number(long *out, const char **text) {
+    char *end = NULL;
+    *out = isdigit((unsigned char)**text) ? strtol(*text, &end, 10) : -1;
+    *text = end != NULL ? end : *text;
+    return *out >= 0;
+}
+
 bool km_cpus_parse(km_cpus *out, const char *text) {
     *out = (km_cpus){0};
-    while (isdigit((unsigned char)*text)) {
-        char *end = NULL;
-        long first = strtol(text, &end, 10), last = first;
-        if (*end == '-') {
-            last = strtol(end + 1, &end, 10);
+    while (*text != '\0') {
+        long first = 0, last = 0;
+        if (!read_number(&first, &text)) {
+            return false;
+        }
+        last = first;
+        if (*text == '-') {
+            text++;
+            if (!read_number(&last, &text)) {
+                return false;
+            }
         }
         for (long cpu = first; cpu <= last && cpu < KM_CPUS; cpu++) {
             add(out, cpu);
         }
-        text = *end == ',' ? end + 1 : end;
+        if (*text != '\0' && (*text != ',' || *++text == '\0')) {
+            return false;
+        }
     }
-    return *text == '\0' || *text == '\n';
+    return true;
 }
 
 void km_cpus_allowed(km_cpus *out) {

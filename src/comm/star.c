@@ -147,6 +147,10 @@ void km_star_close(km_star *star) {
     free(star);
 }
 
+void km_star_use_messages(km_star *star) {
+    star->board = false;
+}
+
 int km_star_rank(const km_star *star) {
     return star->rank;
 }

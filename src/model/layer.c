@@ -90,7 +90,8 @@ static void project_backward(const km_pass *pass, const km_dense *qkv, const qkv
     km_scatter_add_rows(dx, d, rows->at, rows->count, C);
 }
 
-static km_attention attention_shape(const km_pass *pass, const km_rows *rows, const qkv_view *view, uint32_t site) {
+static km_attention attention_shape(const km_pass *pass, const km_layer_acts *acts, const km_rows *rows,
+                                    const qkv_view *view, uint32_t site) {
     const km_model *model = pass->model;
     return (km_attention){.views = pass->batch->views,
                           .H = model->H,
@@ -102,6 +103,8 @@ static km_attention attention_shape(const km_pass *pass, const km_rows *rows, co
                           .ldo = model->C,
                           .dropout = km_pass_dropout(pass, site, model->attention_dropout),
                           .keys = rows->keys,
+                          .kept = acts->kept,
+                          .kept_words = pass->work->kept_words,
                           .seen = pass->batch->seen};
 }
 
@@ -121,7 +124,7 @@ void km_layer_forward(const km_pass *pass, const km_layer_parts *parts, const km
     const km_dense *wide = &parts->intermediate;
     const float *x_at = rows_of(pass, x, rows);
     qkv_view view = view_qkv(acts->qkv, rows, pass->model->C);
-    km_attention shape = attention_shape(pass, rows, &view, site);
+    km_attention shape = attention_shape(pass, acts, rows, &view, site);
 
     project_forward(pass, &parts->qkv, &view, x, x_at, rows);
     km_attention_forward(acts->context, acts->lse, view.q, view.k, view.v, &shape, pass->work->attention);
@@ -149,7 +152,7 @@ void km_layer_backward(const km_pass *pass, const km_layer_parts *parts, const k
                        rows, site + 1, dy, work->d_context);
     qkv_view view = view_qkv(acts->qkv, rows, pass->model->C);
     qkv_view dview = view_qkv(work->d_wide, rows, pass->model->C);
-    km_attention shape = attention_shape(pass, rows, &view, site);
+    km_attention shape = attention_shape(pass, acts, rows, &view, site);
     km_attention_backward(dview.q, dview.k, dview.v, work->d_context, acts->lse, view.q, view.k, view.v, &shape,
                           work->attention);
     project_backward(pass, &parts->qkv, &dview, x, x_at, rows, dy, dx);

@@ -66,6 +66,7 @@ typedef struct km_ending {
 typedef struct km_layer_acts {
     float *qkv;           /* rows of q|k|v, or q rows and then rows of k|v (layer.c) */
     float *context, *lse; /* (n,C), (n,H) */
+    uint16_t *kept;       /* (n,H,kept_words): what dropout left of the attention */
     km_ending attention;
     float *u, *g; /* (n,I) before and after gelu */
     km_ending output;
@@ -86,6 +87,7 @@ struct km_work {
     char *block;
     km_work_options limits;
     int layers;
+    int kept_words; /* of a query and head in km_layer_acts.kept */
     int32_t *positions;       /* (N) row of each token's position embedding */
     int32_t *labelled_starts; /* (B+1) which of the M belong to which view */
     uint64_t *labelled_keys;  /* (M) */

@@ -24,9 +24,10 @@ char *km_snapshot_path(const char *dir, int64_t step);   /* the caller frees */
 km_status km_newest_valid(char **path, int64_t *step, const char *dir) KM_NODISCARD;
 /* The same, opened for reading, which verifies it: each file is read once. The caller closes. [HDF5] */
 km_status km_newest_open(km_store **store, int64_t *step, const char *dir) KM_NODISCARD;
-/* Removes what is older than the `keep` newest valid ones, damaged ones not counted; returns how many went. The one of
- * step `verified` (-1: none) is known to be valid. Any thread. */
-int km_generations_prune(const char *dir, int64_t keep, int64_t verified);
+/* Removes what is older than the `keep` newest valid ones up to step `until`, damaged ones not counted; returns how many went.
+ * Those of later steps are none that the run has gone on from, and stay. The one of step `verified` (-1: none) is known to
+ * be valid. Any thread. */
+int km_generations_prune(const char *dir, int64_t keep, int64_t until, int64_t verified);
 /* Removes files that a killed run was still writing. */
 void km_remove_unfinished(const char *dir);
 /* A damaged file where this step is about to be saved again is set aside as <name>.damaged. */

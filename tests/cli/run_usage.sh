@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The command line: help with an example for every verb, wrong verbs and options are one sentence and status 2.
 . "$SOURCE/tests/common.sh"
-verbs="tokenizer corpus pretrain eval fill probe bench inspect report"
+verbs="tokenizer corpus pretrain plan eval fill probe variance import export bench inspect report"
 
 "$KMASK" --version >out.txt 2>err.txt || fail "--version: status $?"
 grep -qE '^kmask [0-9]+\.[0-9]+\.[0-9]+$' out.txt || fail "--version says $(cat out.txt)"

@@ -1,6 +1,7 @@
 # jobs.sh: sourced after tests/common.sh and cluster.sh. A tiny run, the templates of jobs/ that carry it, and what must be so at
 # the end: COMPLETED, the bits of a run that nothing has happened to, every step logged once.
 export KMASK
+export OMPI_MCA_mpi_yield_when_idle=1 # the nodes share this machine's cores, which the templates cannot know
 ulimit -c 0
 STEPS=${STEPS:-400}
 
@@ -29,13 +30,17 @@ make_reference() { # -> whole/, whole.lines, $reference
     [ -n "$reference" ] && [ "$(wc -l <whole.lines)" -ge "$STEPS" ] || { fail "no run to compare with: $(tail -n 3 whole.txt)"; finish; }
 }
 
-# start TEMPLATE RUN RANKS NODES [sbatch's options] -- [kmask's]: submits the template as it is -> $job, $log
+# start TEMPLATE RUN RANKS NODES|MIN-MAX [sbatch's options] -- [kmask's]: submits the template as it is -> $job, $log
 start() {
     local template=$1 run=$2 ranks=$3 nodes=$4 options=()
     shift 4
     while [ $# -gt 0 ] && [ "$1" != -- ]; do options+=("$1") && shift; done
     shift
-    submit --nodes="$nodes" --ntasks="$ranks" --ntasks-per-node=$(((ranks + nodes - 1) / nodes)) "${options[@]}" \
+    case $nodes in
+        *-*) options=(--nodes="$nodes" "${options[@]}") ;; # ranks are then those of the nodes that it gets
+        *) options=(--nodes="$nodes" --ntasks="$ranks" --ntasks-per-node=$(((ranks + nodes - 1) / nodes)) "${options[@]}") ;;
+    esac
+    submit "${options[@]}" \
         "$SOURCE/jobs/$template.sbatch" c.json --set run.dir="$run" "$@" || finish
     log=$(field "$job" StdOut)
 }
@@ -60,16 +65,6 @@ is_whole() { # WHAT RUN
     [ "$failures" -ne 0 ] || echo "$1: COMPLETED, $(field "$job" Restarts) restarts, weights_hash $hash"
 }
 
-# Hours for run.max_hours in which RUN, which job $job has carried, would have made half of its steps.
-half_the_hours() { # RUN
-    local steps
-    steps=$(sed -nE 's/.*"seconds":([^,}]*).*/\1/p' "$1/metrics.jsonl" | awk '{ s += $1 } END { print s }')
-    awk "BEGIN { print ($(job_seconds) - $steps / 2) / 3600 }"
-}
-job_seconds() { # SLURM's RunTime: [D-]HH:MM:SS
-    field "$job" RunTime | awk -F '[-:]' '{ s = $NF + 60 * $(NF - 1) + 3600 * $(NF - 2); print s }'
-}
-
 ranks_of() { # RUN: the ranks, not their launchers
     local process
     for process in $(pgrep -f "pretrain .*--set run.dir=$1( |\$)"); do
@@ -84,6 +79,15 @@ until_step() { # RUN STEP
         sleep 0.05
     done
     fail "$1: no step $2 in a minute ($(tail -n 4 "$log"))"
+}
+
+until_logged() { # WORDS
+    local i
+    for i in $(seq 1200); do
+        grep -qsF -- "$1" "$log" && return
+        sleep 0.05
+    done
+    fail "no '$1' in a minute ($(tail -n 4 "$log"))"
 }
 
 # refused WHAT STATUS WORDS: the job has failed with the status and the words in its log, and was not started again.

@@ -20,6 +20,9 @@ double km_comm_seconds(const km_comm *comm);
 /* For tests: exchanges created from now on take every run of `ranks` consecutive ranks for one node (found when the
  * communicator is opened). False when nodes cannot be that long. The same on all ranks. */
 bool km_comm_set_node(km_comm *comm, int ranks);
+/* For tests: exchanges created from now on send every share by message, as where ranks of a node may not read each other's
+ * memory. The same on all ranks. */
+void km_comm_set_apart(km_comm *comm, bool apart);
 
 /* Everyone learns whether anyone failed: returns `mine` of the lowest failing rank, whose message all ranks then
  * have; KM_OK when all are KM_OK. Wrap what can fail on one rank only: KM_TRY(km_comm_agree(comm, f(...))).

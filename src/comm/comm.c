@@ -90,6 +90,10 @@ bool km_comm_set_node(km_comm *comm, int ranks) {
     return true;
 }
 
+void km_comm_set_apart(km_comm *comm, bool apart) {
+    comm->apart = apart;
+}
+
 km_status km_comm_agree(km_comm *comm, km_status mine) {
     int lowest = mine == KM_OK ? comm->size : comm->rank;
     km_wait_begin(comm);

@@ -20,6 +20,7 @@ struct km_comm {
     MPI_Comm mpi;
     int rank, size;
     int node_ranks; /* every run of so many consecutive ranks shares a node; 1 when nodes are not that regular */
+    bool apart;     /* no rank reads another's memory */
     bool opened_mpi;
     km_self self;
     /* Of the thread that opened it, which makes all MPI calls: time in calls that other ranks take part in. */

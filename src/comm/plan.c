@@ -13,7 +13,7 @@ static km_status allocate(km_exchange *exchange) {
         return KM_OK;
     }
     KM_TRY(km_allocate((void **)&exchange->received, owned * sizeof(int64_t), "the summed gradient"));
-    return km_allocate((void **)&exchange->landing, slots * exchange->largest_part * sizeof(int64_t),
+    return km_allocate((void **)&exchange->landing, slots * exchange->slot_size * sizeof(int64_t),
                        "gradients on their way in");
 }
 
@@ -69,6 +69,8 @@ km_status km_exchange_create(km_exchange **out, km_comm *comm, size_t size, size
         exchange->receives[i] = MPI_REQUEST_NULL;
     }
     MPI_Comm_dup(comm->mpi, &exchange->mpi);
+    km_direct_open(exchange);
+    exchange->slot_size = exchange->direct && exchange->nodes == 1 ? 1 : exchange->largest_part;
     km_status status = km_comm_agree(comm, allocate(exchange));
     if (status != KM_OK) {
         km_exchange_destroy(exchange);
@@ -82,6 +84,7 @@ void km_exchange_destroy(km_exchange *exchange) {
     if (!exchange) {
         return;
     }
+    km_direct_close(exchange);
     MPI_Comm_free(&exchange->mpi);
     free(exchange->received);
     free(exchange->landing);

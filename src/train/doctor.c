@@ -20,6 +20,8 @@ enum { MOST_ROUNDS = 31, BIG = 4 << 20, BIG_TIMES = 8, SMALL_TIMES = 200 };
 
 typedef struct visit { /* one rank's part */
     const km_doctor_options *options;
+    int *argc; /* for MPI */
+    char ***argv;
     km_star *star;
     km_door *door;
     km_ward ward;  /* rank 0 */
@@ -492,7 +494,8 @@ static void round_of_all(visit *v) {
         bool whole = root && record(&v->ward, texts);
         char *news = km_star_spread(v->star, root && whole ? "whole" : "parted", 2 * text_limit);
         v->out_of_reach = news == NULL;
-        if (news != NULL && strcmp(news, "whole") == 0 && km_star_size(v->star) > 1) {
+        bool meets = news != NULL && strcmp(news, "whole") == 0 && km_star_size(v->star) > 1;
+        if (meets && km_star_start_mpi(v->star, v->argc, v->argv) == KM_OK) {
             hold_meetings(v, hosts);
         }
         free(news);
@@ -507,7 +510,7 @@ static void round_of_all(visit *v) {
 /* Rank 0. */
 static km_status judge(visit *v, km_doctor_show *show, void *payload) {
     km_ward *ward = &v->ward;
-    set_owned(ward->report, "transport", km_star_transport());
+    set_owned(ward->report, "transport", km_star_transport(v->star));
     km_judge_hosts(ward);
     km_judge_binding(ward);
     km_judge_job(ward, km_judge_folder(ward));
@@ -520,9 +523,21 @@ static km_status judge(visit *v, km_doctor_show *show, void *payload) {
     return problems == 0 ? KM_OK : km_fail(KM_FAILED, "%zu problem(s) found", problems);
 }
 
+/* Nobody leaves before rank 0 has said all, nor rank 0 before all have heard it: the texts go by its host. */
+static void leave(const visit *v) {
+    const double farewell = 3;
+    char *end = km_star_spread(v->star, "end", v->out_of_reach ? 0 : 6 * text_limit);
+    char **texts = km_star_gather(v->star, "bye", farewell);
+    for (int rank = 0; texts != NULL && rank < v->ward.ranks; rank++) {
+        free(texts[rank]);
+    }
+    free(texts);
+    free(end);
+}
+
 km_status km_doctor(int *argc, char ***argv, const km_doctor_options *options, km_doctor_show *show,
                     void *payload) {
-    visit v = {.options = options, .self = -1};
+    visit v = {.options = options, .argc = argc, .argv = argv, .self = -1};
     km_kernel_start();
     km_status status = km_star_open(&v.star, argc, argv);
     if (status == KM_OK) {
@@ -532,9 +547,7 @@ km_status km_doctor(int *argc, char ***argv, const km_doctor_options *options, k
         open_ward(&v.ward, options, km_star_size(v.star));
         round_of_all(&v);
         status = km_star_rank(v.star) == 0 ? judge(&v, show, payload) : KM_OK;
-        char *end = km_star_spread(v.star, "end",
-                                   v.out_of_reach ? 0 : 6 * text_limit); /* nobody leaves before it is said */
-        free(end);
+        leave(&v);
         if (v.out_of_reach) {
             complain(&v);
         }

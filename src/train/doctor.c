@@ -432,29 +432,39 @@ static void tell_absent(km_ward *ward) {
     }
 }
 
+/* Rank 0: the round's results. False where messages did not come: who waits for them cannot be met again. */
+static bool take_results(km_ward *ward, char **texts) {
+    bool good = true;
+    for (int rank = 0; rank < ward->ranks; rank++) {
+        km_json *met = parse(texts[rank]);
+        if (km_json_get(met, "to") != NULL) {
+            record_meeting(ward, ward->patients[rank].host, met);
+            good = good && number(met, "seconds") > 0;
+        }
+        km_json_destroy(met);
+        free(texts[rank]);
+    }
+    free(texts);
+    return good;
+}
+
 /* Pairs, round by round; every rank takes part in the texts. */
 static void hold_meetings(visit *v, int hosts) {
     int rounds = hosts == 1 ? 1 : KM_MIN(hosts - 1 + hosts % 2, MOST_ROUNDS);
     double limit = text_limit + 2 * ping_limit;
+    bool good = true;
     for (int round = 0; round < rounds; round++) {
-        char *go = km_star_spread(v->star, "{}", limit);
+        char *go = km_star_spread(v->star, good ? "go" : "stop", limit);
         v->out_of_reach = go == NULL;
+        bool goes = go != NULL && strcmp(go, "go") == 0;
         free(go);
-        if (v->out_of_reach) {
+        if (!goes) {
             return;
         }
         char *mine = take_text(meet(v, hosts, round));
         char **texts = km_star_gather(v->star, mine, limit);
         free(mine);
-        for (int rank = 0; texts != NULL && rank < v->ward.ranks; rank++) {
-            km_json *met = parse(texts[rank]);
-            if (km_json_get(met, "to") != NULL) {
-                record_meeting(&v->ward, v->ward.patients[rank].host, met);
-            }
-            km_json_destroy(met);
-            free(texts[rank]);
-        }
-        free(texts);
+        good = texts == NULL || take_results(&v->ward, texts);
     }
 }
 

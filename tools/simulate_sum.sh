@@ -12,7 +12,7 @@ for tool in smpicc smpirun; do
     command -v $tool >/dev/null || { echo "$tool is missing (Debian: libsimgrid-dev)" >&2; exit 1; }
 done
 cases=("${@:-}")
-[ -n "${cases[0]}" ] || cases=(32:110100480 64:110100480 512:16777216 1024:8388608)
+[ -n "${cases[0]}" ] || cases=(32:33554432 64:33554432 512:8388608 1024:4194304)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 node_ranks=16 core=5e9 near=1 # bytes a second, microseconds

@@ -78,12 +78,14 @@ void km_pulse_pace(km_comm *comm, double seconds);
 
 /* ---- Whether ranks reach each other ------------------------------------------------------------------------ */
 /* For `kmask doctor`. Over a wire that is cut MPI waits for ever, or ends the job. So until it is known that all wires are
- * there, nothing is sent over MPI: ranks and rank 0 exchange texts through the launcher, which has reached every host
- * (MPI's name service; where a launcher has none, by MPI messages), and find out over TCP connections of their own who
- * reaches whom. Everything has a time limit. */
+ * there, nothing is sent over MPI: ranks and rank 0 exchange texts through mpirun, which has reached every host (MPI's name
+ * service), under srun over TCP by rank 0's host, before MPI has even started (its start needs all wires); elsewhere by MPI
+ * messages. Over TCP connections of their own they find out who reaches whom. Everything has a time limit. */
 typedef struct km_star km_star;
-/* Starts MPI, and nothing more. Collective. */
+/* Starts MPI where texts need it, and nothing more. Collective. */
 km_status km_star_open(km_star **out, int *argc, char ***argv) KM_NODISCARD;
+/* Before the first ping. Collective. */
+km_status km_star_start_mpi(km_star *star, int *argc, char ***argv) KM_NODISCARD;
 void km_star_close(km_star *star); /* without waiting for what never came. NULL is fine. */
 /* For tests: texts go by MPI messages although the launcher has a name service. The same on all ranks. */
 void km_star_use_messages(km_star *star);
@@ -98,7 +100,7 @@ char *km_star_spread(km_star *star, const char *text, double seconds);
  * negative where they did not come in time, after which nothing more is sent over MPI. */
 double km_star_ping(km_star *star, int other, size_t bytes, int times, double seconds);
 /* "Open MPI 4.1.4: ob1 over tcp, vader"; the caller frees. */
-char *km_star_transport(void);
+char *km_star_transport(const km_star *star);
 
 /* A listening socket and a thread that tells every caller who is there and what time it is. */
 typedef struct km_door km_door;

@@ -149,6 +149,10 @@ km_status cmd_plan(int argc, char **argv) {
     if (argc != 2) {
         return km_fail(KM_USAGE, "plan takes one config file, found %d. See `kmask plan --help`.", argc - 1);
     }
+    if (km_log_muted()) { /* under mpirun, where it need not be: the first rank does it */
+        free(set.items);
+        return KM_OK;
+    }
     wanted.network = network * 1e9;
     wanted.latency = latency * 1e-6;
     wanted.memory = memory * 1e9;

@@ -1,5 +1,6 @@
 /* Texts between rank 0 and the others, and timed messages between two ranks, none of which can hang. */
 #include "kmask/comm.h"
+#include "star_hub.h"
 
 #include <errno.h>
 #include <mpi.h>
@@ -12,6 +13,7 @@ struct km_star {
     int rank, size;
     bool opened_mpi;
     bool board;   /* the launcher has a name service */
+    km_hub *hub;  /* texts by rank 0's host: MPI is not started for them */
     bool pending; /* a message is still under way */
     bool *absent; /* (size) rank 0: sent nothing in time, and gets nothing */
     int phase;    /* texts so far: a part of their names */
@@ -116,23 +118,35 @@ static char *mpi_get(int phase, int from) {
 
 /* ---- Open, close ---- */
 
-km_status km_star_open(km_star **out, int *argc, char ***argv) {
-    *out = NULL;
+km_status km_star_start_mpi(km_star *star, int *argc, char ***argv) {
     int ready = 0, provided = 0;
     MPI_Initialized(&ready);
     if (!ready && MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS) {
         return km_fail(KM_FAILED, "MPI did not start; `mpirun -n 1 hostname` shows whether Open MPI itself works");
     }
-    km_star *star = km_new(1, sizeof *star);
     star->opened_mpi = !ready;
     MPI_Comm_rank(MPI_COMM_WORLD, &star->rank);
     MPI_Comm_size(MPI_COMM_WORLD, &star->size);
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
     MPI_Comm_set_errhandler(MPI_COMM_SELF, MPI_ERRORS_RETURN);
-    star->absent = km_new((size_t)star->size, sizeof *star->absent);
-    star->board = star->size > 1 && board_put(0, star->rank, "here"); /* all ranks have the same launcher */
-    km_log_mute(star->rank != 0);
+    return KM_OK;
+}
+
+km_status km_star_open(km_star **out, int *argc, char ***argv) {
+    km_star *star = km_new(1, sizeof *star);
     *out = star;
+    if (km_hub_step(&star->rank, &star->size) && star->size > 1) {
+        star->hub = km_hub_open(star->rank);
+        if (star->hub == NULL) {
+            return km_fail(KM_FAILED, "no port to listen on for the other ranks: %s", strerror(errno));
+        }
+    } else {
+        KM_TRY(km_star_start_mpi(star, argc, argv));
+        /* Elsewhere Open MPI has a page of text about what is missing. All ranks have the same launcher. */
+        star->board = star->size > 1 && getenv("OMPI_COMM_WORLD_RANK") != NULL && board_put(0, star->rank, "here");
+    }
+    star->absent = km_new((size_t)star->size, sizeof *star->absent);
+    km_log_mute(star->rank != 0);
     return KM_OK;
 }
 
@@ -143,6 +157,7 @@ void km_star_close(km_star *star) {
     if (star->opened_mpi && !star->pending) {
         MPI_Finalize();
     }
+    km_hub_close(star->hub);
     free(star->absent);
     free(star);
 }
@@ -162,14 +177,28 @@ int km_star_size(const km_star *star) {
 /* ---- Texts ---- */
 
 static char *get(km_star *star, int phase, int from) {
-    return star->board ? board_get(phase, from) : mpi_get(phase, from);
+    return star->hub != NULL ? km_hub_get(star->hub, phase, from)
+           : star->board     ? board_get(phase, from)
+                             : mpi_get(phase, from);
+}
+
+static void put_to_root(km_star *star, int phase, const char *text, double until) {
+    if (star->board) {
+        (void)board_put(phase, star->rank, text);
+    } else if (star->hub == NULL) {
+        (void)mpi_put(star, text, 0, until);
+    } else {
+        while (!km_hub_put(star->hub, phase, star->rank, text) && km_seconds() < until) {
+            pause_for(patience(star, 10)); /* rank 0 may come later */
+        }
+    }
 }
 
 char **km_star_gather(km_star *star, const char *text, double seconds) {
     double until = km_seconds() + seconds;
     int phase = ++star->phase;
     if (star->rank != 0) {
-        (void)(star->board ? board_put(phase, star->rank, text) : mpi_put(star, text, 0, until));
+        put_to_root(star, phase, text, until);
         return NULL;
     }
     char **texts = km_new((size_t)star->size, sizeof *texts);
@@ -198,14 +227,16 @@ char *km_star_spread(km_star *star, const char *text, double seconds) {
     if (star->rank != 0) {
         char *got = NULL;
         for (int tries = 0; (got = get(star, phase, 0)) == NULL && km_seconds() < until; tries++) {
-            pause_for(star->board ? patience(star, tries) : 0.001);
+            pause_for(star->board || star->hub != NULL ? patience(star, tries) : 0.001);
         }
         return got;
     }
     if (star->board) {
         (void)board_put(phase, 0, text);
+    } else if (star->hub != NULL) {
+        (void)km_hub_put(star->hub, phase, 0, text);
     }
-    for (int rank = 1; !star->board && rank < star->size; rank++) {
+    for (int rank = 1; !star->board && star->hub == NULL && rank < star->size; rank++) {
         if (!star->absent[rank]) {
             (void)mpi_put(star, text, rank, until);
         }
@@ -261,10 +292,13 @@ static void add_components(km_buffer *text, const char *maps, const char *kind, 
     free(start);
 }
 
-char *km_star_transport(void) {
+char *km_star_transport(const km_star *star) {
     char version[MPI_MAX_LIBRARY_VERSION_STRING] = "";
     int length = 0;
     MPI_Get_library_version(version, &length);
+    if (!star->opened_mpi) {
+        return km_format("%.*s: not started", (int)strcspn(version, ","), version);
+    }
     km_buffer text = {0}, maps = {0};
     km_buffer_print(&text, "%.*s:", (int)strcspn(version, ","), version);
     FILE *file = fopen("/proc/self/maps", "re");

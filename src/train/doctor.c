@@ -20,6 +20,8 @@ enum { MOST_ROUNDS = 31, BIG = 4 << 20, BIG_TIMES = 8, SMALL_TIMES = 200 };
 
 typedef struct visit { /* one rank's part */
     const km_doctor_options *options;
+    int *argc; /* for MPI */
+    char ***argv;
     km_star *star;
     km_door *door;
     km_ward ward;  /* rank 0 */
@@ -430,29 +432,39 @@ static void tell_absent(km_ward *ward) {
     }
 }
 
+/* Rank 0: the round's results. False where messages did not come: who waits for them cannot be met again. */
+static bool take_results(km_ward *ward, char **texts) {
+    bool good = true;
+    for (int rank = 0; rank < ward->ranks; rank++) {
+        km_json *met = parse(texts[rank]);
+        if (km_json_get(met, "to") != NULL) {
+            record_meeting(ward, ward->patients[rank].host, met);
+            good = good && number(met, "seconds") > 0;
+        }
+        km_json_destroy(met);
+        free(texts[rank]);
+    }
+    free(texts);
+    return good;
+}
+
 /* Pairs, round by round; every rank takes part in the texts. */
 static void hold_meetings(visit *v, int hosts) {
     int rounds = hosts == 1 ? 1 : KM_MIN(hosts - 1 + hosts % 2, MOST_ROUNDS);
     double limit = text_limit + 2 * ping_limit;
+    bool good = true;
     for (int round = 0; round < rounds; round++) {
-        char *go = km_star_spread(v->star, "{}", limit);
+        char *go = km_star_spread(v->star, good ? "go" : "stop", limit);
         v->out_of_reach = go == NULL;
+        bool goes = go != NULL && strcmp(go, "go") == 0;
         free(go);
-        if (v->out_of_reach) {
+        if (!goes) {
             return;
         }
         char *mine = take_text(meet(v, hosts, round));
         char **texts = km_star_gather(v->star, mine, limit);
         free(mine);
-        for (int rank = 0; texts != NULL && rank < v->ward.ranks; rank++) {
-            km_json *met = parse(texts[rank]);
-            if (km_json_get(met, "to") != NULL) {
-                record_meeting(&v->ward, v->ward.patients[rank].host, met);
-            }
-            km_json_destroy(met);
-            free(texts[rank]);
-        }
-        free(texts);
+        good = texts == NULL || take_results(&v->ward, texts);
     }
 }
 
@@ -492,7 +504,8 @@ static void round_of_all(visit *v) {
         bool whole = root && record(&v->ward, texts);
         char *news = km_star_spread(v->star, root && whole ? "whole" : "parted", 2 * text_limit);
         v->out_of_reach = news == NULL;
-        if (news != NULL && strcmp(news, "whole") == 0 && km_star_size(v->star) > 1) {
+        bool meets = news != NULL && strcmp(news, "whole") == 0 && km_star_size(v->star) > 1;
+        if (meets && km_star_start_mpi(v->star, v->argc, v->argv) == KM_OK) {
             hold_meetings(v, hosts);
         }
         free(news);
@@ -507,7 +520,7 @@ static void round_of_all(visit *v) {
 /* Rank 0. */
 static km_status judge(visit *v, km_doctor_show *show, void *payload) {
     km_ward *ward = &v->ward;
-    set_owned(ward->report, "transport", km_star_transport());
+    set_owned(ward->report, "transport", km_star_transport(v->star));
     km_judge_hosts(ward);
     km_judge_binding(ward);
     km_judge_job(ward, km_judge_folder(ward));
@@ -520,9 +533,21 @@ static km_status judge(visit *v, km_doctor_show *show, void *payload) {
     return problems == 0 ? KM_OK : km_fail(KM_FAILED, "%zu problem(s) found", problems);
 }
 
+/* Nobody leaves before rank 0 has said all, nor rank 0 before all have heard it: the texts go by its host. */
+static void leave(const visit *v) {
+    const double farewell = 3;
+    char *end = km_star_spread(v->star, "end", v->out_of_reach ? 0 : 6 * text_limit);
+    char **texts = km_star_gather(v->star, "bye", farewell);
+    for (int rank = 0; texts != NULL && rank < v->ward.ranks; rank++) {
+        free(texts[rank]);
+    }
+    free(texts);
+    free(end);
+}
+
 km_status km_doctor(int *argc, char ***argv, const km_doctor_options *options, km_doctor_show *show,
                     void *payload) {
-    visit v = {.options = options, .self = -1};
+    visit v = {.options = options, .argc = argc, .argv = argv, .self = -1};
     km_kernel_start();
     km_status status = km_star_open(&v.star, argc, argv);
     if (status == KM_OK) {
@@ -532,9 +557,7 @@ km_status km_doctor(int *argc, char ***argv, const km_doctor_options *options, k
         open_ward(&v.ward, options, km_star_size(v.star));
         round_of_all(&v);
         status = km_star_rank(v.star) == 0 ? judge(&v, show, payload) : KM_OK;
-        char *end = km_star_spread(v.star, "end",
-                                   v.out_of_reach ? 0 : 6 * text_limit); /* nobody leaves before it is said */
-        free(end);
+        leave(&v);
         if (v.out_of_reach) {
             complain(&v);
         }

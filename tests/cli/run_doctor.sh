@@ -75,7 +75,7 @@ on_hosts() { # [RANKS]
 }
 on_hosts 6 >out.txt 2>err.txt
 grep -q 'does not reach\|no message of MPI' out.txt && fail "whole wires are said to be cut: $(grep ^problem out.txt)"
-[ "$(grep -cE '^host[123] +host[123] +10\.213\.77\.[123] +[0-9]+us +[0-9.]+us +[0-9.]+$' out.txt)" -eq 6 ] ||
+[ "$(grep -cE '^host[123] +host[123] +[0-9.]+ +[0-9]+us +[0-9.]+us +[0-9.]+$' out.txt)" -eq 6 ] ||
     fail "six links with their speed were expected: $(cat out.txt err.txt)"
 hosts_part 2 3
 sick "host2 does not reach host3" on_hosts

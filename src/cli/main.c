@@ -127,7 +127,8 @@ static km_status finish_output(void) {
 /* OpenBLAS takes a weak kernel on CPUs that it does not know, and reads its choice only when it is loaded: start again
  * with the right one. What the user has forced is left, and said. */
 static void choose_blas_kernel(char **argv) {
-    static const char *const computing[] = {"pretrain", "eval", "fill", "probe", "variance", "bench", "doctor", "plan"};
+    static const char *const computing[] = {"pretrain", "eval",  "fill",   "probe",
+                                            "variance", "bench", "doctor", "plan"};
     bool computes = false;
     for (size_t i = 0; argv[0] != NULL && argv[1] != NULL && i < KM_COUNT(computing); i++) {
         computes = computes || strcmp(argv[1], computing[i]) == 0;

@@ -81,8 +81,8 @@ void km_trainer_destroy(km_trainer *t) {
     free(t);
 }
 
-void km_memory_plan(km_memory *out, const km_config *config, const km_model *model, const km_loader *loader, int rank,
-                    int ranks) {
+void km_memory_plan(km_memory *out, const km_config *config, const km_model *model, const km_loader *loader,
+                    int rank, int ranks) {
     size_t size = km_model_table(model)->size, owned = 0;
     size_t exchange = km_exchange_bytes(&owned, size, KM_BUCKET, rank, ranks);
     uint64_t first = 0, batches = 0;

@@ -55,8 +55,8 @@ typedef struct km_memory {
 } km_memory;
 void km_trainer_memory(km_memory *out, const km_trainer *trainer);
 /* The same for a rank of a run that is not there. */
-void km_memory_plan(km_memory *out, const km_config *config, const km_model *model, const km_loader *loader, int rank,
-                    int ranks);
+void km_memory_plan(km_memory *out, const km_config *config, const km_model *model, const km_loader *loader,
+                    int rank, int ranks);
 /* "1.9 GB: 24.0 bytes a parameter (...), 1.0 MB a token ..."; the caller frees. */
 char *km_memory_print(const km_memory *memory);
 /* Elements of a bucket of the sum: long enough for the network, short enough that several are on their way during backward. */

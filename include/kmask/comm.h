@@ -14,6 +14,9 @@ void km_comm_close(km_comm *comm);             /* Collective. NULL is fine. */
 void km_comm_abort(km_comm *comm, int status); /* ends every rank at once; does not return */
 int km_comm_rank(const km_comm *comm);
 int km_comm_size(const km_comm *comm);
+/* Seconds that this rank has spent since the start in what exchanges with other ranks, transfers and waiting: its computing
+ * thread did nothing else meanwhile. What goes on while it computes is not in it. */
+double km_comm_seconds(const km_comm *comm);
 /* For tests: exchanges created from now on take every run of `ranks` consecutive ranks for one node (found when the
  * communicator is opened). False when nodes cannot be that long. The same on all ranks. */
 bool km_comm_set_node(km_comm *comm, int ranks);
@@ -70,6 +73,44 @@ void km_pulse_tick(km_comm *comm);
 /* Seconds of one micro-batch's arithmetic on this rank: what stragglers are found by. */
 void km_pulse_pace(km_comm *comm, double seconds);
 
+/* ---- Whether ranks reach each other ------------------------------------------------------------------------ */
+/* For `kmask doctor`. Over a wire that is cut MPI waits for ever, or ends the job. So until it is known that all wires are
+ * there, nothing is sent over MPI: ranks and rank 0 exchange texts through the launcher, which has reached every host
+ * (MPI's name service; where a launcher has none, by MPI messages), and find out over TCP connections of their own who
+ * reaches whom. Everything has a time limit. */
+typedef struct km_star km_star;
+/* Starts MPI, and nothing more. Collective. */
+km_status km_star_open(km_star **out, int *argc, char ***argv) KM_NODISCARD;
+void km_star_close(km_star *star); /* without waiting for what never came. NULL is fine. */
+/* For tests: texts go by MPI messages although the launcher has a name service. The same on all ranks. */
+void km_star_use_messages(km_star *star);
+int km_star_rank(const km_star *star);
+int km_star_size(const km_star *star);
+/* Everyone's text to rank 0, where the result is one text a rank, NULL for those of which none came in time; the caller
+ * frees all. NULL elsewhere. Collective. */
+char **km_star_gather(km_star *star, const char *text, double seconds);
+/* Rank 0's text to everyone; NULL where it did not come in time. The caller frees. Collective. */
+char *km_star_spread(km_star *star, const char *text, double seconds);
+/* Over MPI with another rank, which calls the same: `times` messages of `bytes` there and back. Seconds of one way;
+ * negative where they did not come in time, after which nothing more is sent over MPI. */
+double km_star_ping(km_star *star, int other, size_t bytes, int times, double seconds);
+/* "Open MPI 4.1.4: ob1 over tcp, vader"; the caller frees. */
+char *km_star_transport(void);
+
+/* A listening socket and a thread that tells every caller who is there and what time it is. */
+typedef struct km_door km_door;
+typedef struct km_visit {
+    const char *door; /* of another host: what km_door_print gave there */
+    bool reached;
+    char address[64];                /* the one that answered first */
+    double round_trip, clock_offset; /* seconds; the other host's clock less ours */
+} km_visit;
+km_status km_door_open(km_door **out) KM_NODISCARD;
+void km_door_close(km_door *door);        /* NULL is fine */
+char *km_door_print(const km_door *door); /* all that others need; the caller frees */
+/* Knocks at all doors at once. Local. */
+void km_door_visit(km_visit *visits, int count, double seconds);
+
 /* ---- The exact sum ---------------------------------------------------------------------------------------- */
 /* A flat table of `size` elements (a multiple of KM_BLOCK) is cut into buckets, from its end to its start, which is
  * the order in which backward finishes them; each bucket into one part a rank, on block ends. A rank owns its part
@@ -85,17 +126,21 @@ int km_exchange_buckets(const km_exchange *exchange);
 /* Elements first..first+count-1 of the table are bucket b's. */
 void km_exchange_bucket(const km_exchange *exchange, int bucket, size_t *first, size_t *count);
 /* Rank's part of bucket b: elements first..first+count-1 of the table (count may be 0); `local` is where the part
- * begins in the rank's own compact arrays (moments, received sums). */
+ * begins in the rank's own compact arrays (moments, received sums), which hold the parts in the table's order. */
 void km_exchange_part(const km_exchange *exchange, int bucket, int rank, size_t *first, size_t *count,
                       size_t *local);
 size_t km_exchange_owned(const km_exchange *exchange, int rank); /* elements of all parts together */
+/* The same for an exchange of so many ranks that is not there, and the bytes that it would take on a rank; *owned may be
+ * NULL. Local. */
+size_t km_exchange_bytes(size_t *owned, size_t size, size_t bucket, int rank, int ranks);
 
 /* Starts adding up bucket b of every rank's `sum` (the whole table; not touched again until km_exchange_end);
  * all ranks begin buckets in the order 0, 1, 2, ... Collective. */
 void km_exchange_begin(km_exchange *exchange, int bucket, int64_t *sum);
 /* Lets pending sums advance (Open MPI has no progress thread): call it now and then from the computing thread. */
 void km_exchange_poll(km_exchange *exchange);
-/* Waits for all buckets; returns the owned sums, compact (valid until the next begin). Collective. */
+/* Waits for all buckets; returns the owned sums, compact (valid until the next begin; with one rank they are the caller's
+ * array itself). Collective. */
 const int64_t *km_exchange_end(km_exchange *exchange);
 /* Every rank's owned block values to every rank, at their place: `blocks` has size/KM_BLOCK doubles, of which the
  * caller has filled those of its own parts. Collective. */

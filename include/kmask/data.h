@@ -78,8 +78,9 @@ typedef struct km_rows km_rows;
 typedef struct km_rows_options {
     int length; /* 3..65535, with [CLS] and [SEP] */
     km_packing packing;
-    km_unit unit;  /* what min_units counts; span counts words */
-    int min_units; /* K, or 1 */
+    km_unit unit;   /* what min_units counts; span counts words */
+    int min_units;  /* K, or 1 */
+    bool read_only; /* `file` is used where it fits, and not made */
 } km_rows_options;
 
 /* Finds row starts in one pass over the corpus. They are kept in `file` (written atomically; found there again when

@@ -36,6 +36,11 @@ void km_linear_backward_weight(float *dw, float *db, const float *dy, const floa
 void km_linear_backward_columns(float *dw, float *db, const float *dy, int ldy, const float *x, int N, int I,
                                 int O);
 
+/* c (M,N) = a b, OpenBLAS's own product and nothing else, to measure with. a is (M,K), or (K,M) with transpose_a; b is
+ * (K,N), or (N,K) with transpose_b. */
+void km_product(float *c, const float *a, const float *b, bool transpose_a, bool transpose_b, int M, int N, int K,
+                int lda, int ldb, int ldc);
+
 /* ---- Dropout: a bit for each (row key, site, element), recomputed in backward, never stored ---- */
 /* Element e of a row with key k at site s is kept when the 16-bit number e%8 of Philox block
  * (counter {e/8, s, k low, k high}, key {key[0], key[1]}) is >= round(p * 65536); numbers are the four words'

@@ -1,7 +1,5 @@
 #include "kmask/base.h"
 
-#include "memory_room.h"
-
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,3 @@
-#include "memory_room.h"
-
 #include "kmask/base.h"
 
 #include <stdlib.h>

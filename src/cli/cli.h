@@ -19,10 +19,13 @@ typedef struct cli_verb {
 km_status cmd_tokenizer(int argc, char **argv);
 km_status cmd_corpus(int argc, char **argv);
 km_status cmd_pretrain(int argc, char **argv);
+km_status cmd_doctor(int argc, char **argv);
+km_status cmd_plan(int argc, char **argv);
 km_status cmd_eval(int argc, char **argv);
 km_status cmd_fill(int argc, char **argv);
 km_status cmd_probe(int argc, char **argv);
 km_status cmd_variance(int argc, char **argv);
+km_status cmd_bench(int argc, char **argv);
 km_status cmd_import(int argc, char **argv);
 km_status cmd_export(int argc, char **argv);
 km_status cmd_inspect(int argc, char **argv);

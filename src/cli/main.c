@@ -15,12 +15,18 @@ static const cli_verb verbs[] = {
     {"corpus", "build|show ...", "turns text into a corpus; shows rows and their masks", cmd_corpus},
     {"pretrain", "CONFIG.json [--set section.key=value ...]", "trains, or resumes what is in the run folder",
      cmd_pretrain},
+    {"doctor", "[CONFIG.json]", "looks whether a job can run well on these hosts; also under mpirun and srun",
+     cmd_doctor},
+    {"plan", "CONFIG.json [--set section.key=value ...]",
+     "all checks before a job; memory, disk, hours by number of nodes", cmd_plan},
     {"eval", "MODEL --corpus FILE.h5", "loss, perplexity and accuracy under frozen masks", cmd_eval},
     {"fill", "MODEL \"text with [MASK]\"", "best fillers of blanks, with probabilities", cmd_fill},
     {"probe", "MODEL --input IDS.json --out OUT.h5", "loss, logits, hidden states and all gradients of given ids",
      cmd_probe},
     {"variance", "CONFIG.json [--set section.key=value ...]",
      "gradient variance by policy and K; covariance against Hamming distance", cmd_variance},
+    {"bench", "[--preset bert-base --length 512 ...]", "tokens a second, share of the GEMM rate, time by operation",
+     cmd_bench},
     {"import", "DIR --out MODEL.h5", "a published BERT or RoBERTa (safetensors) becomes a model file", cmd_import},
     {"export", "MODEL --out DIR", "a model becomes safetensors, config.json and tokenizer files", cmd_export},
     {"inspect", "FILE [--json]", "what a corpus, model or checkpoint holds; verifies it", cmd_inspect},
@@ -121,7 +127,7 @@ static km_status finish_output(void) {
 /* OpenBLAS takes a weak kernel on CPUs that it does not know, and reads its choice only when it is loaded: start again
  * with the right one. What the user has forced is left, and said. */
 static void choose_blas_kernel(char **argv) {
-    static const char *const computing[] = {"pretrain", "eval", "fill", "probe", "variance"};
+    static const char *const computing[] = {"pretrain", "eval", "fill", "probe", "variance", "bench", "doctor", "plan"};
     bool computes = false;
     for (size_t i = 0; argv[0] != NULL && argv[1] != NULL && i < KM_COUNT(computing); i++) {
         computes = computes || strcmp(argv[1], computing[i]) == 0;

@@ -78,6 +78,10 @@ int km_comm_size(const km_comm *comm) {
     return comm->size;
 }
 
+double km_comm_seconds(const km_comm *comm) {
+    return comm->seconds;
+}
+
 bool km_comm_set_node(km_comm *comm, int ranks) {
     if (ranks < 1 || comm->size % ranks != 0) {
         return false;

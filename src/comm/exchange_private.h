@@ -21,9 +21,10 @@ struct km_exchange {
     int node, nodes, local, locals;
     /* Sums under way. */
     int64_t *sum;                  /* the caller's */
-    int64_t *received;             /* own parts, compact */
+    int64_t *received;             /* own parts, compact; NULL with one rank */
     int begun;                     /* buckets so far */
     int arrivals;                  /* possible arrivals of one bucket */
+    int arrivals_of_own;           /* those of the own part */
     int next_bucket, next_arrival; /* what is waited for next: arrivals get their slot in this order */
     int slots, busy;
     km_arrival *arriving;  /* (slots) */
@@ -31,8 +32,9 @@ struct km_exchange {
     int *finished;         /* (slots), scratch */
     int64_t *landing;      /* (slots, largest_part) */
     int *missing;          /* (buckets, nodes): node-mates' shares still to come of the part of (node, own local) */
+    int *own_missing;      /* (buckets) arrivals of the own part still to come */
     MPI_Request *sends;
-    int sends_begun;
+    int sends_begun, sends_done; /* begun; the first so many are known to be over */
 };
 
 #endif

@@ -5,7 +5,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 const char *km_phase_name(km_phase phase) {
@@ -70,23 +69,13 @@ void km_pulse_note_bytes(km_pulse *pulse) {
 
 /* ---- Start and stop ---- */
 
-/* Rank 0 has a connection to each rank. */
-static void allow_files(int ranks) {
-    struct rlimit limit;
-    rlim_t wanted = (rlim_t)ranks * 2 + 256;
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < wanted) {
-        limit.rlim_cur = KM_MIN(wanted, limit.rlim_max);
-        (void)setrlimit(RLIMIT_NOFILE, &limit);
-    }
-}
-
 /* Everyone learns who the others are and where rank 0 listens. */
 static void introduce(km_comm *comm, km_pulse *pulse) {
     pulse->peers = km_new((size_t)comm->size, sizeof *pulse->peers);
     km_process self = km_process_self();
     MPI_Allgather(&self, (int)sizeof self, MPI_BYTE, pulse->peers, (int)sizeof self, MPI_BYTE, comm->mpi);
     if (comm->rank == 0 && comm->size > 1) {
-        allow_files(comm->size);
+        km_allow_files(2 * comm->size); /* rank 0 has a connection to each rank */
         km_net_listen(pulse);
     }
     MPI_Bcast(&pulse->meeting, (int)sizeof pulse->meeting, MPI_BYTE, 0, comm->mpi);

@@ -1,11 +1,7 @@
 /* Sockets of the pulse: never blocking, and a line that breaks is dropped without a word. */
 #include "pulse_private.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <ifaddrs.h>
-#include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
@@ -13,36 +9,6 @@
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-typedef union endpoint {
-    struct sockaddr any;
-    struct sockaddr_in v4;
-    struct sockaddr_in6 v6;
-} endpoint;
-
-static socklen_t fill_endpoint(endpoint *out, int family, uint16_t port, const void *bytes) {
-    memset(out, 0, sizeof *out);
-    out->any.sa_family = (sa_family_t)family;
-    if (family == AF_INET) {
-        out->v4.sin_port = port;
-        memcpy(&out->v4.sin_addr, bytes, sizeof out->v4.sin_addr);
-        return sizeof out->v4;
-    }
-    out->v6.sin6_port = port;
-    memcpy(&out->v6.sin6_addr, bytes, sizeof out->v6.sin6_addr);
-    return sizeof out->v6;
-}
-
-static int open_socket(int family) {
-    int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1;
-    if (fd >= 0) {
-        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-        if (family == AF_INET6) {
-            (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
-        }
-    }
-    return fd;
-}
 
 /* ---- Lines ---- */
 
@@ -78,12 +44,12 @@ void km_net_connect(km_pulse *pulse) {
     bool neighbours = pulse->peers[0].machine == pulse->peers[pulse->rank].machine;
     for (int i = 0; i < pulse->meeting.count; i++) {
         const km_address *address = &pulse->meeting.addresses[i];
-        int fd = address->loopback && !neighbours ? -1 : open_socket(address->family);
+        int fd = address->loopback && !neighbours ? -1 : km_socket_open(address->family);
         if (fd < 0) {
             continue;
         }
-        endpoint to;
-        socklen_t size = fill_endpoint(&to, address->family, address->port, address->bytes);
+        km_endpoint to;
+        socklen_t size = km_endpoint_of(&to, address);
         if (connect(fd, &to.any, size) == 0 || errno == EINPROGRESS) {
             add_line(pulse, fd, true);
         } else {
@@ -94,59 +60,11 @@ void km_net_connect(km_pulse *pulse) {
 
 /* ---- Listening ---- */
 
-static int listen_on(int family, uint16_t *port) {
-    static const uint8_t any[16];
-    endpoint here;
-    socklen_t size = fill_endpoint(&here, family, 0, any);
-    int fd = open_socket(family);
-    if (fd >= 0 &&
-        (bind(fd, &here.any, size) != 0 || listen(fd, SOMAXCONN) != 0 || getsockname(fd, &here.any, &size) != 0)) {
-        close(fd);
-        fd = -1;
-    }
-    *port = family == AF_INET ? here.v4.sin_port : here.v6.sin6_port;
-    return fd;
-}
-
-static void add_address(km_meeting *meeting, const struct ifaddrs *interface, const uint16_t *ports) {
-    const struct sockaddr *at = interface->ifa_addr;
-    bool v4 = at != NULL && at->sa_family == AF_INET, v6 = at != NULL && at->sa_family == AF_INET6;
-    uint16_t port = v4 ? ports[0] : ports[1];
-    if (!(v4 || v6) || port == 0 || !(interface->ifa_flags & IFF_UP) || meeting->count == KM_ADDRESSES) {
-        return;
-    }
-    km_address *address = &meeting->addresses[meeting->count];
-    *address = (km_address){.family = at->sa_family, .port = port};
-    address->loopback = (interface->ifa_flags & IFF_LOOPBACK) != 0;
-    if (v4) {
-        memcpy(address->bytes, &((const struct sockaddr_in *)(const void *)at)->sin_addr, 4);
-    } else {
-        const struct in6_addr *bytes = &((const struct sockaddr_in6 *)(const void *)at)->sin6_addr;
-        if (IN6_IS_ADDR_LINKLOCAL(bytes)) { /* means nothing on another host */
-            return;
-        }
-        memcpy(address->bytes, bytes, 16);
-    }
-    meeting->count++;
-}
-
 void km_net_listen(km_pulse *pulse) {
     km_meeting *meeting = &pulse->meeting;
-    struct ifaddrs *interfaces = NULL;
-    uint16_t ports[2] = {0, 0};
-    if (getrandom(meeting->token, sizeof meeting->token, 0) != (ssize_t)sizeof meeting->token ||
-        getifaddrs(&interfaces) != 0) {
-        return;
+    if (getrandom(meeting->token, sizeof meeting->token, 0) == (ssize_t)sizeof meeting->token) {
+        meeting->count = km_listen(pulse->listeners, meeting->addresses, KM_ADDRESSES);
     }
-    const int families[2] = {AF_INET, AF_INET6};
-    for (int i = 0; i < 2; i++) {
-        pulse->listeners[i] = listen_on(families[i], &ports[i]);
-        ports[i] = pulse->listeners[i] >= 0 ? ports[i] : 0;
-    }
-    for (const struct ifaddrs *i = interfaces; i != NULL; i = i->ifa_next) {
-        add_address(meeting, i, ports);
-    }
-    freeifaddrs(interfaces);
 }
 
 /* ---- Packets ---- */

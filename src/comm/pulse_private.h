@@ -2,6 +2,7 @@
 #ifndef KM_PULSE_PRIVATE_H
 #define KM_PULSE_PRIVATE_H
 
+#include "address.h"
 #include "comm_private.h"
 #include "pulse_watch.h"
 
@@ -30,13 +31,6 @@ typedef struct km_line {
 } km_line;
 
 /* Where the hub can be reached: what every rank is told over MPI. */
-enum { KM_ADDRESSES = 24 };
-typedef struct km_address {
-    int32_t family; /* AF_INET or AF_INET6 */
-    uint16_t port;  /* in the network's order */
-    uint16_t loopback;
-    uint8_t bytes[16];
-} km_address;
 typedef struct km_meeting {
     uint64_t token[2];
     int32_t count; /* 0: the hub cannot listen */

@@ -214,7 +214,11 @@ km_status km_rows_open(km_rows **out, const km_corpus *corpus, const km_rows_opt
         status = make_unnamed_index(rows, options);
     } else {
         rows->path = km_strdup(file);
-        if (!open_index(rows)) {
+        bool there = open_index(rows);
+        if (!there && options->read_only) {
+            free(rows->path);
+            status = make_unnamed_index(rows, options);
+        } else if (!there) {
             status = make_index(rows, options);
         }
     }

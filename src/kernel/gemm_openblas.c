@@ -51,7 +51,7 @@ const char *km_kernel_vector(void) {
 }
 
 const char *km_kernel_better_core(void) {
-    static const char *const wide[] = {"SkylakeX", "Cooperlake", "SapphireRapids", "Zen", NULL};
+    static const char *const wide[] = {"SkylakeX", "Cooperlake", "SapphireRapids", NULL};
     static const char *const narrow[] = {"Haswell",        "Zen",       "SkylakeX", "Cooperlake",
                                          "SapphireRapids", "Excavator", NULL};
     const char *core = openblas_get_corename(), *class = cpu_class();

@@ -6,6 +6,7 @@
 
 #include "kmask/kernel.h"
 #include "kmask/model.h"
+#include "timed.h"
 
 /* ---- Where the parts lie (table.c) -------------------------------------------------------------------------- */
 

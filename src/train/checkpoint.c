@@ -169,6 +169,18 @@ static km_status check_shape(const km_array *array, const km_param *param, int g
     return KM_OK;
 }
 
+km_status km_checkpoint_check(const km_store *store, const km_table *table, bool moments) {
+    for (int group = 0; group < (moments ? GROUP_COUNT : 1); group++) {
+        for (int i = 0; i < table->count; i++) {
+            km_status status = check_shape(find(store, group, &table->params[i]), &table->params[i], group);
+            if (status != KM_OK) {
+                return km_context(status, "%s", km_store_path(store));
+            }
+        }
+    }
+    return KM_OK;
+}
+
 km_status km_weights_read(const km_store *store, const km_table *table, float *weights) {
     for (int i = 0; i < table->count; i++) {
         const km_param *p = &table->params[i];

@@ -27,6 +27,8 @@ km_status km_checkpoint_load(km_trainer *trainer, const km_store *store) KM_NODI
  * line of differences; empty when there are none. Local. */
 void km_checkpoint_compare_machine(km_buffer *out, const km_store *store);
 
+/* Local. Whether all arrays are there in the table's shapes: weights, and with `moments` the optimizer's. Nothing is read. */
+km_status km_checkpoint_check(const km_store *store, const km_table *table, bool moments) KM_NODISCARD;
 /* Local. Weights of the table from an open store; a tensor that is missing or of another shape is named. */
 km_status km_weights_read(const km_store *store, const km_table *table, float *weights) KM_NODISCARD;
 

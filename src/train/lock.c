@@ -245,6 +245,12 @@ static void describe(km_buffer *text, const sight *seen) {
     }
 }
 
+static km_status refuse(const km_lock *lock, const char *who) {
+    return km_fail(KM_FAILED,
+                   "%s: another run (%s) is at work in this run folder. Wait for it, or use another run.dir.",
+                   lock->path, who);
+}
+
 static km_status wait_for(km_lock *lock) {
     const useconds_t pause = 100000;
     double start = km_seconds();
@@ -260,10 +266,7 @@ static km_status wait_for(km_lock *lock) {
         double waited = km_seconds() - start;
         km_status status = KM_OK;
         if (waited >= lock->options.wait) {
-            status =
-                km_fail(KM_FAILED,
-                        "%s: another run (%s) is at work in this run folder. Wait for it, or use another run.dir.",
-                        lock->path, who.data);
+            status = refuse(lock, who.data);
         } else if (!said && waited > 1) { /* one that has just been killed is gone by then */
             km_log("%s: taken by another run (%s); waiting up to %.0f s for it", lock->path, who.data,
                    lock->options.wait);
@@ -326,7 +329,7 @@ static void *keep_beating(void *argument) {
     pthread_mutex_lock(&lock->mutex);
     while (!lock->quit && !atomic_load(&lock->lost)) {
         struct timespec until;
-        clock_gettime(CLOCK_REALTIME, &until);
+        clock_gettime(CLOCK_MONOTONIC, &until);
         int64_t nanoseconds = until.tv_nsec + (int64_t)(lock->options.beat * 1e9);
         until.tv_sec += (time_t)(nanoseconds / 1000000000);
         until.tv_nsec = (long)(nanoseconds % 1000000000);
@@ -375,7 +378,11 @@ km_status km_lock_take(km_lock **out, const char *dir, const km_lock_options *op
     lock->dir = km_strdup(dir);
     lock->path = km_format("%s/lock", dir);
     pthread_mutex_init(&lock->mutex, NULL);
-    pthread_cond_init(&lock->wake, NULL);
+    pthread_condattr_t steady; /* beats go on when the clock is set back */
+    pthread_condattr_init(&steady);
+    pthread_condattr_setclock(&steady, CLOCK_MONOTONIC);
+    pthread_cond_init(&lock->wake, &steady);
+    pthread_condattr_destroy(&steady);
     km_status status = wait_for(lock);
     if (status != KM_OK) {
         destroy(lock);
@@ -384,6 +391,46 @@ km_status km_lock_take(km_lock **out, const char *dir, const km_lock_options *op
     start_beating(lock);
     *out = lock;
     return KM_OK;
+}
+
+/* Until the owner that is there is known to be alive or dead. */
+static km_status watch(const km_lock *lock) {
+    const useconds_t pause = 100000;
+    sight seen = {.since = 0};
+    double start = km_seconds(), first = 0;
+    for (;;) {
+        look(&seen, lock->path, km_seconds());
+        first = first == 0 ? seen.since : first;
+        judgement there = seen.known ? judge(lock, &seen.owner) : NOBODY;
+        if (there == ALIVE || (there == UNSURE && seen.since != first)) {
+            km_buffer who = {0};
+            describe(&who, &seen);
+            km_status status = refuse(lock, who.data);
+            km_buffer_free(&who);
+            return status;
+        }
+        if (there != UNSURE || km_seconds() - start >= lock->options.stale) {
+            return KM_OK;
+        }
+        usleep(pause);
+    }
+}
+
+km_status km_lock_look(const char *dir, const km_lock_options *options) {
+    KM_TRY(km_folder_check(dir));
+    if (!km_file_exists(dir)) {
+        return KM_OK;
+    }
+    km_lock lock = {.options = *options, .self = make_self(), .path = km_format("%s/lock", dir)};
+    bool there = km_file_exists(lock.path);
+    km_status status = KM_OK;
+    if (access(dir, W_OK | X_OK) != 0 || (there && access(lock.path, R_OK | W_OK) != 0)) {
+        status = km_fail(KM_FAILED, "%s: cannot open: %s", lock.path, strerror(errno));
+    } else if (there) {
+        status = watch(&lock);
+    }
+    free(lock.path);
+    return status;
 }
 
 void km_lock_release(km_lock *lock) {

@@ -22,6 +22,9 @@ extern const km_lock_options km_lock_standard; /* a minute, 3 s, 20 s */
  * (KM_FAILED). Not refused: an owner whose process is gone, of this SLURM job before it was requeued, or on another machine
  * and without a beat. */
 km_status km_lock_take(km_lock **out, const char *dir, const km_lock_options *options) KM_NODISCARD;
+/* What km_lock_take would say at once, with nothing made or changed: KM_FAILED where the file cannot be made, or where another
+ * run is at work; one on another machine is watched until its beat moves or has gone stale. */
+km_status km_lock_look(const char *dir, const km_lock_options *options) KM_NODISCARD;
 /* Removes the file, and the folder if it was made by km_lock_take and nothing came into it. NULL is fine. */
 void km_lock_release(km_lock *lock);
 /* Another run has taken the folder over while this process was stopped or out of reach. */

@@ -34,13 +34,8 @@ static size_t owned_of(const km_trainer *t, int rank) {
     return km_exchange_owned(t->exchange, rank);
 }
 
-size_t km_saver_bytes(const km_trainer *t) {
-    size_t largest = 0;
-    for (int rank = 0; rank < km_comm_size(t->comm); rank++) {
-        largest = KM_MAX(largest, GROUPS * owned_of(t, rank));
-    }
-    return GROUPS * owned_of(t, km_comm_rank(t->comm)) * sizeof(float) +
-           km_pieces_bytes(km_comm_size(t->comm), km_comm_rank(t->comm), largest);
+size_t km_saver_bytes(size_t owned, int rank, int ranks) {
+    return GROUPS * owned * sizeof(float) + km_pieces_bytes(ranks, rank, GROUPS * owned);
 }
 
 static km_status make_pieces(km_saver *s) {

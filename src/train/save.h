@@ -40,8 +40,8 @@ km_status km_saver_create(km_saver **out, km_trainer *trainer, const km_corpus *
 void km_saver_set_metrics(km_saver *saver, km_metrics *metrics);
 /* Waits for what is under way. NULL is fine. Collective. */
 void km_saver_destroy(km_saver *saver);
-/* Bytes on this rank. */
-size_t km_saver_bytes(const km_trainer *trainer);
+/* Bytes on a rank of so many, which owns `owned` elements; rank 0 owns most. */
+size_t km_saver_bytes(size_t owned, int rank, int ranks);
 
 /* Begins to save the trainer's step. `hash`: of the weights, on rank 0. What fails is said later. Collective. */
 void km_saver_begin(km_saver *saver, bool checkpoint, bool snapshot, km_hash hash);

@@ -4,9 +4,6 @@
 
 #include <stdlib.h>
 
-/* Elements of a bucket: long enough for the network, short enough that several are on their way during backward. */
-enum { BUCKET = 1 << 22 };
-
 static km_status allocate(km_trainer *t) {
     size_t size = t->table->size, owned = km_exchange_owned(t->exchange, km_comm_rank(t->comm));
     KM_TRY(km_allocate((void **)&t->weights, size * sizeof *t->weights, "the weights"));
@@ -16,17 +13,22 @@ static km_status allocate(km_trainer *t) {
     return km_allocate((void **)&t->blocks, size / KM_BLOCK * sizeof *t->blocks, "the gradient's norm");
 }
 
-static km_work_options work_options(const km_trainer *t) {
-    km_work_options options = {.backward = true, .recompute = t->config->train.recompute};
-    km_loader_limits(t->loader, &options.views, &options.tokens, &options.labelled, &options.longest);
+static km_work_options work_options(const km_config *config, const km_loader *loader) {
+    km_work_options options = {.backward = true, .recompute = config->train.recompute};
+    km_loader_limits(loader, &options.views, &options.tokens, &options.labelled, &options.longest);
     return options;
 }
 
+/* Threads without a micro-batch are not started. */
+static int workers_of(const km_config *config, uint64_t batches) {
+    return (int)KM_MIN((uint64_t)config->parallel.threads, KM_MAX(batches, 1));
+}
+
 static km_status make_workers(km_trainer *t) {
-    int workers = (int)KM_MIN((uint64_t)t->config->parallel.threads, KM_MAX(t->batches, 1));
+    int workers = workers_of(t->config, t->batches);
     KM_TRY(km_pool_create(&t->pool, workers));
     t->works = km_new((size_t)workers, sizeof(km_work *));
-    km_work_options options = work_options(t);
+    km_work_options options = work_options(t->config, t->loader);
     for (int i = 0; i < workers; i++) {
         KM_TRY(km_work_create(&t->works[i], t->model, &options));
     }
@@ -44,7 +46,7 @@ km_status km_trainer_create(km_trainer **out, km_comm *comm, const km_config *co
     t->loader = loader;
     km_share(&t->first_batch, &t->batches, (uint64_t)km_loader_micro_batches(loader), km_comm_rank(comm),
              km_comm_size(comm));
-    km_status status = km_exchange_create(&t->exchange, comm, t->table->size, BUCKET);
+    km_status status = km_exchange_create(&t->exchange, comm, t->table->size, KM_BUCKET);
     if (status == KM_OK) {
         status = allocate(t);
     }
@@ -79,12 +81,44 @@ void km_trainer_destroy(km_trainer *t) {
     free(t);
 }
 
-size_t km_trainer_bytes(const km_trainer *t) {
-    km_work_options options = work_options(t);
-    size_t owned = km_exchange_owned(t->exchange, km_comm_rank(t->comm));
-    return km_saver_bytes(t) + t->table->size * (sizeof(float) + sizeof(int64_t)) +
-           owned * (2 * sizeof(float) + sizeof(int64_t)) +
-           (size_t)km_pool_workers(t->pool) * km_work_bytes(t->model, &options);
+void km_memory_plan(km_memory *out, const km_config *config, const km_model *model, const km_loader *loader, int rank,
+                    int ranks) {
+    size_t size = km_model_table(model)->size, owned = 0;
+    size_t exchange = km_exchange_bytes(&owned, size, KM_BUCKET, rank, ranks);
+    uint64_t first = 0, batches = 0;
+    km_share(&first, &batches, (uint64_t)km_loader_micro_batches(loader), rank, ranks);
+    km_work_options options = work_options(config, loader);
+    *out = (km_memory){.parameters = size,
+                       .weights = size * sizeof(float),
+                       .sum = size * sizeof(int64_t),
+                       .moments = owned * 2 * sizeof(float),
+                       .exchange = exchange,
+                       .saved = km_saver_bytes(owned, rank, ranks),
+                       .activations = km_work_bytes(model, &options),
+                       .tokens = (size_t)options.tokens,
+                       .threads = workers_of(config, batches)};
+    out->total = out->weights + out->sum + out->moments + out->exchange + out->saved +
+                 (size_t)out->threads * out->activations;
+}
+
+void km_trainer_memory(km_memory *out, const km_trainer *t) {
+    km_memory_plan(out, t->config, t->model, t->loader, km_comm_rank(t->comm), km_comm_size(t->comm));
+    if (t->saver == NULL) {
+        out->total -= out->saved;
+        out->saved = 0;
+    }
+}
+
+char *km_memory_print(const km_memory *m) {
+    char total[32], token[32];
+    const double n = (double)m->parameters;
+    size_t state = m->weights + m->sum + m->moments + m->exchange + m->saved;
+    return km_format("a rank takes %sB: %.1f bytes a parameter (weights %.1f, gradient sum %.1f, moments %.1f, "
+                     "exchange %.1f, copy to save %.1f) and %sB a token in each thread's micro-batch of %zu, %d "
+                     "thread(s)",
+                     km_quantity(total, (double)m->total), (double)state / n, (double)m->weights / n,
+                     (double)m->sum / n, (double)m->moments / n, (double)m->exchange / n, (double)m->saved / n,
+                     km_quantity(token, (double)m->activations / (double)m->tokens), m->tokens, m->threads);
 }
 
 void km_trainer_prepare(km_trainer *t) {

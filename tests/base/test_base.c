@@ -9,7 +9,6 @@
 
 #include <cmocka.h>
 
-#include "memory_room.h"
 
 static void messages_grow(void **state) {
     (void)state;

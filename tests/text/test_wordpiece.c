@@ -21,6 +21,12 @@ static void lines_as_the_reference_cased(void **state) {
     check_golden("cased");
 }
 
+static void added_tokens_as_the_reference(void **state) {
+    (void)state;
+    check_golden("added");
+    check_golden("added_bpe");
+}
+
 static void pieces_and_ids(void **state) {
     (void)state;
     km_tokenizer *t = open_golden("uncased");
@@ -108,6 +114,9 @@ static void ranges_in_the_text(void **state) {
         ranges_are("cased", true, cases[i].text, strlen(cases[i].text), cases[i].expected);
     }
     ranges_are("uncased", false, "x[MASK]", 7, "|x|[|MASK|]|");
+    const char marks[] = "it CRE\xCC\x80ME\xCC\x81 a", inside[] = "xNEWWORDy a\xE4\xB8\xAD\xE6\x96\x87z";
+    ranges_are("added", true, marks, strlen(marks), "|it|CRE\xCC\x80ME\xCC\x81|a|");
+    ranges_are("added", false, inside, strlen(inside), "|x|NEWWORD|y|a|\xE4\xB8\xAD\xE6\x96\x87|z|");
     char *endless = km_new(1001, 1);
     memset(endless, 'a', 1000);
     km_tokenizer *t = open_golden("uncased");
@@ -443,6 +452,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lines_as_the_reference_uncased),
         cmocka_unit_test(lines_as_the_reference_cased),
+        cmocka_unit_test(added_tokens_as_the_reference),
         cmocka_unit_test(pieces_and_ids),
         cmocka_unit_test(decoding_skips_what_it_is_told),
         cmocka_unit_test(ranges_in_the_text),

@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# simulate_sum.sh [RANKS:ELEMENTS ...]: a step's communication as src/comm does it, by SimGrid's SMPI (Debian: libsimgrid-dev), on
+# nodes of 16 ranks with 10 and 100 Gbit/s, beside what `kmask plan` reckons for the same nodes. A line a case: ranks, nodes, Gbit/s,
+# parameters, and for the sum, the gathering of the weights, small reductions and all: simulated and planned seconds, error.
+#
+# The simulated time of a message is latency + size / bandwidth, bandwidth being shared by all that use a wire at once: a rank's
+# own (5 GB/s, 0.5 us: copying and adding in a node), and a node's (each way). 1,024 ranks send a million messages a bucket, so
+# larger cases have fewer buckets; time goes with their number. All cases take some ten minutes of a core and 2 GiB.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+for tool in smpicc smpirun; do
+    command -v $tool >/dev/null || { echo "$tool is missing (Debian: libsimgrid-dev)" >&2; exit 1; }
+done
+cases=("${@:-}")
+[ -n "${cases[0]}" ] || cases=(32:110100480 64:110100480 512:16777216 1024:8388608)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+node_ranks=16 core=5e9 near=1 # bytes a second, microseconds
+
+flags=(-std=gnu11 -O2 -D_GNU_SOURCE -Iinclude -Isrc/base -Isrc/comm -Isrc/train)
+smpicc "${flags[@]}" -Dkm_allocate=km_allocate_own -c src/base/memory.c -o "$work/memory.o"
+smpicc "${flags[@]}" -o "$work/simulate" tools/simulate_sum.c src/train/plan_cost.c src/comm/{address,comm,exchange,gather,plan}.c \
+    src/comm/pulse*.c src/base/{status,memory_room,log,process,hash,progress}.c "$work/memory.o" -lxxhash -lm
+
+half() { awk -v a="$1" -v b="${2:-0}" 'BEGIN { printf "%.9g", (a - b) / 2 * 1e-6 }'; } # microseconds of two hops -> seconds of one
+
+platform() { # NODES NETWORK LATENCY: nodes of cores with a wire each, nodes with a wire each to one switch
+    local n
+    echo '<?xml version="1.0"?><!DOCTYPE platform SYSTEM "https://simgrid.org/simgrid.dtd">'
+    echo '<platform version="4.1"><zone id="world" routing="Floyd"><zone id="switch" routing="Full"><router id="middle"/></zone>'
+    for ((n = 0; n < $1; n++)); do
+        echo "<cluster id=\"n$n\" prefix=\"n$n-\" suffix=\"\" radical=\"0-$((node_ranks - 1))\" speed=\"1Gf\" bw=\"${core}Bps\"" \
+            "lat=\"$(half $near)s\" router_id=\"r$n\"/>"
+        echo "<link id=\"l$n\" bandwidth=\"$2Bps\" latency=\"$(half "$3" $near)s\" sharing_policy=\"SPLITDUPLEX\"/>"
+    done
+    for ((n = 0; n < $1; n++)); do
+        echo "<zoneRoute src=\"n$n\" dst=\"switch\" gw_src=\"r$n\" gw_dst=\"middle\"><link_ctn id=\"l$n\" direction=\"UP\"/></zoneRoute>"
+    done
+    echo '</zone></platform>'
+}
+
+simulate() { # RANKS ELEMENTS NETWORK LATENCY
+    local nodes=$(($1 / node_ranks)) n i
+    platform $nodes "$3" "$4" >"$work/platform.xml"
+    for ((n = 0; n < nodes; n++)); do
+        for ((i = 0; i < node_ranks; i++)); do echo "n$n-$i"; done
+    done >"$work/hosts"
+    smpirun -np "$1" -platform "$work/platform.xml" -hostfile "$work/hosts" --cfg=network/model:CM02 \
+        --cfg=network/bandwidth-factor:1 --cfg=network/latency-factor:1 --cfg=network/crosstraffic:0 \
+        --cfg=smpi/coll-selector:ompi --cfg=smpi/simulate-computation:no --cfg=smpi/test:1e-6 \
+        --cfg=smpi/shared-malloc-blocksize:33554432 --cfg=smpi/tmpdir:"$work" --log=root.thresh:error \
+        "$work/simulate" "$2" $node_ranks "$3" "${4}e-6" $core "${near}e-6" 2>"$work/err" || { cat "$work/err" >&2; return 1; }
+}
+
+printf '%6s %5s %6s %11s  %-30s %-30s %-30s %-30s\n' ranks nodes Gbit/s parameters "sum: simulated planned" \
+    "gather: simulated planned" "reductions" "all"
+for case in "${cases[@]}"; do
+    for network in 1.25e9:20 12.5e9:3; do # bytes a second, microseconds
+        simulate "${case%:*}" "${case#*:}" "${network%:*}" "${network#*:}" >"$work/out"
+        awk -v ranks="${case%:*}" -v elements="${case#*:}" -v net="${network%:*}" -v locals=$node_ranks '
+            { cell[NR] = sprintf("%.4g %.4g (%+.1f %%)", $2, $3, 100 * ($3 / $2 - 1)) }
+            END { printf "%6d %5d %6g %11d  %-30s %-30s %-30s %-30s\n", ranks, ranks / locals, net * 8e-9, elements, cell[1], cell[2],
+                      cell[3], cell[4] }' "$work/out"
+    done
+done

@@ -130,6 +130,9 @@ enum { KM_FIXED_BITS = 36 };
 #define KM_FIXED_LIMIT 16384.0f
 /* sum (count) += round(g * 2^36). False when a value is not finite or out of range (sum is then undefined). */
 bool km_fixed_add(int64_t *sum, const float *g, size_t count);
+/* The same where nothing has been summed yet: sum (count) = round(g * 2^36). For whole stretches of a large sum: it goes
+ * past the caches. */
+bool km_fixed_set(int64_t *sum, const float *g, size_t count);
 /* Sum of squares of sum[i] * scale, in double, in a fixed order of additions. */
 double km_fixed_squares(const int64_t *sum, double scale, size_t count);
 

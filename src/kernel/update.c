@@ -1,8 +1,13 @@
 /* The exact sum's fixed point, and AdamW. */
 #include "kmask/kernel.h"
 #include "simd.h"
+#include "vector.h"
 
 #include <math.h>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 /* 1.5 * 2^52: added to a double below 2^51 it leaves the rounded integer in the low bits. */
 #define SHIFT 6755399441055744.0
@@ -26,6 +31,45 @@ KM_SIMD bool km_fixed_add(int64_t *sum, const float *g, size_t count) {
         sum[i] = (int64_t)((uint64_t)sum[i] + (uint64_t)to_fixed(g[i]));
     }
     return bad == 0;
+}
+
+KM_SIMD static bool set_plain(int64_t *sum, const float *g, size_t count) {
+    uint32_t bad = 0;
+#pragma omp simd reduction(| : bad)
+    for (size_t i = 0; i < count; i++) {
+        float size = g[i] < 0 ? -g[i] : g[i];
+        bad |= size < KM_FIXED_LIMIT ? 0u : 1u;
+        sum[i] = to_fixed(g[i]);
+    }
+    return bad == 0;
+}
+
+#if defined(__x86_64__)
+/* Multiples of 8 at a 64-byte aligned place, in whole lines that are not read first. */
+KM_WIDE static bool set_past_caches(int64_t *sum, const float *g, size_t count) {
+    const __m512d unit = _mm512_set1_pd(UNIT), shift = _mm512_set1_pd(SHIFT);
+    const __m256 limit = _mm256_set1_ps(KM_FIXED_LIMIT),
+                 no_sign = _mm256_castsi256_ps(_mm256_set1_epi32(INT32_MAX));
+    __mmask8 good = 0xFF;
+    for (size_t i = 0; i < count; i += 8) {
+        const __m256 x = _mm256_loadu_ps(g + i);
+        const __m512d shifted = _mm512_fmadd_pd(_mm512_cvtps_pd(x), unit, shift);
+        good &= _mm256_cmp_ps_mask(_mm256_and_ps(x, no_sign), limit, _CMP_LT_OQ);
+        _mm512_stream_si512((void *)(sum + i),
+                            _mm512_sub_epi64(_mm512_castpd_si512(shifted), _mm512_castpd_si512(shift)));
+    }
+    _mm_sfence();
+    return good == 0xFF;
+}
+#endif
+
+bool km_fixed_set(int64_t *sum, const float *g, size_t count) {
+#if defined(__x86_64__)
+    if (km_is_wide() && count % 8 == 0 && (uintptr_t)sum % 64 == 0) {
+        return set_past_caches(sum, g, count);
+    }
+#endif
+    return set_plain(sum, g, count);
 }
 
 KM_SIMD double km_fixed_squares(const int64_t *sum, double scale, size_t count) {

@@ -17,6 +17,7 @@
 #define km_loss(...) KM_TIMED(KM_OP_LOSS, km_loss(__VA_ARGS__))
 #define km_linear_backward_input(...) KM_TIMED(KM_OP_BACKWARD_PRODUCTS, km_linear_backward_input(__VA_ARGS__))
 #define km_linear_backward_weight(...) KM_TIMED(KM_OP_BACKWARD_PRODUCTS, km_linear_backward_weight(__VA_ARGS__))
+#define km_linear_backward_columns(...) KM_TIMED(KM_OP_BACKWARD_PRODUCTS, km_linear_backward_columns(__VA_ARGS__))
 #define km_attention_backward(...) KM_TIMED(KM_OP_BACKWARD_ATTENTION, km_attention_backward(__VA_ARGS__))
 #define km_norm_backward(...) KM_TIMED(KM_OP_BACKWARD_NORM, km_norm_backward(__VA_ARGS__))
 #define km_gelu_backward(...) KM_TIMED(KM_OP_BACKWARD_GELU, km_gelu_backward(__VA_ARGS__))

@@ -20,6 +20,7 @@ typedef struct shared {
     atomic_int next;         /* micro-batch to take */
     atomic_int *bucket_done; /* (buckets) micro-batches that will add nothing more to it */
     int begun;               /* buckets whose sum has started; main thread only */
+    bool *written;           /* (stretches) this step; what is there before is the last step's */
     pthread_mutex_t locks[LOCKS];
     pthread_mutex_t report_lock;
     km_gradient_report *report;
@@ -43,10 +44,45 @@ static void mark_bad(part *p, size_t offset) {
     pthread_mutex_unlock(&p->all->report_lock);
 }
 
+static void clear_stretch(const shared *all, size_t stretch) {
+    size_t first = stretch * STRETCH, size = all->trainer->table->size;
+    memset(all->trainer->sum + first, 0, KM_MIN((size_t)STRETCH, size - first) * sizeof(int64_t));
+    all->written[stretch] = true;
+}
+
+/* Within one stretch, whose lock is held. The first gradient of a whole stretch is written over the last step's sum:
+ * clearing all of it, to read the zeros again, would take as long as a good part of the update. */
+static bool add_piece(const shared *all, size_t offset, const float *gradient, size_t count) {
+    const size_t stretch = offset / STRETCH;
+    int64_t *sum = all->trainer->sum + offset;
+    if (!all->written[stretch] && count == STRETCH) {
+        all->written[stretch] = true;
+        return km_fixed_set(sum, gradient, count);
+    }
+    if (!all->written[stretch]) {
+        clear_stretch(all, stretch);
+    }
+    return km_fixed_add(sum, gradient, count);
+}
+
+/* Where no gradient came, such as positions beyond the longest view. */
+static void clear_unwritten(shared *all, int bucket) {
+    size_t first = 0, count = 0;
+    km_exchange_bucket(all->trainer->exchange, bucket, &first, &count);
+    for (size_t stretch = first / STRETCH; stretch * STRETCH < first + count; stretch++) {
+        pthread_mutex_lock(&all->locks[stretch % LOCKS]);
+        if (!all->written[stretch]) {
+            clear_stretch(all, stretch);
+        }
+        pthread_mutex_unlock(&all->locks[stretch % LOCKS]);
+    }
+}
+
 static void begin_complete_buckets(shared *all) {
     km_trainer *t = all->trainer;
     while (all->begun < km_exchange_buckets(t->exchange) &&
            atomic_load_explicit(&all->bucket_done[all->begun], memory_order_acquire) == all->count) {
+        clear_unwritten(all, all->begun);
         km_exchange_begin(t->exchange, all->begun, t->sum);
         all->begun++;
     }
@@ -63,7 +99,7 @@ static void take_slice(void *payload, size_t offset, const float *gradient, size
         if (!p->alone) {
             pthread_mutex_lock(lock);
         }
-        bool fits = km_fixed_add(p->all->trainer->sum + offset, gradient, piece);
+        bool fits = add_piece(p->all, offset, gradient, piece);
         if (!p->alone) {
             pthread_mutex_unlock(lock);
         }
@@ -138,23 +174,16 @@ static void work(void *payload, int worker) {
     }
 }
 
-static void clear_sum(void *payload, int worker) {
-    km_trainer *t = payload;
-    uint64_t first = 0, count = 0;
-    km_share(&first, &count, t->table->size, worker, km_pool_workers(t->pool));
-    memset(t->sum + first, 0, count * sizeof *t->sum);
-}
-
 void km_gradient(km_trainer *t, const km_batch *batches, int count, km_gradient_report *report) {
     *report = (km_gradient_report){.bad_batch = -1};
     shared all = {.trainer = t, .batches = batches, .count = count, .report = report};
     int buckets = km_exchange_buckets(t->exchange);
     all.bucket_done = km_new((size_t)buckets, sizeof *all.bucket_done);
+    all.written = km_new(t->table->size / STRETCH + 1, sizeof *all.written);
     pthread_mutex_init(&all.report_lock, NULL);
     for (int i = 0; i < LOCKS; i++) {
         pthread_mutex_init(&all.locks[i], NULL);
     }
-    km_pool_run(t->pool, clear_sum, t);
     km_pool_begin(t->pool, work, &all);
     work(&all, 0);
     while (all.begun < buckets) { /* the other threads' last micro-batches */
@@ -167,4 +196,5 @@ void km_gradient(km_trainer *t, const km_batch *batches, int count, km_gradient_
     }
     pthread_mutex_destroy(&all.report_lock);
     free(all.bucket_done);
+    free(all.written);
 }

@@ -94,6 +94,34 @@ static void out_of_range_is_seen_everywhere(void **state) {
     }
 }
 
+/* As an addition to 0, whatever was there, and nothing beside it: with whole lines of cache and without. */
+static void fixed_set_is_an_addition_to_nothing(void **state) {
+    (void)state;
+    enum { MOST = 80, ROOM = 16 };
+    _Alignas(64) int64_t sum[MOST + ROOM];
+    for (int count = 0; count <= MOST; count++) {
+        float *g = gradients(MOST, 300 + (uint32_t)count);
+        for (int at = 0; at < ROOM / 2; at++) {
+            int64_t want[MOST + ROOM];
+            memset(sum, 0x55, sizeof sum);
+            memcpy(want, sum, sizeof want);
+            memset(want + at, 0, (size_t)count * sizeof *want);
+            assert_true(km_fixed_add(want + at, g, (size_t)count));
+            assert_true(km_fixed_set(sum + at, g, (size_t)count));
+            assert_memory_equal(sum, want, sizeof sum);
+        }
+        for (int at = 0; at < count; at++) {
+            const float was = g[at];
+            g[at] = at % 2 == 0 ? NAN : -KM_FIXED_LIMIT;
+            assert_false(km_fixed_set(sum, g, (size_t)count));
+            g[at] = nextafterf(KM_FIXED_LIMIT, 0);
+            assert_true(km_fixed_set(sum, g, (size_t)count));
+            g[at] = was;
+        }
+        drop();
+    }
+}
+
 /* 8,192 of the largest values do not overflow. */
 static void the_largest_sums_fit(void **state) {
     (void)state;
@@ -199,10 +227,13 @@ static void moments_are_never_subnormal(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        TEST(fixed_add_rounds_to_nearest),     TEST(sums_do_not_depend_on_their_order),
-        TEST(out_of_range_is_seen_everywhere), TEST(the_largest_sums_fit),
-        TEST(squares_equal_their_twin),        TEST(adamw_equals_its_twin),
-        TEST(moments_are_never_subnormal)};
+    const struct CMUnitTest tests[] = {TEST(fixed_add_rounds_to_nearest),
+                                       TEST(fixed_set_is_an_addition_to_nothing),
+                                       TEST(sums_do_not_depend_on_their_order),
+                                       TEST(out_of_range_is_seen_everywhere),
+                                       TEST(the_largest_sums_fit),
+                                       TEST(squares_equal_their_twin),
+                                       TEST(adamw_equals_its_twin),
+                                       TEST(moments_are_never_subnormal)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

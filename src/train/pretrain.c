@@ -107,7 +107,7 @@ static km_status evaluate(loop *l, const float *weights, int64_t step, km_eval_r
  * that was broken off. */
 static km_status evaluate_late(loop *l, const float *weights, int64_t step) {
     km_run *run = l->run;
-    km_eval_result result;
+    km_eval_result result = {0};
     KM_TRY(evaluate(l, weights, step, &result));
     return km_comm_agree(
         run->comm, is_root(l) ? km_metrics_add_eval(run->metrics, step, result.loss, result.accuracy) : KM_OK);
@@ -203,7 +203,7 @@ static km_status record(loop *l, const km_step_report *report) {
         return KM_OK;
     }
     km_json *line = make_line(l, report);
-    km_eval_result result;
+    km_eval_result result = {0};
     km_status status = evaluates ? evaluate(l, l->run->trainer->weights, step, &result) : KM_OK;
     if (status == KM_STOPPED) {
         status = KM_OK;

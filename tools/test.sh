@@ -90,7 +90,7 @@ if [ $status = 0 ]; then
     export ASAN_OPTIONS=allocator_may_return_null=1 # tests ask for more memory than there is
     run asan -j "$cores" -R '/test_' -E '/test_corpus'
     # MPI unloads its modules before leaks are looked for: they could neither be named nor suppressed.
-    ASAN_OPTIONS=$ASAN_OPTIONS:detect_leaks=0 run asan -j "$cores" -R '/mpi_.*@2$|/test_corpus|/run_ten_steps$'
+    ASAN_OPTIONS=$ASAN_OPTIONS:detect_leaks=0 run asan -j "$cores" -R '/mpi_.*@2$|/test_corpus|/run_(ten_steps|damage)$'
 fi
 
 if command -v clang-format >/dev/null; then

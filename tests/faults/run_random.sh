@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # run_random.sh [KILLS] (12): one run is killed that often, at places of a save, while it starts and after some steps, one rank or
 # all, and goes on each time on another number of ranks: it ends with the bits and the log of a run that nobody killed. $SEED
-# chooses. On average a kill comes some forty steps after the one before, on any machine.
+# chooses. A kill comes at most 150 steps after the one before, on any machine.
 . "$SOURCE/tests/common.sh"
 . "$SOURCE/tests/faults/faults.sh"
 make_tiny
@@ -28,7 +28,7 @@ by_place() { # RANKS
 # Once the log has more lines than `lines`, or `until` is over, in hundredths of a second.
 kill_then() { # RANKS LINES UNTIL
     local launcher victims from
-    "$LAUNCH" "$1" "$KMASK" pretrain c.json --set run.dir=run $far >log.txt 2>&1 &
+    KMASK_FAULT=train.step:150:killall@0 "$LAUNCH" "$1" "$KMASK_FAULTS" pretrain c.json --set run.dir=run $far >log.txt 2>&1 &
     launcher=$!
     from=$(date +%s%N)
     while [ "$(logged)" -le "$2" ] && [ $(($(date +%s%N) - from)) -lt "${3}0000000" ]; do sleep 0.01; done

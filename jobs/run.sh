@@ -140,6 +140,9 @@ kmask_launch() {
     kmask_told=false
     kmask_interrupted=false
     kmask_pid=
+    retry=false
+    kmask_log=$(readlink "/proc/$$/fd/2")
+    kmask_log_from=$(stat -c %s "$kmask_log" 2>/dev/null)
     trap 'kmask_pass_on USR1' USR1
     trap 'kmask_pass_on TERM' TERM
     "${launch[@]}" "$kmask" "$@" &
@@ -207,7 +210,6 @@ kmask_status_field() { # NAME PATTERN-OF-ITS-VALUE
 # The launcher's status is kmask's, but where the launcher was itself told to end, or has killed ranks that were ending.
 # status.json has it then, if it is of this run.
 kmask_true_status() { # MARK-BEFORE
-    retry=false
     reason=
     [ -n "$run_dir" ] && [ "$(kmask_status_mark)" != "$1" ] && [ -r "$run_dir/status.json" ] || return
     local said
@@ -220,7 +222,7 @@ kmask_true_status() { # MARK-BEFORE
 # Restarts of this job that have saved nothing new, up to now; one is noted in the run folder at each end.
 kmask_count_idle() { # BEFORE AFTER
     local notes="$run_dir/restarts" name=${KMASK_CHAIN:-$SLURM_JOB_ID} job restart before after idle=0
-    [ -d "$run_dir" ] || { echo 0; return; }
+    [ -d "$run_dir" ] || { kmask_restart; return; } # it never got so far
     echo "job $name restart $(kmask_restart) from $1 to $2 status $status" >>"$notes"
     while read -r _ job _ restart _ before _ after _; do
         [ "$job" = "$name" ] || continue
@@ -229,13 +231,20 @@ kmask_count_idle() { # BEFORE AFTER
     echo "$idle"
 }
 
-# 75; a rank that was killed or lost; a launcher that was told to end and broke off what it had begun. Wrong configs (2), checkpoints
-# that are no good (3) and failures that would come again are not run again.
+# What fails in kmask itself is said in one sentence; without one the launcher has failed: it could not start ranks on a node, or
+# has lost one. Where the log is no file, nobody knows.
+kmask_spoke() {
+    [ -f "$kmask_log" ] || return 0
+    tail -c "+$((${kmask_log_from:-0} + 1))" "$kmask_log" | grep '^kmask: ' | grep -qv '^kmask: warning: '
+}
+
+# 75; a rank that was killed or lost; a launcher that failed, or was told to end and broke off what it had begun. Wrong configs (2),
+# checkpoints that are no good (3) and failures that would come again are not run again.
 kmask_may_go_on() {
     case $status in
         75) return 0 ;;
-        0 | 2 | 3 | 255) return 1 ;;
-        *) $retry || $kmask_told || [ "$status" -gt 128 ] ;;
+        0 | 2 | 3 | 126 | 127) return 1 ;; # also where there is no program, or a library is missing
+        *) $retry || $kmask_told || [ "$status" -gt 128 ] || ! kmask_spoke ;;
     esac
 }
 

@@ -3,8 +3,9 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
-enum { ALIGNMENT = 64 };
+enum { ALIGNMENT = 64, HUGE_PAGE = 1 << 21 };
 
 static void *or_die(void *pointer, size_t bytes) {
     if (pointer == NULL && bytes > 0) {
@@ -49,14 +50,18 @@ char *km_format(const char *format, ...) {
 km_status km_allocate(void **out, size_t bytes, const char *what) {
     /* Linux promises more than it has and kills who takes it: large blocks are asked for only where they exist. */
     const size_t large = (size_t)64 << 20;
-    size_t rounded = (bytes + ALIGNMENT) / ALIGNMENT * ALIGNMENT;
+    const size_t unit = bytes < 2 * HUGE_PAGE ? ALIGNMENT : HUGE_PAGE;
+    size_t rounded = (bytes + unit) / unit * unit;
     bool exists = rounded > bytes && (bytes < large || bytes <= km_memory_room());
-    *out = exists ? aligned_alloc(ALIGNMENT, rounded) : NULL;
+    *out = exists ? aligned_alloc(unit, rounded) : NULL;
     if (*out == NULL) {
         return km_fail(KM_FAILED,
                        "no memory for %s: %.2f GiB are needed. Use fewer threads or ranks on a node, or "
                        "train.recompute.",
                        what, (double)bytes / (1024.0 * 1024.0 * 1024.0));
+    }
+    if (unit == HUGE_PAGE) { /* where the system has them: ranks read each other's memory twice as fast */
+        (void)madvise(*out, rounded, MADV_HUGEPAGE);
     }
     memset(*out, 0, rounded);
     return KM_OK;

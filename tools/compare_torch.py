@@ -14,6 +14,9 @@ Two opponents: the best of eager attention, scaled_dot_product_attention, and to
 masked tokens alone and the allocator tuned (MALLOC_* below), each tried first; and what transformers' run_mlm does: its
 default attention, the head at every token, nothing tuned. AdamW is the fused one on both.
 
+PyTorch's MKL does not use all of every CPU (on AMD it leaves AVX-512 alone), so its product's rate is printed too: a ratio is one of
+programs, libraries included.
+
 Laps go kmask, best, run_mlm, kmask, ...; a lap is one step (kmask: one process with a step to warm up, then one that counts; PyTorch:
 a server that stays). Printed are medians and the spread of the laps' own ratios. Peak memory is the resident size's largest
 (VmHWM) of the whole process, with python and its libraries; kmask saves nothing here, so its copy for saving is left out."""
@@ -73,6 +76,17 @@ def make_batch(torch, work):
     return ids, flat, labels
 
 
+def product_rate(torch, work):
+    """GFLOP/s of PyTorch's own product of a layer's widest shape, the best of ten."""
+    rows, (_, width, _, wide) = min(work["views"] * work["length"], 1024), work["sizes"]
+    x, w, best = torch.randn(rows, width), torch.randn(wide, width), float("inf")
+    for _ in range(10):
+        start = time.perf_counter()
+        x @ w.T
+        best = min(best, time.perf_counter() - start)
+    return 2e-9 * rows * width * wide / best
+
+
 def serve(work, variant, threads):
     import torch
 
@@ -110,7 +124,7 @@ def serve(work, variant, threads):
 
     for _ in range(2):
         step(make_batch(torch, work))
-    print("ready", flush=True)
+    print("ready", product_rate(torch, work), flush=True)
     for _ in sys.stdin:
         batch = make_batch(torch, work)
         print(json.dumps({"seconds": step(batch), "peak": peak_bytes()}), flush=True)
@@ -126,9 +140,11 @@ class Server:
         command = [sys.executable, os.path.abspath(__file__), "--serve", work_name, variant, str(threads)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
                                         preexec_fn=lambda: os.sched_setaffinity(0, cores))
-        if self.process.stdout.readline().strip() != "ready":
+        words = self.process.stdout.readline().split()
+        if words[:1] != ["ready"]:
             self.close()
             sys.exit(f"compare_torch.py: {variant} did not start; its words are above")
+        self.product_rate = float(words[1])
 
     def lap(self):
         self.process.stdin.write("step\n")
@@ -185,6 +201,7 @@ def compare(program, work_name, threads, laps, names, tries):
           f"{masked_of_view(work)} masked in each, {threads} thread(s)", flush=True)
     best, tried = find_best(work_name, threads, cores, names, tries)
     rivals = {"best": Server(work_name, best, threads, cores), "run_mlm": Server(work_name, "run_mlm", threads, cores)}
+    print(f"  PyTorch's own product of a layer's widest shape: {rivals['best'].product_rate:.0f} GFLOP/s", flush=True)
     times, peaks = {"kmask": [], "best": [], "run_mlm": []}, {}
     for _ in range(laps):
         for name in times:
@@ -194,6 +211,7 @@ def compare(program, work_name, threads, laps, names, tries):
     for server in rivals.values():
         server.close()
     result = {"work": work_name, "threads": threads, "best": best, "tried_seconds": tried, "laps": times, "peak_bytes": peaks,
+              "product_gflops": rivals["best"].product_rate,
               "tokens_per_s": {name: tokens / statistics.median(seconds) for name, seconds in times.items()}}
     for name in ("best", "run_mlm"):
         ratios = sorted(b / a for a, b in zip(times["kmask"], times[name]))

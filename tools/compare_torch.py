@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""compare_torch.py [--kmask build/release/kmask] [--work n512,n128,small] [--threads 1,2] [--laps 5] [--out FILE.json]
+"""compare_torch.py [--kmask build/release/kmask] [--work n512,n128,small] [--threads 1,2] [--laps 5]
+    [--blas-kernel NAME] [--out FILE.json]
 
 A training step of the same masked language model in kmask and in PyTorch with transformers, in turns, and the ratio of
 their speeds. Needs torch and transformers; models are fresh and tokens random, so no other file is needed.
@@ -159,11 +160,13 @@ class Server:
 # ---- kmask -----------------------------------------------------------------------------------------------------------
 
 
-def kmask_lap(program, work, threads, cores):
+def kmask_lap(program, work, threads, cores, kernel):
     command = [program, "bench", "--preset", work["preset"], "--length", str(work["length"]), "--views", str(work["views"]),
                "--threads", str(threads), "--repeat", "1", "--steps-only", "--json",
                "--set", f"model.vocab_size={work['vocabulary']}", "--set", f"mask.ratio={RATIO}"]
     environment = {k: v for k, v in os.environ.items() if k != "OPENBLAS_CORETYPE"}
+    if kernel:
+        environment["OPENBLAS_CORETYPE"] = kernel
     if threads > 1 and work["views"] * work["length"] // 1024 < threads:
         command += ["--micro-batch", str(work["views"] // threads)]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
@@ -192,7 +195,7 @@ def find_best(work_name, threads, cores, names, tries):
     return min(seconds, key=seconds.get), seconds
 
 
-def compare(program, work_name, threads, laps, names, tries):
+def compare(program, work_name, threads, laps, names, tries, kernel):
     work, cores = WORK[work_name], sorted(os.sched_getaffinity(0))[:threads]
     if len(cores) < threads:
         sys.exit(f"compare_torch.py: {threads} threads need as many cores, this process may use {len(cores)}")
@@ -205,7 +208,7 @@ def compare(program, work_name, threads, laps, names, tries):
     times, peaks = {"kmask": [], "best": [], "run_mlm": []}, {}
     for _ in range(laps):
         for name in times:
-            lap = kmask_lap(program, work, threads, cores) if name == "kmask" else rivals[name].lap()
+            lap = kmask_lap(program, work, threads, cores, kernel) if name == "kmask" else rivals[name].lap()
             times[name].append(lap["seconds"])
             peaks[name] = max(peaks.get(name, 0), lap["peak"])
     for server in rivals.values():
@@ -240,6 +243,7 @@ def main():
     parser.add_argument("--laps", type=int, default=5)
     parser.add_argument("--tries", type=int, default=3, help="steps of each candidate when the best is looked for")
     parser.add_argument("--candidates", default=",".join(CANDIDATES), help="those that are tried")
+    parser.add_argument("--blas-kernel", help="OPENBLAS_CORETYPE for kmask: Haswell makes products alike where PyTorch's use AVX2")
     parser.add_argument("--out", help="results as JSON")
     parser.add_argument("--serve", nargs=3, metavar=("WORK", "VARIANT", "THREADS"), help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -252,7 +256,7 @@ def main():
             parser.error(f"--work: no {work}; there are {', '.join(WORK)}")
         for threads in options.threads.split(","):
             results.append(compare(options.kmask, work, int(threads), options.laps, options.candidates.split(","),
-                                   options.tries))
+                                   options.tries, options.blas_kernel))
             if options.out:
                 with open(options.out, "w") as file:
                     json.dump(results, file, indent=1)

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""compare_torch.py [--kmask build/release/kmask] [--work n512,n128,small] [--threads 1,2] [--laps 5] [--out FILE.json]
+"""compare_torch.py [--kmask build/release/kmask] [--work n512,n128,small] [--threads 1,2] [--laps 5]
+    [--blas-kernel NAME] [--out FILE.json]
 
 A training step of the same masked language model in kmask and in PyTorch with transformers, in turns, and the ratio of
 their speeds. Needs torch and transformers; models are fresh and tokens random, so no other file is needed.
@@ -13,6 +14,9 @@ through a step in micro-batches of about 1,024 tokens, PyTorch through all views
 Two opponents: the best of eager attention, scaled_dot_product_attention, and torch.compile of either, with the vocabulary's head at
 masked tokens alone and the allocator tuned (MALLOC_* below), each tried first; and what transformers' run_mlm does: its
 default attention, the head at every token, nothing tuned. AdamW is the fused one on both.
+
+PyTorch's MKL does not use all of every CPU (on AMD it leaves AVX-512 alone), so its product's rate is printed too: a ratio is one of
+programs, libraries included.
 
 Laps go kmask, best, run_mlm, kmask, ...; a lap is one step (kmask: one process with a step to warm up, then one that counts; PyTorch:
 a server that stays). Printed are medians and the spread of the laps' own ratios. Peak memory is the resident size's largest
@@ -73,6 +77,17 @@ def make_batch(torch, work):
     return ids, flat, labels
 
 
+def product_rate(torch, work):
+    """GFLOP/s of PyTorch's own product of a layer's widest shape, the best of ten."""
+    rows, (_, width, _, wide) = min(work["views"] * work["length"], 1024), work["sizes"]
+    x, w, best = torch.randn(rows, width), torch.randn(wide, width), float("inf")
+    for _ in range(10):
+        start = time.perf_counter()
+        x @ w.T
+        best = min(best, time.perf_counter() - start)
+    return 2e-9 * rows * width * wide / best
+
+
 def serve(work, variant, threads):
     import torch
 
@@ -110,7 +125,7 @@ def serve(work, variant, threads):
 
     for _ in range(2):
         step(make_batch(torch, work))
-    print("ready", flush=True)
+    print("ready", product_rate(torch, work), flush=True)
     for _ in sys.stdin:
         batch = make_batch(torch, work)
         print(json.dumps({"seconds": step(batch), "peak": peak_bytes()}), flush=True)
@@ -126,9 +141,11 @@ class Server:
         command = [sys.executable, os.path.abspath(__file__), "--serve", work_name, variant, str(threads)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
                                         preexec_fn=lambda: os.sched_setaffinity(0, cores))
-        if self.process.stdout.readline().strip() != "ready":
+        words = self.process.stdout.readline().split()
+        if words[:1] != ["ready"]:
             self.close()
             sys.exit(f"compare_torch.py: {variant} did not start; its words are above")
+        self.product_rate = float(words[1])
 
     def lap(self):
         self.process.stdin.write("step\n")
@@ -143,11 +160,13 @@ class Server:
 # ---- kmask -----------------------------------------------------------------------------------------------------------
 
 
-def kmask_lap(program, work, threads, cores):
+def kmask_lap(program, work, threads, cores, kernel):
     command = [program, "bench", "--preset", work["preset"], "--length", str(work["length"]), "--views", str(work["views"]),
                "--threads", str(threads), "--repeat", "1", "--steps-only", "--json",
                "--set", f"model.vocab_size={work['vocabulary']}", "--set", f"mask.ratio={RATIO}"]
     environment = {k: v for k, v in os.environ.items() if k != "OPENBLAS_CORETYPE"}
+    if kernel:
+        environment["OPENBLAS_CORETYPE"] = kernel
     if threads > 1 and work["views"] * work["length"] // 1024 < threads:
         command += ["--micro-batch", str(work["views"] // threads)]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
@@ -176,7 +195,7 @@ def find_best(work_name, threads, cores, names, tries):
     return min(seconds, key=seconds.get), seconds
 
 
-def compare(program, work_name, threads, laps, names, tries):
+def compare(program, work_name, threads, laps, names, tries, kernel):
     work, cores = WORK[work_name], sorted(os.sched_getaffinity(0))[:threads]
     if len(cores) < threads:
         sys.exit(f"compare_torch.py: {threads} threads need as many cores, this process may use {len(cores)}")
@@ -185,15 +204,17 @@ def compare(program, work_name, threads, laps, names, tries):
           f"{masked_of_view(work)} masked in each, {threads} thread(s)", flush=True)
     best, tried = find_best(work_name, threads, cores, names, tries)
     rivals = {"best": Server(work_name, best, threads, cores), "run_mlm": Server(work_name, "run_mlm", threads, cores)}
+    print(f"  PyTorch's own product of a layer's widest shape: {rivals['best'].product_rate:.0f} GFLOP/s", flush=True)
     times, peaks = {"kmask": [], "best": [], "run_mlm": []}, {}
     for _ in range(laps):
         for name in times:
-            lap = kmask_lap(program, work, threads, cores) if name == "kmask" else rivals[name].lap()
+            lap = kmask_lap(program, work, threads, cores, kernel) if name == "kmask" else rivals[name].lap()
             times[name].append(lap["seconds"])
             peaks[name] = max(peaks.get(name, 0), lap["peak"])
     for server in rivals.values():
         server.close()
     result = {"work": work_name, "threads": threads, "best": best, "tried_seconds": tried, "laps": times, "peak_bytes": peaks,
+              "product_gflops": rivals["best"].product_rate,
               "tokens_per_s": {name: tokens / statistics.median(seconds) for name, seconds in times.items()}}
     for name in ("best", "run_mlm"):
         ratios = sorted(b / a for a, b in zip(times["kmask"], times[name]))
@@ -222,6 +243,7 @@ def main():
     parser.add_argument("--laps", type=int, default=5)
     parser.add_argument("--tries", type=int, default=3, help="steps of each candidate when the best is looked for")
     parser.add_argument("--candidates", default=",".join(CANDIDATES), help="those that are tried")
+    parser.add_argument("--blas-kernel", help="OPENBLAS_CORETYPE for kmask: Haswell makes products alike where PyTorch's use AVX2")
     parser.add_argument("--out", help="results as JSON")
     parser.add_argument("--serve", nargs=3, metavar=("WORK", "VARIANT", "THREADS"), help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -234,7 +256,7 @@ def main():
             parser.error(f"--work: no {work}; there are {', '.join(WORK)}")
         for threads in options.threads.split(","):
             results.append(compare(options.kmask, work, int(threads), options.laps, options.candidates.split(","),
-                                   options.tries))
+                                   options.tries, options.blas_kernel))
             if options.out:
                 with open(options.out, "w") as file:
                     json.dump(results, file, indent=1)

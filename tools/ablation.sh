@@ -71,7 +71,13 @@ export -f one
 count=$(plan | wc -l)
 echo "$count runs of $steps steps (from fresh weights twice as many), $jobs at a time"
 began=$SECONDS
-plan | xargs -P "$jobs" -I{} bash -c 'one {}' | awk -v count="$count" '{ printf "%3d of %d  %s\n", NR, count, $0; fflush() }'
+plan | xargs -P "$jobs" -I{} bash -c 'one {}' | {
+    number=0 # (mawk would hold lines back)
+    while IFS= read -r line; do
+        number=$((number + 1))
+        printf '%3d of %d  %s\n' "$number" "$count" "$line"
+    done
+}
 
 # ---- The tables: the last held-out loss of each run is in its metrics.
 last() { sed -nE "s/.*\"$2\":[[:space:]]*([-+.0-9eE]+).*/\1/p" "ablation/$1/metrics.jsonl" | tail -n 1; }

@@ -70,6 +70,8 @@ static void prepare(bench *t, int length) {
     }
     t->dropout = (km_dropout){{1, 2}, 3, 0.1f};
     t->attention = (km_attention){N / length, H, C / H, t->starts, t->starts, 3 * C, 3 * C, C, t->dropout, t->keys};
+    t->attention.kept_words = km_attention_kept_words(length);
+    t->attention.kept = calloc((size_t)N * H * (size_t)t->attention.kept_words, sizeof(uint16_t));
     t->attention_off = t->attention;
     t->attention_off.dropout.p = 0;
 }

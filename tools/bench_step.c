@@ -38,8 +38,19 @@ static void add_since(took *sum, took start) {
 
 /* ---- What is measured --------------------------------------------------------------------------------------- */
 
+typedef struct preset {
+    const char *name;
+    int layers, width, heads, intermediate, vocabulary;
+} preset;
+
+static const preset presets[] = {
+    {"bert-base", 12, 768, 12, 3072, 30522},
+    {"small", 4, 256, 4, 1024, 8192},
+};
+
 typedef struct options {
-    int length, views, batches, repeat, layers;
+    const preset *preset;
+    int length, views, batches, repeat, layers; /* layers 0: the preset's */
 } options;
 
 /* Parts of a lap. The sink's time is inside the gradient's. */
@@ -74,6 +85,7 @@ typedef struct bench {
     /* for products and kernels that are called alone: N * I or M * V floats each; a gradient's slice, I * C */
     float *in[3], *out[3], *slice;
     float *zeros, *lse, *scratch;
+    uint16_t *kept;
 } bench;
 
 static size_t product(int a, int b) {
@@ -217,7 +229,9 @@ static void run_attention(bench *b) {
                                     .ldk = ldk,
                                     .ldo = C,
                                     .dropout = dropout_at((uint32_t)l),
-                                    .keys = last ? b->labelled_keys : b->batch.keys};
+                                    .keys = last ? b->labelled_keys : b->batch.keys,
+                                    .kept = b->kept,
+                                    .kept_words = km_attention_kept_words(b->T)};
         km_attention_forward(b->out[2], b->lse, q, k, k + C, &shape, b->scratch);
         km_attention_backward(dq, dk, dk + C, b->in[2], b->lse, q, k, k + C, &shape, b->scratch);
     }
@@ -333,11 +347,11 @@ static km_status run_lap(bench *b, lap *r) {
 static km_status create_model(bench *b) {
     const km_model_config config = {.type = "bert",
                                     .hidden_act = "gelu",
-                                    .vocab_size = 30522,
-                                    .hidden_size = 768,
+                                    .vocab_size = b->options.preset->vocabulary,
+                                    .hidden_size = b->options.preset->width,
                                     .num_hidden_layers = b->options.layers,
-                                    .num_attention_heads = 12,
-                                    .intermediate_size = 3072,
+                                    .num_attention_heads = b->options.preset->heads,
+                                    .intermediate_size = b->options.preset->intermediate,
                                     .max_position_embeddings = 512,
                                     .type_vocab_size = 2,
                                     .layer_norm_eps = 1e-12,
@@ -420,8 +434,9 @@ static km_status allocate(bench *b) {
         KM_TRY(random_floats(&b->in[i], most, i));
         KM_TRY(zero_floats(&b->out[i], most));
     }
-    KM_TRY(zero_floats(&b->slice, product(b->I, b->C)));
+    KM_TRY(zero_floats(&b->slice, product(KM_MAX(b->I, VOCABULARY_SLICE), b->C)));
     KM_TRY(zero_floats(&b->zeros, (size_t)b->V));
+    b->kept = km_new(product(b->N, b->H * km_attention_kept_words(b->T)), sizeof *b->kept);
     KM_TRY(zero_floats(&b->lse, product(b->N, b->H)));
     return zero_floats(&b->scratch, km_attention_scratch(b->T, b->C / b->H));
 }
@@ -489,9 +504,9 @@ static void print_share(const lap *laps, int count, bool wall) {
 static void print_head(const bench *b) {
     const options *o = &b->options;
     printf("%s, kernel %s, own loops for %s, one thread\n", km_kernel_blas(), km_kernel_core(), km_kernel_vector());
-    printf("BERT-base, %d layers, %.1f M parameters; %d views of %d tokens, %d labelled; %d micro-batches a step; "
+    printf("%s, %d layers, %.1f M parameters; %d views of %d tokens, %d labelled; %d micro-batches a step; "
            "medians of %d\n\n",
-           o->layers, (double)b->table->elements / 1e6, o->views, o->length, b->M, o->batches, o->repeat);
+           o->preset->name, o->layers, (double)b->table->elements / 1e6, o->views, o->length, b->M, o->batches, o->repeat);
 }
 
 static void print_rates(const bench *b, const lap *laps) {
@@ -545,6 +560,16 @@ static void print_memory(const bench *b) {
 
 /* ---- The program -------------------------------------------------------------------------------------------- */
 
+static km_status find_preset(const preset **out, const char *name) {
+    for (size_t i = 0; i < KM_COUNT(presets); i++) {
+        if (strcmp(presets[i].name, name) == 0) {
+            *out = &presets[i];
+            return KM_OK;
+        }
+    }
+    return km_fail(KM_USAGE, "no preset %s; there are bert-base and small", name);
+}
+
 static km_status parse(options *o, int argc, char **argv) {
     const struct {
         const char *name;
@@ -555,14 +580,18 @@ static km_status parse(options *o, int argc, char **argv) {
                  {"--repeat", &o->repeat, 1000},
                  {"--layers", &o->layers, 100}};
     for (int i = 1; i < argc; i += 2) {
+        if (strcmp(argv[i], "--preset") == 0 && i + 1 < argc) {
+            KM_TRY(find_preset(&o->preset, argv[i + 1]));
+            continue;
+        }
         size_t k = 0;
         while (k < KM_COUNT(known) && strcmp(argv[i], known[k].name) != 0) {
             k++;
         }
         if (k == KM_COUNT(known)) {
             return km_fail(KM_USAGE,
-                           "no option %s; there are --length 128, --views 8, --batches 4, --repeat 7 and "
-                           "--layers 12",
+                           "no option %s; there are --preset bert-base, --length 128, --views 8, --batches 4, "
+                           "--repeat 7 and --layers (the preset's)",
                            argv[i]);
         }
         char *end = NULL;
@@ -572,6 +601,7 @@ static km_status parse(options *o, int argc, char **argv) {
         }
         *known[k].value = (int)value;
     }
+    o->layers = o->layers > 0 ? o->layers : o->preset->layers;
     return KM_OK;
 }
 
@@ -603,7 +633,7 @@ static km_status run(bench *b, int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
-    static bench b = {.options = {.length = 128, .views = 8, .batches = 4, .repeat = 7, .layers = 12}};
+    static bench b = {.options = {.length = 128, .views = 8, .batches = 4, .repeat = 7, .preset = &presets[0]}};
     choose_blas_kernel(argv);
     setvbuf(stdout, NULL, _IOLBF, 0);
     km_kernel_start();

@@ -103,6 +103,15 @@ def texts(paths):
                 yield name, file.read()
 
 
+def pieces(text, size=4 << 20):
+    """The text in whole lines, some megabytes at a time: lists of ids take a hundred times as much memory."""
+    at = 0
+    while at < len(text):
+        end = text.find(b"\n", at + size) + 1 or len(text)
+        yield text[at:end]
+        at = end
+
+
 def random_text(count, special):
     dice = random.Random(7)
     scripts = [(0x20, 0x7F), (0xA0, 0x250), (0x300, 0x370), (0x370, 0x530), (0x590, 0x700), (0x900, 0xE80), (0x1100, 0x1200),
@@ -125,10 +134,10 @@ def run(kmask, arguments, text):
     return output, time.time() - start
 
 
-def show(name, lines, ours, theirs, what):
+def show(name, first, lines, ours, theirs, what):
     bad = [i for i, (a, b) in enumerate(zip(ours, theirs)) if a != b]
     for i in bad[:3]:
-        print(f"{name}:{i + 1}: {what} differ: {lines[i]!r}\n  kmask:      {ours[i]}\n  tokenizers: {theirs[i]}")
+        print(f"{name}:{first + i}: {what} differ: {lines[i]!r}\n  kmask:      {ours[i]}\n  tokenizers: {theirs[i]}")
     return len(bad) + abs(len(ours) - len(theirs))
 
 
@@ -138,20 +147,27 @@ class Total:
 
 
 def compare(kmask, folder, tokenizer, name, text, special, total):
+    first = 1
+    for piece in pieces(text):
+        first += compare_piece(kmask, folder, tokenizer, name, first, piece, special, total)
+
+
+def compare_piece(kmask, folder, tokenizer, name, first, text, special, total):
     lines = lines_of(text)
     output, _ = run(kmask, ["encode", "--tokenizer", folder, *(["--special"] if special else [])], text)
     ours = [[int(i) for i in line.split()] for line in output.decode().split("\n")[:-1]]
     theirs = [encoding.ids for encoding in tokenizer.encode_batch(lines, add_special_tokens=False)]
-    total.ids += show(name, lines, ours, theirs, "ids")
+    total.ids += show(name, first, lines, ours, theirs, "ids")
     output, _ = run(kmask, ["decode", "--tokenizer", folder],
                     "".join(" ".join(map(str, ids)) + "\n" for ids in theirs).encode())
     back = output.decode("utf-8").split("\n")[:-1]
     decoded = tokenizer.decode_batch(theirs, skip_special_tokens=False)
     if config_of(folder).get("clean_up_tokenization_spaces") and tokenizer.model.__class__.__name__ == "WordPiece":
         decoded = [clean_up(line) for line in decoded]
-    total.decoded += show(name, lines, back, decoded, "decoded texts")
+    total.decoded += show(name, first, lines, back, decoded, "decoded texts")
     total.tokens += sum(map(len, theirs))
     total.lines += len(lines)
+    return len(lines)
 
 
 def speed(kmask, folder, tokenizer, text, rounds):
@@ -218,7 +234,7 @@ def train(kmask, folder, size, paths, rounds):
             mine = Tokenizer.from_file(f"{folder}/{family}/tokenizer.json").get_vocab()
             both = len(set(mine) & set(tokenizer.get_vocab()))
             print(f"{folder}/{family}: {len(mine)} pieces, {both} of them theirs too; takes "
-                  f"{', '.join(f'{ratio:.2f}' for ratio in ratios)} of their time; at most {peak:.2f} GB so far")
+                  f"{', '.join(f'{ratio:.2f}' for ratio in ratios)} of their time; at most {peak:.2f} GB so far", flush=True)
             folders.append(f"{folder}/{family}")
     return folders
 

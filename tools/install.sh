@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # install.sh [--test] [--quickstart] [--lint]: installs what kmask needs and this machine lacks, with apt, asking nothing.
 #   (nothing)     what the build needs
-#   --test        and what the tests need
+#   --test        and what the tests need; for root also SLURM's daemons, which the tests start
 #   --quickstart  and what renders Debian's manual pages, the quickstart's text
 #   --lint        and clang-format and clang-tidy
 # Where everything is there (also from modules or Spack) it does nothing and needs neither root nor Debian.
@@ -15,6 +15,8 @@ need() { # need PACKAGE PROBE...: the package counts as missing where its probe 
 }
 program() { command -v "$1"; }
 library() { pkg-config --exists "$1"; }
+sbin() { PATH=$PATH:/usr/sbin:/sbin command -v "$1"; }
+pmix_of_slurm() { compgen -G '/usr/lib*/*/slurm*/mpi_pmix*.so' || compgen -G '/usr/lib*/slurm*/mpi_pmix*.so'; }
 compiles() { echo 'int main(void) { return 0; }' | cc -x c -o /dev/null -; }
 
 need gcc program cc
@@ -37,6 +39,14 @@ for option; do
         --test)
             need libcmocka-dev library cmocka
             need hdf5-tools program h5dump
+            if [ "$(id -u)" = 0 ]; then # pretend hosts and a real SLURM cluster on them, which only root can have
+                need iproute2 sbin ip
+                need munge sbin munged
+                need slurmctld sbin slurmctld
+                need slurmd sbin slurmd
+                need slurm-client program sbatch
+                need slurm-wlm-basic-plugins pmix_of_slurm
+            fi
             ;;
         --quickstart) need mandoc program mandoc ;;
         --lint)

@@ -4,7 +4,7 @@ package, one code point at a time.
 
     pip install tokenizers && python3 tools/unicode_classes.py > src/text/classes.h
 """
-from tokenizers import normalizers, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 
 
 def normalizer(**on):
@@ -15,6 +15,9 @@ def normalizer(**on):
 CLEAN, CHINESE, STRIP = (normalizer(clean_text=True), normalizer(handle_chinese_chars=True),
                          normalizer(strip_accents=True))
 WORDS, BYTES = pre_tokenizers.BertPreTokenizer(), pre_tokenizers.ByteLevel(add_prefix_space=False)
+
+SINGLE = Tokenizer(models.BPE())
+SINGLE.add_tokens([AddedToken("#", single_word=True)])
 
 
 def joins(char, side):
@@ -34,6 +37,7 @@ def classes_of(code):
         "marks": STRIP.normalize_str(char) == "",
         "letters": joins(char, "a"),
         "digits": joins(char, "1"),
+        "word_marks": SINGLE.encode("#" + char).ids == [],
         "whites": not (joins(char, "a") or joins(char, "1") or joins(char, "!")),
     }
 

@@ -343,6 +343,63 @@ km_process_state km_process_look(const km_process *process);
 /* SIGKILL to a process of this machine, if it is still the same. */
 void km_process_kill(const km_process *process);
 
+/* ---- Where time goes ---------------------------------------------------------------------------------------- */
+
+/* What a thread is doing. Every instant of a measured thread is one of these, so that they add up to its time. */
+typedef enum km_op {
+    KM_OP_REST, /* nothing below: glue, clearing memory */
+    KM_OP_INPUT,
+    KM_OP_FORWARD_PRODUCTS,
+    KM_OP_FORWARD_ATTENTION,
+    KM_OP_FORWARD_NORM, /* with dropout and residual */
+    KM_OP_FORWARD_GELU,
+    KM_OP_FORWARD_EMBEDDING, /* and rows that are picked out */
+    KM_OP_LOSS,
+    KM_OP_BACKWARD_PRODUCTS, /* with the gradients of their biases */
+    KM_OP_BACKWARD_ATTENTION,
+    KM_OP_BACKWARD_NORM,
+    KM_OP_BACKWARD_GELU,
+    KM_OP_BACKWARD_EMBEDDING,
+    KM_OP_DROPOUT, /* where it stands alone */
+    KM_OP_EXACT_SUM,
+    KM_OP_OPTIMIZER,     /* the gradient's norm, AdamW */
+    KM_OP_COMMUNICATION, /* starting transfers and helping them on, adding up what has arrived */
+    KM_OP_WAITING,       /* for other ranks */
+    KM_OP_IDLE,          /* a thread that waits for the other threads of its rank */
+    KM_OPS
+} km_op;
+const char *km_op_name(km_op op); /* "forward_products" */
+
+/* Between the two the calling thread does `op`; they nest. Nothing but one load unless it is measured. */
+static inline void km_op_begin(km_op op);
+static inline void km_op_end(void);
+#define KM_TIMED(op, call)                                                                                         \
+    do {                                                                                                           \
+        km_op_begin(op);                                                                                           \
+        call;                                                                                                      \
+        km_op_end();                                                                                               \
+    } while (0)
+
+/* Starts over with all threads at 0, or ends it, while no other thread works. A thread counts from its first
+ * km_op_begin or km_op_end after the start. */
+void km_ops_measure(bool on);
+/* Seconds of all threads that count, together. The others must be idle (a pool between two jobs). */
+void km_ops_collect(double seconds[KM_OPS]);
+
+extern bool km_ops_measured;
+void km_op_push(km_op op);
+void km_op_pop(void);
+static inline void km_op_begin(km_op op) {
+    if (km_ops_measured) {
+        km_op_push(op);
+    }
+}
+static inline void km_op_end(void) {
+    if (km_ops_measured) {
+        km_op_pop();
+    }
+}
+
 /* ---- This host, as `kmask doctor` looks at it ---------------------------------------------------------------- */
 
 /* Hardware threads, numbered as the system has them. */

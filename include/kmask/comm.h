@@ -14,9 +14,15 @@ void km_comm_close(km_comm *comm);             /* Collective. NULL is fine. */
 void km_comm_abort(km_comm *comm, int status); /* ends every rank at once; does not return */
 int km_comm_rank(const km_comm *comm);
 int km_comm_size(const km_comm *comm);
+/* Seconds that this rank has spent since the start in what exchanges with other ranks, transfers and waiting: its computing
+ * thread did nothing else meanwhile. What goes on while it computes is not in it. */
+double km_comm_seconds(const km_comm *comm);
 /* For tests: exchanges created from now on take every run of `ranks` consecutive ranks for one node (found when the
  * communicator is opened). False when nodes cannot be that long. The same on all ranks. */
 bool km_comm_set_node(km_comm *comm, int ranks);
+/* For tests: exchanges created from now on send every share by message, as where ranks of a node may not read each other's
+ * memory. The same on all ranks. */
+void km_comm_set_apart(km_comm *comm, bool apart);
 
 /* Everyone learns whether anyone failed: returns `mine` of the lowest failing rank, whose message all ranks then
  * have; KM_OK when all are KM_OK. Wrap what can fail on one rank only: KM_TRY(km_comm_agree(comm, f(...))).
@@ -125,7 +131,7 @@ int km_exchange_buckets(const km_exchange *exchange);
 /* Elements first..first+count-1 of the table are bucket b's. */
 void km_exchange_bucket(const km_exchange *exchange, int bucket, size_t *first, size_t *count);
 /* Rank's part of bucket b: elements first..first+count-1 of the table (count may be 0); `local` is where the part
- * begins in the rank's own compact arrays (moments, received sums). */
+ * begins in the rank's own compact arrays (moments, received sums), which hold the parts in the table's order. */
 void km_exchange_part(const km_exchange *exchange, int bucket, int rank, size_t *first, size_t *count,
                       size_t *local);
 size_t km_exchange_owned(const km_exchange *exchange, int rank); /* elements of all parts together */
@@ -138,7 +144,8 @@ size_t km_exchange_bytes(size_t *owned, size_t size, size_t bucket, int rank, in
 void km_exchange_begin(km_exchange *exchange, int bucket, int64_t *sum);
 /* Lets pending sums advance (Open MPI has no progress thread): call it now and then from the computing thread. */
 void km_exchange_poll(km_exchange *exchange);
-/* Waits for all buckets; returns the owned sums, compact (valid until the next begin). Collective. */
+/* Waits for all buckets; returns the owned sums, compact (valid until the next begin; with one rank they are the caller's
+ * array itself). Collective. */
 const int64_t *km_exchange_end(km_exchange *exchange);
 /* Every rank's owned block values to every rank, at their place: `blocks` has size/KM_BLOCK doubles, of which the
  * caller has filled those of its own parts. Collective. */

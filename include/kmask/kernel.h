@@ -32,6 +32,14 @@ void km_linear_forward(float *y, const float *x, const float *w, const float *b,
 void km_linear_backward_input(float *dx, const float *dy, const float *w, int N, int I, int O, bool add);
 /* dw (O,I) = dy (N,O)^T x (N,I); with db (O) not NULL, db = column sums of dy. Both are overwritten. */
 void km_linear_backward_weight(float *dw, float *db, const float *dy, const float *x, int N, int I, int O);
+/* The same for O columns of a wider matrix, whose rows are ldy apart. */
+void km_linear_backward_columns(float *dw, float *db, const float *dy, int ldy, const float *x, int N, int I,
+                                int O);
+
+/* c (M,N) = a b, OpenBLAS's own product and nothing else, to measure with. a is (M,K), or (K,M) with transpose_a; b is
+ * (K,N), or (N,K) with transpose_b. */
+void km_product(float *c, const float *a, const float *b, bool transpose_a, bool transpose_b, int M, int N, int K,
+                int lda, int ldb, int ldc);
 
 /* ---- Dropout: a bit for each (row key, site, element), recomputed in backward, never stored ---- */
 /* Element e of a row with key k at site s is kept when the 16-bit number e%8 of Philox block
@@ -79,18 +87,22 @@ void km_bias_backward(float *db, const float *dy, int N, int C);
  * Queries of view v are rows q_starts[v]..q_starts[v+1]-1, keys and values rows k_starts[v]..; all (·, C) parts of
  * rows with a leading dimension (ldq, ldk, ldo: elements from row to row), so that a fused q|k|v matrix needs no
  * copy. lse (Nq, H): log of the softmax's denominator, kept for backward. Dropout: keys (Nq) of the query rows,
- * element h * 65536 + j for head h and key j of the view. No more than a block of KM_ATTENTION_ROWS x T scores exists
- * at a time; scratch has km_attention_scratch(longest, D) floats. */
-enum { KM_ATTENTION_ROWS = 128 };
+ * element h * 65536 + j for head h and key j of the view; which probabilities it keeps is written to `kept` by forward
+ * and read by backward. No more than a block of KM_ATTENTION_ROWS x T scores exists at a time; scratch has
+ * km_attention_scratch(longest, D) floats and is 64-byte aligned. */
+enum { KM_ATTENTION_ROWS = 64 };
 typedef struct km_attention {
     int views, H, D;
     const int32_t *q_starts, *k_starts; /* (views+1) */
     int ldq, ldk, ldo;                  /* ldk: of keys and values; ldo: of out and its gradient */
     km_dropout dropout;
     const uint64_t *keys; /* (Nq) */
+    uint16_t *kept;       /* (Nq, H, kept_words): a bit a key; NULL where dropout is off */
+    int kept_words;       /* at least km_attention_kept_words(longest) */
     const uint8_t *seen;  /* (Nk) keys with 0 take no part, at least one of a view does; NULL: all do */
 } km_attention;
 size_t km_attention_scratch(int longest, int D);
+int km_attention_kept_words(int longest);
 void km_attention_forward(float *out, float *lse, const float *q, const float *k, const float *v,
                           const km_attention *shape, float *scratch);
 /* dq, dk, dv (leading dimensions ldq, ldk, ldk) are overwritten at all queries and keys of the views. */

@@ -7,11 +7,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* A call that a signal has cut short is made again, but not for ever: where each one is, something is wrong. */
+static bool try_again(int *interruptions) {
+    enum { MOST = 1000 };
+    return errno == EINTR && ++*interruptions < MOST;
+}
+
 km_status km_pread_all(int fd, void *bytes, size_t count, uint64_t offset, const char *path) {
     char *to = bytes;
+    int interruptions = 0;
     while (count > 0) {
         ssize_t got = pread(fd, to, count, (off_t)offset);
-        if (got < 0 && errno == EINTR) {
+        if (got < 0 && try_again(&interruptions)) {
             continue;
         }
         if (got < 0) {
@@ -30,9 +37,10 @@ km_status km_pread_all(int fd, void *bytes, size_t count, uint64_t offset, const
 
 km_status km_pwrite_all(int fd, const void *bytes, size_t count, uint64_t offset, const char *path) {
     const char *from = bytes;
+    int interruptions = 0;
     while (count > 0) {
         ssize_t put = pwrite(fd, from, count, (off_t)offset);
-        if (put < 0 && errno == EINTR) {
+        if (put < 0 && try_again(&interruptions)) {
             continue;
         }
         if (put <= 0) {
@@ -52,9 +60,10 @@ static km_status read_open(char **out, size_t *size, int fd, const char *path, s
     }
     km_buffer buffer = {0};
     char piece[1 << 16];
+    int interruptions = 0;
     for (;;) {
         ssize_t got = read(fd, piece, sizeof piece);
-        if (got < 0 && errno == EINTR) {
+        if (got < 0 && try_again(&interruptions)) {
             continue;
         }
         if (got < 0) {
@@ -107,10 +116,10 @@ static char *folder_of(const char *path) {
 }
 
 km_status km_file_sync(int fd, const char *path) {
-    int failed = 0;
+    int failed = 0, interruptions = 0;
     do {
         failed = fsync(fd) != 0 ? errno : 0;
-    } while (failed == EINTR);
+    } while (failed != 0 && try_again(&interruptions));
     return failed == 0 || failed == EINVAL || failed == EROFS
                ? KM_OK
                : km_fail(KM_FAILED, "%s: cannot sync to disk: %s", path, strerror(failed));

@@ -25,6 +25,7 @@ km_status cmd_eval(int argc, char **argv);
 km_status cmd_fill(int argc, char **argv);
 km_status cmd_probe(int argc, char **argv);
 km_status cmd_variance(int argc, char **argv);
+km_status cmd_bench(int argc, char **argv);
 km_status cmd_import(int argc, char **argv);
 km_status cmd_export(int argc, char **argv);
 km_status cmd_inspect(int argc, char **argv);

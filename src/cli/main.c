@@ -25,6 +25,8 @@ static const cli_verb verbs[] = {
      cmd_probe},
     {"variance", "CONFIG.json [--set section.key=value ...]",
      "gradient variance by policy and K; covariance against Hamming distance", cmd_variance},
+    {"bench", "[--preset bert-base --length 512 ...]", "tokens a second, share of the GEMM rate, time by operation",
+     cmd_bench},
     {"import", "DIR --out MODEL.h5", "a published BERT or RoBERTa (safetensors) becomes a model file", cmd_import},
     {"export", "MODEL --out DIR", "a model becomes safetensors, config.json and tokenizer files", cmd_export},
     {"inspect", "FILE [--json]", "what a corpus, model or checkpoint holds; verifies it", cmd_inspect},
@@ -125,7 +127,8 @@ static km_status finish_output(void) {
 /* OpenBLAS takes a weak kernel on CPUs that it does not know, and reads its choice only when it is loaded: start again
  * with the right one. What the user has forced is left, and said. */
 static void choose_blas_kernel(char **argv) {
-    static const char *const computing[] = {"pretrain", "eval", "fill", "probe", "variance", "doctor", "plan"};
+    static const char *const computing[] = {"pretrain", "eval",  "fill",   "probe",
+                                            "variance", "bench", "doctor", "plan"};
     bool computes = false;
     for (size_t i = 0; argv[0] != NULL && argv[1] != NULL && i < KM_COUNT(computing); i++) {
         computes = computes || strcmp(argv[1], computing[i]) == 0;

@@ -78,12 +78,20 @@ int km_comm_size(const km_comm *comm) {
     return comm->size;
 }
 
+double km_comm_seconds(const km_comm *comm) {
+    return comm->seconds;
+}
+
 bool km_comm_set_node(km_comm *comm, int ranks) {
     if (ranks < 1 || comm->size % ranks != 0) {
         return false;
     }
     comm->node_ranks = ranks;
     return true;
+}
+
+void km_comm_set_apart(km_comm *comm, bool apart) {
+    comm->apart = apart;
 }
 
 km_status km_comm_agree(km_comm *comm, km_status mine) {

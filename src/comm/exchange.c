@@ -3,7 +3,8 @@
  *
  * Ranks form a grid of nodes and the ranks of a node. A part first gathers its node's shares at the rank that has
  * its owner's place there, then these sums go to the owner: each gradient crosses the network once for each node,
- * not once for each rank. */
+ * not once for each rank. Where ranks of a node can read each other's memory (exchange_direct.c), their messages only say
+ * that a share is there, and where. */
 #include "exchange_private.h"
 
 #include <assert.h>
@@ -13,12 +14,17 @@ static int rank_at(const km_exchange *exchange, int node, int local) {
     return node * exchange->locals + local;
 }
 
+static bool is_direct(const km_exchange *exchange, int rank) {
+    return exchange->direct && rank / exchange->locals == exchange->node;
+}
+
 static void send_part(km_exchange *exchange, int bucket, int owner, int to) {
     size_t first, count, local;
     km_exchange_part(exchange, bucket, owner, &first, &count, &local);
     if (count > 0) {
-        MPI_Isend(exchange->sum + first, (int)count, MPI_INT64_T, to, bucket, exchange->mpi,
-                  &exchange->sends[exchange->sends_begun++]);
+        bool direct = is_direct(exchange, to);
+        MPI_Isend(direct ? &exchange->own_sum : exchange->sum + first, direct ? 1 : (int)count, MPI_INT64_T, to,
+                  bucket, exchange->mpi, &exchange->sends[exchange->sends_begun++]);
     }
 }
 
@@ -44,14 +50,28 @@ static km_arrival arrival(const km_exchange *exchange, int bucket, int i) {
     return a;
 }
 
+/* out = a + b, which may be one of them. */
+static void add(int64_t *out, const int64_t *a, const int64_t *b, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        out[i] = a[i] + b[i];
+    }
+}
+
 static void add_arrived(km_exchange *exchange, int slot) {
     km_arrival a = exchange->arriving[slot];
     size_t first, count, local;
     km_exchange_part(exchange, a.bucket, a.owner, &first, &count, &local);
     int64_t *sum = exchange->sum + first;
-    const int64_t *share = exchange->landing + (size_t)slot * exchange->largest_part;
-    for (size_t i = 0; i < count; i++) {
-        sum[i] += share[i];
+    const int64_t *share = exchange->landing + (size_t)slot * exchange->slot_size;
+    bool own = a.owner == exchange->comm->rank;
+    bool last =
+        own && --exchange->own_missing[a.bucket] == 0; /* the sum is complete, and goes where it is wanted */
+    int64_t *out = last ? exchange->received + local : sum;
+    if (is_direct(exchange, a.source)) {
+        int64_t address = share[0] + (int64_t)(first * sizeof *sum);
+        km_direct_add(exchange, a.source % exchange->locals, address, out, sum, count);
+    } else {
+        add(out, sum, share, count);
     }
     if (a.source / exchange->locals == exchange->node) {
         int node = a.owner / exchange->locals;
@@ -92,8 +112,9 @@ static void fill_slots(km_exchange *exchange) {
             return;
         }
         exchange->arriving[slot] = a;
-        MPI_Irecv(exchange->landing + (size_t)slot * exchange->largest_part, (int)count, MPI_INT64_T, a.source,
-                  a.bucket, exchange->mpi, &exchange->receives[slot]);
+        MPI_Irecv(exchange->landing + (size_t)slot * exchange->slot_size,
+                  is_direct(exchange, a.source) ? 1 : (int)count, MPI_INT64_T, a.source, a.bucket, exchange->mpi,
+                  &exchange->receives[slot]);
         exchange->busy++;
     }
 }
@@ -128,10 +149,16 @@ void km_exchange_begin(km_exchange *exchange, int bucket, int64_t *sum) {
     assert(bucket == 0 || sum == exchange->sum);
     if (bucket == 0) {
         exchange->sum = sum;
-        exchange->sends_begun = 0;
+        exchange->own_sum = (int64_t)(uintptr_t)sum;
+        exchange->sends_begun = exchange->sends_done = 0;
         exchange->next_bucket = exchange->next_arrival = 0;
     }
     exchange->begun++;
+    if (exchange->comm->size == 1) {
+        return;
+    }
+    km_comm_begin(exchange->comm);
+    exchange->own_missing[bucket] = exchange->arrivals_of_own;
     for (int node = 0; node < exchange->nodes; node++) {
         exchange->missing[bucket * exchange->nodes + node] = exchange->locals - 1;
     }
@@ -145,25 +172,45 @@ void km_exchange_begin(km_exchange *exchange, int bucket, int64_t *sum) {
         forward(exchange, bucket, node);
     }
     km_exchange_poll(exchange);
+    km_comm_end(exchange->comm);
+}
+
+/* Sends that MPI has not handed over yet advance too, also when nothing is left to receive. */
+static void test_sends(km_exchange *exchange) {
+    int done = 1;
+    while (done && exchange->sends_done < exchange->sends_begun) {
+        MPI_Test(&exchange->sends[exchange->sends_done], &done, MPI_STATUS_IGNORE);
+        exchange->sends_done += done ? 1 : 0;
+    }
 }
 
 void km_exchange_poll(km_exchange *exchange) {
+    if (exchange->comm->size == 1 || exchange->begun == 0) {
+        return;
+    }
+    km_comm_begin(exchange->comm);
     while (advance(exchange, false) > 0) {
     }
+    test_sends(exchange);
+    km_comm_end(exchange->comm);
 }
 
 const int64_t *km_exchange_end(km_exchange *exchange) {
     assert(exchange->begun == exchange->buckets);
+    if (exchange->comm->size == 1) { /* all of the table is its own, and compact as it is */
+        exchange->begun = 0;
+        return exchange->sum;
+    }
+    km_comm_begin(exchange->comm);
     while (advance(exchange, true) > 0) {
     }
     km_wait_begin(exchange->comm);
     MPI_Waitall(exchange->sends_begun, exchange->sends, MPI_STATUSES_IGNORE);
     km_wait_end(exchange->comm);
-    for (int bucket = 0; bucket < exchange->buckets; bucket++) {
-        size_t first, count, local;
-        km_exchange_part(exchange, bucket, exchange->comm->rank, &first, &count, &local);
-        memcpy(exchange->received + local, exchange->sum + first, count * sizeof(int64_t));
+    if (exchange->direct) { /* nobody reads this rank's sum any more */
+        km_direct_meet(exchange);
     }
+    km_comm_end(exchange->comm);
     exchange->begun = 0;
     return exchange->received;
 }

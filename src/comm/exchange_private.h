@@ -21,18 +21,41 @@ struct km_exchange {
     int node, nodes, local, locals;
     /* Sums under way. */
     int64_t *sum;                  /* the caller's */
-    int64_t *received;             /* own parts, compact */
+    int64_t *received;             /* own parts, compact; NULL with one rank */
     int begun;                     /* buckets so far */
     int arrivals;                  /* possible arrivals of one bucket */
+    int arrivals_of_own;           /* those of the own part */
     int next_bucket, next_arrival; /* what is waited for next: arrivals get their slot in this order */
     int slots, busy;
     km_arrival *arriving;  /* (slots) */
     MPI_Request *receives; /* (slots) */
     int *finished;         /* (slots), scratch */
-    int64_t *landing;      /* (slots, largest_part) */
+    size_t slot_size;      /* elements: the largest part, or a word where no share comes by message */
+    int64_t *landing;      /* (slots, slot_size) */
     int *missing;          /* (buckets, nodes): node-mates' shares still to come of the part of (node, own local) */
+    int *own_missing;      /* (buckets) arrivals of the own part still to come */
+    /* Ranks of a node read each other's memory where the system lets them: no message then carries a share. */
+    bool direct;
+    MPI_Comm mates;  /* the node's ranks, in order */
+    int *pids;       /* (locals) */
+    int64_t *chunk;  /* (KM_CHUNK) of another rank's, on its way through the cache */
+    int64_t *where;  /* (locals) address of each mate's array */
+    int64_t own_sum; /* address of `sum`, as a message */
     MPI_Request *sends;
-    int sends_begun;
+    int sends_begun, sends_done; /* begun; the first so many are known to be over */
 };
+
+/* ---- exchange_direct.c ---- */
+enum { KM_CHUNK = 1 << 15 };
+/* Finds out whether all ranks of all nodes can; `direct` is the same everywhere. Collective. */
+void km_direct_open(km_exchange *exchange);
+void km_direct_close(km_exchange *exchange);
+/* out = own + what the rank `local` of this node has at `address`. */
+void km_direct_add(km_exchange *exchange, int local, int64_t address, int64_t *out, const int64_t *own,
+                   size_t count);
+/* bytes that the rank `local` of this node has at `address`. */
+void km_direct_read(km_exchange *exchange, int local, int64_t address, void *out, size_t bytes);
+/* Until all ranks of this node are here. */
+void km_direct_meet(km_exchange *exchange);
 
 #endif

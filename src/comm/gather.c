@@ -6,9 +6,35 @@
 
 enum { TAG_PIECE = 1 };
 
+/* All ranks share a node: each reads the others' parts out of their memory. */
+static void gather_directly(km_exchange *exchange, float *weights) {
+    const int64_t own = (int64_t)(uintptr_t)weights;
+    km_wait_begin(exchange->comm);
+    MPI_Allgather(&own, 1, MPI_INT64_T, exchange->where, 1, MPI_INT64_T,
+                  exchange->mates); /* their parts are ready */
+    km_wait_end(exchange->comm);
+    km_comm_begin(exchange->comm);
+    for (int step = 1; step < exchange->locals; step++) {
+        const int mate = (exchange->local + step) % exchange->locals;
+        for (int bucket = 0; bucket < exchange->buckets; bucket++) {
+            size_t first, count, local;
+            km_exchange_part(exchange, bucket, mate, &first, &count, &local);
+            km_direct_read(exchange, mate, exchange->where[mate] + (int64_t)(first * sizeof(float)),
+                           weights + first, count * sizeof(float));
+        }
+        km_pulse_tick(exchange->comm);
+    }
+    km_comm_end(exchange->comm);
+    km_direct_meet(exchange); /* nobody reads this rank's weights any more */
+}
+
 void km_exchange_gather(km_exchange *exchange, float *weights) {
     int size = exchange->comm->size;
     if (size == 1) {
+        return;
+    }
+    if (exchange->direct && exchange->nodes == 1) {
+        gather_directly(exchange, weights);
         return;
     }
     int *counts = km_new((size_t)size, sizeof(int)), *places = km_new((size_t)size, sizeof(int));

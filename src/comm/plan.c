@@ -9,8 +9,11 @@ enum { MOST_BLOCKS = (1 << 27) / KM_BLOCK }; /* of a bucket: 1 GiB of int64, so 
 static km_status allocate(km_exchange *exchange) {
     size_t owned = km_exchange_owned(exchange, exchange->comm->rank);
     size_t slots = (size_t)exchange->slots;
+    if (exchange->comm->size == 1) {
+        return KM_OK;
+    }
     KM_TRY(km_allocate((void **)&exchange->received, owned * sizeof(int64_t), "the summed gradient"));
-    return km_allocate((void **)&exchange->landing, slots * exchange->largest_part * sizeof(int64_t),
+    return km_allocate((void **)&exchange->landing, slots * exchange->slot_size * sizeof(int64_t),
                        "gradients on their way in");
 }
 
@@ -27,6 +30,7 @@ static void lay_out(km_exchange *exchange, size_t size, size_t bucket) {
 /* Slots for two buckets, so that the next one's parts travel while the last one's are added. */
 static void lay_out_arrivals(km_exchange *exchange) {
     exchange->arrivals = (exchange->locals - 1) * exchange->nodes + exchange->nodes - 1;
+    exchange->arrivals_of_own = exchange->locals - 1 + exchange->nodes - 1;
     exchange->slots = 2 * exchange->arrivals;
 }
 
@@ -39,7 +43,7 @@ size_t km_exchange_bytes(size_t *owned, size_t size, size_t bucket, int rank, in
     if (owned != NULL) {
         *owned = own;
     }
-    return (own + (size_t)exchange.slots * exchange.largest_part) * sizeof(int64_t);
+    return ranks == 1 ? 0 : (own + (size_t)exchange.slots * exchange.largest_part) * sizeof(int64_t);
 }
 
 km_status km_exchange_create(km_exchange **out, km_comm *comm, size_t size, size_t bucket) {
@@ -59,11 +63,14 @@ km_status km_exchange_create(km_exchange **out, km_comm *comm, size_t size, size
     exchange->receives = km_new(slots + 1, sizeof(MPI_Request));
     exchange->finished = km_new(slots + 1, sizeof(int));
     exchange->missing = km_new(buckets * (size_t)exchange->nodes + 1, sizeof(int));
+    exchange->own_missing = km_new(buckets + 1, sizeof(int));
     exchange->sends = km_new(buckets * (size_t)exchange->arrivals + 1, sizeof(MPI_Request));
     for (int i = 0; i < exchange->slots; i++) {
         exchange->receives[i] = MPI_REQUEST_NULL;
     }
     MPI_Comm_dup(comm->mpi, &exchange->mpi);
+    km_direct_open(exchange);
+    exchange->slot_size = exchange->direct && exchange->nodes == 1 ? 1 : exchange->largest_part;
     km_status status = km_comm_agree(comm, allocate(exchange));
     if (status != KM_OK) {
         km_exchange_destroy(exchange);
@@ -77,6 +84,7 @@ void km_exchange_destroy(km_exchange *exchange) {
     if (!exchange) {
         return;
     }
+    km_direct_close(exchange);
     MPI_Comm_free(&exchange->mpi);
     free(exchange->received);
     free(exchange->landing);
@@ -84,6 +92,7 @@ void km_exchange_destroy(km_exchange *exchange) {
     free(exchange->receives);
     free(exchange->finished);
     free(exchange->missing);
+    free(exchange->own_missing);
     free(exchange->sends);
     free(exchange);
 }
@@ -106,16 +115,27 @@ void km_exchange_bucket(const km_exchange *exchange, int bucket, size_t *first, 
     *count *= KM_BLOCK;
 }
 
+/* Blocks of a rank's part of a bucket, and of the parts of the ranks before it. */
+static size_t part_blocks(const km_exchange *exchange, size_t bucket, int rank, size_t *before) {
+    uint64_t first, number;
+    km_share(&first, &number, bucket, rank, exchange->comm->size);
+    *before = (size_t)first;
+    return (size_t)number;
+}
+
 void km_exchange_part(const km_exchange *exchange, int bucket, int rank, size_t *first, size_t *count,
                       size_t *local) {
-    size_t start, number;
-    uint64_t offset, mine, whole;
+    size_t start, number, before, unused;
     bucket_blocks(exchange, bucket, &start, &number);
-    km_share(&offset, &whole, exchange->bucket_blocks, rank, exchange->comm->size);
-    *local = (size_t)bucket * (size_t)whole * KM_BLOCK; /* all buckets before this one are whole */
-    km_share(&offset, &mine, number, rank, exchange->comm->size);
-    *first = (start + (size_t)offset) * KM_BLOCK;
-    *count = (size_t)mine * KM_BLOCK;
+    *count = part_blocks(exchange, number, rank, &before) * KM_BLOCK;
+    *first = (start + before) * KM_BLOCK;
+    *local = 0;
+    int last = exchange->buckets - 1; /* at the table's start */
+    if (bucket < last) {
+        size_t shorter = exchange->blocks - (size_t)last * exchange->bucket_blocks;
+        size_t whole = part_blocks(exchange, exchange->bucket_blocks, rank, &unused);
+        *local = (part_blocks(exchange, shorter, rank, &unused) + (size_t)(last - 1 - bucket) * whole) * KM_BLOCK;
+    }
 }
 
 size_t km_exchange_owned(const km_exchange *exchange, int rank) {
@@ -123,6 +143,6 @@ size_t km_exchange_owned(const km_exchange *exchange, int rank) {
         return 0;
     }
     size_t first, count, local;
-    km_exchange_part(exchange, exchange->buckets - 1, rank, &first, &count, &local);
+    km_exchange_part(exchange, 0, rank, &first, &count, &local);
     return local + count;
 }

@@ -290,6 +290,7 @@ void km_loader_request(km_loader *loader, uint64_t step, int first, int count) {
 km_status km_loader_take(km_loader *loader, const km_batch **batches, int *count) {
     *batches = NULL;
     *count = 0;
+    km_op_begin(KM_OP_INPUT);
     pthread_mutex_lock(&loader->mutex);
     assert(loader->taken < loader->requested);
     while (loader->made == loader->taken) {
@@ -297,6 +298,7 @@ km_status km_loader_take(km_loader *loader, const km_batch **batches, int *count
     }
     loader_slot *slot = &loader->slots[loader->taken++ % SLOTS];
     pthread_mutex_unlock(&loader->mutex);
+    km_op_end();
     if (slot->status != KM_OK) {
         return km_fail(slot->status, "%s", slot->message);
     }

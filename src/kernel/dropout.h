@@ -14,6 +14,10 @@ void km_dropout_numbers(uint16_t *numbers, const km_dropout *d, uint64_t key, ui
 /* The same without instructions of a CPU's own. */
 void km_dropout_numbers_plain(uint16_t *numbers, const km_dropout *d, uint64_t key, uint32_t first);
 
+/* kept (KM_DROPOUT_STRETCH / 16): bit i % 16 of word i / 16 is set where element first + i is kept. */
+void km_dropout_bits(uint16_t *kept, const km_dropout *d, uint64_t key, uint32_t first);
+void km_dropout_bits_plain(uint16_t *kept, const km_dropout *d, uint64_t key, uint32_t first);
+
 /* Numbers from `threshold` on are kept, and scaled. */
 typedef struct km_dropout_rule {
     uint32_t threshold;

@@ -1,94 +1,20 @@
-/* Matrix products by OpenBLAS, on one thread. */
-#include "kmask/kernel.h"
+/* Linear layers: what is multiplied with what. */
+#include "gemm.h"
 
 #include "simd.h"
 
-#include <strings.h>
-
-#include <cblas.h>
-#undef I /* cblas.h brings complex.h */
-
-void km_kernel_start(void) {
-    openblas_set_num_threads(1);
-}
-
-bool km_kernel_concurrent(void) {
-    return openblas_get_parallel() != OPENBLAS_SEQUENTIAL;
-}
-
-static bool is_one_of(const char *name, const char *const *names) {
-    while (*names != NULL && strcasecmp(name, *names) != 0) {
-        names++;
-    }
-    return *names != NULL;
-}
-
-/* The widest class that this CPU has, as the loader sees it for KM_SIMD. */
-static const char *cpu_class(void) {
-#if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl")) {
-        return "avx512";
-    }
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-        return "avx2";
-    }
-#endif
-    return "generic";
-}
-
-const char *km_kernel_vector(void) {
-#if KM_CLONES
-    return cpu_class();
-#elif defined(__AVX512F__)
-    return "avx512";
-#elif defined(__AVX2__)
-    return "avx2";
-#else
-    return "generic";
-#endif
-}
-
-const char *km_kernel_better_core(void) {
-    static const char *const wide[] = {"SkylakeX", "Cooperlake", "SapphireRapids", NULL};
-    static const char *const narrow[] = {"Haswell",        "Zen",       "SkylakeX", "Cooperlake",
-                                         "SapphireRapids", "Excavator", NULL};
-    const char *core = openblas_get_corename(), *class = cpu_class();
-    if (strcmp(class, "avx512") == 0 && !is_one_of(core, wide)) {
-        return "SkylakeX";
-    }
-    return strcmp(class, "avx2") == 0 && !is_one_of(core, narrow) ? "Haswell" : NULL;
-}
-
-const char *km_kernel_core(void) {
-    return openblas_get_corename();
-}
-
-/* "OpenBLAS 0.3.21 NO_LAPACKE ..." cut after the version. */
-const char *km_kernel_blas(void) {
-    static char name[64];
-    const char *config = openblas_get_config();
-    size_t length = 0;
-    for (int words = 0; config[length] != '\0' && length + 1 < sizeof name; length++) {
-        words += config[length] == ' ';
-        if (words == 2) {
-            break;
-        }
-    }
-    memcpy(name, config, length);
-    name[length] = '\0';
-    return name;
-}
-
-KM_SIMD void km_bias_backward(float *db, const float *dy, int N, int C) {
+KM_SIMD static void sum_columns(float *db, const float *dy, size_t ldy, int N, int C) {
     memset(db, 0, (size_t)C * sizeof *db);
     for (int n = 0; n < N; n++) {
-        const float *row = dy + (size_t)n * (size_t)C;
+        const float *row = dy + (size_t)n * ldy;
         for (int c = 0; c < C; c++) {
             db[c] += row[c];
         }
     }
+}
+
+void km_bias_backward(float *db, const float *dy, int N, int C) {
+    sum_columns(db, dy, (size_t)C, N, C);
 }
 
 void km_linear_forward(float *y, const float *x, const float *w, const float *b, int N, int I, int O) {
@@ -96,26 +22,25 @@ void km_linear_forward(float *y, const float *x, const float *w, const float *b,
     for (int n = 0; b != NULL && n < N; n++) {
         memcpy(y + (size_t)n * (size_t)O, b, (size_t)O * sizeof *y);
     }
-    if (N > 0) {
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, N, O, I, 1.0f, x, I, w, I, b != NULL ? 1.0f : 0.0f, y,
-                    O);
-    }
+    km_gemm(&(km_matrix){x, I, false}, &(km_matrix){w, I, true}, y, O, N, O, I, b != NULL);
 }
 
 void km_linear_backward_input(float *dx, const float *dy, const float *w, int N, int I, int O, bool add) {
-    if (N > 0) {
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, N, I, O, 1.0f, dy, O, w, I, add ? 1.0f : 0.0f, dx,
-                    I);
-    }
+    km_gemm(&(km_matrix){dy, O, false}, &(km_matrix){w, I, false}, dx, I, N, I, O, add);
 }
 
-void km_linear_backward_weight(float *dw, float *db, const float *dy, const float *x, int N, int I, int O) {
+void km_linear_backward_columns(float *dw, float *db, const float *dy, int ldy, const float *x, int N, int I,
+                                int O) {
     if (N > 0) {
-        cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, O, I, N, 1.0f, dy, O, x, I, 0.0f, dw, I);
+        km_gemm(&(km_matrix){dy, ldy, true}, &(km_matrix){x, I, false}, dw, I, O, I, N, false);
     } else {
         memset(dw, 0, (size_t)O * (size_t)I * sizeof *dw);
     }
     if (db != NULL) {
-        km_bias_backward(db, dy, N, O);
+        sum_columns(db, dy, (size_t)ldy, N, O);
     }
+}
+
+void km_linear_backward_weight(float *dw, float *db, const float *dy, const float *x, int N, int I, int O) {
+    km_linear_backward_columns(dw, db, dy, O, x, N, I, O);
 }

@@ -41,6 +41,19 @@ KM_SIMD void km_dropout_numbers_plain(uint16_t *numbers, const km_dropout *d, ui
     }
 }
 
+KM_SIMD void km_dropout_bits_plain(uint16_t *kept, const km_dropout *d, uint64_t key, uint32_t first) {
+    const uint32_t threshold = km_dropout_rule_of(d->p).threshold;
+    uint16_t numbers[KM_DROPOUT_STRETCH];
+    km_dropout_numbers_plain(numbers, d, key, first);
+    for (int word = 0; word < KM_DROPOUT_STRETCH / 16; word++) {
+        uint32_t bits = 0;
+        for (int i = 0; i < 16; i++) {
+            bits |= (numbers[16 * word + i] >= threshold ? 1u : 0u) << i;
+        }
+        kept[word] = (uint16_t)bits;
+    }
+}
+
 #if defined(__x86_64__)
 /* Eight blocks in the low halves of 64-bit lanes: the multiplication reads nothing else, so the upper halves may
  * hold anything. Compilers do not find this by themselves. */
@@ -58,7 +71,11 @@ AVX512 static inline state one_round(state s, __m512i k0, __m512i k1) {
 }
 
 /* Each block's numbers in order: the low halves of its four words, then the high ones. */
-AVX512 static inline void store_numbers(uint16_t *numbers, state s) {
+typedef struct sixty_four {
+    __m512i first, second;
+} sixty_four;
+
+AVX512 static inline sixty_four in_order(state s) {
     const __m512i low01 = _mm512_mask_blend_epi16(0x22222222u, s.c0, _mm512_slli_epi64(s.c1, 16));
     const __m512i low23 =
         _mm512_mask_blend_epi16(0x88888888u, _mm512_slli_epi64(s.c2, 32), _mm512_slli_epi64(s.c3, 48));
@@ -69,11 +86,11 @@ AVX512 static inline void store_numbers(uint16_t *numbers, state s) {
     const __m512i high = _mm512_mask_blend_epi16(0xCCCCCCCCu, high01, high23);
     const __m512i first = _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11);
     const __m512i second = _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15);
-    _mm512_storeu_si512(numbers, _mm512_permutex2var_epi64(low, first, high));
-    _mm512_storeu_si512(numbers + 32, _mm512_permutex2var_epi64(low, second, high));
+    return (sixty_four){_mm512_permutex2var_epi64(low, first, high), _mm512_permutex2var_epi64(low, second, high)};
 }
 
-AVX512 static void numbers_avx512(uint16_t *numbers, const km_dropout *d, uint64_t key, uint32_t first) {
+/* Of sixteen blocks: eight to each of `out`. */
+AVX512 static inline void draw(sixty_four out[2], const km_dropout *d, uint64_t key, uint32_t first) {
     const __m512i lane = _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7);
     state a = {_mm512_add_epi64(lane, _mm512_set1_epi64(first / 8)), _mm512_set1_epi64(d->site),
                _mm512_set1_epi64((int64_t)(key & 0xFFFFFFFFu)), _mm512_set1_epi64((int64_t)(key >> 32))};
@@ -87,8 +104,28 @@ AVX512 static void numbers_avx512(uint16_t *numbers, const km_dropout *d, uint64
         k0 += WEYL_0;
         k1 += WEYL_1;
     }
-    store_numbers(numbers, a);
-    store_numbers(numbers + 64, b);
+    out[0] = in_order(a);
+    out[1] = in_order(b);
+}
+
+AVX512 static void numbers_avx512(uint16_t *numbers, const km_dropout *d, uint64_t key, uint32_t first) {
+    sixty_four drawn[2];
+    draw(drawn, d, key, first);
+    for (int i = 0; i < 2; i++) {
+        _mm512_storeu_si512(numbers + 64 * i, drawn[i].first);
+        _mm512_storeu_si512(numbers + 64 * i + 32, drawn[i].second);
+    }
+}
+
+AVX512 static void bits_avx512(uint16_t *kept, const km_dropout *d, uint64_t key, uint32_t first) {
+    const __m512i threshold = _mm512_set1_epi16((short)km_dropout_rule_of(d->p).threshold);
+    sixty_four drawn[2];
+    draw(drawn, d, key, first);
+    for (int i = 0; i < 2; i++) {
+        const uint64_t low = _mm512_cmpge_epu16_mask(drawn[i].first, threshold);
+        const uint64_t bits = low | (uint64_t)_mm512_cmpge_epu16_mask(drawn[i].second, threshold) << 32;
+        memcpy(kept + 4 * i, &bits, sizeof bits);
+    }
 }
 #endif
 
@@ -100,4 +137,14 @@ void km_dropout_numbers(uint16_t *numbers, const km_dropout *d, uint64_t key, ui
     }
 #endif
     km_dropout_numbers_plain(numbers, d, key, first);
+}
+
+void km_dropout_bits(uint16_t *kept, const km_dropout *d, uint64_t key, uint32_t first) {
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw")) {
+        bits_avx512(kept, d, key, first);
+        return;
+    }
+#endif
+    km_dropout_bits_plain(kept, d, key, first);
 }

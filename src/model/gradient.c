@@ -14,9 +14,14 @@ void km_report(const km_pass *pass, size_t offset, const float *gradient, size_t
 }
 
 void km_report_dense(const km_pass *pass, const km_dense *dense, const float *dy, const float *x, int rows) {
+    km_report_columns(pass, dense, dy, dense->out, x, rows);
+}
+
+void km_report_columns(const km_pass *pass, const km_dense *dense, const float *dy, int ldy, const float *x,
+                       int rows) {
     size_t count = (size_t)dense->in * (size_t)dense->out;
     float *dw = pass->work->gradient, *db = dw + count;
-    km_linear_backward_weight(dw, db, dy, x, rows, dense->in, dense->out);
+    km_linear_backward_columns(dw, db, dy, ldy, x, rows, dense->in, dense->out);
     km_report(pass, dense->b, db, (size_t)dense->out);
     km_report(pass, dense->w, dw, count);
 }

@@ -2,8 +2,6 @@
  * Only labelled tokens ever come here. */
 #include "parts.h"
 
-#include <string.h>
-
 void km_head_forward(const km_pass *pass, const float *hidden, bool biased) {
     const km_model *model = pass->model;
     const km_head_parts *parts = &model->head;
@@ -18,25 +16,17 @@ void km_head_forward(const km_pass *pass, const float *hidden, bool biased) {
                       model->V);
 }
 
-static void copy_columns(float *out, const float *in, int rows, int columns, int first, int count) {
-    for (int i = 0; i < rows; i++) {
-        memcpy(out + (size_t)i * (size_t)count, in + (size_t)i * (size_t)columns + first,
-               (size_t)count * sizeof *out);
-    }
-}
-
 /* The bias and the tied embedding, a block of the vocabulary at a time: whole, it would be the model's largest
  * gradient. */
 static void report_vocabulary(const km_pass *pass) {
     const km_model *model = pass->model;
-    km_work *work = pass->work;
+    const km_head_acts *acts = &pass->work->head;
     int M = pass->batch->labelled, C = model->C;
     for (int first = 0; first < model->V; first += KM_VOCAB_BLOCK) {
         int count = KM_MIN(model->V - first, KM_VOCAB_BLOCK);
         size_t row = (size_t)first;
         km_dense block = {model->embedding.word + row * (size_t)C, model->head.bias + row, C, count};
-        copy_columns(work->d_logits, work->head.logits, M, model->V, first, count);
-        km_report_dense(pass, &block, work->d_logits, work->head.h, M);
+        km_report_columns(pass, &block, acts->logits + row, model->V, acts->h, M);
     }
 }
 
@@ -45,7 +35,7 @@ void km_head_backward(const km_pass *pass, const float *hidden, float *dx) {
     const km_head_parts *parts = &model->head;
     const km_head_acts *acts = &pass->work->head;
     const float *w = pass->weights;
-    float *d = pass->work->d_dense;
+    float *d = acts->h; /* once the embedding's gradient is made, nobody needs h */
     int M = pass->batch->labelled, C = model->C;
     report_vocabulary(pass);
     km_linear_backward_input(d, acts->logits, w + model->embedding.word, M, C, model->V, false);

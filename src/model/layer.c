@@ -23,8 +23,8 @@ void km_ending_backward(const km_pass *pass, const km_dense *dense, const km_nor
     const float *d_dense = d;
     km_norm_step_back(pass, norm, d, ending->sum, ending->mean, ending->rstd, rows->count);
     if (dropout.p > 0) {
-        km_dropout_apply(pass->work->d_dense, d, &dropout, rows->keys, rows->count, dense->out);
-        d_dense = pass->work->d_dense;
+        km_dropout_apply(ending->sum, d, &dropout, rows->keys, rows->count, dense->out);
+        d_dense = ending->sum; /* the norm was the last to need it */
     }
     km_report_dense(pass, dense, d_dense, x, rows->count);
     km_linear_backward_input(dx, d_dense, pass->weights + dense->w, rows->count, dense->in, dense->out, false);
@@ -90,7 +90,8 @@ static void project_backward(const km_pass *pass, const km_dense *qkv, const qkv
     km_scatter_add_rows(dx, d, rows->at, rows->count, C);
 }
 
-static km_attention attention_shape(const km_pass *pass, const km_rows *rows, const qkv_view *view, uint32_t site) {
+static km_attention attention_shape(const km_pass *pass, const km_layer_acts *acts, const km_rows *rows,
+                                    const qkv_view *view, uint32_t site) {
     const km_model *model = pass->model;
     return (km_attention){.views = pass->batch->views,
                           .H = model->H,
@@ -102,6 +103,8 @@ static km_attention attention_shape(const km_pass *pass, const km_rows *rows, co
                           .ldo = model->C,
                           .dropout = km_pass_dropout(pass, site, model->attention_dropout),
                           .keys = rows->keys,
+                          .kept = acts->kept,
+                          .kept_words = pass->work->kept_words,
                           .seen = pass->batch->seen};
 }
 
@@ -121,7 +124,7 @@ void km_layer_forward(const km_pass *pass, const km_layer_parts *parts, const km
     const km_dense *wide = &parts->intermediate;
     const float *x_at = rows_of(pass, x, rows);
     qkv_view view = view_qkv(acts->qkv, rows, pass->model->C);
-    km_attention shape = attention_shape(pass, rows, &view, site);
+    km_attention shape = attention_shape(pass, acts, rows, &view, site);
 
     project_forward(pass, &parts->qkv, &view, x, x_at, rows);
     km_attention_forward(acts->context, acts->lse, view.q, view.k, view.v, &shape, pass->work->attention);
@@ -135,22 +138,21 @@ void km_layer_forward(const km_pass *pass, const km_layer_parts *parts, const km
 
 void km_layer_backward(const km_pass *pass, const km_layer_parts *parts, const km_layer_acts *acts, const float *x,
                        const km_rows *rows, uint32_t site, float *dy, float *dx) {
-    km_work *work = pass->work;
     const km_dense *wide = &parts->intermediate;
-    const float *x_at = rows->at == NULL ? x : work->input_at;
+    const float *x_at = rows->at == NULL ? x : pass->work->input_at;
 
     km_ending_backward(pass, &parts->output, &parts->output_norm, &acts->output, acts->g, rows, site + 2, dy,
-                       work->d_wide);
-    km_gelu_backward(work->d_wide, work->d_wide, acts->u, pass->model->act, rows->count, wide->out);
-    km_report_dense(pass, wide, work->d_wide, acts->attention.y, rows->count);
-    km_linear_backward_input(dy, work->d_wide, pass->weights + wide->w, rows->count, wide->in, wide->out, true);
+                       acts->g);
+    km_gelu_backward(acts->g, acts->g, acts->u, pass->model->act, rows->count, wide->out);
+    km_report_dense(pass, wide, acts->g, acts->attention.y, rows->count);
+    km_linear_backward_input(dy, acts->g, pass->weights + wide->w, rows->count, wide->in, wide->out, true);
 
     km_ending_backward(pass, &parts->attention_output, &parts->attention_norm, &acts->attention, acts->context,
-                       rows, site + 1, dy, work->d_context);
+                       rows, site + 1, dy, acts->context);
     qkv_view view = view_qkv(acts->qkv, rows, pass->model->C);
-    qkv_view dview = view_qkv(work->d_wide, rows, pass->model->C);
-    km_attention shape = attention_shape(pass, rows, &view, site);
-    km_attention_backward(dview.q, dview.k, dview.v, work->d_context, acts->lse, view.q, view.k, view.v, &shape,
-                          work->attention);
+    qkv_view dview = view_qkv(acts->u, rows, pass->model->C);
+    km_attention shape = attention_shape(pass, acts, rows, &view, site);
+    km_attention_backward(dview.q, dview.k, dview.v, acts->context, acts->lse, view.q, view.k, view.v, &shape,
+                          pass->work->attention);
     project_backward(pass, &parts->qkv, &dview, x, x_at, rows, dy, dx);
 }

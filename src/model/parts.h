@@ -6,6 +6,7 @@
 
 #include "kmask/kernel.h"
 #include "kmask/model.h"
+#include "timed.h"
 
 /* ---- Where the parts lie (table.c) -------------------------------------------------------------------------- */
 
@@ -62,11 +63,13 @@ typedef struct km_ending {
     float *y;                 /* (n,C) */
 } km_ending;
 
+/* Backward overwrites what it has used: context, g and the endings' sums become their own gradients. */
 typedef struct km_layer_acts {
     float *qkv;           /* rows of q|k|v, or q rows and then rows of k|v (layer.c) */
     float *context, *lse; /* (n,C), (n,H) */
+    uint16_t *kept;       /* (n,H,kept_words): what dropout left of the attention */
     km_ending attention;
-    float *u, *g; /* (n,I) before and after gelu */
+    float *u, *g; /* (n,I) before and after gelu; backward: u holds the gradient of q|k|v after its own use */
     km_ending output;
 } km_layer_acts;
 
@@ -85,6 +88,7 @@ struct km_work {
     char *block;
     km_work_options limits;
     int layers;
+    int kept_words;           /* of a query and head in km_layer_acts.kept */
     int32_t *positions;       /* (N) row of each token's position embedding */
     int32_t *labelled_starts; /* (B+1) which of the M belong to which view */
     uint64_t *labelled_keys;  /* (M) */
@@ -95,11 +99,8 @@ struct km_work {
     km_head_acts head;
     float *attention; /* the attention kernel's scratch */
     /* backward only */
-    float *d, *d_at;            /* (N,C), (M,C): gradient of the hidden states on its way down */
-    float *d_dense, *d_context; /* (N,C) */
-    float *d_wide;              /* (N,max(3C,I)) */
-    float *d_logits;            /* (M,KM_VOCAB_BLOCK) */
-    float *gradient;            /* the slice that is being made */
+    float *d, *d_at; /* (N,C), (M,C): gradient of the hidden states on its way down */
+    float *gradient; /* the slice that is being made */
 };
 
 /* ---- One pass over one batch -------------------------------------------------------------------------------- */
@@ -129,6 +130,9 @@ km_dropout km_pass_dropout(const km_pass *pass, uint32_t site, float p);
 /* Slices of the gradient: computed into work->gradient, handed to the sink. */
 void km_report(const km_pass *pass, size_t offset, const float *gradient, size_t count);
 void km_report_dense(const km_pass *pass, const km_dense *dense, const float *dy, const float *x, int rows);
+/* The same where dy's rows are ldy apart. */
+void km_report_columns(const km_pass *pass, const km_dense *dense, const float *dy, int ldy, const float *x,
+                       int rows);
 /* d (rows,C) in place: from the gradient of the norm's output to that of its input x. */
 void km_norm_step_back(const km_pass *pass, const km_norm *norm, float *d, const float *x, const float *mean,
                        const float *rstd, int rows);
@@ -138,7 +142,8 @@ void km_norm_step_back(const km_pass *pass, const km_norm *norm, float *d, const
 /* y = norm(residual + dropout(x w^T + b)); x (rows,dense->in). */
 void km_ending_forward(const km_pass *pass, const km_dense *dense, const km_norm *norm, const km_ending *ending,
                        const float *x, const float *residual, const km_rows *rows, uint32_t site);
-/* d (rows,C): gradient of y, becomes the residual's. dx (rows,dense->in) is overwritten. */
+/* d (rows,C): gradient of y, becomes the residual's. dx (rows,dense->in) is overwritten, and may be x; so is the
+ * ending's sum. */
 void km_ending_backward(const km_pass *pass, const km_dense *dense, const km_norm *norm, const km_ending *ending,
                         const float *x, const km_rows *rows, uint32_t site, float *d, float *dx);
 

@@ -18,14 +18,17 @@ static km_ending place_ending(km_arena *arena, int rows, int C, float *y) {
 }
 
 /* Of a layer with `rows` output rows; `y` is the next layer's input. */
-static km_layer_acts place_layer(km_arena *arena, const km_model *model, int rows, int N, float *y) {
+static km_layer_acts place_layer(km_arena *arena, const km_model *model, int rows, int N, size_t kept_words,
+                                 float *y) {
     int C = model->C, I = model->I;
+    size_t qkv = (size_t)(rows + 2 * N) * (size_t)C + 16, d_qkv = kept_words > 0 ? qkv : 0;
     km_layer_acts acts;
-    acts.qkv = km_arena_take(arena, (size_t)(rows + 2 * N) * (size_t)C + 16, sizeof(float));
+    acts.qkv = km_arena_take(arena, qkv, sizeof(float));
     acts.context = floats(arena, rows, C);
     acts.lse = floats(arena, rows, model->H);
+    acts.kept = km_arena_take(arena, (size_t)rows * (size_t)model->H * kept_words, sizeof *acts.kept);
     acts.attention = place_ending(arena, rows, C, floats(arena, rows, C));
-    acts.u = floats(arena, rows, I);
+    acts.u = km_arena_take(arena, KM_MAX((size_t)rows * (size_t)I, d_qkv), sizeof(float));
     acts.g = floats(arena, rows, I);
     acts.output = place_ending(arena, rows, C, y);
     return acts;
@@ -46,7 +49,8 @@ static void place_layers(km_work *work, km_arena *arena, const km_model *model) 
     for (int l = 0; l < work->layers; l++) {
         int rows = l == work->layers - 1 ? most->labelled : most->tokens;
         if (l == 0 || !shared) {
-            work->acts[l] = place_layer(arena, model, rows, most->tokens, work->hidden[l + 1]);
+            work->acts[l] =
+                place_layer(arena, model, rows, most->tokens, (size_t)work->kept_words, work->hidden[l + 1]);
         } else {
             work->acts[l] = work->acts[0];
             work->acts[l].output.y = work->hidden[l + 1];
@@ -81,13 +85,8 @@ static size_t largest_slice(const km_model *model, int longest) {
 
 static void place_backward(km_work *work, km_arena *arena, const km_model *model) {
     const km_work_options *most = &work->limits;
-    int C = model->C;
-    work->d = floats(arena, most->tokens, C);
-    work->d_at = floats(arena, most->labelled, C);
-    work->d_dense = floats(arena, most->tokens, C);
-    work->d_context = floats(arena, most->tokens, C);
-    work->d_wide = km_arena_take(arena, (size_t)most->tokens * (size_t)KM_MAX(3 * C, model->I) + 16, sizeof(float));
-    work->d_logits = floats(arena, most->labelled, KM_MIN(model->V, KM_VOCAB_BLOCK));
+    work->d = floats(arena, most->tokens, model->C);
+    work->d_at = floats(arena, most->labelled, model->C);
     work->gradient = km_arena_take(arena, largest_slice(model, most->longest), sizeof(float));
 }
 
@@ -113,6 +112,7 @@ static km_work *new_work(const km_model *model, const km_work_options *options) 
     km_work *work = km_new(1, sizeof *work);
     work->limits = *options;
     work->layers = model->L;
+    work->kept_words = options->backward ? km_attention_kept_words(options->longest) : 0;
     work->hidden = km_new((size_t)model->L + 1, sizeof *work->hidden);
     work->acts = km_new((size_t)model->L, sizeof *work->acts);
     return work;

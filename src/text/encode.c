@@ -3,8 +3,6 @@
 #include <string.h>
 
 #include "tokenizer.h"
-#include "unicode.h"
-#include "words.h"
 
 void km_ids_reserve(km_ids *ids, size_t more) {
     if (ids->count + more > ids->capacity) {
@@ -33,84 +31,82 @@ void km_ids_free(km_ids *ids) {
     *ids = (km_ids){0};
 }
 
-/* The longest added token that stands at `at`; NULL for none. */
-static const km_added *added_at(const km_tokenizer *t, const char *at, const char *end, bool specials) {
-    const km_added *best = NULL;
-    size_t longest = 0;
-    for (size_t i = 0; i < t->added_count; i++) {
-        const km_added *token = &t->added[i];
-        if (token->content[0] != *at) {
-            continue;
+/* ---- Added tokens, and what is between them ------------------------------------------------------------- */
+
+typedef struct encoding {
+    const km_tokenizer *tokenizer;
+    bool specials;
+    km_ids *out;
+    uint64_t invalid;
+} encoding;
+
+/* What to do with text[from, to) between tokens. */
+typedef void (*between)(encoding *e, const char *text, size_t from, size_t to);
+
+static void split(encoding *e, const km_added_set *set, const char *text, size_t from, size_t to, between rest) {
+    const char *begin = text + from, *end = text + to, *taken = begin, *at = begin;
+    for (;;) {
+        const km_found found = km_added_next(set, begin, taken, at, end, e->specials);
+        if (taken < found.begin) {
+            rest(e, text, (size_t)(taken - text), (size_t)(found.begin - text));
         }
-        size_t size = strlen(token->content);
-        if ((specials || !token->special) && size > longest && size <= (size_t)(end - at) &&
-            memcmp(at, token->content, size) == 0) {
-            best = token;
-            longest = size;
+        if (found.token == NULL) {
+            return;
         }
+        km_ids_reserve(e->out, 1);
+        km_ids_push(e->out, found.token->id, true);
+        const char *stop = found.next;
+        km_ids_range(e->out, e->out->count - 1, (size_t)(stop - text) - found.size, (size_t)(stop - text));
+        taken = found.end;
+        at = found.next;
     }
-    return best;
 }
 
-/* Where the white space before `at` begins, not before `from`. */
-static const char *space_before(const char *from, const char *at) {
-    while (at > from) {
-        const char *before = at - 1;
-        while (before > from && at - before < 4 && ((uint8_t)*before & 0xC0) == 0x80) {
-            before--;
-        }
-        const char *next = before;
-        int32_t code = km_utf8_next(&next, at);
-        if (code < 0 || next != at || km_split_class((uint32_t)code) != KM_WHITE) {
-            break;
-        }
-        at = before;
-    }
-    return at;
+static void encode_plainly(encoding *e, const char *text, size_t from, size_t to) {
+    e->invalid += e->tokenizer->family->encode(e->tokenizer, text, text + from, text + to, e->out);
 }
 
-static const char *space_behind(const char *at, const char *end) {
-    while (at < end) {
-        const char *next = at;
-        int32_t code = km_utf8_next(&next, end);
-        if (code < 0 || km_split_class((uint32_t)code) != KM_WHITE) {
-            break;
-        }
-        at = next;
+static void encode_normalized(encoding *e, const char *text, size_t from, size_t to) {
+    e->invalid += e->tokenizer->family->encode_normalized(e->tokenizer, text, text + from, text + to, e->out);
+}
+
+/* In text that holds no tokens of the first kind any more: those of the second, which are found in normalized text. */
+static void encode_between(encoding *e, const char *text, size_t from, size_t to) {
+    const km_tokenizer *t = e->tokenizer;
+    const km_added_set *set = &t->added_normalized;
+    if (set->count == 0 || !(e->specials || set->plain)) {
+        encode_plainly(e, text, from, to);
+        return;
     }
-    return at;
+    if (t->family->normalize == NULL) { /* normalization changes nothing */
+        split(e, set, text, from, to, encode_plainly);
+        return;
+    }
+    km_normalized n = {.placed = e->out->ranges};
+    const size_t first = e->out->count;
+    e->invalid += t->family->normalize(t, &n, text, from, to);
+    if (n.count > 0) {
+        split(e, set, n.text, 0, n.count, encode_normalized);
+    }
+    for (size_t i = first; n.placed && i < e->out->count; i++) {
+        e->out->begins[i] = n.begins[e->out->begins[i]];
+        e->out->ends[i] = n.ends[e->out->ends[i] - 1];
+    }
+    km_normalized_free(&n);
 }
 
 void km_encode(const km_tokenizer *tokenizer, const char *text, size_t count, bool specials, km_ids *out,
                uint64_t *invalid) {
-    const km_family *family = tokenizer->family;
-    const uint8_t wanted = specials ? 1 : 2;
-    const char *end = text + count, *from = text;
-    uint64_t bad = 0;
-    for (const char *at = text; (specials || tokenizer->added_always) && at < end;) {
-        const km_added *token =
-            tokenizer->starts_added[(uint8_t)*at] < wanted ? NULL : added_at(tokenizer, at, end, specials);
-        if (token == NULL) {
-            at++;
-            continue;
-        }
-        const char *stop = at + strlen(token->content);
-        const char *before = token->lstrip == 1 ? space_before(from, at) : at;
-        if (from < before) {
-            bad += family->encode(tokenizer, text, from, before, out);
-        }
-        km_ids_reserve(out, 1);
-        km_ids_push(out, token->id, true);
-        km_ids_range(out, out->count - 1, (size_t)(at - text), (size_t)(stop - text));
-        from = at = token->rstrip == 1 ? space_behind(stop, end) : stop;
-    }
-    if (from < end) {
-        bad += family->encode(tokenizer, text, from, end, out);
+    encoding e = {.tokenizer = tokenizer, .specials = specials, .out = out};
+    if (count > 0) {
+        split(&e, &tokenizer->added_raw, text, 0, count, encode_between);
     }
     if (invalid != NULL) {
-        *invalid += bad;
+        *invalid += e.invalid;
     }
 }
+
+/* ---- Back ----------------------------------------------------------------------------------------------- */
 
 void km_decode_to(km_buffer *out, const km_tokenizer *tokenizer, const int32_t *ids, size_t count,
                   bool skip_specials) {
@@ -118,7 +114,8 @@ void km_decode_to(km_buffer *out, const km_tokenizer *tokenizer, const int32_t *
     size_t kept_count = 0;
     for (size_t i = 0; i < count; i++) {
         bool there = ids[i] >= 0 && ids[i] < km_tokenizer_size(tokenizer);
-        if (there && !(skip_specials && km_is_added(tokenizer, ids[i], true))) {
+        const km_added *token = skip_specials && there ? km_added_of(tokenizer, ids[i]) : NULL;
+        if (there && (token == NULL || !token->special)) {
             kept[kept_count++] = ids[i];
         }
     }

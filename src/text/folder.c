@@ -111,20 +111,19 @@ static bool take_model_type(const km_tokenizer *t, km_settings *settings, const 
     return true;
 }
 
+/* tokenizer.json's tokens count in any case; whether others' words were missing, the log says. */
 static km_status complete(const km_tokenizer *t, km_settings *settings, const char *folder) {
     km_buffer names = {0};
     km_status status = KM_OK;
-    if (!unsaid(t, settings, &names)) {
-        return KM_OK;
-    }
+    const bool guessing = unsaid(t, settings, &names);
     char *whole = km_format("%s/tokenizer.json", folder), *model = km_format("%s/config.json", folder);
     km_json *json = NULL;
     if (km_file_exists(whole)) {
         status = km_tokenizer_json_read(NULL, settings, whole);
-        if (status == KM_OK) {
+        if (status == KM_OK && guessing) {
             km_log("%s: no word of %s in tokenizer_config.json; as tokenizer.json has it", folder, names.data);
         }
-    } else if (km_file_exists(model)) {
+    } else if (guessing && km_file_exists(model)) {
         status = km_json_load(&json, model, CONFIG_BYTES);
         const char *type = km_json_string(km_json_get(json, "model_type"));
         if (type != NULL && take_model_type(t, settings, type)) {

@@ -18,8 +18,8 @@ static bool as_usual(const km_tokenizer *t) {
     bool usual = t->family == &km_family_wordpiece && t->added_count == KM_ROLES;
     for (size_t i = 0; usual && i < KM_ROLES; i++) {
         const km_added *token = &t->added[i];
-        usual = token->special && token->lstrip != 1 && token->rstrip != 1 &&
-                km_tokenizer_id(t, t->family->usual[0][i]) == ids[i];
+        usual = token->special && token->lstrip != 1 && token->rstrip != 1 && token->single_word != 1 &&
+                token->normalized != 1 && km_tokenizer_id(t, t->family->usual[0][i]) == ids[i];
     }
     return usual;
 }
@@ -32,6 +32,12 @@ static km_json *print_added(const km_tokenizer *t) {
         km_json_set_boolean(token, "lstrip", t->added[i].lstrip == 1);
         km_json_set_boolean(token, "rstrip", t->added[i].rstrip == 1);
         km_json_set_boolean(token, "special", t->added[i].special);
+        if (t->added[i].single_word == 1) { /* rare: older hashes stay */
+            km_json_set_boolean(token, "single_word", true);
+        }
+        if (t->added[i].normalized == 1) {
+            km_json_set_boolean(token, "normalized", true);
+        }
         km_json_push(list, token);
     }
     return list;
@@ -108,8 +114,9 @@ static km_status read_added(km_tokenizer *t, km_settings *settings, const km_jso
     const int32_t last = (int32_t)t->pieces.count - 1;
     const km_json *added = km_json_get(json, "added"), *specials = km_json_get(json, "specials");
     for (const km_json *item = km_json_first(added); item != NULL; item = km_json_next(item)) {
-        int lstrip = 0, rstrip = 0, special = 0, *const flags[] = {&lstrip, &rstrip, &special};
-        static const char *const names[] = {"lstrip", "rstrip", "special"};
+        int lstrip = 0, rstrip = 0, special = 0, single = 0, normalized = 0;
+        int *const flags[] = {&lstrip, &rstrip, &special, &single, &normalized};
+        static const char *const names[] = {"lstrip", "rstrip", "special", "single_word", "normalized"};
         km_added token = {0};
         KM_TRY(read_number(&token.id, item, "id", 0, last, origin));
         for (size_t i = 0; i < KM_COUNT(flags); i++) {
@@ -119,6 +126,8 @@ static km_status read_added(km_tokenizer *t, km_settings *settings, const km_jso
         token.content = (char *)(uintptr_t)km_tokenizer_piece(t, token.id);
         token.lstrip = lstrip == 1;
         token.rstrip = rstrip == 1;
+        token.single_word = single == 1;
+        token.normalized = normalized == 1;
         token.special = special == 1;
         km_settings_add(settings, &token);
     }

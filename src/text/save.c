@@ -40,8 +40,9 @@ static const char *truth(bool value) {
 static void quote_added(km_buffer *out, const km_added *token) {
     km_buffer_print(out, "\"content\":");
     km_quote(out, token->content);
-    km_buffer_print(out, ",\"single_word\":false,\"lstrip\":%s,\"rstrip\":%s,\"normalized\":false,\"special\":%s}",
-                    truth(token->lstrip == 1), truth(token->rstrip == 1), truth(token->special));
+    km_buffer_print(out, ",\"single_word\":%s,\"lstrip\":%s,\"rstrip\":%s,\"normalized\":%s,\"special\":%s}",
+                    truth(token->single_word == 1), truth(token->lstrip == 1), truth(token->rstrip == 1),
+                    truth(token->normalized == 1), truth(token->special));
 }
 
 void km_tokenizer_json_print(const km_tokenizer *tokenizer, km_buffer *out) {
@@ -212,9 +213,9 @@ static km_json *added_decoder(const km_tokenizer *t) {
         km_json *token = km_json_object();
         km_json_set_string(token, "content", t->added[i].content);
         km_json_set_boolean(token, "lstrip", t->added[i].lstrip == 1);
-        km_json_set_boolean(token, "normalized", false);
+        km_json_set_boolean(token, "normalized", t->added[i].normalized == 1);
         km_json_set_boolean(token, "rstrip", t->added[i].rstrip == 1);
-        km_json_set_boolean(token, "single_word", false);
+        km_json_set_boolean(token, "single_word", t->added[i].single_word == 1);
         km_json_set_boolean(token, "special", t->added[i].special);
         km_json_set(json, key, token);
     }

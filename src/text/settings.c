@@ -51,6 +51,8 @@ void km_settings_add(km_settings *settings, const km_added *token) {
         same->id = same->id < 0 ? token->id : same->id;
         same->lstrip = same->lstrip == KM_UNSAID ? token->lstrip : same->lstrip;
         same->rstrip = same->rstrip == KM_UNSAID ? token->rstrip : same->rstrip;
+        same->single_word = same->single_word == KM_UNSAID ? token->single_word : same->single_word;
+        same->normalized = same->normalized == KM_UNSAID ? token->normalized : same->normalized;
         same->special = same->special || token->special;
         return;
     }
@@ -101,17 +103,25 @@ km_status km_settings_read_token(km_settings *settings, const km_json *token, in
     KM_TRY(km_settings_flag(&is_special, token, "special", path));
     KM_TRY(read_id(&id, km_json_get(token, "id"), content, path));
     special = is_special == KM_UNSAID ? special : is_special == 1;
-    if (single == 1) {
-        return km_fail(KM_FAILED, "%s: the added token \"%.100s\" has single_word, which is not supported", path,
-                       content);
-    }
     const km_added added = {.content = (char *)(uintptr_t)content,
                             .id = id,
                             .lstrip = (int8_t)lstrip,
                             .rstrip = (int8_t)rstrip,
+                            .single_word = (int8_t)single,
+                            .normalized = (int8_t)normalized,
                             .special = special};
     km_settings_add(settings, &added);
     return KM_OK;
+}
+
+static km_added unsaid(const char *content, bool special) {
+    return (km_added){.content = (char *)(uintptr_t)content,
+                      .id = -1,
+                      .lstrip = KM_UNSAID,
+                      .rstrip = KM_UNSAID,
+                      .single_word = KM_UNSAID,
+                      .normalized = KM_UNSAID,
+                      .special = special};
 }
 
 /* A token as its text or as an object; *name is its text, NULL where there is none. */
@@ -123,11 +133,7 @@ static km_status read_named(km_settings *settings, const char **name, const km_j
     }
     *name = km_json_string(value);
     if (*name != NULL && **name != '\0') {
-        const km_added added = {.content = (char *)(uintptr_t)*name,
-                                .id = -1,
-                                .lstrip = KM_UNSAID,
-                                .rstrip = KM_UNSAID,
-                                .special = true};
+        const km_added added = unsaid(*name, true);
         km_settings_add(settings, &added);
         return KM_OK;
     }
@@ -149,10 +155,13 @@ static km_status read_roles(km_settings *settings, const km_json *json, const ch
             km_settings_role(settings, (km_role)i, name);
         }
     }
-    const km_json *more = km_json_get(json, "additional_special_tokens");
-    for (const km_json *item = km_json_first(more); item != NULL; item = km_json_next(item)) {
-        const char *name = NULL;
-        KM_TRY(read_named(settings, &name, item, "additional_special_tokens", path));
+    static const char *const lists[] = {"additional_special_tokens", "extra_special_tokens"};
+    for (size_t i = 0; i < KM_COUNT(lists); i++) {
+        const km_json *more = km_json_get(json, lists[i]);
+        for (const km_json *item = km_json_first(more); item != NULL; item = km_json_next(item)) {
+            const char *name = NULL;
+            KM_TRY(read_named(settings, &name, item, lists[i], path));
+        }
     }
     return KM_OK;
 }
@@ -185,8 +194,7 @@ static km_status read_config(km_settings *settings, const km_json *json, const c
 /* {"<new>": 30522, ...} */
 static km_status read_added(km_settings *settings, const km_json *json, const char *path) {
     for (const km_json *item = km_json_first(json); item != NULL; item = km_json_next(item)) {
-        km_added token = {
-            .content = (char *)(uintptr_t)km_json_key(item), .id = -1, .lstrip = KM_UNSAID, .rstrip = KM_UNSAID};
+        km_added token = unsaid(km_json_key(item), false);
         KM_TRY(read_id(&token.id, item, token.content, path));
         if (*token.content != '\0') {
             km_settings_add(settings, &token);

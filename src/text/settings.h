@@ -9,13 +9,15 @@ typedef enum km_role { KM_PAD, KM_UNK, KM_CLS, KM_SEP, KM_MASK, KM_ROLES } km_ro
 
 enum { KM_UNSAID = -1 }; /* of a flag */
 
-/* A token that is found in the text before anything else happens to it. */
+/* A token that is found in the text before it is split into words. Of the flags each may be KM_UNSAID. */
 typedef struct km_added {
     char *content;
-    int32_t id;            /* -1: as the vocabulary has it */
+    char *normal; /* its normalized self where that is looked for instead, and what decoding gives; else NULL */
+    int32_t id;   /* -1: as the vocabulary has it */
     int8_t lstrip, rstrip; /* takes the white space before, behind it */
+    int8_t single_word;    /* not inside a word */
+    int8_t normalized;     /* looked for in normalized text, as its normalized self, after those that are not */
     bool special;          /* only found where special tokens are asked for */
-    bool outside;          /* no piece of the model's vocabulary, which ends before it */
 } km_added;
 
 typedef struct km_settings {

@@ -22,8 +22,11 @@ void km_tokenizer_destroy(km_tokenizer *tokenizer) {
     tokenizer->family->destroy(tokenizer);
     for (size_t i = 0; i < tokenizer->added_count; i++) {
         free(tokenizer->added[i].content);
+        free(tokenizer->added[i].normal);
     }
     free(tokenizer->added);
+    km_added_set_free(&tokenizer->added_raw);
+    km_added_set_free(&tokenizer->added_normalized);
     free(tokenizer->merges);
     km_strings_free(&tokenizer->pieces);
     free(tokenizer);
@@ -70,7 +73,7 @@ km_status km_tokenizer_can_mask(const km_tokenizer *tokenizer, const char *origi
     return status;
 }
 
-bool km_is_added(const km_tokenizer *tokenizer, int32_t id, bool special) {
+const km_added *km_added_of(const km_tokenizer *tokenizer, int32_t id) {
     size_t low = 0, high = tokenizer->added_count;
     while (low < high) {
         size_t middle = (low + high) / 2;
@@ -80,8 +83,7 @@ bool km_is_added(const km_tokenizer *tokenizer, int32_t id, bool special) {
             high = middle;
         }
     }
-    return low < tokenizer->added_count && tokenizer->added[low].id == id &&
-           (!special || tokenizer->added[low].special);
+    return low < tokenizer->added_count && tokenizer->added[low].id == id ? &tokenizer->added[low] : NULL;
 }
 
 /* ---- Pieces --------------------------------------------------------------------------------------------- */
@@ -195,8 +197,13 @@ static void add_role(km_tokenizer *t, int32_t id) {
             return;
         }
     }
-    t->added[t->added_count++] = (km_added){
-        .content = km_strdup(km_tokenizer_piece(t, id)), .id = id, .lstrip = -1, .rstrip = -1, .special = true};
+    t->added[t->added_count++] = (km_added){.content = km_strdup(km_tokenizer_piece(t, id)),
+                                            .id = id,
+                                            .lstrip = KM_UNSAID,
+                                            .rstrip = KM_UNSAID,
+                                            .single_word = KM_UNSAID,
+                                            .normalized = KM_UNSAID,
+                                            .special = true};
     qsort(t->added, t->added_count, sizeof *t->added, by_id);
 }
 
@@ -230,11 +237,28 @@ static void find_specials(km_tokenizer *t, const km_settings *settings) {
         km_added *token = &t->added[i];
         bool mask = token->id == t->specials.mask && t->family->mask_lstrip;
         token->lstrip = token->lstrip == KM_UNSAID ? mask : token->lstrip;
-        token->rstrip = token->rstrip == KM_UNSAID ? 0 : token->rstrip;
-        uint8_t *starts = &t->starts_added[(uint8_t)token->content[0]];
-        *starts = token->special ? KM_MAX(*starts, 1) : 2;
-        t->added_always = t->added_always || !token->special;
+        token->rstrip = token->rstrip == 1;
+        token->single_word = token->single_word == 1;
+        token->normalized = token->normalized == KM_UNSAID ? !token->special : token->normalized;
     }
+}
+
+/* The same tokens as they are looked for, once the family knows how it normalizes. */
+static void sort_added(km_tokenizer *t) {
+    const bool both = t->family->normalize != NULL || km_added_order_matters(t->added, t->added_count);
+    for (size_t i = 0; i < t->added_count; i++) {
+        km_added *token = &t->added[i];
+        token->normalized = both && token->normalized == 1;
+        if (token->normalized == 1 && t->family->normalize != NULL) {
+            km_normalized n = {0};
+            (void)t->family->normalize(t, &n, token->content, 0, strlen(token->content));
+            token->normal = km_format("%.*s", (int)n.count, n.count > 0 ? n.text : "");
+            km_normalized_free(&n);
+        }
+        km_added_set_add(token->normalized == 1 ? &t->added_normalized : &t->added_raw, token);
+    }
+    km_added_set_end(&t->added_raw);
+    km_added_set_end(&t->added_normalized);
 }
 
 km_status km_tokenizer_finish(km_tokenizer **tokenizer, const km_settings *settings, const char *origin) {
@@ -250,6 +274,9 @@ km_status km_tokenizer_finish(km_tokenizer **tokenizer, const km_settings *setti
     if (status == KM_OK) {
         find_specials(t, settings);
         status = t->family->prepare(t, settings, origin);
+    }
+    if (status == KM_OK) {
+        sort_added(t);
     }
     if (status != KM_OK) {
         km_tokenizer_destroy(t);

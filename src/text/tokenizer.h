@@ -2,7 +2,9 @@
 #ifndef KM_TEXT_TOKENIZER_H
 #define KM_TEXT_TOKENIZER_H
 
+#include "added.h"
 #include "kmask/text.h"
+#include "normalize.h"
 #include "settings.h"
 #include "strings.h"
 
@@ -19,9 +21,15 @@ typedef struct km_family {
     /* What encoding needs, from pieces, added tokens and settings. */
     km_status (*prepare)(km_tokenizer *tokenizer, const km_settings *settings, const char *origin);
     void (*destroy)(km_tokenizer *tokenizer);
-    /* Appends the ids of text[from, end), where no added token is; the number of invalid sequences. */
+    /* Appends the ids of text[from, end), where no added token is; the number of invalid sequences. The second is for text
+     * that was normalized before. */
     uint64_t (*encode)(const km_tokenizer *tokenizer, const char *text, const char *from, const char *end,
                        km_ids *out);
+    uint64_t (*encode_normalized)(const km_tokenizer *tokenizer, const char *text, const char *from,
+                                  const char *end, km_ids *out);
+    /* Appends text[from, to), normalized; NULL where that changes nothing. */
+    uint64_t (*normalize)(const km_tokenizer *tokenizer, km_normalized *out, const char *text, size_t from,
+                          size_t to);
     void (*decode)(const km_tokenizer *tokenizer, const int32_t *ids, size_t count, km_buffer *out);
     /* To and from the members of km_tokenizer_print's object; `ids_only`: without what only decoding needs. */
     void (*print)(const km_tokenizer *tokenizer, km_json *json, bool ids_only);
@@ -46,8 +54,7 @@ struct km_tokenizer {
     km_specials specials;
     km_added *added; /* by id */
     size_t added_count;
-    uint8_t starts_added[256]; /* first bytes of added tokens: 1 where all are special, else 2 */
-    bool added_always;         /* some added token is not special */
+    km_added_set added_raw, added_normalized; /* the same, as they are looked for */
     km_wordpiece *wordpiece;
     km_merge *merges; /* BPE, as read; of a pair that stands twice the last counts */
     size_t merge_count;
@@ -86,7 +93,7 @@ km_status km_save_text(const char *folder, const char *name, const char *text, s
 km_status km_save_json(const char *folder, const char *name, km_json *json) KM_NODISCARD; /* takes json over */
 /* The names of special tokens under the keys that other programs expect. */
 km_json *km_specials_map(const km_tokenizer *tokenizer);
-bool km_is_added(const km_tokenizer *tokenizer, int32_t id, bool special);
+const km_added *km_added_of(const km_tokenizer *tokenizer, int32_t id); /* NULL: not an added one */
 
 /* ---- Ids ---- */
 void km_ids_reserve(km_ids *ids, size_t more);

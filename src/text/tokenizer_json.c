@@ -153,20 +153,10 @@ static km_status read_decoder(km_settings *settings, const km_json *json, bool w
     return KM_OK;
 }
 
-static km_status read_added(km_settings *settings, const km_json *json, bool wordpiece, const char *path) {
+static km_status read_added(km_settings *settings, const km_json *json, const char *path) {
     const km_json *list = km_json_get(json, "added_tokens");
     for (const km_json *item = km_json_first(list); item != NULL; item = km_json_next(item)) {
-        bool special = false, normalized = false;
-        (void)km_json_boolean(&special, km_json_get(item, "special"));
-        (void)km_json_boolean(&normalized, km_json_get(item, "normalized"));
         KM_TRY(km_settings_read_token(settings, item, -1, false, path));
-        if (wordpiece && normalized && !special) {
-            return km_fail(
-                KM_FAILED,
-                "%s: the added token \"%.100s\" is looked for in normalized text (\"normalized\": true), which "
-                "is not supported",
-                path, km_json_string(km_json_get(item, "content")));
-        }
     }
     return KM_OK;
 }
@@ -279,7 +269,7 @@ static km_status read_all(km_tokenizer **out, km_settings *settings, const km_js
     KM_TRY(read_pre_tokenizer(settings, json, wordpiece, path));
     KM_TRY(read_processor(settings, km_json_get(json, "post_processor"), path));
     KM_TRY(read_decoder(settings, json, wordpiece, path));
-    KM_TRY(read_added(settings, json, wordpiece, path));
+    KM_TRY(read_added(settings, json, path));
     const char *unknown = km_json_string(km_json_get(model, "unk_token"));
     if (unknown != NULL) {
         km_settings_role(settings, KM_UNK, unknown);

@@ -40,6 +40,10 @@ bool km_is_mark(uint32_t code) {
     return in_ranges(km_marks, KM_COUNT(km_marks), code);
 }
 
+bool km_is_word(uint32_t code) {
+    return in_ranges(km_word_marks, KM_COUNT(km_word_marks), code);
+}
+
 km_split km_split_class(uint32_t code) {
     if (in_ranges(km_letters, KM_COUNT(km_letters), code)) {
         return KM_LETTER;

@@ -12,6 +12,8 @@ bool km_is_punctuation(uint32_t code); /* categories P*, and all ASCII that is n
 bool km_is_chinese(uint32_t code);
 bool km_is_mark(uint32_t code); /* category Mn: what stripping accents removes */
 
+bool km_is_word(uint32_t code); /* \w of regular expressions: what an added token's single_word asks for */
+
 /* The classes of GPT-2's splitting pattern, as the reference's regular expressions know them. */
 typedef enum km_split { KM_OTHER, KM_LETTER, KM_NUMBER, KM_WHITE } km_split;
 km_split km_split_class(uint32_t code);

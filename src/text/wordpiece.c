@@ -72,6 +72,7 @@ static km_status prepare(km_tokenizer *t, const km_settings *settings, const cha
     bool lowercase = settings->lowercase != 0;
     bool strip = settings->strip_accents == KM_UNSAID ? lowercase : settings->strip_accents == 1;
     km_fold_create(&w->fold, lowercase, strip, settings->chinese != 0);
+    km_fold_create(&w->split, false, false, false);
     w->piece_clean_up = settings->piece_clean_up != 0;
     w->clean_up = settings->clean_up == 1;
     return KM_OK;
@@ -82,6 +83,10 @@ static void destroy(km_tokenizer *t) {
         free(t->wordpiece->slots);
         free(t->wordpiece);
     }
+}
+
+static uint64_t normalize(const km_tokenizer *t, km_normalized *out, const char *text, size_t from, size_t to) {
+    return km_normalize(out, &t->wordpiece->fold, text, from, to);
 }
 
 static void print(const km_tokenizer *t, km_json *json, bool ids_only) {
@@ -119,6 +124,8 @@ const km_family km_family_wordpiece = {.type = "wordpiece",
                                        .prepare = prepare,
                                        .destroy = destroy,
                                        .encode = km_wordpiece_encode,
+                                       .encode_normalized = km_wordpiece_encode_normalized,
+                                       .normalize = normalize,
                                        .decode = km_wordpiece_decode,
                                        .print = print,
                                        .parse = parse,

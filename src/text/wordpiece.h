@@ -11,7 +11,7 @@ typedef struct km_slot {
 } km_slot;
 
 struct km_wordpiece {
-    km_fold fold;
+    km_fold fold, split;           /* `split` only splits: for text that was normalized before */
     bool piece_clean_up, clean_up; /* decoding: the spaces before punctuation go */
     km_slot *slots;                /* open addressing over (continues, bytes without "##") */
     int shift;                     /* 64 - log2(number of slots) */
@@ -21,6 +21,8 @@ struct km_wordpiece {
 
 uint64_t km_wordpiece_encode(const km_tokenizer *tokenizer, const char *text, const char *from, const char *end,
                              km_ids *out);
+uint64_t km_wordpiece_encode_normalized(const km_tokenizer *tokenizer, const char *text, const char *from,
+                                        const char *end, km_ids *out);
 void km_wordpiece_decode(const km_tokenizer *tokenizer, const int32_t *ids, size_t count, km_buffer *out);
 km_status km_wordpiece_save(const km_tokenizer *tokenizer, const char *folder) KM_NODISCARD;
 void km_wordpiece_print_json(const km_tokenizer *tokenizer, km_buffer *out);

@@ -57,6 +57,12 @@ uint64_t km_wordpiece_encode(const km_tokenizer *tokenizer, const char *text, co
     return km_words(&tokenizer->wordpiece->fold, from, (size_t)(end - from), encode_word, &e);
 }
 
+uint64_t km_wordpiece_encode_normalized(const km_tokenizer *tokenizer, const char *text, const char *from,
+                                        const char *end, km_ids *out) {
+    encoding e = {tokenizer, text, out};
+    return km_words(&tokenizer->wordpiece->split, from, (size_t)(end - from), encode_word, &e);
+}
+
 /* ---- Back ----------------------------------------------------------------------------------------------- */
 
 /* Replaces each `from` behind `start` by the shorter `to`, left to right. */
@@ -99,7 +105,9 @@ static void clean_up(km_buffer *text, size_t start, bool piece) {
 void km_wordpiece_decode(const km_tokenizer *tokenizer, const int32_t *ids, size_t count, km_buffer *out) {
     const km_wordpiece *w = tokenizer->wordpiece;
     for (size_t i = 0; i < count; i++) {
-        const char *piece = km_tokenizer_piece(tokenizer, ids[i]);
+        const km_added *token = tokenizer->added_normalized.count > 0 ? km_added_of(tokenizer, ids[i]) : NULL;
+        const char *piece =
+            token != NULL && token->normal != NULL ? token->normal : km_tokenizer_piece(tokenizer, ids[i]);
         size_t start = out->size;
         bool continues = km_continues(piece);
         km_buffer_print(out, "%s%s", i == 0 || continues ? "" : " ", i > 0 && continues ? piece + 2 : piece);

@@ -76,20 +76,50 @@ static km_status none_valid(const char *dir, int count) {
                    dir, count);
 }
 
-km_status km_newest_open(km_store **store, int64_t *step, const char *dir) {
-    *store = NULL;
-    *step = -1;
+/* A file that was renamed by hand would have the log cut at another step than its own. */
+static km_status open_generation(km_store **store, const km_generation *generation) {
+    int64_t step = -1;
+    KM_TRY(km_store_open(store, generation->path));
+    if (km_store_number(*store, "step", &step) && step != generation->step) {
+        km_store_close(*store);
+        *store = NULL;
+        return km_fail(KM_FAILED, "%s: holds step %lld, not the %lld of its name; it was renamed", generation->path,
+                       (long long)step, (long long)generation->step);
+    }
+    return KM_OK;
+}
+
+/* *vanished: a file of the list was removed meanwhile: by the run that is at work here. */
+static km_status open_newest_of(km_store **store, int64_t *step, const char *dir, bool *vanished) {
     km_generations list;
     KM_TRY(km_generations_list(&list, dir));
+    KM_TRY(km_fault("resume.listed"));
     for (int i = 0; i < list.count && *store == NULL; i++) {
-        if (km_store_open(store, list.items[i].path) == KM_OK) {
+        if (open_generation(store, &list.items[i]) == KM_OK) {
             *step = list.items[i].step;
-        } else {
+        } else if (km_file_exists(list.items[i].path)) {
             km_warn("%s; it is skipped", km_message());
+        } else {
+            *vanished = true;
         }
     }
     km_status status = list.count > 0 && *store == NULL ? none_valid(dir, list.count) : KM_OK;
     km_generations_free(&list);
+    return status;
+}
+
+km_status km_newest_open(km_store **store, int64_t *step, const char *dir) {
+    enum { TRIES = 100 }; /* each time a save was completed while this one looked */
+    km_status status = KM_OK;
+    *store = NULL;
+    *step = -1;
+    for (int i = 0; i < TRIES; i++) {
+        bool vanished = false;
+        status = open_newest_of(store, step, dir, &vanished);
+        if (status != KM_NO_CHECKPOINT || !vanished) {
+            break;
+        }
+    }
     return status;
 }
 
@@ -119,7 +149,7 @@ static bool remove_file(const char *path) {
     return true;
 }
 
-int km_generations_prune(const char *dir, int64_t keep, int64_t verified) {
+int km_generations_prune(const char *dir, int64_t keep, int64_t until, int64_t verified) {
     km_generations list;
     if (km_fault("save.prune") != KM_OK || km_generations_list(&list, dir) != KM_OK) {
         km_warn("%s", km_message());
@@ -128,6 +158,9 @@ int km_generations_prune(const char *dir, int64_t keep, int64_t verified) {
     int64_t valid = 0;
     int removed = 0;
     for (int i = 0; i < list.count; i++) {
+        if (list.items[i].step > until) {
+            continue;
+        }
         if (valid < keep) { /* only what is to be kept need be read */
             valid += list.items[i].step == verified || km_store_verify(list.items[i].path) == KM_OK;
         } else {
@@ -161,6 +194,9 @@ void km_remove_unfinished(const char *dir) {
         remove_unfinished_in(folder);
         free(folder);
     }
+    char *log = km_format("%s/metrics.jsonl.tmp", dir);
+    (void)remove_file(log);
+    free(log);
 }
 
 void km_set_damaged_aside(const char *path) {

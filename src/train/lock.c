@@ -329,7 +329,7 @@ static void *keep_beating(void *argument) {
     pthread_mutex_lock(&lock->mutex);
     while (!lock->quit && !atomic_load(&lock->lost)) {
         struct timespec until;
-        clock_gettime(CLOCK_REALTIME, &until);
+        clock_gettime(CLOCK_MONOTONIC, &until);
         int64_t nanoseconds = until.tv_nsec + (int64_t)(lock->options.beat * 1e9);
         until.tv_sec += (time_t)(nanoseconds / 1000000000);
         until.tv_nsec = (long)(nanoseconds % 1000000000);
@@ -378,7 +378,11 @@ km_status km_lock_take(km_lock **out, const char *dir, const km_lock_options *op
     lock->dir = km_strdup(dir);
     lock->path = km_format("%s/lock", dir);
     pthread_mutex_init(&lock->mutex, NULL);
-    pthread_cond_init(&lock->wake, NULL);
+    pthread_condattr_t steady; /* beats go on when the clock is set back */
+    pthread_condattr_init(&steady);
+    pthread_condattr_setclock(&steady, CLOCK_MONOTONIC);
+    pthread_cond_init(&lock->wake, &steady);
+    pthread_condattr_destroy(&steady);
     km_status status = wait_for(lock);
     if (status != KM_OK) {
         destroy(lock);

@@ -25,7 +25,7 @@ typedef struct km_scaling {
     const km_plan_options *options;
     km_core_rate core;
     double eval_flops; /* of one evaluation; 0: none */
-    double spare;      /* bytes of a rank beside what km_trainer_need counts */
+    double spare;      /* bytes of a rank beside what km_memory_plan counts */
 } km_scaling;
 void km_scale(const km_scaling *scaling, km_json *out);
 

@@ -51,7 +51,9 @@ static void predict(step *t, const km_scaling *s) {
     t->gather = traffic.gather;
     t->waits = traffic.waits;
     t->all = t->arithmetic + t->uneven + t->update + t->node_sum + t->network_sum + t->gather + t->waits;
-    t->rank_bytes = (double)km_trainer_need(config, s->run->model, s->run->loader, 0, ranks) + s->spare;
+    km_memory memory;
+    km_memory_plan(&memory, config, s->run->model, s->run->loader, 0, ranks);
+    t->rank_bytes = (double)memory.total + s->spare;
 }
 
 /* What takes most beside the arithmetic. */

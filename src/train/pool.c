@@ -45,9 +45,11 @@ static void *work(void *argument) {
     uint64_t seen = 0;
     pthread_mutex_lock(&pool->mutex);
     for (;;) {
+        km_op_begin(KM_OP_IDLE);
         while (pool->round == seen && !pool->quit) {
             pthread_cond_wait(&pool->wake, &pool->mutex);
         }
+        km_op_end();
         if (pool->quit) {
             break;
         }
@@ -130,11 +132,13 @@ void km_pool_begin(km_pool *pool, km_job *job, void *payload) {
 }
 
 void km_pool_end(km_pool *pool) {
+    km_op_begin(KM_OP_IDLE);
     pthread_mutex_lock(&pool->mutex);
     while (pool->busy > 0) {
         pthread_cond_wait(&pool->done, &pool->mutex);
     }
     pthread_mutex_unlock(&pool->mutex);
+    km_op_end();
 }
 
 void km_pool_run(km_pool *pool, km_job *job, void *payload) {

@@ -24,6 +24,7 @@ typedef struct loop {
     double first_eval, last_eval; /* NaN: none */
     km_hash hash;
     bool stopping;
+    bool unevaluated; /* an evaluation was broken off */
 } loop;
 
 static bool is_root(const loop *l) {
@@ -36,9 +37,9 @@ static double step_tokens(const km_run *run) {
 
 /* ---- Stopping in time ---- */
 
-static bool evaluates_at(const loop *l, int64_t step) {
-    const km_config *config = &l->run->config;
-    return l->run->eval_corpus != NULL &&
+static bool evaluates_at(const km_run *run, int64_t step) {
+    const km_config *config = &run->config;
+    return run->eval_corpus != NULL &&
            (step == config->train.steps || (config->eval.every > 0 && step % config->eval.every == 0));
 }
 
@@ -47,7 +48,7 @@ static bool time_is_up(loop *l, bool evaluates) {
     if (!is_root(l)) {
         return false;
     }
-    double save = km_saver_seconds(l->run->saver);
+    double save = l->run->saver != NULL ? km_saver_seconds(l->run->saver) : 0;
     if (save > 0) {
         km_deadline_add_save(&l->deadline, save);
     }
@@ -67,7 +68,8 @@ static const char *why_stopped(const loop *l) {
 
 /* ---- Evaluation ---- */
 
-static km_status evaluate(loop *l, km_json *line) {
+/* `step`: whose weights they are. KM_STOPPED: broken off. */
+static km_status evaluate(loop *l, const float *weights, int64_t step, km_eval_result *result) {
     km_run *run = l->run;
     km_eval_options options = {.length = (int)run->config.data.length,
                                .ratio = run->config.eval.ratio,
@@ -78,26 +80,47 @@ static km_status evaluate(loop *l, km_json *line) {
         !km_unit_named(&options.unit, run->config.mask.unit)) {
         return km_fail(KM_USAGE, "data.packing or mask.unit: unknown name");
     }
-    km_eval_result result;
     double start = km_seconds();
-    KM_TRY(km_evaluate(run->comm, run->model, run->trainer->weights, run->eval_corpus, &options,
-                       (int)run->config.parallel.threads, &result));
-    km_deadline_add_evaluation(&l->deadline, km_seconds() - start);
-    if (isnan(l->first_eval)) {
-        l->first_eval = result.loss;
-    }
-    l->last_eval = result.loss;
-    if (line != NULL) {
-        km_json_set_number(line, "eval_loss", result.loss);
-        km_json_set_number(line, "eval_accuracy", result.accuracy);
-    }
+    km_status status = km_evaluate(run->comm, run->model, weights, run->eval_corpus, &options,
+                                   (int)run->config.parallel.threads, result);
     if (l->progress != NULL) {
         km_progress_clear(l->progress);
     }
+    if (status == KM_STOPPED) {
+        km_log("step %lld: the evaluation is broken off by %s; whoever goes on begins with it", (long long)step,
+               why_stopped(l));
+        l->unevaluated = l->stopping = true;
+    }
+    KM_TRY(status);
+    km_deadline_add_evaluation(&l->deadline, km_seconds() - start);
+    l->last_eval = result->loss;
+    if (step == 0) {
+        l->first_eval = result->loss;
+    }
     km_log("step %lld: held-out loss %.4f, accuracy %.2f %% (%lld masked tokens; unigram entropy %.4f)",
-           (long long)run->trainer->step, result.loss, 100.0 * result.accuracy, (long long)result.masked,
-           result.unigram_entropy);
+           (long long)step, result->loss, 100.0 * result->accuracy, (long long)result->masked,
+           result->unigram_entropy);
     return KM_OK;
+}
+
+/* The evaluation that belongs to the weights that a run starts from, where the log lacks it: before the first update, or one
+ * that was broken off. */
+static km_status evaluate_late(loop *l, const float *weights, int64_t step) {
+    km_run *run = l->run;
+    km_eval_result result;
+    KM_TRY(evaluate(l, weights, step, &result));
+    return km_comm_agree(
+        run->comm, is_root(l) ? km_metrics_add_eval(run->metrics, step, result.loss, result.accuracy) : KM_OK);
+}
+
+static bool lacks_eval(const km_run *run, int64_t step) {
+    bool lacks = false;
+    if (km_comm_rank(run->comm) == 0) {
+        lacks = (step == 0 || evaluates_at(run, step)) && run->eval_corpus != NULL &&
+                km_log_lacks_eval(run->config.run.dir, step);
+    }
+    km_comm_broadcast(run->comm, &lacks, sizeof lacks);
+    return lacks;
 }
 
 /* ---- Lines ---- */
@@ -173,16 +196,19 @@ static km_status record(loop *l, const km_step_report *report) {
     bool last = step == config->train.steps || l->stopping;
     bool checkpoint = last || report->save > 0 || step % config->checkpoint.every == 0;
     bool snapshot = km_steps_has(&config->checkpoint.snapshots, step);
-    bool evaluates = evaluates_at(l, step);
+    bool evaluates = evaluates_at(l->run, step);
     if (!checkpoint && !snapshot && !evaluates && step % config->log.every != 0) {
         return KM_OK;
     }
     km_json *line = make_line(l, report);
-    km_status status = evaluates ? evaluate(l, line) : KM_OK;
+    km_eval_result result;
+    km_status status = evaluates ? evaluate(l, l->run->trainer->weights, step, &result) : KM_OK;
     if (status == KM_STOPPED) {
-        km_log("step %lld: the evaluation is broken off by %s", (long long)step, why_stopped(l));
         status = KM_OK;
-        l->stopping = last = checkpoint = true;
+        last = checkpoint = true;
+    } else if (status == KM_OK && evaluates) {
+        km_json_set_number(line, "eval_loss", result.loss);
+        km_json_set_number(line, "eval_accuracy", result.accuracy);
     }
     if (is_root(l)) {
         if (checkpoint || snapshot) {
@@ -229,8 +255,10 @@ static km_status name_last_good(const loop *l, km_status status) {
 
 static km_status one_step(loop *l) {
     km_step_report report = {0};
-    bool stop = km_signals_stop() || time_is_up(l, evaluates_at(l, l->run->trainer->step + 1));
+    bool stop = km_signals_stop() || time_is_up(l, evaluates_at(l->run, l->run->trainer->step + 1));
+    double comm = km_comm_seconds(l->run->comm);
     km_status status = km_trainer_step(l->run->trainer, stop, &report);
+    report.comm_seconds = km_comm_seconds(l->run->comm) - comm;
     if (status != KM_OK) {
         km_saver_settle(l->run->saver); /* what is on its way may be the last good one */
         return name_last_good(l, status);
@@ -244,23 +272,17 @@ static km_status one_step(loop *l) {
     return KM_OK;
 }
 
-/* Before the first update. Broken off: the first weights are saved, and whoever goes on begins with it again. */
+/* Broken off before the first save, the first weights are saved. */
 static km_status evaluate_first(loop *l) {
-    if (l->run->eval_corpus == NULL || l->run->trainer->step > 0) {
+    km_run *run = l->run;
+    int64_t step = run->trainer->step;
+    if (!lacks_eval(run, step)) {
         return KM_OK;
     }
-    km_json *line = km_json_object();
-    km_json_set_number(line, "step", 0);
-    km_status status = evaluate(l, line);
-    if (status == KM_OK && is_root(l)) {
-        km_metrics_add(l->run->metrics, line);
-    } else {
-        km_json_destroy(line);
-    }
+    km_status status = evaluate_late(l, run->trainer->weights, step);
     if (status == KM_STOPPED) {
-        l->stopping = true;
-        l->hash = km_table_hash(l->run->trainer->table, l->run->trainer->weights);
-        status = save_last(l, false);
+        l->hash = km_table_hash(run->trainer->table, run->trainer->weights);
+        status = run->resume_step < 0 ? save_last(l, false) : KM_OK;
     }
     return status;
 }
@@ -268,16 +290,20 @@ static km_status evaluate_first(loop *l) {
 static void announce(const km_run *run) {
     const km_config *c = &run->config;
     const km_table *table = km_model_table(run->model);
-    char parameters[32], bytes[32], rows[32];
+    char parameters[32], rows[32];
+    km_memory memory;
     km_log("%s, %s parameters, vocabulary %lld", c->model.type, km_quantity(parameters, (double)table->elements),
            (long long)c->model.vocab_size);
     km_log("%s rows of up to %lld tokens (%llu too short, left out); %s masks, K = %lld, unit %s",
            km_quantity(rows, (double)km_rows_count(run->rows)), (long long)c->data.length,
            (unsigned long long)km_rows_left_out(run->rows), c->mask.policy, (long long)c->mask.splits,
            c->mask.unit);
-    km_log("%d views a step in %d micro-batches on %d rank(s) x %lld thread(s); %sB of memory a rank",
-           km_loader_views(run->loader), km_loader_micro_batches(run->loader), km_comm_size(run->comm),
-           (long long)c->parallel.threads, km_quantity(bytes, (double)km_trainer_bytes(run->trainer)));
+    km_log("%d views a step in %d micro-batches on %d rank(s) x %lld thread(s)", km_loader_views(run->loader),
+           km_loader_micro_batches(run->loader), km_comm_size(run->comm), (long long)c->parallel.threads);
+    km_trainer_memory(&memory, run->trainer);
+    char *text = km_memory_print(&memory);
+    km_log("%s", text);
+    free(text);
     if (run->resume_step >= 0) {
         km_log("resumed from %s at step %lld of %lld", run->resume, (long long)run->resume_step,
                (long long)c->train.steps);
@@ -286,17 +312,21 @@ static void announce(const km_run *run) {
     }
 }
 
+static bool ends_early(const loop *l) {
+    return l->unevaluated || (l->stopping && l->run->trainer->step < l->run->config.train.steps);
+}
+
 /* The last lines: both losses, the file, the next commands. */
 static void conclude(const loop *l) {
     const km_run *run = l->run;
     char hash[33], *path = km_checkpoint_path(run->config.run.dir, run->trainer->step);
     km_hash_text(hash, l->hash);
     km_log("saved %s, weights_hash %s", path, hash);
-    if (l->stopping && run->trainer->step < run->config.train.steps) {
+    if (ends_early(l)) {
         km_log("stopped by %s at step %lld of %lld; run the same command again to go on", why_stopped(l),
                (long long)run->trainer->step, (long long)run->config.train.steps);
     } else {
-        if (!isnan(l->last_eval)) {
+        if (!isnan(l->last_eval) && !isnan(l->first_eval)) {
             km_log("held-out loss: %.4f before the first update, %.4f now", l->first_eval, l->last_eval);
         }
         if (run->config.data.eval[0] != '\0') {
@@ -318,8 +348,7 @@ static km_status loop_on(loop *l) {
     return KM_OK;
 }
 
-static km_status train(km_run *run) {
-    announce(run);
+static loop make_loop(km_run *run) {
     loop l = {.run = run, .first_eval = NAN, .last_eval = NAN};
     if (run->metrics != NULL) {
         l.first_eval = km_metrics_first_eval(run->metrics);
@@ -327,8 +356,24 @@ static km_status train(km_run *run) {
     if (is_root(&l)) {
         const double bytes = 3 * sizeof(float); /* a parameter's */
         km_deadline_start(&l.deadline, run->config.run.max_hours, run->started);
-        km_deadline_expect_save(&l.deadline, bytes * (double)run->trainer->table->size, 0);
+        km_deadline_expect_save(&l.deadline, bytes * (double)km_model_table(run->model)->size, 0);
     }
+    return l;
+}
+
+/* With status.json. */
+static km_status end_with(const loop *l, km_status status, int64_t step) {
+    bool early = status == KM_STOPPED;
+    if (is_root(l)) {
+        const char *reason = early ? why_stopped(l) : status != KM_OK ? km_message() : "finished";
+        km_status_write(l->run->config.run.dir, status, reason, step, false);
+    }
+    return early ? km_fail(KM_STOPPED, "stopped early, a checkpoint is saved") : status;
+}
+
+static km_status train(km_run *run) {
+    announce(run);
+    loop l = make_loop(run);
     km_status status = loop_on(&l);
     if (l.progress != NULL) {
         km_progress_destroy(l.progress);
@@ -336,18 +381,40 @@ static km_status train(km_run *run) {
     if (status == KM_OK && is_root(&l)) {
         conclude(&l);
     }
-    bool early = l.stopping && run->trainer->step < run->config.train.steps;
-    if (is_root(&l)) {
-        const char *reason = status != KM_OK ? km_message() : early ? why_stopped(&l) : "finished";
-        km_status_write(run->config.run.dir, status == KM_OK && early ? KM_STOPPED : status, reason,
-                        run->trainer->step);
+    return end_with(&l, status == KM_OK && ends_early(&l) ? KM_STOPPED : status, run->trainer->step);
+}
+
+static km_status read_weights(km_run *run, const km_table *table, float **weights) {
+    bool root = km_comm_rank(run->comm) == 0;
+    size_t bytes = table->size * sizeof **weights;
+    KM_TRY(km_comm_agree(run->comm, km_allocate((void **)weights, bytes, "the weights")));
+    KM_TRY(km_comm_agree(run->comm, root ? km_weights_read(run->source, table, *weights) : KM_OK));
+    km_comm_broadcast(run->comm, *weights, bytes);
+    return km_comm_agree(run->comm,
+                         root ? km_metrics_open(&run->metrics, run->config.run.dir, run->resume_step) : KM_OK);
+}
+
+/* All steps are done; what may be missing is the evaluation of the last. */
+static km_status end_finished(km_run *run) {
+    km_log("the run in %s is finished: step %lld of %lld. Raise train.steps to go on.", run->config.run.dir,
+           (long long)run->resume_step, (long long)run->config.train.steps);
+    if (!lacks_eval(run, run->resume_step)) {
+        return KM_OK;
     }
-    return status == KM_OK && early ? km_fail(KM_STOPPED, "stopped early, a checkpoint is saved") : status;
+    km_log("its last evaluation was broken off, or never asked for: it comes now");
+    loop l = make_loop(run);
+    float *weights = NULL;
+    km_status status = read_weights(run, km_model_table(run->model), &weights);
+    if (status == KM_OK) {
+        status = evaluate_late(&l, weights, run->resume_step);
+    }
+    free(weights);
+    return end_with(&l, status, run->resume_step);
 }
 
 /* A run that the pulse has given up. */
 static void write_last_status(void *payload, const char *reason, int64_t step) {
-    km_status_write(payload, KM_FAILED, reason, step);
+    km_status_write(payload, KM_FAILED, reason, step, true);
 }
 
 km_status km_pretrain(km_comm *comm, const km_config *config) {
@@ -357,8 +424,7 @@ km_status km_pretrain(km_comm *comm, const km_config *config) {
     km_signals_catch(); /* also what comes while files are read ends with a saved step */
     km_status status = km_run_setup(&run, comm, config);
     if (status == KM_OK && run.trainer == NULL) {
-        km_log("the run in %s is finished: step %lld of %lld. Raise train.steps to go on.", config->run.dir,
-               (long long)run.resume_step, (long long)config->train.steps);
+        status = end_finished(&run);
     } else if (status == KM_OK) {
         status = train(&run);
     }

@@ -24,9 +24,10 @@ char *km_snapshot_path(const char *dir, int64_t step);   /* the caller frees */
 km_status km_newest_valid(char **path, int64_t *step, const char *dir) KM_NODISCARD;
 /* The same, opened for reading, which verifies it: each file is read once. The caller closes. [HDF5] */
 km_status km_newest_open(km_store **store, int64_t *step, const char *dir) KM_NODISCARD;
-/* Removes what is older than the `keep` newest valid ones, damaged ones not counted; returns how many went. The one of
- * step `verified` (-1: none) is known to be valid. Any thread. */
-int km_generations_prune(const char *dir, int64_t keep, int64_t verified);
+/* Removes what is older than the `keep` newest valid ones up to step `until`, damaged ones not counted; returns how many went.
+ * Those of later steps are none that the run has gone on from, and stay. The one of step `verified` (-1: none) is known to
+ * be valid. Any thread. */
+int km_generations_prune(const char *dir, int64_t keep, int64_t until, int64_t verified);
 /* Removes files that a killed run was still writing. */
 void km_remove_unfinished(const char *dir);
 /* A damaged file where this step is about to be saved again is set aside as <name>.damaged. */
@@ -40,11 +41,17 @@ km_status km_metrics_open(km_metrics **out, const char *dir, int64_t step) KM_NO
 void km_metrics_add(km_metrics *metrics, km_json *line);
 /* All lines are on the disk: to be called before a checkpoint is committed. */
 km_status km_metrics_sync(km_metrics *metrics) KM_NODISCARD;
+/* Whether the evaluation of a step that a run goes on from is still to come: its line has none (the run was stopped while it
+ * evaluated), or it is step 0 and has no line. Changes nothing. */
+bool km_log_lacks_eval(const char *dir, int64_t step);
+/* Adds it: to the line of `step`, which must be the log's last and on the disk, or as step 0's line. */
+km_status km_metrics_add_eval(km_metrics *metrics, int64_t step, double loss, double accuracy) KM_NODISCARD;
 /* eval_loss of the line of step 0, from before the first update; NaN when there is none. */
 double km_metrics_first_eval(const km_metrics *metrics);
 void km_metrics_close(km_metrics *metrics);
 
 /* ---- status.json ---- */
-void km_status_write(const char *dir, km_status status, const char *reason, int64_t step);
+/* `lost`: a rank was killed, stopped or cut off. "retry" in the file says whether the same command may do better. */
+void km_status_write(const char *dir, km_status status, const char *reason, int64_t step, bool lost);
 
 #endif

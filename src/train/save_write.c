@@ -84,10 +84,10 @@ static void end(km_writer *w) {
     }
     const km_save_file *checkpoint = &w->files[KM_SAVE_CHECKPOINT];
     if (checkpoint->path != NULL && checkpoint->why == NULL) {
-        (void)km_generations_prune(w->dir, w->keep, w->step);
+        (void)km_generations_prune(w->dir, w->keep, w->step, w->step);
     }
     w->freed = (was_for_space(checkpoint->why) || was_for_space(w->files[KM_SAVE_SNAPSHOT].why)) &&
-               km_generations_prune(w->dir, 1, -1) > 0;
+               km_generations_prune(w->dir, 1, w->step, -1) > 0;
 }
 
 /* ---- The thread ---- */
@@ -120,7 +120,11 @@ static void *work(void *payload) {
 km_status km_writer_start(km_writer *w) {
     pthread_mutex_init(&w->mutex, NULL);
     pthread_cond_init(&w->wake, NULL);
-    pthread_cond_init(&w->news, NULL);
+    pthread_condattr_t steady; /* a clock that is set back must not make the main thread wait for it */
+    pthread_condattr_init(&steady);
+    pthread_condattr_setclock(&steady, CLOCK_MONOTONIC);
+    pthread_cond_init(&w->news, &steady);
+    pthread_condattr_destroy(&steady);
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are the main thread's */
@@ -179,7 +183,7 @@ km_save_phase km_writer_phase(km_writer *w) {
 void km_writer_wait(km_writer *w) {
     const long millisecond = 1000000, second = 1000000000;
     struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
+    clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_nsec += millisecond;
     if (until.tv_nsec >= second) {
         until.tv_nsec -= second;

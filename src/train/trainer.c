@@ -81,20 +81,44 @@ void km_trainer_destroy(km_trainer *t) {
     free(t);
 }
 
-size_t km_trainer_need(const km_config *config, const km_model *model, const km_loader *loader, int rank,
-                       int ranks) {
+void km_memory_plan(km_memory *out, const km_config *config, const km_model *model, const km_loader *loader,
+                    int rank, int ranks) {
     size_t size = km_model_table(model)->size, owned = 0;
-    size_t sums = km_exchange_bytes(&owned, size, KM_BUCKET, rank, ranks);
+    size_t exchange = km_exchange_bytes(&owned, size, KM_BUCKET, rank, ranks);
     uint64_t first = 0, batches = 0;
     km_share(&first, &batches, (uint64_t)km_loader_micro_batches(loader), rank, ranks);
     km_work_options options = work_options(config, loader);
-    return size * (sizeof(float) + sizeof(int64_t)) + size / KM_BLOCK * sizeof(double) + sums +
-           owned * 2 * sizeof(float) + km_saver_bytes(owned, rank, ranks) +
-           (size_t)workers_of(config, batches) * km_work_bytes(model, &options);
+    *out = (km_memory){.parameters = size,
+                       .weights = size * sizeof(float),
+                       .sum = size * sizeof(int64_t),
+                       .moments = owned * 2 * sizeof(float),
+                       .exchange = exchange,
+                       .saved = km_saver_bytes(owned, rank, ranks),
+                       .activations = km_work_bytes(model, &options),
+                       .tokens = (size_t)options.tokens,
+                       .threads = workers_of(config, batches)};
+    out->total = out->weights + out->sum + out->moments + out->exchange + out->saved +
+                 (size_t)out->threads * out->activations;
 }
 
-size_t km_trainer_bytes(const km_trainer *t) {
-    return km_trainer_need(t->config, t->model, t->loader, km_comm_rank(t->comm), km_comm_size(t->comm));
+void km_trainer_memory(km_memory *out, const km_trainer *t) {
+    km_memory_plan(out, t->config, t->model, t->loader, km_comm_rank(t->comm), km_comm_size(t->comm));
+    if (t->saver == NULL) {
+        out->total -= out->saved;
+        out->saved = 0;
+    }
+}
+
+char *km_memory_print(const km_memory *m) {
+    char total[32], token[32];
+    const double n = (double)m->parameters;
+    size_t state = m->weights + m->sum + m->moments + m->exchange + m->saved;
+    return km_format("a rank takes %sB: %.1f bytes a parameter (weights %.1f, gradient sum %.1f, moments %.1f, "
+                     "exchange %.1f, copy to save %.1f) and %sB a token in each thread's micro-batch of %zu, %d "
+                     "thread(s)",
+                     km_quantity(total, (double)m->total), (double)state / n, (double)m->weights / n,
+                     (double)m->sum / n, (double)m->moments / n, (double)m->exchange / n, (double)m->saved / n,
+                     km_quantity(token, (double)m->activations / (double)m->tokens), m->tokens, m->threads);
 }
 
 void km_trainer_prepare(km_trainer *t) {

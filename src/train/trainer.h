@@ -7,6 +7,7 @@
 #include "kmask/data.h"
 #include "kmask/model.h"
 #include "pool.h"
+#include "timed.h"
 
 typedef struct km_trainer {
     km_comm *comm;
@@ -42,11 +43,22 @@ typedef struct km_step_report {
 km_status km_trainer_create(km_trainer **out, km_comm *comm, const km_config *config, const km_model *model,
                             km_loader *loader) KM_NODISCARD;
 void km_trainer_destroy(km_trainer *trainer);
-/* Bytes on this rank, for the line at the start. */
-size_t km_trainer_bytes(const km_trainer *trainer);
-/* The same for a rank of a run that is not there: all that grows with the model or the step. */
-size_t km_trainer_need(const km_config *config, const km_model *model, const km_loader *loader, int rank,
-                       int ranks);
+/* What a rank takes, in bytes: as it is planned, which is what is allocated: all that grows with the model or the step. */
+typedef struct km_memory {
+    size_t parameters;            /* elements of the table */
+    size_t weights, sum, moments; /* 4 and 8 a parameter; 8 an owned one */
+    size_t exchange;              /* the sums of owned parameters, and those on their way in; 0 with one rank */
+    size_t saved;                 /* the copy that is written while training goes on: 12 an owned parameter */
+    size_t activations, tokens;   /* of one micro-batch, and how many tokens that is */
+    int threads;                  /* each has such activations */
+    size_t total;
+} km_memory;
+void km_trainer_memory(km_memory *out, const km_trainer *trainer);
+/* The same for a rank of a run that is not there. */
+void km_memory_plan(km_memory *out, const km_config *config, const km_model *model, const km_loader *loader,
+                    int rank, int ranks);
+/* "1.9 GB: 24.0 bytes a parameter (...), 1.0 MB a token ..."; the caller frees. */
+char *km_memory_print(const km_memory *memory);
 /* Elements of a bucket of the sum: long enough for the network, short enough that several are on their way during backward. */
 enum { KM_BUCKET = 1 << 22 };
 /* Begins to read the first step's rows: once, before the first km_trainer_step. */

@@ -9,7 +9,6 @@
 
 #include <cmocka.h>
 
-
 static void messages_grow(void **state) {
     (void)state;
     assert_int_equal(km_fail(KM_FAILED, "%d bytes", 3), KM_FAILED);

@@ -358,7 +358,7 @@ static void a_long_document_can_be_held_out(void **state) {
         moved = in.report.holdout_tokens > 800001;
         km_corpus *corpus = NULL;
         must(km_corpus_open(&corpus, at("out.holdout.h5")));
-        const km_rows_options options = {12, KM_PACK_STREAM, KM_UNIT_WORD, 1};
+        const km_rows_options options = {12, KM_PACK_STREAM, KM_UNIT_WORD, 1, false};
         km_rows *rows = NULL;
         must(km_rows_open(&rows, corpus, &options, NULL)); /* walks all ends */
         km_rows_close(rows);

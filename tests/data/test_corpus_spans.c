@@ -172,7 +172,7 @@ static void rows_have_their_spans(void **state) {
     must(km_corpus_open(&corpus, at("out.h5")));
     for (int packing = KM_PACK_FULL_SENTENCES; packing <= KM_PACK_STREAM; packing++) {
         for (int length = 5; length < 40; length += 6) {
-            const km_rows_options options = {length, (km_packing)packing, KM_UNIT_SUBWORD, 1};
+            const km_rows_options options = {length, (km_packing)packing, KM_UNIT_SUBWORD, 1, false};
             km_rows *rows = NULL;
             must(km_rows_open(&rows, corpus, &options, NULL));
             km_row *row = km_row_create(length);

@@ -130,60 +130,60 @@ static const char four[] = "a b c/d e/|f g h i j k l m n o p q/|r/s t/|u v/|";
 
 static void full_sentences_are_packed_greedily(void **state) {
     (void)state;
-    const km_rows_options eight = {8, KM_PACK_FULL_SENTENCES, KM_UNIT_SUBWORD, 1};
+    const km_rows_options eight = {8, KM_PACK_FULL_SENTENCES, KM_UNIT_SUBWORD, 1, false};
     expect_rows(four, eight, 0, "[a b c d e][f g h i j k][l m n o p q][r s t;u v]");
     /* One place less: u v, which needs a [SEP] before it, goes on. */
-    const km_rows_options seven = {7, KM_PACK_FULL_SENTENCES, KM_UNIT_SUBWORD, 1};
+    const km_rows_options seven = {7, KM_PACK_FULL_SENTENCES, KM_UNIT_SUBWORD, 1, false};
     expect_rows(four, seven, 0, "[a b c d e][f g h i j][k l m n o][p q;r][s t;u v]");
-    const km_rows_options three = {3, KM_PACK_FULL_SENTENCES, KM_UNIT_SUBWORD, 1};
+    const km_rows_options three = {3, KM_PACK_FULL_SENTENCES, KM_UNIT_SUBWORD, 1, false};
     expect_rows("a b/|c/|", three, 0, "[a][b][c]");
-    const km_rows_options long_one = {40, KM_PACK_FULL_SENTENCES, KM_UNIT_SUBWORD, 1};
+    const km_rows_options long_one = {40, KM_PACK_FULL_SENTENCES, KM_UNIT_SUBWORD, 1, false};
     expect_rows(four, long_one, 0, "[a b c d e;f g h i j k l m n o p q;r s t;u v]");
 }
 
 static void documents_are_not_mixed(void **state) {
     (void)state;
-    const km_rows_options eight = {8, KM_PACK_DOCUMENTS, KM_UNIT_SUBWORD, 1};
+    const km_rows_options eight = {8, KM_PACK_DOCUMENTS, KM_UNIT_SUBWORD, 1, false};
     expect_rows(four, eight, 0, "[a b c d e][f g h i j k][l m n o p q][r s t][u v]");
-    const km_rows_options six = {6, KM_PACK_DOCUMENTS, KM_UNIT_SUBWORD, 1};
+    const km_rows_options six = {6, KM_PACK_DOCUMENTS, KM_UNIT_SUBWORD, 1, false};
     expect_rows(four, six, 0, "[a b c][d e][f g h i][j k l m][n o p q][r s t][u v]");
 }
 
 static void streams_are_filled(void **state) {
     (void)state;
-    const km_rows_options seven = {7, KM_PACK_STREAM, KM_UNIT_SUBWORD, 1};
+    const km_rows_options seven = {7, KM_PACK_STREAM, KM_UNIT_SUBWORD, 1, false};
     expect_rows(four, seven, 0, "[a b c d e][f g h i j][k l m n o][p q;r s][t;u v]");
     /* A document that ends one place before the row leaves it empty: no [SEP] before nothing. */
-    const km_rows_options eight = {8, KM_PACK_STREAM, KM_UNIT_SUBWORD, 1};
+    const km_rows_options eight = {8, KM_PACK_STREAM, KM_UNIT_SUBWORD, 1, false};
     expect_rows(four, eight, 0, "[a b c d e][f g h i j k][l m n o p q][r s t;u v]");
-    const km_rows_options five = {5, KM_PACK_STREAM, KM_UNIT_SUBWORD, 1};
+    const km_rows_options five = {5, KM_PACK_STREAM, KM_UNIT_SUBWORD, 1, false};
     expect_rows("a/|b/|c/|d/|", five, 0, "[a;b][c;d]");
 }
 
 static void words_are_counted_where_words_are_masked(void **state) {
     (void)state;
     const char text[] = "abc d/|ef gh/|ijklmn o p/|? q/|";
-    const km_rows_options subwords = {8, KM_PACK_DOCUMENTS, KM_UNIT_SUBWORD, 3};
+    const km_rows_options subwords = {8, KM_PACK_DOCUMENTS, KM_UNIT_SUBWORD, 3, false};
     expect_rows(text, subwords, 2, "[abc d][ef gh][ijklmn]");
-    const km_rows_options words = {8, KM_PACK_DOCUMENTS, KM_UNIT_WORD, 2};
+    const km_rows_options words = {8, KM_PACK_DOCUMENTS, KM_UNIT_WORD, 2, false};
     expect_rows(text, words, 2, "[abc d][ef gh][o p]");
-    const km_rows_options spans = {8, KM_PACK_DOCUMENTS, KM_UNIT_SPAN, 2};
+    const km_rows_options spans = {8, KM_PACK_DOCUMENTS, KM_UNIT_SPAN, 2, false};
     expect_rows(text, spans, 2, "[abc d][ef gh][o p]");
     /* A row's first token begins a word, also where it goes on with one: c d is a word and so is e. */
-    const km_rows_options cut = {4, KM_PACK_STREAM, KM_UNIT_WORD, 1};
+    const km_rows_options cut = {4, KM_PACK_STREAM, KM_UNIT_WORD, 1, false};
     expect_rows("abcd e/|", cut, 0, "[ab][cd][e]");
 }
 
 static void no_usable_row_is_an_error_that_helps(void **state) {
     (void)state;
     km_corpus *corpus = corpus_of("a b/|c/|? ?/|");
-    const km_rows_options options = {8, KM_PACK_DOCUMENTS, KM_UNIT_WORD, 4};
+    const km_rows_options options = {8, KM_PACK_DOCUMENTS, KM_UNIT_WORD, 4, false};
     km_rows *rows = NULL;
     must_fail(km_rows_open(&rows, corpus, &options, NULL), "3 documents with 5 tokens give 3 rows of length 8");
     must_fail(km_rows_open(&rows, corpus, &options, at("rows")), "fewer than 4 maskable words");
     assert_null(rows);
     assert_false(km_file_exists(at("rows")) || km_file_exists(at("rows.tmp")));
-    const km_rows_options short_rows = {2, KM_PACK_DOCUMENTS, KM_UNIT_WORD, 4};
+    const km_rows_options short_rows = {2, KM_PACK_DOCUMENTS, KM_UNIT_WORD, 4, false};
     must_fail(km_rows_open(&rows, corpus, &short_rows, NULL), "3 to 65535");
     km_corpus_close(corpus);
 }
@@ -259,7 +259,7 @@ static void every_token_is_in_one_row(void **state) {
         raw *r = raw_of(form);
         km_corpus *corpus = corpus_of(form);
         for (size_t l = 0; l < KM_COUNT(lengths) * 3; l++) {
-            const km_rows_options options = {lengths[l / 3], (km_packing)(l % 3), KM_UNIT_WORD, 1};
+            const km_rows_options options = {lengths[l / 3], (km_packing)(l % 3), KM_UNIT_WORD, 1, false};
             km_rows *rows = NULL;
             must(km_rows_open(&rows, corpus, &options, NULL));
             assert_int_equal(km_rows_left_out(rows), 0);
@@ -303,7 +303,7 @@ static void index_is_reused_only_when_it_fits(void **state) {
     const char other_rows[] = "[a b c d e][f g h i j k][l m n o p q][r s t][u v]";
     const char rows[] = "[a b c d e][f g h i j k][l m n o p q][r s t;u v]";
     km_corpus *corpus = corpus_of(four);
-    const km_rows_options options = {8, KM_PACK_FULL_SENTENCES, KM_UNIT_SUBWORD, 1};
+    const km_rows_options options = {8, KM_PACK_FULL_SENTENCES, KM_UNIT_SUBWORD, 1, false};
     km_rows_options changed = options;
     assert_false(reused(corpus, options, rows));
     assert_true(reused(corpus, options, rows));
@@ -325,7 +325,7 @@ static void a_damaged_index_is_made_again(void **state) {
     (void)state;
     const char rows[] = "[a b][c d]";
     km_corpus *corpus = corpus_of("a b c d/|");
-    const km_rows_options options = {4, KM_PACK_FULL_SENTENCES, KM_UNIT_SUBWORD, 1};
+    const km_rows_options options = {4, KM_PACK_FULL_SENTENCES, KM_UNIT_SUBWORD, 1, false};
     assert_false(reused(corpus, options, rows));
     char *good = NULL;
     size_t size = 0;
@@ -346,7 +346,7 @@ static void a_damaged_index_is_made_again(void **state) {
 /* ---- Corpora that are not what they should be ---- */
 
 static void expect_bad_rows(const raw *r, const char *what) {
-    const km_rows_options options = {8, KM_PACK_FULL_SENTENCES, KM_UNIT_SUBWORD, 1};
+    const km_rows_options options = {8, KM_PACK_FULL_SENTENCES, KM_UNIT_SUBWORD, 1, false};
     km_corpus *corpus = NULL;
     km_rows *rows = NULL;
     write_raw(r, at("bad.h5"), "corpus");

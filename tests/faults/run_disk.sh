@@ -56,12 +56,13 @@ which=0
 for at in $(awk -v every="$every" '$2 != "write" || ++n % every == 0 { print $1 }' calls); do
     errors=(ENOSPC EIO EDQUOT)
     [ "$every" -gt 1 ] && errors=("${errors[which++ % 3]}")
+    [ $((at % 50)) -eq 0 ] && echo "call $at of $all"
     for error in "${errors[@]}"; do
         export KMASK_TORN=call:$at:$error
         goes_on "KMASK_TORN=$KMASK_TORN ($(sed -n "${at}s/^[0-9]* //p" calls))" 0
     done
 done
-for spec in write:1+:short write:40:short write:40:EINTR fsync:1-4:EINTR fsync:2:EINTR open:3:EINTR call:50:EINTR; do
+for spec in write:1+:short write:40:short write:40:EINTR fsync:1-4:EINTR fsync:2:EINTR fsync:1+:EINTR write:9+:EINTR open:3:EINTR call:50:EINTR; do
     export KMASK_TORN=$spec
     goes_on "KMASK_TORN=$spec" 0
 done

@@ -1,5 +1,5 @@
-/* Any bytes to ids and back, by small tokenizers of both families. The first byte chooses the tokenizer and whether special
- * tokens are read. */
+/* Any bytes to ids and back, by small tokenizers of both families. The first byte chooses the tokenizer, whether
+ * special tokens are read, and whether tokens are added. */
 #include "kmask/text.h"
 
 #include <stdlib.h>
@@ -53,6 +53,39 @@ static km_tokenizer *learn_bpe(void) {
     return tokenizer;
 }
 
+/* The same with tokens that are added to it, of all kinds; of two members of a name the first counts. */
+static km_tokenizer *with_added(const km_tokenizer *tokenizer) {
+    static const struct {
+        const char *text, *flags;
+    } tokens[] = {{"Ship A", "\"normalized\":true"},
+                  {"set-sail", "\"single_word\":true"},
+                  {"\xC3\x89t\xC3\xA9-", "\"normalized\":true,\"lstrip\":true"},
+                  {"And-so", "\"special\":true,\"normalized\":true"},
+                  {"\xE4\xB8\xAD\xE4\xB8\xAD", "\"normalized\":true,\"rstrip\":true,\"single_word\":true"},
+                  {" t", "\"lstrip\":true,\"rstrip\":true"},
+                  {"ship s", "\"special\":true"}};
+    const int size = km_tokenizer_size(tokenizer);
+    char *text = km_tokenizer_print(tokenizer);
+    km_buffer json = {0};
+    km_buffer_print(&json, "{\"added\":[");
+    for (int i = 0; i < (int)KM_COUNT(tokens); i++) {
+        km_buffer_print(&json, "%s{\"id\":%d,%s}", i > 0 ? "," : "", size + i, tokens[i].flags);
+    }
+    km_buffer_print(&json, "],\"model_size\":%d,%.*s", size, (int)strlen(text) - 3, text + 1);
+    for (size_t i = 0; i < KM_COUNT(tokens); i++) {
+        km_buffer_print(&json, ",\"%s\"", tokens[i].text);
+    }
+    km_buffer_print(&json, "]}");
+    km_tokenizer *other = NULL;
+    if (km_tokenizer_parse(&other, json.data, json.size, "added") != KM_OK) {
+        fprintf(stderr, "%s\n", km_message());
+        abort();
+    }
+    km_buffer_free(&json);
+    free(text);
+    return other;
+}
+
 static void check(const km_tokenizer *t, const char *text, size_t count, bool specials) {
     km_ids ids = {.ranges = true}, again = {0};
     km_encode(t, text, count, specials, &ids, NULL);
@@ -75,15 +108,19 @@ static void check(const km_tokenizer *t, const char *text, size_t count, bool sp
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    static km_tokenizer *tokenizers[4];
+    static km_tokenizer *tokenizers[4], *added[4];
     if (tokenizers[0] == NULL) {
         tokenizers[0] = learn_wordpiece(false);
         tokenizers[1] = learn_wordpiece(true);
         tokenizers[2] = learn_bpe();
         tokenizers[3] = spaced(tokenizers[2]);
+        for (size_t i = 0; i < KM_COUNT(added); i++) {
+            added[i] = with_added(tokenizers[i]);
+        }
     }
     if (size > 0) {
-        check(tokenizers[data[0] % 4], (const char *)data + 1, size - 1, data[0] / 4 % 2 == 1);
+        const km_tokenizer *t = (data[0] & 8 ? added : tokenizers)[data[0] % 4];
+        check(t, (const char *)data + 1, size - 1, data[0] / 4 % 2 == 1);
     }
     return 0;
 }

@@ -39,9 +39,9 @@ static void leave(void) {
 
 static void use(const km_tokenizer *t) {
     static const char text[] = "the [MASK] <mask> ab aabb  \t\xC3\xA9\xFF\x01 \xE4\xB8\xAD don't";
-    for (int specials = 0; specials < 2; specials++) {
-        km_ids ids = {0};
-        km_encode(t, text, strlen(text), specials == 1, &ids, NULL);
+    for (int variant = 0; variant < 4; variant++) {
+        km_ids ids = {.ranges = variant / 2 == 1};
+        km_encode(t, text, strlen(text), variant % 2 == 1, &ids, NULL);
         char *decoded = km_decode(t, ids.ids, ids.count, false);
         free(decoded);
         km_ids_free(&ids);

@@ -83,6 +83,8 @@ static data make(const view_list *views) {
     a.no = extent(a.Nq, a.shape.ldo, a.C);
     (views->fused ? place_fused : place_apart)(&a);
     a.shape.keys = draw_keys((size_t)a.Nq, 5);
+    a.shape.kept_words = km_attention_kept_words(a.longest) + (views->fused ? 0 : 3);
+    a.shape.kept = views->p > 0 ? take((size_t)(a.Nq * a.shape.H * a.shape.kept_words), sizeof(uint16_t)) : NULL;
     a.shape.seen = a.seen = views->hidden ? draw_seen(&a) : NULL;
     a.dout = draw(a.no, 1, 4);
     a.doutd = widen(a.dout, a.no);

@@ -168,7 +168,9 @@ static void run_attention(placing *p) {
                             .ldk = 6 * D,
                             .ldo = 2 * D,
                             .dropout = {{1, 2}, 3, 0.2f},
-                            .keys = draw_keys(rows, 1)};
+                            .keys = draw_keys(rows, 1),
+                            .kept = take(heads * (size_t)km_attention_kept_words(N), sizeof(uint16_t)),
+                            .kept_words = km_attention_kept_words(N)};
     float *qkv = in(p, draw(three, 1, 1), three), *dout = in(p, draw(one, 1, 2), one), *y = out(p, one);
     float *lse = out(p, heads), *d = out(p, three), *scratch = out(p, km_attention_scratch(N, D));
     const ptrdiff_t k = 2 * D, v = 4 * D;

@@ -372,7 +372,8 @@ static void bad_folders_are_sentences(void **state) {
         {"{\"added_tokens_decoder\":{\"x\":{\"content\":\"a\"}}}", "expected an id"},
         {"{\"added_tokens_decoder\":{\"5\":{\"content\":\"a\"}}}", "has the id 5"},
         {"{\"added_tokens_decoder\":{\"50\":{\"content\":\"new\"}}}", "without holes"},
-        {"{\"added_tokens_decoder\":{\"9\":{\"content\":\"n\",\"single_word\":true}}}", "single_word"}};
+        {"{\"added_tokens_decoder\":{\"9\":{\"content\":\"n\",\"single_word\":1}}}",
+         "\"single_word\" is not true or false"}};
     for (size_t i = 0; i < KM_COUNT(configs); i++) {
         put("tokenizer_config.json", configs[i][0]);
         refused(configs[i][1]);

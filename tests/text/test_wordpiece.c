@@ -21,6 +21,12 @@ static void lines_as_the_reference_cased(void **state) {
     check_golden("cased");
 }
 
+static void added_tokens_as_the_reference(void **state) {
+    (void)state;
+    check_golden("added");
+    check_golden("added_bpe");
+}
+
 static void pieces_and_ids(void **state) {
     (void)state;
     km_tokenizer *t = open_golden("uncased");
@@ -108,6 +114,9 @@ static void ranges_in_the_text(void **state) {
         ranges_are("cased", true, cases[i].text, strlen(cases[i].text), cases[i].expected);
     }
     ranges_are("uncased", false, "x[MASK]", 7, "|x|[|MASK|]|");
+    const char marks[] = "it CRE\xCC\x80ME\xCC\x81 a", inside[] = "xNEWWORDy a\xE4\xB8\xAD\xE6\x96\x87z";
+    ranges_are("added", true, marks, strlen(marks), "|it|CRE\xCC\x80ME\xCC\x81|a|");
+    ranges_are("added", false, inside, strlen(inside), "|x|NEWWORD|y|a|\xE4\xB8\xAD\xE6\x96\x87|z|");
     char *endless = km_new(1001, 1);
     memset(endless, 'a', 1000);
     km_tokenizer *t = open_golden("uncased");
@@ -401,7 +410,8 @@ static void accents_follow_the_case(void **state) {
 }
 
 #define MODEL "\"model\":{\"type\":\"WordPiece\",\"vocab\":{\"[UNK]\":1,\"[PAD]\":0,\"[CLS]\":2,\"[SEP]\":3,"
-#define NORMALIZER "{\"normalizer\":{\"type\":\"BertNormalizer\",\"lowercase\":false,\"strip_accents\":null},"
+#define NORMALIZER_MEMBER "\"normalizer\":{\"type\":\"BertNormalizer\",\"lowercase\":false,\"strip_accents\":null},"
+#define NORMALIZER "{" NORMALIZER_MEMBER
 
 static void put_whole(const char *text) {
     put("tokenizer.json", text, strlen(text));
@@ -436,6 +446,14 @@ static void tokenizer_json_is_read(void **state) {
     assert_true(km_hash_equal(km_tokenizer_hash(whole), km_tokenizer_hash(lines)));
     km_tokenizer_destroy(whole);
     km_tokenizer_destroy(lines);
+    /* With nothing else left to say, tokenizer.json's added tokens count. */
+    const char config[] = "{\"do_lower_case\": false, \"mask_token\": \"[MASK]\"}";
+    put("tokenizer_config.json", config, strlen(config));
+    put_whole("{\"added_tokens\":[{\"id\":7,\"content\":\"ab\"}]," NORMALIZER_MEMBER MODEL
+              "\"[MASK]\":4,\"b\":6,\"a\":5}}}");
+    assert_int_equal(km_tokenizer_open(&lines, folder), KM_OK);
+    assert_int_equal(km_tokenizer_id(lines, "ab"), 7);
+    km_tokenizer_destroy(lines);
     free(vocab);
 }
 
@@ -443,6 +461,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lines_as_the_reference_uncased),
         cmocka_unit_test(lines_as_the_reference_cased),
+        cmocka_unit_test(added_tokens_as_the_reference),
         cmocka_unit_test(pieces_and_ids),
         cmocka_unit_test(decoding_skips_what_it_is_told),
         cmocka_unit_test(ranges_in_the_text),

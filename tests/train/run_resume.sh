@@ -58,6 +58,12 @@ expect 2 "model.init" "$KMASK" pretrain c.json --set run.dir=whole --set train.s
     fail "keep and snapshots: $(tail -n 3 log.txt)"
 [ "$(ls kept/checkpoints)" = step-00000020.h5 ] || fail "keep 1 leaves $(ls kept/checkpoints)"
 [ "$(ls kept/snapshots | tr '\n' ' ')" = "step-00000003.h5 step-00000010.h5 " ] || fail "snapshots: $(ls kept/snapshots)"
+# A file under another step's name is none that the run goes on from: that is said, and it is neither counted nor removed.
+KMASK_FAULT=save.open:3:kill "$LAUNCH" 1 "$KMASK_FAULTS" pretrain c.json --set run.dir=renamed >log.txt 2>&1 && fail "nothing died"
+cp renamed/checkpoints/step-00000010.h5 renamed/checkpoints/step-00000099.h5
+expect 0 "holds step 10, not the 99 of its name" "$KMASK" pretrain c.json --set run.dir=renamed --set checkpoint.keep=1
+[ "$(last_hash renamed)" = "$(last_hash kept)" ] || fail "with a renamed checkpoint: another hash"
+[ "$(ls renamed/checkpoints | tr '\n' ' ')" = "step-00000020.h5 step-00000099.h5 " ] || fail "with a renamed one: $(ls renamed/checkpoints)"
 cat >init.json <<EOF
 {"run": {"dir": "continued"}, "model": {"init": "kept/snapshots/step-00000010.h5", "hidden_dropout_prob": 0},
  "data": {"train": "corpus.h5", "length": 40}, "train": {"steps": 3, "sequences": 4}, "optimizer": {"lr": 1e-3}}

@@ -81,43 +81,67 @@ expect 3 "nothing was changed" pretrain 2 ruined --set train.steps=50
 [ "$before" = "$(listing)" ] || fail "a run folder without a valid checkpoint was touched: $(listing)"
 
 # ---- A disk that fills up and is freed ----
-# filling freed|never: trains beside a disk that fills after some steps and is freed when a save has failed.
+# filling KEEP freed|never: trains on a disk that is full from its third save on, and is freed when a save has failed. Rank 0 stops
+# itself (KMASK_FAULT) where that save would open its file, so that nothing is being written while the disk is filled.
 filling() {
     rm -rf kept small && mkdir -p kept small
-    timeout 120 unshare -rm bash -c 'mount -t tmpfs -o size=6m small small || exit 99
-        "$LAUNCH" 2 "$KMASK" pretrain c.json --set run.dir=small/run --set train.steps=300 --set checkpoint.every=5 \
-            >full.txt 2>&1 &
-        process=$!
-        for _ in $(seq 400); do [ -e small/run/checkpoints/step-00000015.h5 ] && break; sleep 0.05; done
-        for _ in $(seq 400); do
-            dd if=/dev/zero of=small/filler bs=1k seek=$(stat -c %s small/filler 2>/dev/null || echo 0) oflag=seek_bytes \
-                conv=notrunc 2>/dev/null
-            grep -q "no checkpoint was saved.*No space left" full.txt && [ "'"$1"'" != never ] && break
-            kill -0 $process 2>/dev/null || break
-            sleep 0.02
+    timeout -k 5 200 unshare -rm bash -c 'mount -t tmpfs -o size=6m small small || exit 99
+        KMASK_FAULT=save.open:3:stop@0 "$LAUNCH" 2 "$KMASK_FAULTS" pretrain c.json --set run.dir=small/run \
+            --set train.steps=100 --set checkpoint.every=20 --set checkpoint.keep="$1" >full.txt 2>&1 &
+        launcher=$!
+        root=
+        for _ in $(seq 1000); do
+            for process in $(pgrep -f "kmask_faults pretrain c.json --set run.dir=small/run "); do
+                grep -qs "^State:.T" "/proc/$process/status" && root=$process
+            done
+            [ -n "$root" ] && break
+            sleep 0.05
         done
-        [ "'"$1"'" = never ] || rm small/filler
-        wait $process
+        [ -n "$root" ] || exit 98
+        dd if=/dev/zero of=small/filler bs=1k 2>/dev/null
+        truncate -s -100K small/filler # for the log
+        kill -CONT "$root"
+        if [ "$2" = freed ]; then
+            for _ in $(seq 1000); do
+                grep -q "no checkpoint was saved.*No space left" full.txt && break
+                sleep 0.05
+            done
+            rm small/filler
+        fi
+        wait "$launcher"
         status=$?
         rm -f small/filler
         cp -r small/. kept
-        exit $status'
+        exit $status' bash "$@"
 }
-export LAUNCH
-pretrain 2 long --set train.steps=300 --set checkpoint.every=1000 >log.txt 2>&1 || fail "the long run: $(tail -n 3 log.txt)"
+export LAUNCH KMASK_FAULTS
+# is_full KEEP freed|never STATUS CHECKPOINTS (a pattern): and what is said; afterwards the run goes on to its end.
+is_full() {
+    local what="a full disk ($2, keep $1)" status
+    filling "$1" "$2"
+    status=$?
+    [ "$status" -eq "$3" ] || fail "$what: status $status instead of $3: $(tail -n 3 full.txt)"
+    grep -q "warning: .*no checkpoint was saved.*No space left" full.txt || fail "$what was not noticed: $(tail -n 3 full.txt)"
+    [ -z "$(find kept -name '*.tmp*' ! -name status.json.tmp)" ] || fail "$what leaves $(find kept -name '*.tmp*')"
+    [[ "$(ls kept/run/checkpoints | tr '\n' ' ')" = $4 ]] || fail "$what leaves $(ls kept/run/checkpoints)"
+    if [ "$status" -ne 0 ]; then
+        grep "^kmask: " full.txt | grep -v "^kmask: warning" | grep -q "no checkpoint was saved.*No space left" ||
+            fail "$what: the reason is not said: $(tail -n 3 full.txt)"
+        pretrain 3 kept/run --set train.steps=100 --set checkpoint.every=20 >log.txt 2>&1 || fail "$what, then: $(tail -n 3 log.txt)"
+    fi
+    [ "$(last_hash kept/run)" = "$long" ] || fail "$what: another hash"
+    [ "$(grep -oE '"step":[0-9]+' kept/run/metrics.jsonl | cut -d: -f2 | tr '\n' ' ')" = "$(seq 100 | tr '\n' ' ')" ] ||
+        fail "$what: $(grep -c . kept/run/metrics.jsonl) lines of 100 steps"
+}
+pretrain 2 long --set train.steps=100 --set checkpoint.every=1000 >log.txt 2>&1 || fail "the long run: $(tail -n 3 log.txt)"
 long=$(last_hash long)
 if unshare -rm bash -c 'mount -t tmpfs -o size=1m none /mnt' 2>/dev/null; then
-    filling freed || fail "a disk that was freed: $(tail -n 3 full.txt)"
-    grep -q "no checkpoint was saved.*No space left" full.txt || fail "the full disk was not noticed: $(tail -n 3 full.txt)"
-    [ "$(last_hash kept/run)" = "$long" ] || fail "a disk that was freed: another hash"
-    [ "$(grep -c . kept/run/metrics.jsonl)" -eq 300 ] || fail "a disk that was freed: $(grep -c . kept/run/metrics.jsonl) lines"
-    filling never && fail "a disk that stays full: status 0"
-    grep -q "^kmask: .*no checkpoint was saved.*No space left" full.txt || fail "the reason is not said: $(tail -n 3 full.txt)"
-    [ -z "$(find kept -name '*.tmp*')" ] || fail "a full disk leaves $(find kept -name '*.tmp*')"
-    ls kept/run/checkpoints/*.h5 >/dev/null 2>&1 || fail "a full disk leaves no checkpoint"
-    pretrain 3 kept/run --set train.steps=300 --set checkpoint.every=50 >log.txt 2>&1 || fail "after a full disk: $(tail -n 3 log.txt)"
-    [ "$(last_hash kept/run)" = "$long" ] || fail "after a full disk: another hash"
-    [ "$(grep -c . kept/run/metrics.jsonl)" -eq 300 ] || fail "after a full disk: $(grep -c . kept/run/metrics.jsonl) lines"
+    is_full 1 freed 0 "step-00000100.h5 "
+    grep -q "saved again" full.txt || fail "that saves come about again is not said: $(tail -n 4 full.txt)"
+    is_full 1 never 1 "step-00000040.h5 "
+    # Of two generations the older one makes room for the next.
+    is_full 2 never 0 "step-????????.h5 step-00000100.h5 "
+    grep -q "all checkpoints but the newest valid one were removed to make room" full.txt || fail "what made room is not said"
 else
     echo "no disk can be mounted here: that it fills up is not tested"
 fi

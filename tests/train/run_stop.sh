@@ -4,12 +4,13 @@
 . "$SOURCE/tests/common.sh"
 make_corpus
 make_config c.json whole
+sed -i 's/"checkpoint": {/"eval": {"every": 7}, "checkpoint": {/' c.json
 pretrain() { "$LAUNCH" "$1" "$KMASK" pretrain c.json --set "run.dir=$2" "${@:3}"; }
 ranks_of() { pgrep -f "kmask pretrain c.json --set run.dir=$1 " || true; }
 
 pretrain 2 whole >log.txt 2>&1 || fail "the whole run: $(tail -n 3 log.txt)"
 reference=$(last_hash whole)
-steps() { sed -E 's/"(tokens_per_s|gflops|seconds|comm_seconds)":[^,}]*//g; s/,*"weights_hash":"[^"]*"//' "$1/metrics.jsonl"; }
+steps() { sed -E 's/"(tokens_per_s|gflops|seconds|comm_seconds)":[^,}]*//g; s/"weights_hash":"[^"]*"//; s/,+/,/g; s/,}/}/' "$1/metrics.jsonl"; }
 
 # goes_on RUN: it has said 75 with a checkpoint; without the limit it ends as the whole run did, with its log.
 goes_on() {
@@ -46,10 +47,50 @@ status=$?
 [ "$status" -eq 75 ] || fail "status $status after a signal in the first evaluation: $(tail -n 3 log.txt)"
 [ -e evaluating/checkpoints/step-00000000.h5 ] || fail "found only $(ls evaluating/checkpoints)"
 [ -s evaluating/metrics.jsonl ] && fail "lines without a step: $(cat evaluating/metrics.jsonl)"
+# Killed before the next save: the first evaluation has been made meanwhile, and is not made twice.
+KMASK_FAULT=save.open:1:kill "$LAUNCH" 2 "$KMASK_FAULTS" pretrain c.json --set run.dir=evaluating >log.txt 2>&1 &&
+    fail "nothing died at the first save"
+[ "$(grep -c . evaluating/metrics.jsonl)" -ge 5 ] || fail "before the first save there are only $(cat evaluating/metrics.jsonl)"
+echo '{"status": 75}' >evaluating/status.json # goes_on wants to see it
 goes_on evaluating
 
+# During an evaluation in the middle, and during the last one: its line has it when the run goes on. It goes on from step 5 of a
+# killed run, with evaluations that would take minutes.
+KMASK_FAULT=save.open:2:kill "$LAUNCH" 2 "$KMASK_FAULTS" pretrain c.json --set run.dir=middle >log.txt 2>&1 &&
+    fail "nothing died at the second save"
+# broken_off STEP [--set ...]: the run in middle/ goes on and is asked to stop while it evaluates after this step.
+broken_off() {
+    local step=$1 launcher status
+    shift
+    pretrain 2 middle --set eval.ratio=0.001 "$@" >log.txt 2>&1 &
+    launcher=$!
+    for _ in $(seq 500); do grep -q "\"step\":$((step - 1))," middle/metrics.jsonl && break; sleep 0.02; done
+    sleep 1 # a step takes milliseconds
+    for process in $(ranks_of middle); do
+        tr '\0' '\n' <"/proc/$process/environ" | grep -q '^OMPI_COMM_WORLD_RANK=0$' && kill -USR1 "$process"
+    done
+    wait "$launcher"
+    status=$?
+    [ "$status" -eq 75 ] || fail "status $status after a signal in the evaluation of step $step: $(tail -n 3 log.txt)"
+    grep -q "step $step: the evaluation is broken off by SIGUSR1" log.txt || fail "step $step: $(tail -n 3 log.txt)"
+    grep -q '"status":[[:space:]]*75' middle/status.json || fail "step $step: status.json: $(cat middle/status.json)"
+    tail -n 1 middle/metrics.jsonl | grep "\"step\":$step," | grep -vq eval_loss || fail "step $step: $(tail -n 1 middle/metrics.jsonl)"
+}
+broken_off 7
+broken_off 7 # again, before anything else
+cp -r middle twice
+goes_on twice
+rm -rf middle && cp -r twice middle && rm middle/checkpoints/step-00000020.h5 # from step 15 to the last
+broken_off 20 --set eval.every=0
+expect 0 "is finished" pretrain 3 middle
+[ "$(steps middle)" = "$(steps whole)" ] || fail "the last evaluation comes late: another log: $(diff <(steps middle) <(steps whole))"
+grep -q '"status":[[:space:]]*0' middle/status.json || fail "the last evaluation came: status.json: $(cat middle/status.json)"
+before=$(sha256sum middle/* middle/*/* 2>/dev/null)
+expect 0 "is finished" pretrain 2 middle
+[ "$before" = "$(sha256sum middle/* middle/*/* 2>/dev/null)" ] || fail "a run that is finished and evaluated was changed"
+
 # Limits.
-long() { "$KMASK" pretrain c.json --set "run.dir=$1" --set train.steps=1000000 "${@:2}"; }
+long() { "$KMASK" pretrain c.json --set "run.dir=$1" --set train.steps=1000000 --set eval.every=0 "${@:2}"; }
 expect 75 "run.max_hours" long hours --set run.max_hours=0.0005
 goes_on_later() {
     grep -q "\"reason\":[[:space:]]*\"$2" "$1/status.json" || fail "$1: $(cat "$1/status.json")"

@@ -100,6 +100,28 @@ static void the_log_has_every_step_once(void **state) {
     holds("");
 }
 
+static void a_late_evaluation_joins_its_line(void **state) {
+    (void)state;
+    km_metrics *metrics = NULL;
+    assert_true(km_log_lacks_eval(folder, 0)); /* no log at all */
+    assert_false(km_log_lacks_eval(folder, 3));
+    put("metrics.jsonl",
+        "{\"step\":0,\"eval_loss\":7}\n{\"step\":2}\n{\"step\":3,\"loss\":0.1}\n{\"step\":4}\n{\"st");
+    assert_false(km_log_lacks_eval(folder, 0));
+    assert_true(km_log_lacks_eval(folder, 3));
+    assert_int_equal(km_metrics_open(&metrics, folder, 3), KM_OK);
+    assert_int_equal(km_metrics_add_eval(metrics, 3, 5.5, 0.25), KM_OK);
+    assert_false(km_log_lacks_eval(folder, 3));
+    add(metrics, 4); /* goes to the file that is there now */
+    km_metrics_close(metrics);
+    holds("{\"step\":0,\"eval_loss\":7}\n{\"step\":2}\n"
+          "{\"step\":3,\"loss\":0.1,\"eval_loss\":5.5,\"eval_accuracy\":0.25}\n{\"step\":4}\n");
+    assert_int_equal(km_metrics_open(&metrics, folder, -1), KM_OK);
+    assert_int_equal(km_metrics_add_eval(metrics, 0, 5.5, 0.25), KM_OK);
+    km_metrics_close(metrics);
+    holds("{\"step\":0,\"eval_loss\":5.5,\"eval_accuracy\":0.25}\n");
+}
+
 static void generations_are_listed_newest_first(void **state) {
     (void)state;
     km_generations list;
@@ -132,6 +154,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(schedules_follow_their_formulas),
         cmocka_unit_test_setup_teardown(the_log_has_every_step_once, make, clean),
+        cmocka_unit_test_setup_teardown(a_late_evaluation_joins_its_line, make, clean),
         cmocka_unit_test_setup_teardown(generations_are_listed_newest_first, make, clean),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,18 +1,21 @@
 #!/usr/bin/env bash
-# random.sh [KILLS] (24): one run is killed that often, at places of a save and at any time, one rank or all, and goes on
-# each time on another number of ranks: it ends with the bits and the log of a run that nobody killed. $SEED chooses.
+# run_random.sh [KILLS] (12): one run is killed that often, at places of a save, while it starts and after some steps, one rank or
+# all, and goes on each time on another number of ranks: it ends with the bits and the log of a run that nobody killed. $SEED
+# chooses. On average a kill comes some forty steps after the one before, on any machine.
 . "$SOURCE/tests/common.sh"
 . "$SOURCE/tests/faults/faults.sh"
 make_tiny
 # The learning rate does not depend on the end, which is set once all kills are done.
 sed -i 's/"schedule": {/"schedule": {"name": "constant", /; s/"every": 5/"every": 25/' c.json
-kills=${1:-24}
+kills=${1:-12}
 far="--set train.steps=1000000"
 places=($PLACES)
 ranks_of() { pgrep -P "$1" 2>/dev/null; } # those that an mpirun has started
 
-# by_place RANKS, by_time RANKS: the run goes on until it is killed; $what says how.
-by_place() {
+logged() { { wc -l <run/metrics.jsonl; } 2>/dev/null || echo 0; }
+
+# Each has the run go on until it is killed; $what says how.
+by_place() { # RANKS
     draw 12 && local place=${places[drawn]}
     draw 3 && local who=(kill@0 killall@0 "kill=$(($1 - 1))@0") && who=${who[drawn]}
     draw 3
@@ -22,32 +25,48 @@ by_place() {
     KMASK_FAULT=save.$place:$at:$who faulty run "$1" $far >log.txt 2>&1
     case $? in 0 | 124) fail "$what: nothing died" ;; esac
 }
-by_time() {
-    draw 60
-    local after=0.$((drawn + 30)) launcher victims
-    draw 3
-    what="killed after $after s on $1 ranks, $drawn"
+# Once the log has more lines than `lines`, or `until` is over, in hundredths of a second.
+kill_then() { # RANKS LINES UNTIL
+    local launcher victims from
     "$LAUNCH" "$1" "$KMASK" pretrain c.json --set run.dir=run $far >log.txt 2>&1 &
     launcher=$!
-    sleep "$after"
+    from=$(date +%s%N)
+    while [ "$(logged)" -le "$2" ] && [ $(($(date +%s%N) - from)) -lt "${3}0000000" ]; do sleep 0.01; done
     victims=($(ranks_of "$launcher"))
+    draw 3
     [ "${#victims[@]}" -gt 0 ] && [ "$drawn" -gt 0 ] && victims=("${victims[drawn % ${#victims[@]}]}")
     [ "${#victims[@]}" -eq 0 ] && victims=("$launcher")
     kill -9 "${victims[@]}" 2>/dev/null
     wait "$launcher" 2>/dev/null && fail "$what: it ended"
 }
+while_starting() { # RANKS
+    draw 60
+    local until=$((drawn + 2))
+    what="killed after 0.$until s on $1 ranks"
+    kill_then "$1" 1000000000 "$until"
+}
+after_steps() { # RANKS: of the log, which is ahead of the newest checkpoint
+    draw 60
+    what="killed after $drawn more lines on $1 ranks"
+    kill_then "$1" $(($(logged) + drawn)) 6000
+}
 
 for number in $(seq "$kills"); do
     draw 8
     ranks=$((drawn + 1))
-    draw 2
-    if [ "$drawn" -eq 0 ]; then by_place "$ranks"; else by_time "$ranks"; fi
+    draw 4
+    case $drawn in
+        0 | 1) by_place "$ranks" ;;
+        2) while_starting "$ranks" ;;
+        3) after_steps "$ranks" ;;
+    esac
     # What the ranks that are left say of the one that is gone is in order; any other sentence is a failure.
     grep -E '^kmask: ' log.txt | grep -vE '^kmask: (warning|rank [0-9]+ on .* is gone)' | head -n 1 >said.txt
+    [ $((number % 20)) -eq 0 ] && echo "kill $number of $kills"
     [ -s said.txt ] && fail "kill $number ($what) is followed by: $(cat said.txt)"
     grep -q "resumed from" log.txt && resumed=$((${resumed:-0} + 1))
 done
-[ "${resumed:-0}" -gt $((kills / 4)) ] || fail "of $kills runs only ${resumed:-0} went on from a checkpoint"
+[ "${resumed:-0}" -ge $((kills / 5)) ] || fail "of $kills runs only ${resumed:-0} went on from a checkpoint"
 last=$(newest_valid run)
 STEPS=$((last + 7))
 sed -i "s/\"steps\": [0-9]*/\"steps\": $STEPS/" c.json

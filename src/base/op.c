@@ -1,0 +1,104 @@
+/* Where time goes: each thread has an account of its own, written by it alone. */
+#include "kmask/base.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { DEPTH = 8 };
+
+typedef struct account {
+    km_op ops[DEPTH]; /* [depth] is what the thread does, below it what it goes back to */
+    int depth;
+    double since;
+    double seconds[KM_OPS];
+    struct account *next;
+} account;
+
+bool km_ops_measured;
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER; /* guards the list and the round */
+static account *accounts;
+static unsigned round_now;
+
+static _Thread_local account *own;
+static _Thread_local unsigned own_round;
+
+static void open_account(double now) {
+    pthread_mutex_lock(&mutex);
+    own = km_new(1, sizeof *own);
+    own->since = now;
+    own->next = accounts;
+    accounts = own;
+    own_round = round_now;
+    pthread_mutex_unlock(&mutex);
+}
+
+/* Books the time until now. */
+static void settle(void) {
+    const double now = km_seconds();
+    if (own == NULL || own_round != round_now) {
+        open_account(now);
+    }
+    own->seconds[own->ops[own->depth]] += now - own->since;
+    own->since = now;
+}
+
+void km_op_push(km_op op) {
+    settle();
+    assert(own->depth + 1 < DEPTH);
+    own->ops[++own->depth] = op;
+}
+
+void km_op_pop(void) {
+    settle();
+    own->depth -= own->depth > 0; /* what ends may have begun before the measurement */
+}
+
+void km_ops_measure(bool on) {
+    pthread_mutex_lock(&mutex);
+    while (accounts != NULL) {
+        account *next = accounts->next;
+        free(accounts);
+        accounts = next;
+    }
+    round_now++; /* whoever still has an account of the round before opens a new one */
+    km_ops_measured = on;
+    pthread_mutex_unlock(&mutex);
+}
+
+void km_ops_collect(double seconds[KM_OPS]) {
+    const double now = km_seconds();
+    memset(seconds, 0, KM_OPS * sizeof *seconds);
+    pthread_mutex_lock(&mutex);
+    for (const account *a = accounts; a != NULL; a = a->next) {
+        for (int op = 0; op < KM_OPS; op++) {
+            seconds[op] += a->seconds[op];
+        }
+        seconds[a->ops[a->depth]] += now - a->since;
+    }
+    pthread_mutex_unlock(&mutex);
+}
+
+const char *km_op_name(km_op op) {
+    static const char *const names[KM_OPS] = {[KM_OP_REST] = "rest",
+                                              [KM_OP_INPUT] = "input",
+                                              [KM_OP_FORWARD_PRODUCTS] = "forward_products",
+                                              [KM_OP_FORWARD_ATTENTION] = "forward_attention",
+                                              [KM_OP_FORWARD_NORM] = "forward_norm",
+                                              [KM_OP_FORWARD_GELU] = "forward_gelu",
+                                              [KM_OP_FORWARD_EMBEDDING] = "forward_embedding",
+                                              [KM_OP_LOSS] = "loss",
+                                              [KM_OP_BACKWARD_PRODUCTS] = "backward_products",
+                                              [KM_OP_BACKWARD_ATTENTION] = "backward_attention",
+                                              [KM_OP_BACKWARD_NORM] = "backward_norm",
+                                              [KM_OP_BACKWARD_GELU] = "backward_gelu",
+                                              [KM_OP_BACKWARD_EMBEDDING] = "backward_embedding",
+                                              [KM_OP_DROPOUT] = "dropout",
+                                              [KM_OP_EXACT_SUM] = "exact_sum",
+                                              [KM_OP_OPTIMIZER] = "optimizer",
+                                              [KM_OP_COMMUNICATION] = "communication",
+                                              [KM_OP_WAITING] = "waiting",
+                                              [KM_OP_IDLE] = "idle"};
+    return names[op];
+}

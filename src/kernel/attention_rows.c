@@ -1,0 +1,115 @@
+#include "attention_rows.h"
+
+#include "vector.h"
+
+/* x = exp(x) for x <= 0 (km_exp without its upper end). */
+KM_INLINE void exp_below(km_vector *x) {
+    const km_vector v = *x;
+    const km_vector shifted = v * 1.44269504f + 12582912.0f;
+    const km_vector n = shifted - 12582912.0f;
+    const km_vector r = (v - n * 0.693359375f) + n * 2.12194440e-4f;
+    km_vector p = r * 2.762920432e-03f + 1.673743073e-02f;
+    p = p * r + 8.333677578e-02f;
+    p = p * r + 3.333304128e-01f;
+    p = p * r + 9.999998690e-01f;
+    p = p * r + 2.0f;
+    p = p * r + 2.0f;
+    const km_vector y = p * (km_vector)(((km_integers)shifted << 23) + (126 << 23));
+    *x = (km_vector)((km_integers)y & ~(v < KM_EXP_LEAST)); /* NaN is not below */
+}
+
+/* All ones in the lanes that have their bit. */
+KM_INLINE void lanes_of(km_integers *lanes, uint16_t bits) {
+    const km_integers own = {1,      1 << 1, 1 << 2,  1 << 3,  1 << 4,  1 << 5,  1 << 6,  1 << 7,
+                             1 << 8, 1 << 9, 1 << 10, 1 << 11, 1 << 12, 1 << 13, 1 << 14, 1 << 15};
+    *lanes = (own & (int32_t)bits) != 0;
+}
+
+/* In a fixed order. */
+KM_INLINE float sum_of(const km_vector *x) {
+    float sum = 0;
+    for (int i = 0; i < KM_LANES; i++) {
+        sum += (*x)[i];
+    }
+    return sum;
+}
+
+/* What nobody sees, and what is beyond the keys, gets the probability 0. */
+KM_INLINE void hide(float *x, const uint8_t *seen, int T, int end) {
+    for (int t = 0; seen != NULL && t < T; t++) {
+        x[t] = seen[t] ? x[t] : -INFINITY;
+    }
+    for (int t = T; t < end; t++) {
+        x[t] = -INFINITY;
+    }
+}
+
+KM_SIMD void km_attention_rows_forward(float *scores, float *factor, float *lse, const km_score_rows *shape) {
+    const km_score_rows s = *shape;
+    const int end = (s.T + KM_LANES - 1) / KM_LANES * KM_LANES;
+    for (int r = 0; r < s.rows; r++) {
+        float *x = scores + (size_t)r * s.ld;
+        hide(x, s.seen, s.T, end);
+        const float top = km_largest(x, s.T) * s.scale;
+        km_vector sums = {0};
+        if (s.kept == NULL) {
+            for (int t = 0; t < end; t += KM_LANES) {
+                km_vector p = KM_FROM(x + t) * s.scale - top;
+                exp_below(&p);
+                sums += p;
+                KM_AT(x + t) = p;
+            }
+        } else {
+            const uint16_t *kept = s.kept + (size_t)r * s.kept_row;
+            for (int t = 0; t < end; t += KM_LANES) {
+                km_vector p = KM_FROM(x + t) * s.scale - top;
+                km_integers lanes;
+                exp_below(&p);
+                lanes_of(&lanes, kept[t / KM_LANES]);
+                sums += p;
+                KM_AT(x + t) = (km_vector)((km_integers)p & lanes);
+            }
+        }
+        const float sum = sum_of(&sums);
+        factor[r] = s.kept_scale / sum;
+        lse[(size_t)r * s.lse_row] = top + logf(sum);
+    }
+}
+
+/* p = exp(score - lse); the gradient of the scores is p * (dp * dropout's factor - mean), the mean of dp * factor under p.
+ * The mean equals out . dout, but has to be made of the same numbers that it is taken from: where values are nearly
+ * alike it is nearly each of them, and what is left after the difference is small. */
+KM_SIMD void km_attention_rows_backward(float *scores, float *dp, const float *lse, const km_score_rows *shape) {
+    const km_score_rows s = *shape;
+    const int end = (s.T + KM_LANES - 1) / KM_LANES * KM_LANES;
+    for (int r = 0; r < s.rows; r++) {
+        float *x = scores + (size_t)r * s.ld, *g = dp + (size_t)r * s.ld;
+        const uint16_t *kept = s.kept == NULL ? NULL : s.kept + (size_t)r * s.kept_row;
+        const float denominator = lse[(size_t)r * s.lse_row];
+        km_vector totals = {0}, dots = {0};
+        hide(x, s.seen, s.T, end);
+        for (int t = 0; t < end; t += KM_LANES) {
+            km_vector p = KM_FROM(x + t) * s.scale - denominator, d = KM_FROM(g + t);
+            exp_below(&p);
+            if (kept != NULL) {
+                km_integers lanes;
+                lanes_of(&lanes, kept[t / KM_LANES]);
+                d = (km_vector)((km_integers)(d * s.kept_scale) & lanes);
+                KM_AT(g + t) = d;
+            }
+            totals += p;
+            dots += p * d;
+            KM_AT(x + t) = p;
+        }
+        const float mean = sum_of(&dots) / sum_of(&totals);
+        for (int t = 0; t < end; t += KM_LANES) {
+            const km_vector p = KM_FROM(x + t);
+            KM_AT(g + t) = p * (KM_FROM(g + t) - mean);
+            if (kept != NULL) {
+                km_integers lanes;
+                lanes_of(&lanes, kept[t / KM_LANES]);
+                KM_AT(x + t) = (km_vector)((km_integers)(p * s.kept_scale) & lanes);
+            }
+        }
+    }
+}

@@ -1,0 +1,196 @@
+/* A step's matrix products, and nothing else: forward through layers and head, then backward. Attention's are made head by
+ * head where queries, keys and values lie in a step: as thirds of one matrix's rows. Letters as in kernel.h. */
+#include "bench_private.h"
+#include "kmask/kernel.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { VOCABULARY_SLICE = 2048 }; /* rows of the decoder's gradient at a time: faster than all at once */
+
+struct km_products {
+    km_product_shape shape;
+    const float *w;      /* the model's: V C of the embedding, then the layers' */
+    float *x, *dy, *out; /* what is read, and what is written: nothing written is read again */
+    float *slice;        /* a weight's gradient */
+    float *scores;       /* (T,T) */
+    km_products_time *time;
+};
+
+km_product_shape km_product_shape_of(const km_model_config *model, int views, int length, int labelled) {
+    return (km_product_shape){.L = (int)model->num_hidden_layers,
+                              .C = (int)model->hidden_size,
+                              .H = (int)model->num_attention_heads,
+                              .I = (int)model->intermediate_size,
+                              .V = (int)model->vocab_size,
+                              .B = views,
+                              .T = length,
+                              .M = labelled};
+}
+
+double km_product_flops(const km_product_shape *s, double views, double labelled, bool whole) {
+    const double C = s->C, I = s->I, N = views * s->T, pairs = N * s->T;
+    const double layer = N * (4 * C * C + 2 * C * I) + 2 * pairs * C;
+    const double reduced = 2 * N * C * C + labelled * (2 * C * C + 2 * C * I) + 2 * labelled * s->T * C;
+    const double head = labelled * (C * C + C * s->V);
+    return 2 * 3 * ((s->L - 1) * layer + (whole ? layer : reduced) + head);
+}
+
+static size_t area(int a, int b) {
+    return (size_t)a * (size_t)b;
+}
+
+/* Between -0.5 and 0.5. */
+static km_status random_floats(float **out, size_t count, uint64_t seed) {
+    KM_TRY(km_allocate((void **)out, count * sizeof(float), "numbers to multiply"));
+    for (size_t i = 0; i < count; i++) {
+        (*out)[i] = (float)(km_mix64(seed * count + i) >> 40) * 0x1p-24f - 0.5f;
+    }
+    return KM_OK;
+}
+
+static km_status allocate(km_products *p) {
+    const km_product_shape *s = &p->shape;
+    const int N = s->B * s->T, widest = KM_MAX(3 * s->C, s->I);
+    const size_t most = KM_MAX(area(N, widest), area(s->M, s->V));
+    const size_t slice = area(KM_MAX(widest, KM_MIN(s->V, VOCABULARY_SLICE)), s->C);
+    KM_TRY(random_floats(&p->x, most, 1));
+    KM_TRY(random_floats(&p->dy, most, 2));
+    KM_TRY(random_floats(&p->out, most, 3));
+    KM_TRY(random_floats(&p->slice, slice, 4));
+    return random_floats(&p->scores, area(s->T, s->T), 5);
+}
+
+km_status km_products_create(km_products **out, const km_product_shape *shape, const float *weights) {
+    km_products *p = km_new(1, sizeof *p);
+    p->shape = *shape;
+    p->w = weights;
+    km_status status = allocate(p);
+    if (status != KM_OK) {
+        km_products_destroy(p);
+        p = NULL;
+    }
+    *out = p;
+    return status;
+}
+
+void km_products_destroy(km_products *p) {
+    if (p != NULL) {
+        free(p->x);
+        free(p->dy);
+        free(p->out);
+        free(p->slice);
+        free(p->scores);
+        free(p);
+    }
+}
+
+/* ---- Layers and head ---------------------------------------------------------------------------------------- */
+
+static void dense_forward(km_products *p, const float *w, int rows, int in, int out) {
+    km_product(p->out, p->x, w, false, true, rows, out, in, in, in, out);
+}
+
+static void dense_backward(km_products *p, const float *w, int rows, int in, int out) {
+    for (int first = 0; first < out; first += p->shape.V == out ? VOCABULARY_SLICE : out) {
+        const int count = p->shape.V == out ? KM_MIN(out - first, VOCABULARY_SLICE) : out;
+        km_product(p->slice, p->dy + first, p->x, true, false, count, in, rows, out, in, in);
+    }
+    km_product(p->out, p->dy, w, false, false, rows, in, out, out, in, in);
+}
+
+typedef void dense_pass(km_products *p, const float *w, int rows, int in, int out);
+
+/* `rows`: for how many tokens the layer makes an output. */
+static void layer_products(km_products *p, dense_pass *pass, int l, int rows) {
+    const km_product_shape *s = &p->shape;
+    const int N = s->B * s->T, C = s->C, I = s->I;
+    const float *w = p->w + area(s->V, C) + (size_t)l * (4 * area(C, C) + 2 * area(C, I));
+    if (rows == N) {
+        pass(p, w, N, C, 3 * C);
+    } else {
+        pass(p, w, rows, C, C);
+        pass(p, w + area(C, C), N, C, 2 * C);
+    }
+    w += 3 * area(C, C);
+    pass(p, w, rows, C, C);
+    pass(p, w + area(C, C), rows, C, I);
+    pass(p, w + area(C, C) + area(C, I), rows, I, C);
+}
+
+static void head_products(km_products *p, dense_pass *pass) {
+    const km_product_shape *s = &p->shape;
+    pass(p, p->w + area(s->V, s->C), s->M, s->C, s->C);
+    pass(p, p->w, s->M, s->C, s->V);
+}
+
+/* ---- Attention ---------------------------------------------------------------------------------------------- */
+
+/* R queries of a head of a view, and T keys: scores and context. */
+static void attend_forward(km_products *p, const float *q, const float *k, const float *v, int R) {
+    const int T = p->shape.T, C = p->shape.C, D = C / p->shape.H;
+    km_product(p->scores, q, k, false, true, R, T, D, 3 * C, 3 * C, T);
+    km_product(p->out, p->scores, v, false, false, R, D, T, T, 3 * C, C);
+}
+
+/* The gradients of probabilities, values, queries and keys. */
+static void attend_backward(km_products *p, const float *q, const float *k, const float *v, int R) {
+    const int T = p->shape.T, C = p->shape.C, D = C / p->shape.H;
+    km_product(p->scores, p->dy, v, false, true, R, T, D, C, 3 * C, T);
+    km_product(p->out, p->scores, p->dy, true, false, T, D, R, T, C, 3 * C);
+    km_product(p->out, p->scores, k, false, false, R, D, T, T, 3 * C, 3 * C);
+    km_product(p->out, p->scores, q, true, false, T, D, R, T, 3 * C, 3 * C);
+}
+
+typedef void attend_pass(km_products *p, const float *q, const float *k, const float *v, int R);
+
+static void attention_products(km_products *p, attend_pass *pass, int R) {
+    const km_product_shape *s = &p->shape;
+    for (int view = 0; view < s->B; view++) {
+        for (int head = 0; head < s->H; head++) {
+            const float *q = p->x + area(view * s->T, 3 * s->C) + area(head, s->C / s->H);
+            pass(p, q, q + s->C, q + 2 * (size_t)s->C, R);
+        }
+    }
+}
+
+/* ---- All of them -------------------------------------------------------------------------------------------- */
+
+/* Returns the seconds; those of attention are also added to *attention. */
+static double time_layer(km_products *p, bool backward, int l, int rows, int queries, double *attention) {
+    const double start = km_seconds();
+    layer_products(p, backward ? dense_backward : dense_forward, l, rows);
+    const double middle = km_seconds();
+    attention_products(p, backward ? attend_backward : attend_forward, queries);
+    const double end = km_seconds();
+    *attention += end - middle;
+    return end - start;
+}
+
+static void run_pass(km_products *p, bool backward, km_products_time *out) {
+    const km_product_shape *s = &p->shape;
+    const int last = s->L - 1;
+    double unused = 0;
+    for (int i = 0; i < s->L; i++) {
+        const int l = backward ? last - i : i;
+        if (l == last) {
+            out->done += time_layer(p, backward, l, s->M, KM_MAX(1, s->M / s->B), &unused);
+            out->whole += time_layer(p, backward, l, s->B * s->T, s->T, &out->attention);
+            continue;
+        }
+        const double seconds = time_layer(p, backward, l, s->B * s->T, s->T, &out->attention);
+        out->whole += seconds;
+        out->done += seconds;
+    }
+    const double start = km_seconds();
+    head_products(p, backward ? dense_backward : dense_forward);
+    const double seconds = km_seconds() - start;
+    out->whole += seconds;
+    out->done += seconds;
+}
+
+void km_products_run(km_products *p, km_products_time *out) {
+    *out = (km_products_time){0};
+    run_pass(p, false, out);
+    run_pass(p, true, out);
+}

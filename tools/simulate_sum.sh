@@ -12,7 +12,7 @@ for tool in smpicc smpirun; do
     command -v $tool >/dev/null || { echo "$tool is missing (Debian: libsimgrid-dev)" >&2; exit 1; }
 done
 cases=("${@:-}")
-[ -n "${cases[0]}" ] || cases=(32:33554432 64:33554432 512:8388608 1024:4194304)
+[ -n "${cases[0]}" ] || cases=(32:33554432 64:33554432 512:4194304 1024:4194304)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 node_ranks=16 core=5e9 near=1 # bytes a second, microseconds
@@ -22,16 +22,29 @@ smpicc "${flags[@]}" -Dkm_allocate=km_allocate_own -c src/base/memory.c -o "$wor
 smpicc "${flags[@]}" -o "$work/simulate" tools/simulate_sum.c src/train/plan_cost.c src/comm/{address,comm,exchange,gather,plan}.c \
     src/comm/pulse*.c src/base/{status,memory_room,log,process,hash,progress}.c "$work/memory.o" -lxxhash -lm
 
-half() { awk -v a="$1" -v b="${2:-0}" 'BEGIN { printf "%.9g", (a - b) / 2 * 1e-6 }'; } # microseconds of two hops -> seconds of one
+half() { awk -v a="$1" 'BEGIN { printf "%.9g", a / 2 * 1e-6 }'; } # microseconds of two hops -> seconds of one
 
-platform() { # NODES NETWORK LATENCY: nodes of cores with a wire each, nodes with a wire each to one switch
-    local n
+# NODES NETWORK LATENCY. In a node every two cores meet by both their wires; between nodes the network card takes bytes from
+# memory by itself.
+platform() {
+    local n i j
     echo '<?xml version="1.0"?><!DOCTYPE platform SYSTEM "https://simgrid.org/simgrid.dtd">'
     echo '<platform version="4.1"><zone id="world" routing="Floyd"><zone id="switch" routing="Full"><router id="middle"/></zone>'
     for ((n = 0; n < $1; n++)); do
-        echo "<cluster id=\"n$n\" prefix=\"n$n-\" suffix=\"\" radical=\"0-$((node_ranks - 1))\" speed=\"1Gf\" bw=\"${core}Bps\"" \
-            "lat=\"$(half $near)s\" router_id=\"r$n\"/>"
-        echo "<link id=\"l$n\" bandwidth=\"$2Bps\" latency=\"$(half "$3" $near)s\" sharing_policy=\"SPLITDUPLEX\"/>"
+        echo "<zone id=\"n$n\" routing=\"Full\"><router id=\"r$n\"/>"
+        for ((i = 0; i < node_ranks; i++)); do
+            echo "<host id=\"n$n-$i\" speed=\"1Gf\"/>"
+            echo "<link id=\"c$n-$i\" bandwidth=\"${core}Bps\" latency=\"$(half $near)s\" sharing_policy=\"SPLITDUPLEX\"/>"
+        done
+        echo "<link id=\"d$n\" bandwidth=\"1e15Bps\" latency=\"0s\" sharing_policy=\"FATPIPE\"/>"
+        for ((i = 0; i < node_ranks; i++)); do
+            echo "<route src=\"n$n-$i\" dst=\"r$n\"><link_ctn id=\"d$n\"/></route>"
+            for ((j = 0; j < i; j++)); do
+                echo "<route src=\"n$n-$i\" dst=\"n$n-$j\"><link_ctn id=\"c$n-$i\" direction=\"UP\"/>" \
+                    "<link_ctn id=\"c$n-$j\" direction=\"DOWN\"/></route>"
+            done
+        done
+        echo "</zone><link id=\"l$n\" bandwidth=\"$2Bps\" latency=\"$(half "$3")s\" sharing_policy=\"SPLITDUPLEX\"/>"
     done
     for ((n = 0; n < $1; n++)); do
         echo "<zoneRoute src=\"n$n\" dst=\"switch\" gw_src=\"r$n\" gw_dst=\"middle\"><link_ctn id=\"l$n\" direction=\"UP\"/></zoneRoute>"

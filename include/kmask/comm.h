@@ -100,7 +100,7 @@ char *km_star_spread(km_star *star, const char *text, double seconds);
  * negative where they did not come in time, after which nothing more is sent over MPI. */
 double km_star_ping(km_star *star, int other, size_t bytes, int times, double seconds);
 /* "Open MPI 4.1.4: ob1 over tcp, vader"; the caller frees. */
-char *km_star_transport(const km_star *star);
+char *km_star_transport(void);
 
 /* A listening socket and a thread that tells every caller who is there and what time it is. */
 typedef struct km_door km_door;

@@ -124,7 +124,7 @@ km_status km_star_start_mpi(km_star *star, int *argc, char ***argv) {
     if (!ready && MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS) {
         return km_fail(KM_FAILED, "MPI did not start; `mpirun -n 1 hostname` shows whether Open MPI itself works");
     }
-    star->opened_mpi = !ready;
+    star->opened_mpi = star->opened_mpi || !ready;
     MPI_Comm_rank(MPI_COMM_WORLD, &star->rank);
     MPI_Comm_size(MPI_COMM_WORLD, &star->size);
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
@@ -292,11 +292,13 @@ static void add_components(km_buffer *text, const char *maps, const char *kind, 
     free(start);
 }
 
-char *km_star_transport(const km_star *star) {
+char *km_star_transport(void) {
     char version[MPI_MAX_LIBRARY_VERSION_STRING] = "";
     int length = 0;
     MPI_Get_library_version(version, &length);
-    if (!star->opened_mpi) {
+    int ready = 0;
+    MPI_Initialized(&ready);
+    if (!ready) {
         return km_format("%.*s: not started", (int)strcspn(version, ","), version);
     }
     km_buffer text = {0}, maps = {0};

@@ -520,7 +520,7 @@ static void round_of_all(visit *v) {
 /* Rank 0. */
 static km_status judge(visit *v, km_doctor_show *show, void *payload) {
     km_ward *ward = &v->ward;
-    set_owned(ward->report, "transport", km_star_transport(v->star));
+    set_owned(ward->report, "transport", km_star_transport());
     km_judge_hosts(ward);
     km_judge_binding(ward);
     km_judge_job(ward, km_judge_folder(ward));

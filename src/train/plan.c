@@ -148,7 +148,8 @@ static km_status add_disk(const km_run *run, km_json *out) {
     int64_t more = KM_MAX(config->checkpoint.keep + 1 - list.count, 1);
     km_generations_free(&list);
     double snapshots = snapshot * (double)snapshots_of(config, KM_MAX(run->resume_step, 0));
-    double rest = 16.0 * (double)km_rows_count(run->rows) + line * (double)(left / config->log.every);
+    int64_t lines = left / config->log.every;
+    double rest = 16.0 * (double)km_rows_count(run->rows) + line * (double)lines;
     km_json_set_number(out, "checkpoint_bytes", one);
     km_json_set_number(out, "snapshot_bytes", snapshot);
     km_json_set_number(out, "disk_bytes", one * (double)(config->checkpoint.keep + 1) + snapshots + rest);

@@ -28,9 +28,10 @@ void km_traffic_of(km_traffic *out, const km_machine *m, size_t size, size_t buc
     out->network_sum = nodes > 1 ? in_sum * elements * (nodes - 1) / nodes / m->network : 0;
     out->last_bucket = nodes > 1 ? out->network_sum / buckets + m->latency : 0;
     double longer = larger(out->node_sum, out->network_sum), shorter = out->node_sum + out->network_sum - longer;
-    /* Of the shorter, the first bucket's part is not overlapped, and gaps between buckets, of which two are on their way at a
-     * time, are as long as a third of it: found by simulation. */
-    out->sum = longer + shorter * fmin(1 / buckets + 1.0 / 3, 1) + (nodes > 1 ? m->latency : 0);
+    /* The wire waits for the first bucket's sum in the node; or, where the nodes take longer, the last two buckets, which are summed
+     * side by side, are left for the wire. */
+    double alone = out->network_sum > out->node_sum ? fmin(1, 1 / buckets) : fmin(1, 2 / buckets);
+    out->sum = longer + shorter * alone + (nodes > 1 ? m->latency : 0);
     out->gather = buckets * ring(m, in_weights * elements / buckets) + ring(m, in_norm * elements);
     out->waits =
         reductions * 2 * (ceil(log2(nodes)) * m->latency + (locals > 1 ? ceil(log2(locals)) * m->near_latency : 0));

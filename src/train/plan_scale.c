@@ -81,10 +81,10 @@ static double hours_of(const km_scaling *s, const step *t) {
     const km_config *config = &s->run->config;
     int64_t from = KM_MAX(s->run->resume_step, 0), to = config->train.steps;
     double rate = s->core.flops / s->core.micro_batch * t->nodes * t->locals * t->threads;
-    double evaluations = config->eval.every > 0 ? (double)(to / config->eval.every - from / config->eval.every) : 0;
+    int64_t evaluations = config->eval.every > 0 ? to / config->eval.every - from / config->eval.every : 0;
     evaluations += from == 0;
     evaluations += config->eval.every == 0 || to % config->eval.every != 0;
-    return ((double)(to - from) * t->all + evaluations * s->eval_flops / rate) / 3600;
+    return ((double)(to - from) * t->all + (double)evaluations * s->eval_flops / rate) / 3600;
 }
 
 static double efficiency(const step *t) {

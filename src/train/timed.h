@@ -15,6 +15,7 @@ static inline double km_timed_double(double value) {
 }
 
 #define km_fixed_add(...) (km_op_begin(KM_OP_EXACT_SUM), km_timed_bool(km_fixed_add(__VA_ARGS__)))
+#define km_fixed_set(...) (km_op_begin(KM_OP_EXACT_SUM), km_timed_bool(km_fixed_set(__VA_ARGS__)))
 #define km_fixed_squares(...) (km_op_begin(KM_OP_OPTIMIZER), km_timed_double(km_fixed_squares(__VA_ARGS__)))
 #define km_adamw_update(...) KM_TIMED(KM_OP_OPTIMIZER, km_adamw_update(__VA_ARGS__))
 

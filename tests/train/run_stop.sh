@@ -95,6 +95,26 @@ before=$(sha256sum middle/* middle/*/* 2>/dev/null)
 expect 0 "is finished" pretrain 2 middle
 [ "$before" = "$(sha256sum middle/* middle/*/* 2>/dev/null)" ] || fail "a run that is finished and evaluated was changed"
 
+# Never 75 without a save: a stop whose save fails ends with the reason; one whose last try comes about is a stop.
+stopped_with() { # RUN FAULTS: sets status
+    local process
+    KMASK_FAULT=$2,save.pause:1+:fail "$KMASK_FAULTS" pretrain c.json --set "run.dir=$1" --set train.steps=1000000 \
+        --set eval.every=0 --set checkpoint.every=1000000 >log.txt 2>&1 &
+    process=$!
+    for _ in $(seq 1000); do grep -qs '"step":5,' "$1/metrics.jsonl" && break; sleep 0.02; done
+    kill -TERM "$process" && kill -USR1 "$process"
+    wait "$process"
+    status=$?
+}
+stopped_with unsaved save.open:1+:fail
+[ "$status" -eq 1 ] || fail "status $status of a stop whose save fails: $(tail -n 3 log.txt)"
+grep -q '"reason":.*no checkpoint was saved: save.open' unsaved/status.json || fail "unsaved: $(cat unsaved/status.json)"
+[ -z "$(ls unsaved/checkpoints 2>/dev/null)" ] || fail "unsaved: $(ls unsaved/checkpoints)"
+stopped_with late save.open:1:fail,save.open:2:fail,save.rename:1:fail
+[ "$status" -eq 75 ] || fail "status $status of a stop whose last try works: $(tail -n 3 log.txt)"
+grep -q "saved again" log.txt || fail "late: $(tail -n 3 log.txt)"
+"$KMASK" inspect late/checkpoints/*.h5 >/dev/null || fail "late: $(ls late/checkpoints)"
+
 # Limits.
 long() { "$KMASK" pretrain c.json --set "run.dir=$1" --set train.steps=1000000 --set eval.every=0 "${@:2}"; }
 expect 75 "run.max_hours" long hours --set run.max_hours=0.0005

@@ -81,6 +81,7 @@ static km_status evaluate(loop *l, const float *weights, int64_t step, km_eval_r
         return km_fail(KM_USAGE, "data.packing or mask.unit: unknown name");
     }
     double start = km_seconds();
+    KM_TRY(km_fault("train.evaluate"));
     km_status status = km_evaluate(run->comm, run->model, weights, run->eval_corpus, &options,
                                    (int)run->config.parallel.threads, result);
     if (l->progress != NULL) {

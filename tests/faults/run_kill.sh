@@ -33,6 +33,15 @@ for place in open write rename dirsync; do
     KMASK_FAULT=save.$place:1:killall@0 faulty run 2 >log.txt 2>&1 && fail "save.$place:1: nothing died"
     ends_well "KMASK_FAULT=save.$place:1:killall@0" run 3
 done
+# The newest one damaged, and killed again before an older one is removed: what is damaged is set aside and counts for none.
+rm -rf run
+KMASK_FAULT=save.open:4:kill faulty run 1 >log.txt 2>&1 && fail "save.open:4: nothing died"
+truncate -s -1 run/checkpoints/step-00000015.h5
+KMASK_FAULT=save.prune:1:kill faulty run 2 >log.txt 2>&1 && fail "save.prune:1: nothing died"
+[ "$(ls run/checkpoints | tr '\n' ' ')" = "step-00000010.h5 step-00000015.h5 step-00000015.h5.damaged " ] ||
+    fail "damaged and killed: $(ls run/checkpoints)"
+rm run/checkpoints/step-00000015.h5.damaged
+ends_well "damaged and killed" run 3
 # A passage that fails is a save that fails: said, and training goes on.
 for place in $PLACES; do
     rm -rf run

@@ -27,7 +27,7 @@ by_place() { # RANKS
 }
 # Once the log has more lines than `lines`, or `until` is over, in hundredths of a second.
 kill_then() { # RANKS LINES UNTIL
-    local launcher victims from
+    local launcher victims from alone=0
     KMASK_FAULT=train.step:150:killall@0 "$LAUNCH" "$1" "$KMASK_FAULTS" pretrain c.json --set run.dir=run $far >log.txt 2>&1 &
     launcher=$!
     from=$(date +%s%N)
@@ -37,6 +37,17 @@ kill_then() { # RANKS LINES UNTIL
     [ "${#victims[@]}" -gt 0 ] && [ "$drawn" -gt 0 ] && victims=("${victims[drawn % ${#victims[@]}]}")
     [ "${#victims[@]}" -eq 0 ] && victims=("$launcher")
     kill -9 "${victims[@]}" 2>/dev/null
+    # An mpirun whose ranks die while they connect to it may wait for ever: what counts is that no rank does.
+    for _ in $(seq 600); do
+        kill -0 "$launcher" 2>/dev/null || break
+        [ -z "$(ranks_of "$launcher")" ] && alone=$((alone + 1))
+        [ "$alone" -lt 100 ] || break
+        sleep 0.05
+    done
+    if kill -0 "$launcher" 2>/dev/null; then
+        [ -z "$(ranks_of "$launcher")" ] || fail "$what: ranks are left: $(ps -o pid,stat,cmd --ppid "$launcher")"
+        kill -9 $(ranks_of "$launcher") "$launcher"
+    fi
     wait "$launcher" 2>/dev/null && fail "$what: it ended"
 }
 while_starting() { # RANKS

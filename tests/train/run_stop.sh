@@ -55,20 +55,26 @@ echo '{"status": 75}' >evaluating/status.json # goes_on wants to see it
 goes_on evaluating
 
 # During an evaluation in the middle, and during the last one: its line has it when the run goes on. It goes on from step 5 of a
-# killed run, with evaluations that would take minutes.
+# killed run.
 KMASK_FAULT=save.open:2:kill "$LAUNCH" 2 "$KMASK_FAULTS" pretrain c.json --set run.dir=middle >log.txt 2>&1 &&
     fail "nothing died at the second save"
-# broken_off STEP [--set ...]: the run in middle/ goes on and is asked to stop while it evaluates after this step.
+# broken_off STEP [--set ...]: the run in middle/ goes on and is asked to stop while it evaluates after this step: rank 0 stops
+# itself where that begins, and finds the signal when it is woken.
 broken_off() {
-    local step=$1 launcher status
+    local step=$1 launcher process root= status
     shift
-    pretrain 2 middle --set eval.ratio=0.001 "$@" >log.txt 2>&1 &
+    KMASK_FAULT=train.evaluate:1:stop@0 "$LAUNCH" 2 "$KMASK_FAULTS" pretrain c.json --set run.dir=middle "$@" >log.txt 2>&1 &
     launcher=$!
-    for _ in $(seq 500); do grep -q "\"step\":$((step - 1))," middle/metrics.jsonl && break; sleep 0.02; done
-    sleep 1 # a step takes milliseconds
-    for process in $(ranks_of middle); do
-        tr '\0' '\n' <"/proc/$process/environ" | grep -q '^OMPI_COMM_WORLD_RANK=0$' && kill -USR1 "$process"
+    for _ in $(seq 1000); do
+        for process in $(pgrep -f "kmask_faults pretrain c.json --set run.dir=middle"); do
+            grep -qs '^State:.T' "/proc/$process/status" && root=$process
+        done
+        [ -n "$root" ] && break
+        sleep 0.05
     done
+    [ -n "$root" ] || { fail "step $step: no evaluation began: $(tail -n 3 log.txt)"; kill "$launcher"; return; }
+    kill -USR1 "$root"
+    kill -CONT "$root"
     wait "$launcher"
     status=$?
     [ "$status" -eq 75 ] || fail "status $status after a signal in the evaluation of step $step: $(tail -n 3 log.txt)"
@@ -88,6 +94,26 @@ grep -q '"status":[[:space:]]*0' middle/status.json || fail "the last evaluation
 before=$(sha256sum middle/* middle/*/* 2>/dev/null)
 expect 0 "is finished" pretrain 2 middle
 [ "$before" = "$(sha256sum middle/* middle/*/* 2>/dev/null)" ] || fail "a run that is finished and evaluated was changed"
+
+# Never 75 without a save: a stop whose save fails ends with the reason; one whose last try comes about is a stop.
+stopped_with() { # RUN FAULTS: sets status
+    local process
+    KMASK_FAULT=$2,save.pause:1+:fail "$KMASK_FAULTS" pretrain c.json --set "run.dir=$1" --set train.steps=1000000 \
+        --set eval.every=0 --set checkpoint.every=1000000 >log.txt 2>&1 &
+    process=$!
+    for _ in $(seq 1000); do grep -qs '"step":5,' "$1/metrics.jsonl" && break; sleep 0.02; done
+    kill -TERM "$process" && kill -USR1 "$process"
+    wait "$process"
+    status=$?
+}
+stopped_with unsaved save.open:1+:fail
+[ "$status" -eq 1 ] || fail "status $status of a stop whose save fails: $(tail -n 3 log.txt)"
+grep -q '"reason":.*no checkpoint was saved: save.open' unsaved/status.json || fail "unsaved: $(cat unsaved/status.json)"
+[ -z "$(ls unsaved/checkpoints 2>/dev/null)" ] || fail "unsaved: $(ls unsaved/checkpoints)"
+stopped_with late save.open:1:fail,save.open:2:fail,save.rename:1:fail
+[ "$status" -eq 75 ] || fail "status $status of a stop whose last try works: $(tail -n 3 log.txt)"
+grep -q "saved again" log.txt || fail "late: $(tail -n 3 log.txt)"
+"$KMASK" inspect late/checkpoints/*.h5 >/dev/null || fail "late: $(ls late/checkpoints)"
 
 # Limits.
 long() { "$KMASK" pretrain c.json --set "run.dir=$1" --set train.steps=1000000 --set eval.every=0 "${@:2}"; }

@@ -58,9 +58,14 @@ kmask_find_end() {
 # Ranks, threads, cores -> $launch, the launcher with its options. Ranks of a node are neighbours (block), so that sums cross
 # the network once a node.
 kmask_plan_launch() {
-    local cores each here
+    local cores each spread=()
     launcher=${launcher:-${KMASK_LAUNCHER:-srun}}
     threads=${SLURM_CPUS_PER_TASK:-1}
+    # A job that asks for tasks on each node goes on asking for as many nodes as it once had: it could not do with fewer.
+    if [ -z "${SLURM_NTASKS:-}" ] && [ -n "${per_node:-}" ]; then
+        export SLURM_NTASKS=$((SLURM_JOB_NUM_NODES * per_node)) SLURM_TASKS_PER_NODE="$per_node(x$SLURM_JOB_NUM_NODES)"
+        spread=(--ntasks-per-node="$per_node")
+    fi
     ranks=${SLURM_NTASKS:-$((SLURM_JOB_NUM_NODES * ${SLURM_NTASKS_PER_NODE:-1}))}
     each=${SLURM_TASKS_PER_NODE:-$ranks}
     each=${each%%[(,]*} # 16(x4),8: of the first node
@@ -81,7 +86,7 @@ kmask_plan_launch() {
             # came to a rank that was not yet ready for one.
             export SLURM_PMIX_FENCE=${SLURM_PMIX_FENCE:-ring}
             # A rank that ends first is no reason to kill the others, which are saving; one minute later it is.
-            launch=(srun --mpi="${KMASK_MPI:-pmix}" --ntasks="$ranks" --cpus-per-task="$threads" --distribution=block
+            launch=(srun --mpi="${KMASK_MPI:-pmix}" --ntasks="$ranks" "${spread[@]}" --cpus-per-task="$threads" --distribution=block
                 --cpu-bind="$bind" --kill-on-bad-exit=0 --wait=60)
             ;;
         mpirun)

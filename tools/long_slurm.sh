@@ -6,21 +6,23 @@
 #   limit      a time limit of one minute for a run of several; it finishes through requeues, and through a chain
 #   faults     scontrol requeue, scancel --signal=USR1, a rank that is killed, each at a random moment; a node that loses its power, be
 #              it the one with the batch script or another; wrong configs
-# SEED=n draws other moments. Set KMASK_PYTHON to a Python with transformers: the exported model is then loaded by the line that the
-# continual template prints.
+# SEED=n draws other moments; LAUNCHERS=srun leaves mpirun out, ONLY=PATTERN all whose name it does not match (ONLY='power|kill').
+# Set KMASK_PYTHON to a Python with transformers: the exported model is then loaded by the line that the continual template prints.
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 export SOURCE=$PWD KMASK=${KMASK:-$PWD/build/release/kmask} LAUNCH=$PWD/tests/launch.sh WORK=${WORK:-$PWD/build/release/tests/work/long_slurm}
 what=${1:-all}
-case $what in all | templates | limit | faults) ;; *) sed -n '2,11p' "$0"; exit 2 ;; esac
+case $what in all | templates | limit | faults) ;; *) sed -n '2,10p' "$0"; exit 2 ;; esac
 . tests/common.sh
 . "$SOURCE/tests/slurm/cluster.sh"
 cluster_up 4 32 || exit "$(${cluster_is_broken:-false} && echo 1 || echo 77)"
-STEPS=${STEPS:-150} PATIENCE=${PATIENCE:-900}
+STEPS=${STEPS:-100} PATIENCE=${PATIENCE:-900}
 . "$SOURCE/tests/slurm/jobs.sh"
 make_job_config
 make_reference
 RANDOM=${SEED:-1} # bash's own generator, seeded
+LAUNCHERS=${LAUNCHERS:-srun mpirun}
 wanted() { [ "$what" = all ] || [ "$what" = "$1" ]; }
+chosen() { grep -qE -- "${ONLY:-.}" <<<"$1"; }
 
 # ---- Each template, 32 and 64 ranks, srun and mpirun ----
 
@@ -36,7 +38,8 @@ chain_completed() { # WHAT RUN: the first job's chain
 
 evaluated() { # RANKS: all losses that any number of ranks has found for a checkpoint are one
     local run=evaluated-$KMASK_LAUNCHER-$1 losses
-    cp -r single-node-srun-32 "$run" && rm -rf "$run/eval"
+    chosen "$run" || return
+    cp -r whole "$run"
     submit --array=0-1 --nodes=4 --ntasks="$1" --ntasks-per-node=$(($1 / 4)) "$SOURCE/jobs/evaluate.sbatch" "$run" corpus.holdout.h5 || finish
     ended "$job" "$PATIENCE" || fail "evaluate with $1 ranks: $(squeue)"
     losses=$(cat "$run"/eval/corpus.holdout/step-*.json)
@@ -52,11 +55,12 @@ loads_in_python() { # RUN
 }
 
 if wanted templates; then
-    for KMASK_LAUNCHER in srun mpirun; do
+    for KMASK_LAUNCHER in $LAUNCHERS; do
         export KMASK_LAUNCHER
         for ranks in 32 64; do
             for template in single-node 32-processes 64-processes multi-node continual chain; do
                 run=$template-$KMASK_LAUNCHER-$ranks
+                chosen "$run" || continue
                 threads=1
                 [ "$template" = multi-node ] && threads=2
                 start "$template" "$run" "$ranks" 4 --cpus-per-task="$threads" --
@@ -72,11 +76,13 @@ fi
 
 somewhere() { echo $((RANDOM % (STEPS * 2 / 3) + 5)); }
 
+export KMASK_PER_NODE=4
 fault() { # NAME COMMAND...: at a random step of a run by the template multi-node with 16 ranks on four nodes
     local name=$1-$KMASK_LAUNCHER step
     shift
     step=$(somewhere)
-    start multi-node "$name" 16 2-4 --ntasks-per-node=4 --cpus-per-task=1 --
+    chosen "$name" || return
+    start multi-node "$name" 16 2-4 --cpus-per-task=1 --
     until_step "$name" "$step"
     "$@" "$name"
     completed "$name at step $step" "$name" 1
@@ -88,7 +94,7 @@ kill_one() { kill -9 "$(ranks_of "$1" | shuf -n 1 --random-source=<(yes $RANDOM)
 power_off() { cluster_poweroff "$node"; }
 
 if wanted faults; then
-    for KMASK_LAUNCHER in srun mpirun; do
+    for KMASK_LAUNCHER in $LAUNCHERS; do
         export KMASK_LAUNCHER
         for i in 1 2 3; do fault "requeue$i" requeue; done
         fault signal signal
@@ -96,9 +102,11 @@ if wanted faults; then
         for i in 1 2 3; do fault "kill$i" kill_one; done
         for node in 1 3; do
             fault "power$node" power_off
+            chosen "power$node-$KMASK_LAUNCHER" || continue
             cluster_poweron "$node"
             cluster_idle 4 || fail "host$node does not come back"
         done
+        chosen wrong || continue
         start multi-node wrong 16 4 -- --set optimizer.larning=1
         refused "a wrong key by $KMASK_LAUNCHER" 2 "optimizer.larning: unknown key"
         start continual wrong 32 4 -- --set data.train=nothing.h5
@@ -123,11 +131,13 @@ if wanted limit; then
     sed -i "s/\"steps\": [0-9]*/\"steps\": $STEPS/" c.json
     make_reference
     echo "a limit of one minute for $STEPS steps of $each s"
-    for KMASK_LAUNCHER in srun mpirun; do
+    for KMASK_LAUNCHER in $LAUNCHERS; do
         export KMASK_LAUNCHER
+        chosen "limit-$KMASK_LAUNCHER" || continue
         start 32-processes "limit-$KMASK_LAUNCHER" 8 4 --time=1 --
         completed "a minute, by $KMASK_LAUNCHER" "limit-$KMASK_LAUNCHER" 1
     done
+    chosen chain || finish
     start chain limit-chain 8 4 --time=1 --
     chain_completed "a minute, a chain by $KMASK_LAUNCHER" limit-chain
     [ "$(grep -c 'goes on$' "$log")" -ge 1 ] || fail "the chain had one link only"

@@ -19,7 +19,7 @@ node_ranks=16 core=5e9 near=1 # bytes a second, microseconds
 
 flags=(-std=gnu11 -O2 -D_GNU_SOURCE -Iinclude -Isrc/base -Isrc/comm -Isrc/train)
 smpicc "${flags[@]}" -Dkm_allocate=km_allocate_own -c src/base/memory.c -o "$work/memory.o"
-smpicc "${flags[@]}" -o "$work/simulate" tools/simulate_sum.c src/train/plan_cost.c src/comm/{address,comm,exchange,gather,plan}.c \
+smpicc "${flags[@]}" -o "$work/simulate" tools/simulate_sum.c src/train/plan_cost.c src/comm/{address,comm,exchange,exchange_direct,gather,plan}.c \
     src/comm/pulse*.c src/base/{status,memory_room,log,process,hash,progress}.c "$work/memory.o" -lxxhash -lm
 
 half() { awk -v a="$1" 'BEGIN { printf "%.9g", a / 2 * 1e-6 }'; } # microseconds of two hops -> seconds of one

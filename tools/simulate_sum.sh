@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# simulate_sum.sh [RANKS:ELEMENTS ...]: a step's communication as src/comm does it, by SimGrid's SMPI (Debian: libsimgrid-dev), on
+# simulate_sum.sh [RANKS:ELEMENTS[:gather] ...]: a step's communication as src/comm does it, by SimGrid's SMPI (Debian: libsimgrid-dev), on
 # nodes of 16 ranks with 10 and 100 Gbit/s, beside what `kmask plan` reckons for the same nodes. A line a case: ranks, nodes, Gbit/s,
 # parameters, and for the sum, the gathering of the weights, small reductions and all: simulated and planned seconds, error.
 #
@@ -19,8 +19,9 @@ node_ranks=16 core=5e9 near=1 # bytes a second, microseconds
 
 flags=(-std=gnu11 -O2 -D_GNU_SOURCE -Iinclude -Isrc/base -Isrc/comm -Isrc/train)
 smpicc "${flags[@]}" -Dkm_allocate=km_allocate_own -c src/base/memory.c -o "$work/memory.o"
-smpicc "${flags[@]}" -o "$work/simulate" tools/simulate_sum.c src/train/plan_cost.c src/comm/{address,comm,exchange,gather,plan}.c \
-    src/comm/pulse*.c src/base/{status,memory_room,log,process,hash,progress}.c "$work/memory.o" -lxxhash -lm
+base=(src/base/*.c) # the driver has memory of its own
+smpicc "${flags[@]}" -o "$work/simulate" tools/simulate_sum.c src/train/plan_cost.c src/comm/{address,comm,gather,plan}.c \
+    src/comm/{exchange,pulse}*.c "${base[@]/src\/base\/memory.c/$work/memory.o}" -lcjson -lxxhash -lm
 
 half() { awk -v a="$1" 'BEGIN { printf "%.9g", a / 2 * 1e-6 }'; } # microseconds of two hops -> seconds of one
 
@@ -52,7 +53,7 @@ platform() {
     echo '</zone></platform>'
 }
 
-simulate() { # RANKS ELEMENTS NETWORK LATENCY
+simulate() { # RANKS ELEMENTS NETWORK LATENCY [gather]
     local nodes=$(($1 / node_ranks)) n i
     platform $nodes "$3" "$4" >"$work/platform.xml"
     for ((n = 0; n < nodes; n++)); do
@@ -62,16 +63,17 @@ simulate() { # RANKS ELEMENTS NETWORK LATENCY
         --cfg=network/bandwidth-factor:1 --cfg=network/latency-factor:1 --cfg=network/crosstraffic:0 \
         --cfg=smpi/coll-selector:ompi --cfg=smpi/simulate-computation:no --cfg=smpi/test:1e-6 \
         --cfg=smpi/shared-malloc-blocksize:33554432 --cfg=smpi/tmpdir:"$work" --log=root.thresh:error \
-        "$work/simulate" "$2" $node_ranks "$3" "${4}e-6" $core "${near}e-6" 2>"$work/err" || { cat "$work/err" >&2; return 1; }
+        "$work/simulate" "$2" $node_ranks "$3" "${4}e-6" $core "${near}e-6" ${5:-} 2>"$work/err" || { cat "$work/err" >&2; return 1; }
 }
 
 printf '%6s %5s %6s %11s  %-30s %-30s %-30s %-30s\n' ranks nodes Gbit/s parameters "sum: simulated planned" \
     "gather: simulated planned" "reductions" "all"
 for case in "${cases[@]}"; do
     for network in 1.25e9:20 12.5e9:3; do # bytes a second, microseconds
-        simulate "${case%:*}" "${case#*:}" "${network%:*}" "${network#*:}" >"$work/out"
-        awk -v ranks="${case%:*}" -v elements="${case#*:}" -v net="${network%:*}" -v locals=$node_ranks '
-            { cell[NR] = sprintf("%.4g %.4g (%+.1f %%)", $2, $3, 100 * ($3 / $2 - 1)) }
+        IFS=: read -r ranks elements part <<<"$case"
+        simulate "$ranks" "$elements" "${network%:*}" "${network#*:}" "$part" >"$work/out"
+        awk -v ranks="$ranks" -v elements="$elements" -v net="${network%:*}" -v locals=$node_ranks '
+            { cell[NR] = $3 > 0 ? sprintf("%.4g %.4g (%+.1f %%)", $2, $3, 100 * ($3 / $2 - 1)) : "-" }
             END { printf "%6d %5d %6g %11d  %-30s %-30s %-30s %-30s\n", ranks, ranks / locals, net * 8e-9, elements, cell[1], cell[2],
                       cell[3], cell[4] }' "$work/out"
     done

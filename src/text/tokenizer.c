@@ -177,6 +177,11 @@ static km_status place_added(km_tokenizer *t, const km_settings *settings, const
     for (size_t i = 0; i < t->added_count; i++) {
         const km_added *token = &t->added[i];
         if (token->id < (int32_t)t->pieces.count) {
+            const char *piece = km_tokenizer_piece(t, token->id);
+            if (strcmp(piece, token->content) != 0) {
+                return km_fail(KM_FAILED, "%s: the added tokens \"%.100s\" and \"%.100s\" have the same id %d",
+                               origin, piece, token->content, token->id);
+            }
             continue;
         }
         if (token->id > (int32_t)t->pieces.count) {

@@ -372,6 +372,7 @@ static void bad_folders_are_sentences(void **state) {
         {"{\"added_tokens_decoder\":{\"x\":{\"content\":\"a\"}}}", "expected an id"},
         {"{\"added_tokens_decoder\":{\"5\":{\"content\":\"a\"}}}", "has the id 5"},
         {"{\"added_tokens_decoder\":{\"50\":{\"content\":\"new\"}}}", "without holes"},
+        {"{\"added_tokens_decoder\":{\"9\":{\"content\":\"n\"},\"09\":{\"content\":\"m\"}}}", "have the same id 9"},
         {"{\"added_tokens_decoder\":{\"9\":{\"content\":\"n\",\"single_word\":1}}}",
          "\"single_word\" is not true or false"}};
     for (size_t i = 0; i < KM_COUNT(configs); i++) {

@@ -170,7 +170,7 @@ kmask_requeue() {
     state=$(kmask_field JobState)
     reason=$(kmask_field Reason)
     if [ "$state" != RUNNING ] && [ "$reason" != TimeLimit ]; then
-        kmask_say "$1, and it is $state: not requeued" # cancelled, or SLURM itself requeues it
+        kmask_say "it is $state: what becomes of it is left to SLURM" # cancelled, or requeued already
         return 1
     fi
     kmask_say "$1: back into the queue" # said before, as SLURM then ends this script

@@ -3,7 +3,8 @@
 export KMASK
 export OMPI_MCA_mpi_yield_when_idle=1 # the nodes share this machine's cores, which the templates cannot know
 ulimit -c 0
-STEPS=${STEPS:-400}
+STEPS=${STEPS:-300}
+PATIENCE=${PATIENCE:-600} # seconds for a job
 
 make_job_config() { # -> tok/, corpus.h5, c.json: 64 micro-batches, one for each of 64 ranks
     make_corpus
@@ -48,7 +49,7 @@ start() {
 # completed WHAT RUN RESTARTS: the job's end; RESTARTS is how many there were at least.
 completed() {
     local what=$1 run=$2 restarts=${3:-0} state
-    ended "$job" "${PATIENCE:-180}" || { fail "$what: job $job is $(field "$job" JobState) after ${PATIENCE:-180} s ($(tail -n 5 "$log"))"; scancel "$job"; return 1; }
+    ended "$job" "$PATIENCE" || { fail "$what: job $job is $(field "$job" JobState) after $PATIENCE s ($(tail -n 5 "$log"))"; scancel "$job"; return 1; }
     state=$(field "$job" JobState)
     [ "$state" = COMPLETED ] && [ "$(field "$job" ExitCode)" = 0:0 ] ||
         fail "$what: $state, $(field "$job" ExitCode): $(tail -n 8 "$log")"
@@ -94,7 +95,7 @@ until_logged() { # WORDS
 refused() {
     local from
     from=$(date +%s)
-    ended "$job" 60 || fail "$1: job $job is $(field "$job" JobState) after a minute"
+    ended "$job" "$PATIENCE" || fail "$1: job $job is $(field "$job" JobState) after $PATIENCE s"
     [ "$(field "$job" JobState) $(field "$job" ExitCode) $(field "$job" Restarts)" = "FAILED $2:0 0" ] ||
         fail "$1: $(field "$job" JobState) $(field "$job" ExitCode), $(field "$job" Restarts) restarts: $(tail -n 5 "$log")"
     grep -qF -- "$3" "$log" || fail "$1: no '$3' in the log: $(tail -n 5 "$log")"

@@ -10,15 +10,15 @@ make_job_config
 make_reference
 
 export KMASK_LAUNCHER=srun
-start 64-processes whole-job 8 4 --
-completed "64-processes by srun" whole-job
-
 # A wrong config, a file that is not there, no config at all.
 start multi-node wrong 8 4 -- --set optimizer.larning=1
 refused "a wrong key" 2 "optimizer.larning: unknown key"
 start 32-processes wrong 8 2 -- --set data.train=nothing.h5
 refused "no corpus" 1 "nothing.h5"
 [ ! -e wrong/restarts ] || fail "a wrong config was about to be started again"
+
+start 64-processes whole-job 8 4 --
+completed "64-processes by srun" whole-job
 
 # The time limit becomes a minute while it runs: SLURM gives notice, at once, and again when it goes on, where kmask stops by the
 # end of the job alone. The ranks wait for the first notice, so that the machine's speed does not matter.

@@ -5,8 +5,8 @@
 #
 # The simulated time of a message is latency + size / bandwidth, bandwidth being shared by all that use a wire at once: a rank's
 # own (5 GB/s, 0.5 us: copying and adding in a node), and a node's (each way). 1,024 ranks send a million messages a bucket, so
-# larger cases have fewer buckets; time goes with their number. A sum of 512 ranks or more takes
-# hours (512:4194304), so that by itself only its gathering is simulated.
+# larger cases have fewer buckets; time goes with their number. A sum of 512 ranks (512:4194304) is
+# not over after five minutes of a core: by itself only the gathering is simulated there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 for tool in smpicc smpirun; do

@@ -4,7 +4,7 @@
  *
  *   simulate_sum ELEMENTS NODE_RANKS NETWORK_BYTES_PER_S LATENCY_S CORE_BYTES_PER_S NEAR_LATENCY_S [gather]
  *
- * With `gather` nothing is summed: a sum of a thousand ranks has a million messages on their way at a time, which takes hours.
+ * With `gather` nothing is summed: a sum of a thousand ranks has a million messages on their way at a time, which takes long.
  *
  * What is simulated are messages, their sizes and order: memory is one small piece that all ranks share, and arithmetic takes
  * no time; adding up is in the cores' links (CORE_BYTES_PER_S). */

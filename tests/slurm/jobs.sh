@@ -66,6 +66,10 @@ is_whole() { # WHAT RUN
     [ "$failures" -ne 0 ] || echo "$1: COMPLETED, $(field "$job" Restarts) restarts, weights_hash $hash"
 }
 
+job_minutes() { # since $job's start, from SLURM's [D-]HH:MM:SS
+    field "$job" RunTime | awk -F '[-:]' '{ print $(NF - 1) + 60 * $(NF - 2) }'
+}
+
 ranks_of() { # RUN: the ranks, not their launchers
     local process
     for process in $(pgrep -f "pretrain .*--set run.dir=$1( |\$)"); do

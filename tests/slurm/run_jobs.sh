@@ -20,12 +20,12 @@ refused "no corpus" 1 "nothing.h5"
 start 64-processes whole-job 8 4 --
 completed "64-processes by srun" whole-job
 
-# The time limit becomes a minute while it runs: SLURM gives notice, at once, and again when it goes on, where kmask stops by the
+# The time limit becomes two minutes from now while it runs: SLURM gives notice, at once, and again when it goes on, where kmask stops by the
 # end of the job alone. The ranks wait for the first notice, so that the machine's speed does not matter.
 start single-node short 8 4 --
 until_step short 25
 kill -STOP $(ranks_of short)
-scontrol update JobId="$job" TimeLimit=1
+scontrol update JobId="$job" TimeLimit=$(($(job_minutes) + 2))
 until_logged "SIGUSR1 at"
 kill -CONT $(ranks_of short)
 completed "single-node by srun with a limit that shrinks" short 1

@@ -14,8 +14,9 @@ KM_INLINE void exp_below(km_vector *x) {
     p = p * r + 9.999998690e-01f;
     p = p * r + 2.0f;
     p = p * r + 2.0f;
-    const km_vector y = p * (km_vector)(((km_integers)shifted << 23) + (126 << 23));
-    *x = (km_vector)((km_integers)y & ~(v < KM_EXP_LEAST)); /* NaN is not below */
+    const km_vector y =
+        p * (km_vector)(((km_bits)shifted << 23) + (126u << 23)); /* far below it wraps, and is hidden */
+    *x = (km_vector)((km_integers)y & ~(v < KM_EXP_LEAST));       /* NaN is not below */
 }
 
 /* All ones in the lanes that have their bit. */

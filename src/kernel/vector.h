@@ -10,6 +10,7 @@
 enum { KM_LANES = 16 };
 typedef float km_vector __attribute__((__vector_size__(64)));
 typedef int32_t km_integers __attribute__((__vector_size__(64)));
+typedef uint32_t km_bits __attribute__((__vector_size__(64)));
 typedef float km_vector_anywhere __attribute__((__vector_size__(64), __aligned__(4), __may_alias__));
 /* The vector at x, to write or to read. No a function: vectors that are passed have an ABI of each instruction set's
  * own, which compilers warn of. */

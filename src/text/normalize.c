@@ -45,18 +45,7 @@ static void put(km_normalized *n, const source *s, uint32_t code) {
 
 /* Behind the marks of its run with the same or a lower combining class. */
 static void put_mark(km_normalized *n, const source *s, uint32_t code, int class) {
-    size_t place = n->count;
-    while (place > n->run) {
-        size_t before = place - 1;
-        while (before > n->run && (n->text[before] & 0xC0) == 0x80) {
-            before--;
-        }
-        const char *at = n->text + before;
-        if (km_combining_class((uint32_t)km_utf8_next(&at, n->text + place)) <= class) {
-            break;
-        }
-        place = before;
-    }
+    size_t place = km_mark_place(n->text, n->run, n->count, class);
     put_at(n, s, place, code);
 }
 

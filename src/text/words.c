@@ -177,6 +177,22 @@ static void put_alone(scan *s, uint32_t code) {
     finish(s, s->next);
 }
 
+size_t km_mark_place(const char *text, size_t run, size_t end, int class) {
+    size_t place = end;
+    while (place > run) {
+        size_t before = place - 1;
+        while (before > run && (text[before] & 0xC0) == 0x80) {
+            before--;
+        }
+        const char *at = text + before;
+        if (km_combining_class((uint32_t)km_utf8_next(&at, text + place)) <= class) {
+            break;
+        }
+        place = before;
+    }
+    return place;
+}
+
 /* Inserts a mark behind the marks of its run with the same or a lower combining class. */
 static void put_mark(scan *s, uint32_t code, int class) {
     km_word_text *word = &s->word;
@@ -186,18 +202,7 @@ static void put_mark(scan *s, uint32_t code, int class) {
     if (word->chars++ >= KM_WORD_CHARS) {
         return;
     }
-    size_t place = word->count;
-    while (place > word->run) {
-        size_t before = place - 1;
-        while (before > word->run && (word->bytes[before] & 0xC0) == 0x80) {
-            before--;
-        }
-        const char *at = word->bytes + before;
-        if (km_combining_class((uint32_t)km_utf8_next(&at, word->bytes + place)) <= class) {
-            break;
-        }
-        place = before;
-    }
+    size_t place = km_mark_place(word->bytes, word->run, word->count, class);
     char mark[4];
     size_t size = km_utf8_put(mark, code);
     memmove(word->bytes + place + size, word->bytes + place, word->count - place);

@@ -37,6 +37,8 @@ uint64_t km_words(const km_fold *fold, const char *text, size_t count, km_word_s
 /* Decodes one code point at *at and moves on; -1 for an invalid sequence, which counts as one for each maximal
  * subpart (Unicode 15, section 3.9; what Python's errors="replace" does). */
 int32_t km_utf8_next(const char **at, const char *end);
+/* Where a mark of `class` goes in UTF-8 text whose run of marks is text[run..end): behind those with the same or a lower class. */
+size_t km_mark_place(const char *text, size_t run, size_t end, int class);
 /* Writes up to 4 bytes and returns how many. */
 size_t km_utf8_put(char *out, uint32_t code);
 

@@ -137,12 +137,10 @@ static km_status run_step(bench *b, lap *l) {
     km_comm *comm = b->run.comm;
     km_step_report report = {0};
     km_comm_barrier(comm);
-    const double before = km_comm_seconds(comm);
     KM_TRY(km_trainer_step(b->run.trainer, false, &report));
     double seconds = report.seconds;
-    const double exposed = km_comm_seconds(comm) - before;
     km_comm_max(comm, &seconds, 1);
-    *l = (lap){.seconds = seconds, .exposed = sum_over_ranks(comm, exposed) / km_comm_size(comm)};
+    *l = (lap){.seconds = seconds, .exposed = sum_over_ranks(comm, report.comm_seconds) / km_comm_size(comm)};
     b->masked = report.masked;
     b->tokens = report.tokens;
     b->flops = report.flops;

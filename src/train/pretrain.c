@@ -260,9 +260,7 @@ static km_status one_step(loop *l) {
     km_step_report report = {0};
     KM_TRY(km_fault("train.step"));
     bool stop = km_signals_stop() || time_is_up(l, evaluates_at(l->run, l->run->trainer->step + 1));
-    double comm = km_comm_seconds(l->run->comm);
     km_status status = km_trainer_step(l->run->trainer, stop, &report);
-    report.comm_seconds = km_comm_seconds(l->run->comm) - comm;
     if (status != KM_OK) {
         km_saver_settle(l->run->saver); /* what is on its way may be the last good one */
         return name_last_good(l, status);

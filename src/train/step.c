@@ -52,7 +52,7 @@ static km_status take(km_trainer *t, const km_batch **batches, int *count) {
 }
 
 km_status km_trainer_step(km_trainer *t, bool stop, km_step_report *report) {
-    double start = km_seconds();
+    double start = km_seconds(), exposed = km_comm_seconds(t->comm);
     km_pulse_step(t->comm, t->step + 1);
     km_pulse_phase(t->comm, KM_READING);
     const km_batch *batches = NULL;
@@ -64,7 +64,6 @@ km_status km_trainer_step(km_trainer *t, bool stop, km_step_report *report) {
     km_gradient(t, batches, count, &own);
 
     km_pulse_phase(t->comm, KM_SUMMING);
-    double wait = km_seconds();
     const int64_t *sums = km_exchange_end(t->exchange);
     bool save = t->saver != NULL && km_saver_wants(t->saver);
     int64_t totals[TOTALS] = {[LOSS] = own.loss_units,
@@ -76,7 +75,6 @@ km_status km_trainer_step(km_trainer *t, bool stop, km_step_report *report) {
                               [SAVE] = save,
                               [MEGAFLOPS] = (int64_t)(own.flops * 1e-6)};
     km_comm_sum(t->comm, totals, TOTALS);
-    report->comm_seconds = km_seconds() - wait;
     if (totals[BAD] > 0) {
         return km_comm_agree(t->comm, name_bad(t, batches, &own));
     }
@@ -98,5 +96,6 @@ km_status km_trainer_step(km_trainer *t, bool stop, km_step_report *report) {
     report->stop = totals[STOP];
     report->save = totals[SAVE];
     report->seconds = km_seconds() - start;
+    report->comm_seconds = km_comm_seconds(t->comm) - exposed;
     return KM_OK;
 }

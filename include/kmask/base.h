@@ -167,6 +167,9 @@ bool km_json_is_null(const km_json *json);
 const char *km_json_string(const km_json *json);       /* NULL when not a string */
 bool km_json_number(double *out, const km_json *json); /* false when not a number */
 bool km_json_boolean(bool *out, const km_json *json);  /* false when not a boolean */
+/* Of an object's member: what is there, or `absent`; a text that is not there is empty. */
+double km_json_number_or(const km_json *object, const char *key, double absent);
+const char *km_json_text(const km_json *object, const char *key);
 
 km_json *km_json_object(void);
 km_json *km_json_array(void);

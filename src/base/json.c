@@ -145,6 +145,16 @@ bool km_json_boolean(bool *out, const km_json *json) {
     return true;
 }
 
+double km_json_number_or(const km_json *object, const char *key, double absent) {
+    double value = absent;
+    return km_json_number(&value, km_json_get(object, key)) ? value : absent;
+}
+
+const char *km_json_text(const km_json *object, const char *key) {
+    const char *text = km_json_string(km_json_get(object, key));
+    return text != NULL ? text : "";
+}
+
 /* cJSON returns NULL only when memory is out. */
 static cJSON *made(cJSON *item) {
     if (item == NULL) {

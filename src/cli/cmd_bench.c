@@ -131,13 +131,7 @@ static km_status load(km_config *config, const arguments *given, int ranks) {
 /* ---- Printing ------------------------------------------------------------------------------------------------ */
 
 static double number(const km_json *object, const char *key) {
-    double value = NAN;
-    return km_json_number(&value, km_json_get(object, key)) ? value : NAN;
-}
-
-static const char *word(const km_json *object, const char *key) {
-    const char *text = km_json_string(km_json_get(object, key));
-    return text != NULL ? text : "";
+    return km_json_number_or(object, key, NAN);
 }
 
 static double at(const km_json *object, const char *list, size_t index) {
@@ -147,9 +141,11 @@ static double at(const km_json *object, const char *list, size_t index) {
 
 static void print_head(const km_json *r) {
     char parameters[32];
-    printf("%s, kernel %s, own loops for %s\n", word(r, "blas"), word(r, "blas_kernel"), word(r, "cpu_class"));
-    printf("%s, %.0f layers, %.0f wide, vocabulary %.0f: %s parameters\n", word(r, "type"), number(r, "layers"),
-           number(r, "hidden_size"), number(r, "vocab_size"), km_quantity(parameters, number(r, "parameters")));
+    printf("%s, kernel %s, own loops for %s\n", km_json_text(r, "blas"), km_json_text(r, "blas_kernel"),
+           km_json_text(r, "cpu_class"));
+    printf("%s, %.0f layers, %.0f wide, vocabulary %.0f: %s parameters\n", km_json_text(r, "type"),
+           number(r, "layers"), number(r, "hidden_size"), number(r, "vocab_size"),
+           km_quantity(parameters, number(r, "parameters")));
     printf("%.0f views of %.0f tokens a step, %.0f masked, in micro-batches of %.0f, on %.0f rank(s) x %.0f "
            "thread(s); "
            "medians of %.0f\n\n",
@@ -204,8 +200,8 @@ static void print(km_json *result, bool json) {
     print_rates(result);
     print_operations(km_json_get(result, "by_operation"));
     printf("\npeak memory of a rank: %.0f MB; %s\n", number(result, "peak_memory_bytes") / 1e6,
-           word(result, "memory"));
-    printf("weights_hash after these steps: %s\n", word(result, "weights_hash"));
+           km_json_text(result, "memory"));
+    printf("weights_hash after these steps: %s\n", km_json_text(result, "weights_hash"));
     km_json_destroy(result);
 }
 

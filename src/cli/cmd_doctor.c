@@ -27,13 +27,7 @@ static void help(void) {
 }
 
 static double number(const km_json *object, const char *key) {
-    double value = 0;
-    return km_json_number(&value, km_json_get(object, key)) ? value : 0;
-}
-
-static const char *word(const km_json *object, const char *key) {
-    const char *text = km_json_string(km_json_get(object, key));
-    return text != NULL ? text : "";
+    return km_json_number_or(object, key, 0);
 }
 
 static bool truth(const km_json *object, const char *key) {
@@ -46,9 +40,10 @@ static void print_hosts(const km_json *list) {
            "clock", "CPU");
     for (const km_json *h = km_json_first(list); h != NULL; h = km_json_next(h)) {
         char room[32];
-        printf("%-16s %5.0f  %-16s %-14s %-8s %9sB %+8.1fms  %s\n", word(h, "host"), number(h, "cores"),
-               word(h, "blas"), word(h, "kernel"), word(h, "loops"), km_quantity(room, number(h, "memory_room")),
-               1e3 * number(h, "clock_offset"), word(h, "cpu"));
+        printf("%-16s %5.0f  %-16s %-14s %-8s %9sB %+8.1fms  %s\n", km_json_text(h, "host"), number(h, "cores"),
+               km_json_text(h, "blas"), km_json_text(h, "kernel"), km_json_text(h, "loops"),
+               km_quantity(room, number(h, "memory_room")), 1e3 * number(h, "clock_offset"),
+               km_json_text(h, "cpu"));
     }
 }
 
@@ -56,8 +51,9 @@ static void print_ranks(const km_json *list) {
     printf("\n%-6s %-16s %9s %7s %6s %14s  %s\n", "rank", "host", "pid", "threads", "cores", "GEMM GFLOP/s",
            "CPUs");
     for (const km_json *r = km_json_first(list); r != NULL; r = km_json_next(r)) {
-        printf("%-6.0f %-16s %9.0f %7.0f %6.0f %14.1f  %s\n", number(r, "rank"), word(r, "host"), number(r, "pid"),
-               number(r, "threads"), number(r, "cores"), number(r, "gemm_gflops"), word(r, "cpus"));
+        printf("%-6.0f %-16s %9.0f %7.0f %6.0f %14.1f  %s\n", number(r, "rank"), km_json_text(r, "host"),
+               number(r, "pid"), number(r, "threads"), number(r, "cores"), number(r, "gemm_gflops"),
+               km_json_text(r, "cpus"));
     }
 }
 
@@ -67,8 +63,8 @@ static void print_links(const km_json *list) {
     }
     printf("\n%-16s %-16s %-24s %12s %12s %10s\n", "from", "to", "address", "TCP call", "MPI latency", "MPI GB/s");
     for (const km_json *l = km_json_first(list); l != NULL; l = km_json_next(l)) {
-        printf("%-16s %-16s %-24s", word(l, "from"), word(l, "to"),
-               truth(l, "reached") ? word(l, "address") : "NOT REACHED");
+        printf("%-16s %-16s %-24s", km_json_text(l, "from"), km_json_text(l, "to"),
+               truth(l, "reached") ? km_json_text(l, "address") : "NOT REACHED");
         bool called = km_json_get(l, "round_trip_us") != NULL && truth(l, "reached");
         bool met = km_json_get(l, "gbyte_per_s") != NULL;
         printf(called ? " %10.0fus" : "            -", number(l, "round_trip_us"));
@@ -80,10 +76,10 @@ static void print_links(const km_json *list) {
 static void print_rest(const km_json *report) {
     const km_json *folder = km_json_get(report, "folder"), *memory = km_json_get(report, "memory");
     char a[32], b[32];
-    printf("\nMPI       %s\n", word(report, "transport"));
+    printf("\nMPI       %s\n", km_json_text(report, "transport"));
     if (km_json_get(folder, "mbyte_per_s") != NULL) {
         printf("folder    %s: %.0f MB/s with fsync (%.2f s of it), %sB free, flock %s, fcntl locks %s\n",
-               word(folder, "path"), number(folder, "mbyte_per_s"), number(folder, "sync_seconds"),
+               km_json_text(folder, "path"), number(folder, "mbyte_per_s"), number(folder, "sync_seconds"),
                km_quantity(a, number(folder, "room")), truth(folder, "flock") ? "yes" : "no",
                truth(folder, "fcntl") ? "yes" : "no");
     }
@@ -112,7 +108,7 @@ static void show(void *payload, const km_json *report) {
         printf("%zu problem(s): %zu rank(s) on %zu host(s)\n", count, ranks, hosts);
     }
     for (const km_json *p = km_json_first(problems); p != NULL; p = km_json_next(p)) {
-        printf("problem: %s. Cure: %s.\n", word(p, "what"), word(p, "cure"));
+        printf("problem: %s. Cure: %s.\n", km_json_text(p, "what"), km_json_text(p, "cure"));
     }
     for (const km_json *n = km_json_first(km_json_get(report, "notes")); n != NULL; n = km_json_next(n)) {
         printf("note: %s\n", km_json_string(n));

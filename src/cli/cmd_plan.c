@@ -34,18 +34,13 @@ static void help(void) {
 }
 
 static double number(const km_json *object, const char *key) {
-    double value = 0;
-    return km_json_number(&value, km_json_get(object, key)) ? value : 0;
-}
-
-static const char *word(const km_json *object, const char *key) {
-    const char *text = km_json_string(km_json_get(object, key));
-    return text != NULL ? text : "";
+    return km_json_number_or(object, key, 0);
 }
 
 static void print_run(const km_json *plan) {
     char a[32], b[32], c[32], d[32];
-    printf("model     %s, %s parameters\n", word(plan, "model"), km_quantity(a, number(plan, "parameters")));
+    printf("model     %s, %s parameters\n", km_json_text(plan, "model"),
+           km_quantity(a, number(plan, "parameters")));
     printf("rows      %.0f (%.0f too short, left out)\n", number(plan, "rows"), number(plan, "rows_left_out"));
     printf("a step    %.0f views in %.0f micro-batches, %s tokens\n", number(plan, "views"),
            number(plan, "micro_batches"), km_quantity(a, number(plan, "tokens_a_step")));
@@ -79,7 +74,7 @@ static void print_nodes(const km_json *list) {
         printf("%6.0f %6.0f %8.0f %10.4g %9.4g %10.1f%% %10sB %10sB  %s\n", number(n, "nodes"), number(n, "ranks"),
                number(n, "threads"), number(n, "step_seconds"), number(n, "hours"), 100 * number(n, "efficiency"),
                km_quantity(rank, number(n, "rank_bytes")), km_quantity(node, number(n, "node_bytes")),
-               word(n, "bottleneck"));
+               km_json_text(n, "bottleneck"));
     }
 }
 
@@ -89,7 +84,7 @@ static void print_job(const km_json *job) {
         "#SBATCH --nodes=%.0f\n#SBATCH --ntasks-per-node=%.0f\n#SBATCH --cpus-per-task=%.0f\n#SBATCH --mem=%.0fM\n"
         "#SBATCH --time=%s\n",
         number(job, "nodes"), number(job, "ntasks_per_node"), number(job, "cpus_per_task"), number(job, "mem_mib"),
-        word(job, "time"));
+        km_json_text(job, "time"));
     if (number(job, "jobs") > 1) {
         printf("# about %.0f such jobs, one after the other: status 75 asks for the next (jobs/ has templates)\n",
                number(job, "jobs"));

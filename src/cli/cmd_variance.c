@@ -44,26 +44,21 @@ static void help(void) {
 }
 
 static double number(const km_json *object, const char *key) {
-    double value = NAN;
-    return km_json_number(&value, km_json_get(object, key)) ? value : NAN;
-}
-
-static const char *word(const km_json *object, const char *key) {
-    const char *text = km_json_string(km_json_get(object, key));
-    return text != NULL ? text : "";
+    return km_json_number_or(object, key, NAN);
 }
 
 static void print_estimates(const km_json *list) {
     const char *model = NULL;
     for (const km_json *e = km_json_first(list); e != NULL; e = km_json_next(e)) {
-        if (model == NULL || strcmp(model, word(e, "model")) != 0) {
-            model = word(e, "model");
+        if (model == NULL || strcmp(model, km_json_text(e, "model")) != 0) {
+            model = km_json_text(e, "model");
             printf("\n%s\n%-15s %-8s %3s %6s %11s %-25s %11s %11s %11s\n", model, "policy", "unit", "K", "tau",
                    "var", " 95 % interval", "var_single", "cov", "var_rows");
         }
-        printf("%-15s %-8s %3.0f %6.4g %11.5g %11.5g .. %-10.5g %11.5g %11.4g %11.5g\n", word(e, "policy"),
-               word(e, "unit"), number(e, "splits"), number(e, "tau"), number(e, "var"), number(e, "var_low"),
-               number(e, "var_high"), number(e, "var_single"), number(e, "cov"), number(e, "var_rows"));
+        printf("%-15s %-8s %3.0f %6.4g %11.5g %11.5g .. %-10.5g %11.5g %11.4g %11.5g\n", km_json_text(e, "policy"),
+               km_json_text(e, "unit"), number(e, "splits"), number(e, "tau"), number(e, "var"),
+               number(e, "var_low"), number(e, "var_high"), number(e, "var_single"), number(e, "cov"),
+               number(e, "var_rows"));
     }
 }
 
@@ -72,8 +67,8 @@ static void print_ratios(const km_json *list) {
         puts("\nVar(fully_explored) / Var(random)");
     }
     for (const km_json *r = km_json_first(list); r != NULL; r = km_json_next(r)) {
-        printf("%-8s K = %-3.0f %8.4f  %8.4f .. %-8.4f  %s\n", word(r, "unit"), number(r, "splits"),
-               number(r, "ratio"), number(r, "ratio_low"), number(r, "ratio_high"), word(r, "model"));
+        printf("%-8s K = %-3.0f %8.4f  %8.4f .. %-8.4f  %s\n", km_json_text(r, "unit"), number(r, "splits"),
+               number(r, "ratio"), number(r, "ratio_low"), number(r, "ratio_high"), km_json_text(r, "model"));
     }
 }
 
@@ -81,11 +76,11 @@ static void print_curve(const km_json *list, const km_json *weighted) {
     puts("\nCovariance of the gradients of two masks by Hamming distance");
     for (const km_json *p = km_json_first(list); p != NULL; p = km_json_next(p)) {
         printf("h %-8.4g %12.5g  %12.5g .. %-12.5g %8.0f pairs  %s\n", number(p, "h"), number(p, "cov"),
-               number(p, "cov_low"), number(p, "cov_high"), number(p, "pairs"), word(p, "model"));
+               number(p, "cov_low"), number(p, "cov_high"), number(p, "pairs"), km_json_text(p, "model"));
     }
     for (const km_json *w = km_json_first(weighted); w != NULL; w = km_json_next(w)) {
         printf("weighted by the law of independent masks (0 is expected): %.4g, %.4g .. %.4g  %s\n",
-               number(w, "cov"), number(w, "cov_low"), number(w, "cov_high"), word(w, "model"));
+               number(w, "cov"), number(w, "cov_low"), number(w, "cov_high"), km_json_text(w, "model"));
     }
 }
 
@@ -95,8 +90,8 @@ static void print(km_json *found, bool json) {
         return;
     }
     printf("%.0f of %zu rows a mini-batch, %.4g maskable %ss a row, tau %.4g\n", number(found, "sequences"),
-           km_json_size(km_json_get(found, "rows")), number(found, "maskable"), word(found, "distance_unit"),
-           number(found, "tau"));
+           km_json_size(km_json_get(found, "rows")), number(found, "maskable"),
+           km_json_text(found, "distance_unit"), number(found, "tau"));
     print_estimates(km_json_get(found, "estimates"));
     print_ratios(km_json_get(found, "ratios"));
     print_curve(km_json_get(found, "distance"), km_json_get(found, "distance_weighted"));

@@ -31,13 +31,7 @@ typedef struct visit { /* one rank's part */
 } visit;
 
 static double number(const km_json *object, const char *key) {
-    double value = 0;
-    return km_json_number(&value, km_json_get(object, key)) ? value : 0;
-}
-
-static const char *word(const km_json *object, const char *key) {
-    const char *text = km_json_string(km_json_get(object, key));
-    return text != NULL ? text : "";
+    return km_json_number_or(object, key, 0);
 }
 
 static char *take_text(km_json *json) {
@@ -98,7 +92,8 @@ static char *describe(const visit *v) {
 
 static int host_of(const km_ward *ward, const km_json *words) {
     for (int host = 0; host < ward->hosts; host++) {
-        if (strcmp(word(ward->patients[ward->leaders[host]].words, "machine"), word(words, "machine")) == 0) {
+        if (strcmp(km_json_text(ward->patients[ward->leaders[host]].words, "machine"),
+                   km_json_text(words, "machine")) == 0) {
             return host;
         }
     }
@@ -120,8 +115,8 @@ static void admit(km_ward *ward, char **texts) {
         if (p->host == ward->hosts) {
             ward->leaders[ward->hosts++] = rank;
         }
-        (void)km_cpus_parse(&p->cpus, word(p->words, "cpus"));
-        (void)km_cpus_parse(&p->cores, word(p->words, "cores"));
+        (void)km_cpus_parse(&p->cpus, km_json_text(p->words, "cpus"));
+        (void)km_cpus_parse(&p->cores, km_json_text(p->words, "cores"));
     }
     free(texts);
 }
@@ -132,8 +127,8 @@ static char *write_book(const km_ward *ward, const char *token) {
         km_json *entry = km_json_object();
         const km_json *words = ward->patients[ward->leaders[host]].words;
         km_json_set_number(entry, "rank", ward->leaders[host]);
-        km_json_set_string(entry, "host", word(words, "host"));
-        km_json_set_string(entry, "door", word(words, "door"));
+        km_json_set_string(entry, "host", km_json_text(words, "host"));
+        km_json_set_string(entry, "door", km_json_text(words, "door"));
         km_json_push(hosts, entry);
     }
     km_json_set(book, "hosts", hosts);
@@ -188,7 +183,7 @@ static km_json *call_on_hosts(const visit *v) {
     km_visit *visits = km_new((size_t)count, sizeof *visits);
     km_json *calls = km_json_array();
     for (const km_json *host = km_json_first(hosts); host != NULL; host = km_json_next(host), i++) {
-        visits[i].door = i == v->self ? "0" : word(host, "door");
+        visits[i].door = i == v->self ? "0" : km_json_text(host, "door");
     }
     km_door_visit(visits, count, call_limit);
     for (i = 0; i < count; i++) {
@@ -207,7 +202,7 @@ static char *examine(const visit *v) {
     km_json *found = km_json_object();
     km_json_set_number(found, "gflops", multiply());
     if (v->self >= 0) {
-        km_json_set_boolean(found, "sees", sees(word(v->book, "token")));
+        km_json_set_boolean(found, "sees", sees(km_json_text(v->book, "token")));
         km_json_set(found, "calls", call_on_hosts(v));
     }
     return take_text(found);
@@ -255,7 +250,7 @@ static km_json *meet(const visit *v, int hosts, int round) {
 /* ---- Rank 0's report ---- */
 
 const char *km_ward_host(const km_ward *ward, int host) {
-    return word(ward->patients[ward->leaders[host]].words, "host");
+    return km_json_text(ward->patients[ward->leaders[host]].words, "host");
 }
 
 void km_ward_problem(km_ward *ward, const char *cure, const char *format, ...) {
@@ -305,7 +300,7 @@ static bool record_call(km_ward *ward, km_json *links, int from, int to, const k
     km_json_set_string(link, "from", km_ward_host(ward, from));
     km_json_set_string(link, "to", km_ward_host(ward, to));
     km_json_set_boolean(link, "reached", reached);
-    km_json_set_string(link, "address", word(call, "address"));
+    km_json_set_string(link, "address", km_json_text(call, "address"));
     km_json_set_number(link, "round_trip_us", 1e6 * number(call, "round_trip"));
     km_json_push(links, link);
     if (from == 0 && reached) {
@@ -360,8 +355,8 @@ static bool record(km_ward *ward, char **texts) {
 
 static km_json *find_link(const km_ward *ward, int from, int to) {
     const km_json *link = km_json_first(km_json_get(ward->report, "links"));
-    while (link != NULL && (strcmp(word(link, "from"), km_ward_host(ward, from)) != 0 ||
-                            strcmp(word(link, "to"), km_ward_host(ward, to)) != 0)) {
+    while (link != NULL && (strcmp(km_json_text(link, "from"), km_ward_host(ward, from)) != 0 ||
+                            strcmp(km_json_text(link, "to"), km_ward_host(ward, to)) != 0)) {
         link = km_json_next(link);
     }
     return (km_json *)(uintptr_t)link;
@@ -386,7 +381,7 @@ static void record_meeting(km_ward *ward, int from, const km_json *met) {
     char *cure =
         km_format("tell MPI which network to use: mpirun --mca btl_tcp_if_include NETWORK (that of %s), or "
                   "export UCX_NET_DEVICES",
-                  word(link, "address")[0] != '\0' ? word(link, "address") : "the nodes");
+                  km_json_text(link, "address")[0] != '\0' ? km_json_text(link, "address") : "the nodes");
     if (from < to || from == to) {
         km_ward_problem(ward, cure, "%s and %s reach each other over TCP, but no message of MPI's came within %g s",
                         km_ward_host(ward, from), km_ward_host(ward, to), ping_limit);

@@ -8,26 +8,20 @@
 #include <time.h>
 
 static double number(const km_json *object, const char *key) {
-    double value = 0;
-    return km_json_number(&value, km_json_get(object, key)) ? value : 0;
-}
-
-static const char *word(const km_json *object, const char *key) {
-    const char *text = km_json_string(km_json_get(object, key));
-    return text != NULL ? text : "";
+    return km_json_number_or(object, key, 0);
 }
 
 /* ---- Hosts and ranks ---- */
 
 static void judge_kernel(km_ward *ward, int host, const km_json *words) {
-    const char *better = word(words, "better"), *forced = word(words, "forced");
+    const char *better = km_json_text(words, "better"), *forced = km_json_text(words, "forced");
     bool concurrent = true;
     (void)km_json_boolean(&concurrent, km_json_get(words, "concurrent"));
     if (better[0] != '\0') {
         char *cure = forced[0] != '\0' ? km_format("unset OPENBLAS_CORETYPE, or set it to %s", better)
                                        : km_format("export OPENBLAS_CORETYPE=%s", better);
         km_ward_problem(ward, cure, "%s: OpenBLAS runs its kernel %s%s%s%s, this CPU could run %s, which is faster",
-                        km_ward_host(ward, host), word(words, "kernel"),
+                        km_ward_host(ward, host), km_json_text(words, "kernel"),
                         forced[0] != '\0' ? " (OPENBLAS_CORETYPE=" : "", forced, forced[0] != '\0' ? ")" : "",
                         better);
     }
@@ -53,24 +47,25 @@ static void judge_alike(km_ward *ward, int host, const km_json *words) {
     const km_json *first = ward->patients[ward->leaders[0]].words;
     static const char *const keys[] = {"blas", "kernel", "loops"};
     for (size_t i = 0; i < KM_COUNT(keys); i++) {
-        if (strcmp(word(first, keys[i]), word(words, keys[i])) != 0) {
+        if (strcmp(km_json_text(first, keys[i]), km_json_text(words, keys[i])) != 0) {
             km_ward_problem(
                 ward,
                 "use hosts of one kind (sbatch --constraint), or OPENBLAS_CORETYPE=Haswell on all: bits would "
                 "depend on who computes what",
-                "%s runs %s, %s runs %s", km_ward_host(ward, 0), word(first, keys[i]), km_ward_host(ward, host),
-                word(words, keys[i]));
+                "%s runs %s, %s runs %s", km_ward_host(ward, 0), km_json_text(first, keys[i]),
+                km_ward_host(ward, host), km_json_text(words, keys[i]));
             return;
         }
     }
-    if (strcmp(word(first, "cpu"), word(words, "cpu")) != 0) {
+    if (strcmp(km_json_text(first, "cpu"), km_json_text(words, "cpu")) != 0) {
         km_ward_note(ward, "%s has another CPU (%s) than %s (%s): the slowest sets the pace",
-                     km_ward_host(ward, host), word(words, "cpu"), km_ward_host(ward, 0), word(first, "cpu"));
+                     km_ward_host(ward, host), km_json_text(words, "cpu"), km_ward_host(ward, 0),
+                     km_json_text(first, "cpu"));
     }
 }
 
 static void judge_fabric(km_ward *ward, const km_json *words) {
-    const char *fabric = word(words, "fabric"), *transport = word(ward->report, "transport");
+    const char *fabric = km_json_text(words, "fabric"), *transport = km_json_text(ward->report, "transport");
     if (ward->hosts > 1 && fabric[0] != '\0' && strstr(transport, "tcp") != NULL &&
         strstr(transport, "ob1") != NULL && strstr(transport, "openib") == NULL) {
         km_ward_problem(ward,
@@ -89,11 +84,11 @@ static km_json *host_entry(const km_ward *ward, int host, const km_json *words) 
         }
     }
     km_json_set_string(entry, "host", km_ward_host(ward, host));
-    km_json_set_string(entry, "cpu", word(words, "cpu"));
+    km_json_set_string(entry, "cpu", km_json_text(words, "cpu"));
     km_json_set_number(entry, "cores", km_cpus_count(&all));
-    km_json_set_string(entry, "blas", word(words, "blas"));
-    km_json_set_string(entry, "kernel", word(words, "kernel"));
-    km_json_set_string(entry, "loops", word(words, "loops"));
+    km_json_set_string(entry, "blas", km_json_text(words, "blas"));
+    km_json_set_string(entry, "kernel", km_json_text(words, "kernel"));
+    km_json_set_string(entry, "loops", km_json_text(words, "loops"));
     km_json_set_number(entry, "memory_room", number(words, "room"));
     km_json_set_number(entry, "clock_offset", number(words, "clock"));
     return entry;
@@ -139,7 +134,7 @@ static km_json *rank_table(const km_ward *ward) {
         km_json_set_number(entry, "rank", rank);
         km_json_set_string(entry, "host", km_ward_host(ward, p->host));
         km_json_set_number(entry, "pid", number(p->words, "pid"));
-        km_json_set_string(entry, "cpus", word(p->words, "cpus"));
+        km_json_set_string(entry, "cpus", km_json_text(p->words, "cpus"));
         km_json_set_number(entry, "cores", km_cpus_count(&p->cores));
         km_json_set_number(entry, "threads", ward->options->threads);
         km_json_set_number(entry, "gemm_gflops", p->gflops);

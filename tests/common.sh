@@ -54,3 +54,6 @@ EOF
 last_hash() { # RUN_DIR
     grep -o '"weights_hash":"[0-9a-f]*"' "$1/metrics.jsonl" | tail -n 1 | cut -d'"' -f4
 }
+
+# What the log says apart from times, a step a line.
+lines() { grep -E '"step":' "$1/metrics.jsonl" | sed -E 's/"(tokens_per_s|gflops|[a-z_]*seconds|weights_hash)":[^,}]*//g; s/,+/,/g'; }

@@ -20,8 +20,6 @@ make_tiny() { # -> tok/, corpus.h5, c.json
 END
 }
 
-# What the log says apart from times, a step a line.
-lines() { grep -E '"step":' "$1/metrics.jsonl" | sed -E 's/"(tokens_per_s|gflops|[a-z_]*seconds|weights_hash)":[^,}]*//g; s/,+/,/g'; }
 # Steps in order and once each, up to $2.
 counted() {
     [ "$(grep -oE '"step":[0-9]+' "$1/metrics.jsonl" | cut -d: -f2 | tr '\n' ' ')" = "$(seq "$2" | tr '\n' ' ')" ]

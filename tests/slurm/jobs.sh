@@ -21,9 +21,6 @@ make_job_config() { # -> tok/, corpus.h5, c.json: 64 micro-batches, one for each
 END
 }
 
-# What the log says apart from times, a step a line.
-lines() { grep -E '"step":' "$1/metrics.jsonl" | sed -E 's/"(tokens_per_s|gflops|[a-z_]*seconds|weights_hash)":[^,}]*//g; s/,+/,/g'; }
-
 make_reference() { # -> whole/, whole.lines, $reference
     "$LAUNCH" 2 "$KMASK" pretrain c.json --set run.dir=whole >whole.txt 2>&1
     reference=$(last_hash whole 2>/dev/null)

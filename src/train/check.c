@@ -12,7 +12,7 @@ km_status km_check_newest(km_run *run) {
     km_store_close(run->source);
     free(run->resume);
     run->resume = NULL;
-    KM_TRY(km_newest_open(&run->source, &run->resume_step, run->config.run.dir));
+    KM_TRY(km_newest_open(&run->source, &run->resume_step, &run->newest_step, run->config.run.dir));
     run->resume = run->source != NULL ? km_strdup(km_store_path(run->source)) : NULL;
     return KM_OK;
 }

@@ -89,16 +89,25 @@ static km_status open_generation(km_store **store, const km_generation *generati
     return KM_OK;
 }
 
+/* What the last message says of a file, and that another is looked for. */
+static void warn_of_skipping(void) {
+    const char *message = km_message();
+    size_t length = strlen(message);
+    length -= length > 0 && message[length - 1] == '.';
+    km_warn("%.*s; it is skipped", (int)length, message);
+}
+
 /* *vanished: a file of the list was removed meanwhile: by the run that is at work here. */
-static km_status open_newest_of(km_store **store, int64_t *step, const char *dir, bool *vanished) {
+static km_status open_newest_of(km_store **store, int64_t *step, int64_t *newest, const char *dir, bool *vanished) {
     km_generations list;
     KM_TRY(km_generations_list(&list, dir));
+    *newest = list.count > 0 ? list.items[0].step : -1;
     KM_TRY(km_fault("resume.listed"));
     for (int i = 0; i < list.count && *store == NULL; i++) {
         if (open_generation(store, &list.items[i]) == KM_OK) {
             *step = list.items[i].step;
         } else if (km_file_exists(list.items[i].path)) {
-            km_warn("%s; it is skipped", km_message());
+            warn_of_skipping();
         } else {
             *vanished = true;
         }
@@ -108,14 +117,14 @@ static km_status open_newest_of(km_store **store, int64_t *step, const char *dir
     return status;
 }
 
-km_status km_newest_open(km_store **store, int64_t *step, const char *dir) {
+km_status km_newest_open(km_store **store, int64_t *step, int64_t *newest, const char *dir) {
     enum { TRIES = 100 }; /* each time a save was completed while this one looked */
     km_status status = KM_OK;
     *store = NULL;
-    *step = -1;
+    *step = *newest = -1;
     for (int i = 0; i < TRIES; i++) {
         bool vanished = false;
-        status = open_newest_of(store, step, dir, &vanished);
+        status = open_newest_of(store, step, newest, dir, &vanished);
         if (status != KM_NO_CHECKPOINT || !vanished) {
             break;
         }
@@ -133,7 +142,7 @@ km_status km_newest_valid(char **path, int64_t *step, const char *dir) {
             *path = km_strdup(list.items[i].path);
             *step = list.items[i].step;
         } else {
-            km_warn("%s; it is skipped", km_message());
+            warn_of_skipping();
         }
     }
     km_status status = list.count > 0 && *path == NULL ? none_valid(dir, list.count) : KM_OK;

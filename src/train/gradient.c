@@ -186,10 +186,12 @@ void km_gradient(km_trainer *t, const km_batch *batches, int count, km_gradient_
     }
     km_pool_begin(t->pool, work, &all);
     work(&all, 0);
+    km_op_begin(KM_OP_IDLE);
     while (all.begun < buckets) { /* the other threads' last micro-batches */
         begin_complete_buckets(&all);
         sched_yield();
     }
+    km_op_end();
     km_pool_end(t->pool);
     for (int i = 0; i < LOCKS; i++) {
         pthread_mutex_destroy(&all.locks[i]);

@@ -22,8 +22,9 @@ char *km_snapshot_path(const char *dir, int64_t step);   /* the caller frees */
 /* The newest that verifies; the damaged ones before it are named in warnings. None exists: *step -1. Exist but none is
  * valid: KM_NO_CHECKPOINT. Nothing is changed. */
 km_status km_newest_valid(char **path, int64_t *step, const char *dir) KM_NODISCARD;
-/* The same, opened for reading, which verifies it: each file is read once. The caller closes. [HDF5] */
-km_status km_newest_open(km_store **store, int64_t *step, const char *dir) KM_NODISCARD;
+/* The same, opened for reading, which verifies it: each file is read once. *newest is the last step that has a file, valid or
+ * not (-1: none). The caller closes. [HDF5] */
+km_status km_newest_open(km_store **store, int64_t *step, int64_t *newest, const char *dir) KM_NODISCARD;
 /* Removes what is older than the `keep` newest valid ones up to step `until`, damaged ones not counted; returns how many went.
  * Those of later steps are none that the run has gone on from, and stay. The one of step `verified` (-1: none) is known to
  * be valid. Any thread. */

@@ -55,7 +55,7 @@ static km_status claim_folder(km_run *run) {
     KM_TRY(km_generations_list(&now, dir));
     int64_t newest = now.count > 0 ? now.items[0].step : -1;
     km_generations_free(&now);
-    if (newest > run->resume_step) { /* the run that held the lock before us has gone on meanwhile, or damage */
+    if (newest > run->newest_step) { /* the run that held the lock before us has gone on meanwhile */
         KM_TRY(km_check_newest(run));
     }
     tell_of_lost_start(run);

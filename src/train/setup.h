@@ -17,6 +17,7 @@ typedef struct km_run {
         *folder;  /* rank 0, during setup: model.init where it is a safetensors folder and nothing is resumed */
     char *resume; /* rank 0: the checkpoint's path; NULL on others and for a fresh start */
     int64_t resume_step;             /* -1: fresh */
+    int64_t newest_step;             /* rank 0: of the newest checkpoint seen, damaged ones too; -1: none */
     km_corpus *corpus, *eval_corpus; /* eval_corpus NULL without data.eval */
     km_rows *rows;
     km_loader *loader;

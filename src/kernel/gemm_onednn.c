@@ -235,7 +235,7 @@ void km_gemm_bf16(km_bf16_gemm *g, km_bf16_product product, const km_bf16 *a, in
     const int result = result_of(out, bias);
     dnnl_primitive_t *primitive = &g->primitives[product][result];
     if (*primitive == NULL) {
-        expect(make(primitive, g, product, result), "making a product of bf16 numbers");
+        expect(make(primitive, g, (int)product, result), "making a product of bf16 numbers");
     }
     dnnl_memory_desc_t shapes[4];
     expect(describe(&shapes[0], dnnl_bf16, rows, inner, lda, product == KM_BF16_BACKWARD_WEIGHT), "a shape");

@@ -36,6 +36,7 @@ only() { # only HEADER FOLDER
 only 'mpi\.h' comm
 only 'hdf5\.h' store
 only 'cblas\.h' kernel
+only '(oneapi/dnnl/)?dnnl' kernel
 only 'cjson/' base
 only 'utf8proc\.h' text
 only 'unicode/' text

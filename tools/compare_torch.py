@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """compare_torch.py [--kmask build/release/kmask] [--work n512,n128,small] [--threads 1,2] [--laps 5]
-    [--blas-kernel NAME] [--out FILE.json]
+    [--precision fp32|bf16] [--blas-kernel NAME] [--out FILE.json]
 
 A training step of the same masked language model in kmask and in PyTorch with transformers, in turns, and the ratio of
 their speeds. Needs torch and transformers; models are fresh and tokens random, so no other file is needed.
 
-What is the same on both sides: the architecture and its sizes, fp32, dropout 0.1 wherever BERT has it, the number of views of a
+What is the same on both sides: the architecture and its sizes, fp32 (or --precision bf16: kmask's train.precision, and torch.autocast
+over forward and loss, weights and optimizer fp32), dropout 0.1 wherever BERT has it, the number of views of a
 step, their length and how many of their tokens are masked, no padding; forward, loss, backward, clipping by the global norm at
 1.0, AdamW (0.9, 0.999, 1e-6) with decay 0.01 on all but biases and layer norms; the number of threads and the cores. kmask makes
 its masks and batches, and its exact sum, meanwhile; for PyTorch the batches are there before the clock starts. kmask goes
@@ -77,10 +78,10 @@ def make_batch(torch, work):
     return ids, flat, labels
 
 
-def product_rate(torch, work):
+def product_rate(torch, work, dtype):
     """GFLOP/s of PyTorch's own product of a layer's widest shape, the best of ten."""
     rows, (_, width, _, wide) = min(work["views"] * work["length"], 1024), work["sizes"]
-    x, w, best = torch.randn(rows, width), torch.randn(wide, width), float("inf")
+    x, w, best = torch.randn(rows, width).to(dtype), torch.randn(wide, width).to(dtype), float("inf")
     for _ in range(10):
         start = time.perf_counter()
         x @ w.T
@@ -88,9 +89,10 @@ def product_rate(torch, work):
     return 2e-9 * rows * width * wide / best
 
 
-def serve(work, variant, threads):
+def serve(work, variant, threads, precision):
     import torch
 
+    half = precision == "bf16"
     torch.set_num_threads(threads)
     name, *flags = variant.split("+")
     model = make_model(torch, work, None if name == "run_mlm" else name)
@@ -115,7 +117,8 @@ def serve(work, variant, threads):
 
     def step(batch):
         start = time.perf_counter()
-        loss = loss_of(*batch)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+            loss = loss_of(*batch)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -125,20 +128,20 @@ def serve(work, variant, threads):
 
     for _ in range(2):
         step(make_batch(torch, work))
-    print("ready", product_rate(torch, work), flush=True)
+    print("ready", product_rate(torch, work, torch.bfloat16 if half else torch.float32), flush=True)
     for _ in sys.stdin:
         batch = make_batch(torch, work)
         print(json.dumps({"seconds": step(batch), "peak": peak_bytes()}), flush=True)
 
 
 class Server:
-    def __init__(self, work_name, variant, threads, cores):
+    def __init__(self, work_name, variant, threads, cores, precision):
         self.variant = variant
         environment = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
         if variant != "run_mlm":
             environment.update(TUNED)
         environment["OMP_NUM_THREADS"] = str(threads)
-        command = [sys.executable, os.path.abspath(__file__), "--serve", work_name, variant, str(threads)]
+        command = [sys.executable, os.path.abspath(__file__), "--serve", work_name, variant, str(threads), precision]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
                                         preexec_fn=lambda: os.sched_setaffinity(0, cores))
         words = self.process.stdout.readline().split()
@@ -160,9 +163,9 @@ class Server:
 # ---- kmask -----------------------------------------------------------------------------------------------------------
 
 
-def kmask_lap(program, work, threads, cores, kernel):
+def kmask_lap(program, work, threads, cores, kernel, precision):
     command = [program, "bench", "--preset", work["preset"], "--length", str(work["length"]), "--views", str(work["views"]),
-               "--threads", str(threads), "--repeat", "1", "--steps-only", "--json",
+               "--threads", str(threads), "--precision", precision, "--repeat", "1", "--steps-only", "--json",
                "--set", f"model.vocab_size={work['vocabulary']}", "--set", f"mask.ratio={RATIO}"]
     environment = {k: v for k, v in os.environ.items() if k != "OPENBLAS_CORETYPE"}
     if kernel:
@@ -183,37 +186,38 @@ def kmask_lap(program, work, threads, cores, kernel):
 # ---- In turns --------------------------------------------------------------------------------------------------------
 
 
-def find_best(work_name, threads, cores, names, tries):
+def find_best(work_name, threads, cores, names, tries, precision):
     seconds = {}
     if len(names) == 1:
         return names[0], seconds
     for name in names:
-        server = Server(work_name, name, threads, cores)
+        server = Server(work_name, name, threads, cores, precision)
         seconds[name] = statistics.median(server.lap()["seconds"] for _ in range(tries))
         server.close()
         print(f"  {name}: {seconds[name]:.3f} s a step", flush=True)
     return min(seconds, key=seconds.get), seconds
 
 
-def compare(program, work_name, threads, laps, names, tries, kernel):
+def compare(program, work_name, threads, laps, names, tries, kernel, precision):
     work, cores = WORK[work_name], sorted(os.sched_getaffinity(0))[:threads]
     if len(cores) < threads:
         sys.exit(f"compare_torch.py: {threads} threads need as many cores, this process may use {len(cores)}")
     tokens = work["views"] * work["length"]
     print(f"{work_name}: {work['preset']}, {work['views']} views of {work['length']} tokens, "
-          f"{masked_of_view(work)} masked in each, {threads} thread(s)", flush=True)
-    best, tried = find_best(work_name, threads, cores, names, tries)
-    rivals = {"best": Server(work_name, best, threads, cores), "run_mlm": Server(work_name, "run_mlm", threads, cores)}
+          f"{masked_of_view(work)} masked in each, {threads} thread(s), {precision}", flush=True)
+    best, tried = find_best(work_name, threads, cores, names, tries, precision)
+    rivals = {"best": Server(work_name, best, threads, cores, precision),
+              "run_mlm": Server(work_name, "run_mlm", threads, cores, precision)}
     print(f"  PyTorch's own product of a layer's widest shape: {rivals['best'].product_rate:.0f} GFLOP/s", flush=True)
     times, peaks = {"kmask": [], "best": [], "run_mlm": []}, {}
     for _ in range(laps):
         for name in times:
-            lap = kmask_lap(program, work, threads, cores, kernel) if name == "kmask" else rivals[name].lap()
+            lap = kmask_lap(program, work, threads, cores, kernel, precision) if name == "kmask" else rivals[name].lap()
             times[name].append(lap["seconds"])
             peaks[name] = max(peaks.get(name, 0), lap["peak"])
     for server in rivals.values():
         server.close()
-    result = {"work": work_name, "threads": threads, "best": best, "tried_seconds": tried, "laps": times, "peak_bytes": peaks,
+    result = {"work": work_name, "threads": threads, "precision": precision, "best": best, "tried_seconds": tried, "laps": times, "peak_bytes": peaks,
               "product_gflops": rivals["best"].product_rate,
               "tokens_per_s": {name: tokens / statistics.median(seconds) for name, seconds in times.items()}}
     for name in ("best", "run_mlm"):
@@ -243,12 +247,13 @@ def main():
     parser.add_argument("--laps", type=int, default=5)
     parser.add_argument("--tries", type=int, default=3, help="steps of each candidate when the best is looked for")
     parser.add_argument("--candidates", default=",".join(CANDIDATES), help="those that are tried")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--blas-kernel", help="OPENBLAS_CORETYPE for kmask: Haswell makes products alike where PyTorch's use AVX2")
     parser.add_argument("--out", help="results as JSON")
-    parser.add_argument("--serve", nargs=3, metavar=("WORK", "VARIANT", "THREADS"), help=argparse.SUPPRESS)
+    parser.add_argument("--serve", nargs=4, metavar=("WORK", "VARIANT", "THREADS", "PRECISION"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
-        serve(WORK[options.serve[0]], options.serve[1], int(options.serve[2]))
+        serve(WORK[options.serve[0]], options.serve[1], int(options.serve[2]), options.serve[3])
         return
     results = []
     for work in options.work.split(","):
@@ -256,7 +261,7 @@ def main():
             parser.error(f"--work: no {work}; there are {', '.join(WORK)}")
         for threads in options.threads.split(","):
             results.append(compare(options.kmask, work, int(threads), options.laps, options.candidates.split(","),
-                                   options.tries, options.blas_kernel))
+                                   options.tries, options.blas_kernel, options.precision))
             if options.out:
                 with open(options.out, "w") as file:
                     json.dump(results, file, indent=1)

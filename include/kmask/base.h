@@ -263,6 +263,7 @@ typedef struct km_config {
     struct {
         int64_t threads;
         double timeout;
+        char gemm[KM_WORD];
     } parallel;
     struct {
         int64_t every;
@@ -366,6 +367,7 @@ typedef enum km_op {
     KM_OP_DROPOUT, /* where it stands alone */
     KM_OP_EXACT_SUM,
     KM_OP_OPTIMIZER,     /* the gradient's norm, AdamW */
+    KM_OP_ROUNDING,      /* to bf16, where it stands alone */
     KM_OP_COMMUNICATION, /* starting transfers and helping them on, adding up what has arrived */
     KM_OP_WAITING,       /* for other ranks */
     KM_OP_IDLE,          /* a thread that waits for the other threads of its rank */

@@ -6,6 +6,7 @@
 
 #include "kmask/base.h"
 #include "kmask/batch.h"
+#include "kmask/kernel.h"
 
 /* ---- The table: what the flat array holds ------------------------------------------------------------------- */
 
@@ -82,12 +83,16 @@ typedef struct km_work_options {
     int views, tokens, labelled, longest;
     bool backward;  /* false: forward only needs less */
     bool recompute; /* keep only layer inputs, compute the rest again in backward (no bit changes) */
+    bool bf16;      /* products in bf16, where km_bf16_supported() */
+    /* With bf16: the weights rounded, of the table's layout, the caller's, as they are when a pass begins. NULL: every
+     * pass rounds them for itself. */
+    const km_bf16 *rounded;
 } km_work_options;
 typedef struct km_work km_work; /* activations and scratch of one thread; several at once for one model are fine */
-/* KM_USAGE where the options do not fit the model (longest beyond its positions), KM_FAILED without memory. */
+/* KM_USAGE where the options do not fit the model (longest beyond its positions), KM_FAILED without memory or bf16. */
 km_status km_work_create(km_work **out, const km_model *model, const km_work_options *options) KM_NODISCARD;
 void km_work_destroy(km_work *work);
-size_t km_work_bytes(const km_model *model, const km_work_options *options);
+size_t km_work_bytes(const km_model *model, const km_work_options *options); /* weights are no part of it */
 
 /* Where gradients go, on the caller's thread. `ready` gets finished slices of the gradient of the *summed* loss,
  * fp32, to be added at `offset` of the table (a place may come more than once: tied embeddings). `done(offset)`:
@@ -116,7 +121,8 @@ void km_model_forward(const km_model *model, const float *weights, const km_batc
 /* The logits (M,V), bias included, dropout off; the work area's, valid until its next use. Labels are not read. */
 const float *km_model_logits(const km_model *model, const float *weights, const km_batch *batch, km_work *work);
 /* Hidden states of the last pass: layer 0 is the embeddings', l is layer l's output: (N,C), the last layer's (M,C)
- * at the labelled tokens. NULL where the work area does not keep them (backward false) or there is no such one. */
+ * at the labelled tokens. NULL where the work area does not keep them (backward false; bf16 without recompute) or there is
+ * no such one. */
 const float *km_work_hidden(const km_work *work, int layer);
 
 #endif

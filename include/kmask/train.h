@@ -26,6 +26,9 @@ void km_bundle_close(km_bundle *bundle);
 
 /* KM_USAGE where `threads` are more than one and this machine's OpenBLAS is its serial build, which is not safe for them. */
 km_status km_threads_check(int64_t threads) KM_NODISCARD;
+/* Whether products in bf16 can be made: KM_USAGE says what is missing. Not `computes`: they are made elsewhere; what this CPU lacks is
+ * only said. */
+km_status km_bf16_check(bool computes) KM_NODISCARD;
 
 /* ---- Other programs' files -------------------------------------------------------------------------------------- */
 
@@ -172,8 +175,8 @@ typedef struct km_probe_result {
  * as positions, no token attends to them, and what the model makes of them is written (and learned from where they have a
  * label), all as in HuggingFace transformers. Rows shorter than T are padded at their end with the pad token and mask 0.
  * Without labels there are no /loss and /grad. Memory: 8 bytes a parameter beside the model, and the logits of some
- * rows. KM_FAILED names what in the file does not fit. */
-km_status km_probe(const km_bundle *bundle, const char *input, const char *output,
+ * rows. `bf16`: with products as in a run of that train.precision. KM_FAILED names what in the file does not fit. */
+km_status km_probe(const km_bundle *bundle, const char *input, const char *output, bool bf16,
                    km_probe_result *out) KM_NODISCARD;
 
 #endif

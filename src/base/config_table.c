@@ -69,7 +69,8 @@ const km_option km_options[] = {
      "views computed at once by one thread (default: 1024 / length)"},
     {"train.loss_norm", KM_CHOICE, AT(train.loss_norm), "tokens|masks", "tokens", KM_FIXED,
      "the summed loss is divided by masked tokens, or by masks (Eq. 4)"},
-    {"train.precision", KM_CHOICE, AT(train.precision), "fp32", "fp32", KM_FIXED, "of the arithmetic"},
+    {"train.precision", KM_CHOICE, AT(train.precision), "fp32|bf16", "fp32", KM_FIXED,
+     "of what is multiplied; bf16 is twice as fast on CPUs with AVX512_BF16 or AMX, by oneDNN"},
     {"train.recompute", KM_BOOL, AT(train.recompute), NULL, "false", KM_MAY_CHANGE,
      "less memory, about a third more work, the same bits"},
 
@@ -99,6 +100,8 @@ const km_option km_options[] = {
      "every token is masked once in ceil(1/ratio) parts"},
 
     {"parallel.threads", KM_INT, AT(parallel.threads), "1..1024", "1", KM_MAY_CHANGE, "of each rank"},
+    {"parallel.gemm", KM_CHOICE, AT(parallel.gemm), "openblas|onednn", "openblas", KM_MAY_CHANGE,
+     "the library that multiplies in fp32; another one, other bits"},
     {"parallel.timeout", KM_DOUBLE, AT(parallel.timeout), "0..", "600", KM_MAY_CHANGE,
      "seconds without a sign of life or of progress until a run is given up; 0: never"},
 

@@ -130,10 +130,9 @@ static void describe(km_buffer *out, const km_json *json) {
 
 /* Choices that are planned: the message says so instead of calling them unknown. */
 static bool is_planned(const km_option *option, const char *word) {
-    static const char *const planned[][2] = {{"model.type", "bart"},        {"train.precision", "bf16"},
-                                             {"mask.policy", "salient"},    {"mask.policy", "denoise"},
-                                             {"mask.policy", "supervised"}, {"mask.policy", "meta"},
-                                             {"mask.policy", "proposal"}};
+    static const char *const planned[][2] = {{"model.type", "bart"},     {"mask.policy", "salient"},
+                                             {"mask.policy", "denoise"}, {"mask.policy", "supervised"},
+                                             {"mask.policy", "meta"},    {"mask.policy", "proposal"}};
     for (size_t i = 0; word != NULL && i < KM_COUNT(planned); i++) {
         if (strcmp(planned[i][0], option->key) == 0 && strcmp(planned[i][1], word) == 0) {
             return true;

@@ -97,6 +97,7 @@ const char *km_op_name(km_op op) {
                                               [KM_OP_DROPOUT] = "dropout",
                                               [KM_OP_EXACT_SUM] = "exact_sum",
                                               [KM_OP_OPTIMIZER] = "optimizer",
+                                              [KM_OP_ROUNDING] = "rounding",
                                               [KM_OP_COMMUNICATION] = "communication",
                                               [KM_OP_WAITING] = "waiting",
                                               [KM_OP_IDLE] = "idle"};

@@ -7,41 +7,43 @@
 #include <unistd.h>
 
 static void help(void) {
-    puts(
-        "kmask bench [--preset tiny|small|bert-base|bert-large|roberta-base] [--length N] [--views N] "
-        "[--micro-batch N]\n"
-        "            [--threads N] [--ranks N] [--repeat N] [--steps-only] [--json] [--set section.key=value ...]\n"
-        "\n"
-        "Runs training steps on random tokens (no file is needed, nothing is kept) and says how fast they are, as "
-        "a share "
-        "of\n"
-        "the rate at which OpenBLAS multiplies matrices of the same shapes in turns with the steps. Under mpirun "
-        "all "
-        "ranks\n"
-        "work; --ranks N starts mpirun by itself.\n"
-        "\n"
-        "  kmask bench --preset bert-base --length 512 --views 4\n"
-        "  mpirun -n 2 kmask bench --preset small --length 128 --views 64 --json\n"
-        "\n"
-        "  --views N        of a step, on all ranks and threads together; 4 micro-batches a thread unless given\n"
-        "  --micro-batch N  views that a thread computes at once; about 1,024 tokens unless given\n"
-        "  --repeat N       measured steps (--steps is the same); 7 unless given: medians are printed\n"
-        "  --steps-only     no products: half the time, and no share\n"
-        "  --set KEY=VALUE  any key of pretrain's config: model.num_hidden_layers, model.vocab_size, mask.unit,\n"
-        "                   train.recompute, optimizer.clip ... The vocabulary has 8,192 pieces for tiny and "
-        "small,\n"
-        "                   else what the published models have.\n"
-        "\n"
-        "Work is counted twice. `whole`: all products of forward and backward, as if the last layer ran at all "
-        "tokens; "
-        "the\n"
-        "share can pass 100 %, since what need not be done is not done. `done`: the products that a step really "
-        "computes. The\n"
-        "vocabulary's counts at masked tokens only in both.");
+    puts("kmask bench [--preset tiny|small|bert-base|bert-large|roberta-base] [--length N] [--views N] "
+         "[--micro-batch N]\n"
+         "            [--precision fp32|bf16] [--threads N] [--ranks N] [--repeat N] [--steps-only] [--json] "
+         "[--set section.key=value ...]\n"
+         "\n"
+         "Runs training steps on random tokens (no file is needed, nothing is kept) and says how fast they are, as "
+         "a share "
+         "of\n"
+         "the rate at which the same library multiplies matrices of the same shapes in turns with the steps. Under "
+         "mpirun "
+         "all "
+         "ranks\n"
+         "work; --ranks N starts mpirun by itself.\n"
+         "\n"
+         "  kmask bench --preset bert-base --length 512 --views 4\n"
+         "  mpirun -n 2 kmask bench --preset small --length 128 --views 64 --json\n"
+         "\n"
+         "  --views N        of a step, on all ranks and threads together; 4 micro-batches a thread unless given\n"
+         "  --micro-batch N  views that a thread computes at once; about 1,024 tokens unless given\n"
+         "  --precision P    train.precision; the products that steps are compared with are in bf16 then, too\n"
+         "  --repeat N       measured steps (--steps is the same); 7 unless given: medians are printed\n"
+         "  --steps-only     no products: half the time, and no share\n"
+         "  --set KEY=VALUE  any key of pretrain's config: model.num_hidden_layers, model.vocab_size, mask.unit,\n"
+         "                   train.recompute, optimizer.clip ... The vocabulary has 8,192 pieces for tiny and "
+         "small,\n"
+         "                   else what the published models have.\n"
+         "\n"
+         "Work is counted twice. `whole`: all products of forward and backward, as if the last layer ran at all "
+         "tokens; "
+         "the\n"
+         "share can pass 100 %, since what need not be done is not done. `done`: the products that a step really "
+         "computes. The\n"
+         "vocabulary's counts at masked tokens only in both.");
 }
 
 typedef struct arguments {
-    const char *preset;
+    const char *preset, *precision;
     int64_t length, views, micro_batch, repeat, threads, ranks;
     bool json, steps_only;
     cli_list set;
@@ -68,6 +70,7 @@ static km_status load_keys(km_config *config, const arguments *given) {
     assign(&a, km_format("model.preset=%s", given->preset));
     assign(&a, km_format("data.length=%lld", (long long)given->length));
     assign(&a, km_format("parallel.threads=%lld", (long long)given->threads));
+    assign(&a, km_format("train.precision=%s", given->precision));
     assign(&a, km_format("optimizer.lr=1e-4"));
     if (given->micro_batch > 0) {
         assign(&a, km_format("train.micro_batch=%lld", (long long)given->micro_batch));
@@ -141,8 +144,8 @@ static double at(const km_json *object, const char *list, size_t index) {
 
 static void print_head(const km_json *r) {
     char parameters[32];
-    printf("%s, kernel %s, own loops for %s\n", km_json_text(r, "blas"), km_json_text(r, "blas_kernel"),
-           km_json_text(r, "cpu_class"));
+    printf("%s in %s, kernel %s, own loops for %s\n", km_json_text(r, "blas"), km_json_text(r, "precision"),
+           km_json_text(r, "blas_kernel"), km_json_text(r, "cpu_class"));
     printf("%s, %.0f layers, %.0f wide, vocabulary %.0f: %s parameters\n", km_json_text(r, "type"),
            number(r, "layers"), number(r, "hidden_size"), number(r, "vocab_size"),
            km_quantity(parameters, number(r, "parameters")));
@@ -165,7 +168,7 @@ static void print_rates(const km_json *r) {
                100 * at(r, "gemm_share_spread", 0), 100 * at(r, "gemm_share_spread", 2));
         printf("%-34s %10.1f GFLOP/s of %.1f: %.1f %%\n", "work really done", number(r, "gflops"),
                number(r, "gemm_gflops_done"), 100 * number(r, "gemm_share_done"));
-        printf("%-34s %10.1f GFLOP/s in layers and head, %.1f in attention\n", "OpenBLAS alone, same shapes",
+        printf("%-34s %10.1f GFLOP/s in layers and head, %.1f in attention\n", "bare products, same shapes",
                number(r, "gemm_gflops_dense"), number(r, "gemm_gflops_attention"));
     }
     printf("%-34s %10.2f %% of a step\n", "exposed communication", 100 * number(r, "exposed_share"));
@@ -268,12 +271,13 @@ km_status cmd_bench(int argc, char **argv) {
         help();
         return KM_OK;
     }
-    arguments given = {.preset = "bert-base", .length = 128, .repeat = 7, .threads = 1};
+    arguments given = {.preset = "bert-base", .precision = "fp32", .length = 128, .repeat = 7, .threads = 1};
     const cli_option options[] = {
         {.name = "preset",
          .kind = CLI_TEXT,
          .out = &given.preset,
          .choices = "tiny|small|bert-base|bert-large|roberta-base"},
+        {.name = "precision", .kind = CLI_TEXT, .out = &given.precision, .choices = "fp32|bf16"},
         {.name = "length", .kind = CLI_INTEGER, .out = &given.length, .low = 3, .high = 65535},
         {.name = "views", .kind = CLI_INTEGER, .out = &given.views, .low = 1, .high = 1 << 24},
         {.name = "micro-batch", .kind = CLI_INTEGER, .out = &given.micro_batch, .low = 1, .high = 1 << 20},

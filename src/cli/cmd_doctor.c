@@ -36,14 +36,14 @@ static bool truth(const km_json *object, const char *key) {
 }
 
 static void print_hosts(const km_json *list) {
-    printf("\n%-16s %5s  %-16s %-14s %-8s %10s %10s  %s\n", "host", "cores", "BLAS", "kernel", "loops", "free mem.",
-           "clock", "CPU");
+    printf("\n%-16s %5s  %-16s %-14s %-8s %-30s %10s %10s  %s\n", "host", "cores", "BLAS", "kernel", "loops",
+           "bf16", "free mem.", "clock", "CPU");
     for (const km_json *h = km_json_first(list); h != NULL; h = km_json_next(h)) {
         char room[32];
-        printf("%-16s %5.0f  %-16s %-14s %-8s %9sB %+8.1fms  %s\n", km_json_text(h, "host"), number(h, "cores"),
-               km_json_text(h, "blas"), km_json_text(h, "kernel"), km_json_text(h, "loops"),
-               km_quantity(room, number(h, "memory_room")), 1e3 * number(h, "clock_offset"),
-               km_json_text(h, "cpu"));
+        printf("%-16s %5.0f  %-16s %-14s %-8s %-30s %9sB %+8.1fms  %s\n", km_json_text(h, "host"),
+               number(h, "cores"), km_json_text(h, "blas"), km_json_text(h, "kernel"), km_json_text(h, "loops"),
+               km_json_text(h, "bf16"), km_quantity(room, number(h, "memory_room")),
+               1e3 * number(h, "clock_offset"), km_json_text(h, "cpu"));
     }
 }
 

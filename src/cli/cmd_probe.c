@@ -2,10 +2,11 @@
 #include "kmask/kernel.h"
 #include "kmask/train.h"
 
+#include <string.h>
 #include <sys/stat.h>
 
 static void help(void) {
-    puts("kmask probe MODEL --input IDS.json --out OUT.h5 [--json]\n"
+    puts("kmask probe MODEL --input IDS.json --out OUT.h5 [--precision fp32|bf16] [--json]\n"
          "\n"
          "All that a model makes of given ids, with dropout off. The input is\n"
          "\n"
@@ -22,6 +23,8 @@ static void help(void) {
          "Without labels there is no loss and no gradient. Shorter rows are padded at their end. Where "
          "attention_mask is 0\n"
          "no token attends; states and logits are there all the same.\n"
+         "\n"
+         "--precision bf16 multiplies as a run with that train.precision does.\n"
          "\n"
          "  kmask probe runs/first/checkpoints/step-00001000.h5 --input ids.json --out probe.h5");
 }
@@ -61,11 +64,13 @@ static void print_json(const km_probe_result *r) {
 }
 
 km_status cmd_probe(int argc, char **argv) {
-    const char *input = NULL, *output = NULL;
+    const char *input = NULL, *output = NULL, *precision = "fp32";
     bool json = false;
-    const cli_option options[] = {{.name = "input", .kind = CLI_TEXT, .out = &input},
-                                  {.name = "out", .kind = CLI_TEXT, .out = &output},
-                                  {.name = "json", .kind = CLI_FLAG, .out = &json}};
+    const cli_option options[] = {
+        {.name = "input", .kind = CLI_TEXT, .out = &input},
+        {.name = "out", .kind = CLI_TEXT, .out = &output},
+        {.name = "precision", .kind = CLI_TEXT, .out = &precision, .choices = "fp32|bf16"},
+        {.name = "json", .kind = CLI_FLAG, .out = &json}};
     if (cli_wants_help(argc, argv)) {
         help();
         return KM_OK;
@@ -76,10 +81,14 @@ km_status cmd_probe(int argc, char **argv) {
     }
     KM_TRY(check_output(output, argv[1], input));
     km_kernel_start();
+    const bool bf16 = strcmp(precision, "bf16") == 0;
+    if (bf16) {
+        KM_TRY(km_bf16_check(true));
+    }
     km_bundle *bundle = NULL;
     km_probe_result result = {0};
     KM_TRY(km_bundle_open(&bundle, argv[1]));
-    km_status status = km_probe(bundle, input, output, &result);
+    km_status status = km_probe(bundle, input, output, bf16, &result);
     km_bundle_close(bundle);
     KM_TRY(status);
     if (json) {

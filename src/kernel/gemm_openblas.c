@@ -81,11 +81,8 @@ const char *km_kernel_blas(void) {
     return name;
 }
 
-void km_gemm(const km_matrix *a, const km_matrix *b, float *out, int ldo, int rows, int columns, int inner,
-             bool add) {
-    if (rows > 0 && columns > 0 && inner > 0) {
-        cblas_sgemm(CblasRowMajor, a->transposed ? CblasTrans : CblasNoTrans,
-                    b->transposed ? CblasTrans : CblasNoTrans, rows, columns, inner, 1.0f, a->at, a->ld, b->at,
-                    b->ld, add ? 1.0f : 0.0f, out, ldo);
-    }
+void km_gemm_openblas(const km_matrix *a, const km_matrix *b, float *out, int ldo, int rows, int columns, int inner,
+                      bool add) {
+    cblas_sgemm(CblasRowMajor, a->transposed ? CblasTrans : CblasNoTrans, b->transposed ? CblasTrans : CblasNoTrans,
+                rows, columns, inner, 1.0f, a->at, a->ld, b->at, b->ld, add ? 1.0f : 0.0f, out, ldo);
 }

@@ -1,6 +1,5 @@
 /* Softmax and cross entropy over the vocabulary. */
-#include "kmask/kernel.h"
-#include "simd.h"
+#include "bf16.h"
 
 #include <math.h>
 
@@ -67,6 +66,33 @@ KM_SIMD void km_loss(float *logits, float *loss, uint8_t *hit, const float *bias
             scale(x, 1.0f / sum, V);
             x[labels[m]] -= 1.0f;
         }
+    }
+}
+
+/* to = x * factor. `to` may be where x is: numbers are read before their place is written. */
+KM_INLINE void scale_bf16(km_bf16 *to, const float *x, float factor, int V) {
+    enum { STRETCH = 256 };
+    km_bf16 piece[STRETCH];
+    for (int v = 0; v < V; v += STRETCH) {
+        const int count = V - v < STRETCH ? V - v : STRETCH;
+        for (int i = 0; i < count; i++) {
+            piece[i] = km_bf16_of(x[v + i] * factor);
+        }
+        memcpy(to + v, piece, (size_t)count * sizeof *to);
+    }
+}
+
+KM_SIMD void km_loss_bf16(float *logits, float *loss, uint8_t *hit, const float *bias, const int32_t *labels, int M,
+                          int V) {
+    for (int m = 0; m < M; m++) {
+        float *x = logits + (size_t)m * (size_t)V;
+        add_row(x, bias, V);
+        const float top = km_largest(x, V), at_label = x[labels[m]];
+        hit[m] = is_best(x, labels[m], top);
+        const float sum = exponentials(x, top, V);
+        loss[m] = logf(sum) - (at_label - top);
+        x[labels[m]] -= sum;
+        scale_bf16((km_bf16 *)(void *)x, x, 1.0f / sum, V);
     }
 }
 

@@ -1,4 +1,5 @@
 /* Layer norm (Ba et al. 2016), alone and as the end of a post-norm block. */
+#include "bf16.h"
 #include "dropout.h"
 
 #include <math.h>
@@ -58,6 +59,28 @@ KM_SIMD void km_residual_norm_forward(float *y, float *sum, float *mean, float *
         const size_t at = (size_t)n * (size_t)C;
         add_residual(sum + at, x + at, bias, residual + at, dropout, keys[n], C);
         normalize(y + at, mean + n, rstd + n, sum + at, w, b, eps, C);
+    }
+}
+
+/* Rounded row by row, from the first-level cache. */
+KM_SIMD void km_norm_forward_bf16(km_bf16 *y, float *mean, float *rstd, const float *x, const float *w,
+                                  const float *b, float eps, float *row, int N, int C) {
+    for (int n = 0; n < N; n++) {
+        const size_t at = (size_t)n * (size_t)C;
+        normalize(row, mean + n, rstd + n, x + at, w, b, eps, C);
+        km_bf16_row(y + at, row, C);
+    }
+}
+
+KM_SIMD void km_residual_norm_forward_bf16(float *y, km_bf16 *rounded, float *sum, float *mean, float *rstd,
+                                           const float *x, const float *bias, const float *residual,
+                                           const km_dropout *dropout, const uint64_t *keys, const float *w,
+                                           const float *b, float eps, int N, int C) {
+    for (int n = 0; n < N; n++) {
+        const size_t at = (size_t)n * (size_t)C;
+        add_residual(sum + at, x + at, bias, residual + at, dropout, keys[n], C);
+        normalize(y + at, mean + n, rstd + n, sum + at, w, b, eps, C);
+        km_bf16_row(rounded + at, y + at, C);
     }
 }
 

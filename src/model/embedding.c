@@ -30,10 +30,14 @@ void km_embedding_forward(const km_pass *pass) {
     number_positions(model, batch, work->positions);
     km_embed_forward(work->embedding_sum, batch->ids, work->positions, batch->types, w + parts->word,
                      w + parts->position, w + parts->type, batch->tokens, model->C);
-    km_norm_forward(work->hidden[0], work->embedding_mean, work->embedding_rstd, work->embedding_sum,
-                    w + parts->norm.w, w + parts->norm.b, model->eps, batch->tokens, model->C);
+    const km_tensor out = work->hidden[0];
+    km_norm_forward(out.f, work->embedding_mean, work->embedding_rstd, work->embedding_sum, w + parts->norm.w,
+                    w + parts->norm.b, model->eps, batch->tokens, model->C);
     if (dropout.p > 0) {
-        km_dropout_apply(work->hidden[0], work->hidden[0], &dropout, batch->keys, batch->tokens, model->C);
+        km_dropout_apply(out.f, out.f, &dropout, batch->keys, batch->tokens, model->C);
+    }
+    if (pass->rounded != NULL) {
+        km_bf16_round(out.h, out.f, (size_t)batch->tokens * (size_t)model->C);
     }
 }
 

@@ -13,15 +13,18 @@ void km_report(const km_pass *pass, size_t offset, const float *gradient, size_t
     pass->sink->ready(pass->sink->payload, offset, gradient, count);
 }
 
-void km_report_dense(const km_pass *pass, const km_dense *dense, const float *dy, const float *x, int rows) {
+void km_report_dense(const km_pass *pass, const km_dense *dense, km_tensor dy, km_tensor x, int rows) {
     km_report_columns(pass, dense, dy, dense->out, x, rows);
 }
 
-void km_report_columns(const km_pass *pass, const km_dense *dense, const float *dy, int ldy, const float *x,
-                       int rows) {
+void km_report_columns(const km_pass *pass, const km_dense *dense, km_tensor dy, int ldy, km_tensor x, int rows) {
     size_t count = (size_t)dense->in * (size_t)dense->out;
     float *dw = pass->work->gradient, *db = dw + count;
-    km_linear_backward_columns(dw, db, dy, ldy, x, rows, dense->in, dense->out);
+    if (pass->rounded != NULL) {
+        km_linear_backward_weight_bf16(pass->work->gemm, dw, db, dy.h, ldy, x.h, rows, dense->in, dense->out);
+    } else {
+        km_linear_backward_columns(dw, db, dy.f, ldy, x.f, rows, dense->in, dense->out);
+    }
     km_report(pass, dense->b, db, (size_t)dense->out);
     km_report(pass, dense->w, dw, count);
 }
@@ -45,6 +48,15 @@ static void check_fits(const km_batch *batch, const km_work *work) {
     (void)batch, (void)work;
 }
 
+/* The weights as the products of this pass read them. */
+static const km_bf16 *rounded_weights(const km_model *model, const float *weights, km_work *work) {
+    if (work->own_weights != NULL) {
+        km_bf16_round(work->own_weights, weights, model->table.size);
+        return work->own_weights;
+    }
+    return work->limits.rounded;
+}
+
 static void forward(const km_pass *pass, bool biased) {
     check_fits(pass->batch, pass->work);
     km_embedding_forward(pass);
@@ -64,15 +76,27 @@ static km_loss_sum sum_losses(const km_head_acts *acts, int M) {
 
 void km_model_gradient(const km_model *model, const float *weights, const km_batch *batch, uint64_t dropout_seed,
                        bool dropout, km_work *work, const km_sink *sink, km_loss_sum *out) {
-    km_pass pass = {model, weights, batch, work, sink, dropout, {0, 0}};
     km_head_acts *head = &work->head;
     int M = batch->labelled;
     assert(work->limits.backward);
+    km_pass pass = {.model = model,
+                    .weights = weights,
+                    .rounded = rounded_weights(model, weights, work),
+                    .batch = batch,
+                    .work = work,
+                    .sink = sink,
+                    .dropout = dropout};
     *out = (km_loss_sum){0};
     if (M > 0) {
         km_rng_key(pass.key, dropout_seed, KM_RNG_DROPOUT);
         forward(&pass, false);
-        km_loss(head->logits, head->loss, head->hit, weights + model->head.bias, batch->labels, true, M, model->V);
+        if (pass.rounded != NULL) {
+            km_loss_bf16(head->logits, head->loss, head->hit, weights + model->head.bias, batch->labels, M,
+                         model->V);
+        } else {
+            km_loss(head->logits, head->loss, head->hit, weights + model->head.bias, batch->labels, true, M,
+                    model->V);
+        }
         *out = sum_losses(head, M);
         km_head_backward(&pass, work->hidden[model->L], work->d_at);
         sink->done(sink->payload, model->head.dense.w);
@@ -83,7 +107,11 @@ void km_model_gradient(const km_model *model, const float *weights, const km_bat
 }
 
 const float *km_model_logits(const km_model *model, const float *weights, const km_batch *batch, km_work *work) {
-    km_pass pass = {.model = model, .weights = weights, .batch = batch, .work = work};
+    km_pass pass = {.model = model,
+                    .weights = weights,
+                    .rounded = rounded_weights(model, weights, work),
+                    .batch = batch,
+                    .work = work};
     if (batch->labelled > 0) {
         forward(&pass, true);
     }

@@ -57,31 +57,41 @@ void km_table_build(km_model *model);
 
 /* ---- Activations and scratch of one thread (work.c) --------------------------------------------------------- */
 
+/* What products read or write. In fp32 the floats; in bf16 the rounded ones, and floats only where something else than a product
+ * reads them too. */
+typedef struct km_tensor {
+    float *f;
+    km_bf16 *h;
+} km_tensor;
+
 /* dense -> dropout -> + residual -> norm, the end of every block of a post-norm transformer. */
 typedef struct km_ending {
     float *sum, *mean, *rstd; /* (n,C), (n), (n): the norm's input and statistics */
-    float *y;                 /* (n,C) */
+    km_tensor y;              /* (n,C), with floats */
 } km_ending;
 
 /* Backward overwrites what it has used: context, g and the endings' sums become their own gradients. */
 typedef struct km_layer_acts {
-    float *qkv;           /* rows of q|k|v, or q rows and then rows of k|v (layer.c) */
-    float *context, *lse; /* (n,C), (n,H) */
-    uint16_t *kept;       /* (n,H,kept_words): what dropout left of the attention */
+    km_tensor qkv;     /* rows of q|k|v, or q rows and then rows of k|v (layer.c) */
+    km_tensor context; /* (n,C) */
+    float *lse;        /* (n,H) */
+    uint16_t *kept;    /* (n,H,kept_words): what dropout left of the attention */
     km_ending attention;
-    float *u, *g; /* (n,I) before and after gelu; backward: u holds the gradient of q|k|v after its own use */
+    km_tensor u, g; /* (n,I) before and after gelu; backward: u holds the gradient of q|k|v after its own use */
     km_ending output;
 } km_layer_acts;
 
 typedef struct km_head_acts {
     float *t, *g;       /* (M,C) before and after gelu */
     float *mean, *rstd; /* (M) */
-    float *h;           /* (M,C) */
-    float *logits;      /* (M,V), then its gradient or probabilities */
+    km_tensor h;        /* (M,C) */
+    float *d;           /* (M,C) its gradient; in fp32 in its place */
+    float *logits;      /* (M,V), then probabilities or its gradient: in bf16 in the first halves of rows */
     float *loss;        /* (M) */
     uint8_t *hit;       /* (M) */
 } km_head_acts;
 
+enum { KM_QKV_GAP = 32 };       /* elements to which the queries of some rows are rounded up */
 enum { KM_VOCAB_BLOCK = 2048 }; /* rows of the tied embedding whose gradient exists at a time */
 
 struct km_work {
@@ -93,14 +103,19 @@ struct km_work {
     int32_t *labelled_starts; /* (B+1) which of the M belong to which view */
     uint64_t *labelled_keys;  /* (M) */
     float *embedding_sum, *embedding_mean, *embedding_rstd;
-    float **hidden;      /* (L+1) pointers: input of layer l (N,C); at L the output (M,C) */
+    float *between; /* (N,C) in bf16: the floats of every attention.y, where layers do not share all; else NULL */
+    km_tensor *hidden;   /* (L+1) input of layer l (N,C); at L the output (M,C) */
     km_layer_acts *acts; /* (L) with recompute and without backward they share one set */
-    float *input_at;     /* (M,C) the last layer's input at the labelled tokens */
+    km_tensor input_at;  /* (M,C) the last layer's input at the labelled tokens */
     km_head_acts head;
     float *attention; /* the attention kernel's scratch */
     /* backward only */
-    float *d, *d_at; /* (N,C), (M,C): gradient of the hidden states on its way down */
-    float *gradient; /* the slice that is being made */
+    float *d, *d_at;    /* (N,C), (M,C): gradient of the hidden states on its way down */
+    km_bf16 *d_rounded; /* (N,C): the same where a product reads it; NULL in fp32 */
+    float *gradient;    /* the slice that is being made */
+    /* bf16 only */
+    km_bf16 *own_weights; /* rounded at each pass, where the caller has none */
+    km_bf16_gemm *gemm;
 };
 
 /* ---- One pass over one batch -------------------------------------------------------------------------------- */
@@ -108,6 +123,7 @@ struct km_work {
 typedef struct km_pass {
     const km_model *model;
     const float *weights;
+    const km_bf16 *rounded; /* the weights that products read; NULL: in fp32 */
     const km_batch *batch;
     km_work *work;
     const km_sink *sink; /* NULL in forward */
@@ -129,29 +145,48 @@ km_dropout km_pass_dropout(const km_pass *pass, uint32_t site, float p);
 
 /* Slices of the gradient: computed into work->gradient, handed to the sink. */
 void km_report(const km_pass *pass, size_t offset, const float *gradient, size_t count);
-void km_report_dense(const km_pass *pass, const km_dense *dense, const float *dy, const float *x, int rows);
+void km_report_dense(const km_pass *pass, const km_dense *dense, km_tensor dy, km_tensor x, int rows);
 /* The same where dy's rows are ldy apart. */
-void km_report_columns(const km_pass *pass, const km_dense *dense, const float *dy, int ldy, const float *x,
-                       int rows);
+void km_report_columns(const km_pass *pass, const km_dense *dense, km_tensor dy, int ldy, km_tensor x, int rows);
 /* d (rows,C) in place: from the gradient of the norm's output to that of its input x. */
 void km_norm_step_back(const km_pass *pass, const km_norm *norm, float *d, const float *x, const float *mean,
                        const float *rstd, int rows);
+
+/* ---- Kernels for either precision (tensor.c) ---------------------------------------------------------------- */
+
+/* From element `at` on. */
+km_tensor km_tensor_at(km_tensor t, size_t at);
+/* y (rows,out) = x w^T, + b when `biased`. */
+void km_dense_forward(const km_pass *pass, const km_dense *dense, km_tensor y, km_tensor x, int rows, bool biased);
+/* y = gelu(u), u (rows,out) = x w^T + b. */
+void km_dense_gelu_forward(const km_pass *pass, const km_dense *dense, km_tensor y, km_tensor u, km_tensor x,
+                           int rows);
+/* dx (rows,in) = dy w, or += with `add`; rows of dy are ldy apart. A dx with floats gets floats. */
+void km_dense_backward(const km_pass *pass, const km_dense *dense, km_tensor dx, km_tensor dy, int ldy, int rows,
+                       bool add);
+/* What products read of dropout(d), d (rows,C): d itself without dropout, else made in `place`, or rounded in work->d_rounded. */
+km_tensor km_dropout_of(const km_pass *pass, float *d, float *place, const km_dropout *dropout,
+                        const uint64_t *keys, int rows, int C);
+/* The same of numbers that are what they are. */
+km_tensor km_product_operand(const km_pass *pass, float *d, int rows, int C);
+void km_gelu_step_back(const km_pass *pass, km_tensor d, km_tensor u, int rows, int C);
+void km_tensor_gather(const km_pass *pass, km_tensor out, km_tensor in, const int32_t *at, int rows, int C);
 
 /* ---- The pieces, each a forward/backward pair --------------------------------------------------------------- */
 
 /* y = norm(residual + dropout(x w^T + b)); x (rows,dense->in). */
 void km_ending_forward(const km_pass *pass, const km_dense *dense, const km_norm *norm, const km_ending *ending,
-                       const float *x, const float *residual, const km_rows *rows, uint32_t site);
+                       km_tensor x, const float *residual, const km_rows *rows, uint32_t site);
 /* d (rows,C): gradient of y, becomes the residual's. dx (rows,dense->in) is overwritten, and may be x; so is the
  * ending's sum. */
 void km_ending_backward(const km_pass *pass, const km_dense *dense, const km_norm *norm, const km_ending *ending,
-                        const float *x, const km_rows *rows, uint32_t site, float *d, float *dx);
+                        km_tensor x, const km_rows *rows, uint32_t site, float *d, km_tensor dx);
 
 /* x (N,C) -> acts->output.y (rows->count,C). */
-void km_layer_forward(const km_pass *pass, const km_layer_parts *parts, const km_layer_acts *acts, const float *x,
+void km_layer_forward(const km_pass *pass, const km_layer_parts *parts, const km_layer_acts *acts, km_tensor x,
                       const km_rows *rows, uint32_t site);
 /* dy (rows->count,C), destroyed; dx (N,C), overwritten; they are one buffer when rows->at is NULL. */
-void km_layer_backward(const km_pass *pass, const km_layer_parts *parts, const km_layer_acts *acts, const float *x,
+void km_layer_backward(const km_pass *pass, const km_layer_parts *parts, const km_layer_acts *acts, km_tensor x,
                        const km_rows *rows, uint32_t site, float *dy, float *dx);
 
 /* ids -> work->hidden[0]; gradient work->d -> slices. */
@@ -163,8 +198,8 @@ void km_encoder_forward(const km_pass *pass);
 void km_encoder_backward(const km_pass *pass);
 
 /* hidden (M,C) -> work->head.logits, with the bias when `biased`. */
-void km_head_forward(const km_pass *pass, const float *hidden, bool biased);
+void km_head_forward(const km_pass *pass, km_tensor hidden, bool biased);
 /* work->head.logits holds the gradient of the logits; dx (M,C) is overwritten. */
-void km_head_backward(const km_pass *pass, const float *hidden, float *dx);
+void km_head_backward(const km_pass *pass, km_tensor hidden, float *dx);
 
 #endif

@@ -25,4 +25,20 @@
 #define km_scatter_add_rows(...) KM_TIMED(KM_OP_BACKWARD_EMBEDDING, km_scatter_add_rows(__VA_ARGS__))
 #define km_dropout_apply(...) KM_TIMED(KM_OP_DROPOUT, km_dropout_apply(__VA_ARGS__))
 
+#define km_linear_forward_bf16(...) KM_TIMED(KM_OP_FORWARD_PRODUCTS, km_linear_forward_bf16(__VA_ARGS__))
+#define km_attention_forward_bf16(...) KM_TIMED(KM_OP_FORWARD_ATTENTION, km_attention_forward_bf16(__VA_ARGS__))
+#define km_residual_norm_forward_bf16(...) KM_TIMED(KM_OP_FORWARD_NORM, km_residual_norm_forward_bf16(__VA_ARGS__))
+#define km_norm_forward_bf16(...) KM_TIMED(KM_OP_FORWARD_NORM, km_norm_forward_bf16(__VA_ARGS__))
+#define km_gelu_forward_bf16(...) KM_TIMED(KM_OP_FORWARD_GELU, km_gelu_forward_bf16(__VA_ARGS__))
+#define km_gather_rows_bf16(...) KM_TIMED(KM_OP_FORWARD_EMBEDDING, km_gather_rows_bf16(__VA_ARGS__))
+#define km_loss_bf16(...) KM_TIMED(KM_OP_LOSS, km_loss_bf16(__VA_ARGS__))
+#define km_linear_backward_input_bf16(...)                                                                         \
+    KM_TIMED(KM_OP_BACKWARD_PRODUCTS, km_linear_backward_input_bf16(__VA_ARGS__))
+#define km_linear_backward_weight_bf16(...)                                                                        \
+    KM_TIMED(KM_OP_BACKWARD_PRODUCTS, km_linear_backward_weight_bf16(__VA_ARGS__))
+#define km_attention_backward_bf16(...) KM_TIMED(KM_OP_BACKWARD_ATTENTION, km_attention_backward_bf16(__VA_ARGS__))
+#define km_gelu_backward_bf16(...) KM_TIMED(KM_OP_BACKWARD_GELU, km_gelu_backward_bf16(__VA_ARGS__))
+#define km_dropout_apply_bf16(...) KM_TIMED(KM_OP_DROPOUT, km_dropout_apply_bf16(__VA_ARGS__))
+#define km_bf16_round(...) KM_TIMED(KM_OP_ROUNDING, km_bf16_round(__VA_ARGS__))
+
 #endif

@@ -9,7 +9,20 @@ static float *floats(km_arena *arena, int rows, int columns) {
     return km_arena_take(arena, (size_t)rows * (size_t)columns, sizeof(float));
 }
 
-static km_ending place_ending(km_arena *arena, int rows, int C, float *y) {
+/* Where only products and what is fused with them look. */
+static km_tensor operand(km_arena *arena, const km_work *work, size_t count) {
+    if (work->limits.bf16) {
+        return (km_tensor){NULL, km_arena_take(arena, count, sizeof(km_bf16))};
+    }
+    return (km_tensor){km_arena_take(arena, count, sizeof(float)), NULL};
+}
+
+/* The same of floats that are somewhere else. */
+static km_tensor beside(km_arena *arena, const km_work *work, float *f, size_t count) {
+    return (km_tensor){f, work->limits.bf16 ? km_arena_take(arena, count, sizeof(km_bf16)) : NULL};
+}
+
+static km_ending place_ending(km_arena *arena, int rows, int C, km_tensor y) {
     km_ending ending = {.y = y};
     ending.sum = floats(arena, rows, C);
     ending.mean = floats(arena, rows, 1);
@@ -17,46 +30,64 @@ static km_ending place_ending(km_arena *arena, int rows, int C, float *y) {
     return ending;
 }
 
-/* Of a layer with `rows` output rows; `y` is the next layer's input. */
-static km_layer_acts place_layer(km_arena *arena, const km_model *model, int rows, int N, size_t kept_words,
-                                 float *y) {
-    int C = model->C, I = model->I;
-    size_t qkv = (size_t)(rows + 2 * N) * (size_t)C + 16, d_qkv = kept_words > 0 ? qkv : 0;
+/* Whether layers share one set of activations. */
+static bool shares_layers(const km_work *work) {
+    return work->limits.recompute || !work->limits.backward;
+}
+
+static bool shares_between(const km_work *work) {
+    return work->limits.bf16 && !shares_layers(work);
+}
+
+/* Of a layer with `rows` output rows; `y` is the next layer's input. In bf16 backward has no use for the floats between the
+ * layer's halves: all layers make them in one place. */
+static km_layer_acts place_layer(km_work *work, km_arena *arena, const km_model *model, int rows, km_tensor y) {
+    int C = model->C, I = model->I, N = work->limits.tokens;
+    size_t n = (size_t)rows, c = (size_t)C, kept_words = (size_t)work->kept_words;
+    size_t qkv = (n + 2 * (size_t)N) * c + KM_QKV_GAP, d_qkv = work->limits.backward ? qkv : 0;
     km_layer_acts acts;
-    acts.qkv = km_arena_take(arena, qkv, sizeof(float));
-    acts.context = floats(arena, rows, C);
+    acts.qkv = operand(arena, work, qkv);
+    acts.context = operand(arena, work, n * c);
     acts.lse = floats(arena, rows, model->H);
-    acts.kept = km_arena_take(arena, (size_t)rows * (size_t)model->H * kept_words, sizeof *acts.kept);
-    acts.attention = place_ending(arena, rows, C, floats(arena, rows, C));
-    acts.u = km_arena_take(arena, KM_MAX((size_t)rows * (size_t)I, d_qkv), sizeof(float));
-    acts.g = floats(arena, rows, I);
+    acts.kept = km_arena_take(arena, n * (size_t)model->H * kept_words, sizeof *acts.kept);
+    float *between = shares_between(work) ? work->between : floats(arena, rows, C);
+    acts.attention = place_ending(arena, rows, C, beside(arena, work, between, n * c));
+    acts.u = operand(arena, work, KM_MAX(n * (size_t)I, d_qkv));
+    acts.g = operand(arena, work, n * (size_t)I);
     acts.output = place_ending(arena, rows, C, y);
     return acts;
 }
 
-/* Every layer's input is kept for backward; forward alone needs two, in turns. */
+/* Every layer's input is kept for backward, of floats in bf16 only where the layer will be computed again; else two are
+ * enough, in turns. */
 static void place_hidden(km_work *work, km_arena *arena, int C) {
     const km_work_options *most = &work->limits;
+    const size_t count = (size_t)most->tokens * (size_t)C;
     for (int l = 0; l < work->layers; l++) {
-        work->hidden[l] = most->backward || l < 2 ? floats(arena, most->tokens, C) : work->hidden[l - 2];
+        const km_tensor *before = l < 2 ? NULL : &work->hidden[l - 2];
+        bool new_floats = before == NULL || (most->backward && (!most->bf16 || most->recompute));
+        float *f = new_floats ? floats(arena, most->tokens, C) : before->f;
+        bool again = before != NULL && !most->backward;
+        work->hidden[l] = again ? *before : beside(arena, work, f, count);
     }
-    work->hidden[work->layers] = floats(arena, most->labelled, C);
+    work->hidden[work->layers] =
+        beside(arena, work, floats(arena, most->labelled, C), (size_t)most->labelled * (size_t)C);
 }
 
 static void place_layers(km_work *work, km_arena *arena, const km_model *model) {
     const km_work_options *most = &work->limits;
-    bool shared = most->recompute || !most->backward;
+    work->between = shares_between(work) ? floats(arena, most->tokens, model->C) : NULL;
     for (int l = 0; l < work->layers; l++) {
         int rows = l == work->layers - 1 ? most->labelled : most->tokens;
-        if (l == 0 || !shared) {
-            work->acts[l] =
-                place_layer(arena, model, rows, most->tokens, (size_t)work->kept_words, work->hidden[l + 1]);
+        if (l == 0 || !shares_layers(work)) {
+            work->acts[l] = place_layer(work, arena, model, rows, work->hidden[l + 1]);
         } else {
             work->acts[l] = work->acts[0];
             work->acts[l].output.y = work->hidden[l + 1];
         }
     }
-    work->input_at = floats(arena, most->labelled, model->C);
+    work->input_at =
+        beside(arena, work, floats(arena, most->labelled, model->C), (size_t)most->labelled * (size_t)model->C);
 }
 
 static void place_head(km_work *work, km_arena *arena, const km_model *model) {
@@ -66,7 +97,8 @@ static void place_head(km_work *work, km_arena *arena, const km_model *model) {
     head->g = floats(arena, M, C);
     head->mean = floats(arena, M, 1);
     head->rstd = floats(arena, M, 1);
-    head->h = floats(arena, M, C);
+    head->h = operand(arena, work, (size_t)M * (size_t)C);
+    head->d = work->limits.bf16 ? floats(arena, M, C) : head->h.f;
     head->logits = floats(arena, M, model->V);
     head->loss = floats(arena, M, 1);
     head->hit = km_arena_take(arena, (size_t)M, sizeof *head->hit);
@@ -87,6 +119,7 @@ static void place_backward(km_work *work, km_arena *arena, const km_model *model
     const km_work_options *most = &work->limits;
     work->d = floats(arena, most->tokens, model->C);
     work->d_at = floats(arena, most->labelled, model->C);
+    work->d_rounded = operand(arena, work, most->bf16 ? (size_t)most->tokens * (size_t)model->C : 0).h;
     work->gradient = km_arena_take(arena, largest_slice(model, most->longest), sizeof(float));
 }
 
@@ -99,7 +132,9 @@ static void place(km_work *work, km_arena *arena, const km_model *model) {
     work->embedding_sum = floats(arena, N, C);
     work->embedding_mean = floats(arena, N, 1);
     work->embedding_rstd = floats(arena, N, 1);
-    work->attention = km_arena_take(arena, km_attention_scratch(most->longest, C / model->H), sizeof(float));
+    work->attention = km_arena_take(
+        arena, (most->bf16 ? km_attention_scratch_bf16 : km_attention_scratch)(most->longest, C / model->H),
+        sizeof(float));
     place_hidden(work, arena, C);
     place_layers(work, arena, model);
     place_head(work, arena, model);
@@ -143,6 +178,18 @@ static km_status check_options(const km_model *model, const km_work_options *opt
     return KM_OK;
 }
 
+static km_status prepare_bf16(km_work *work, const km_model *model) {
+    work->gemm = km_bf16_gemm_create();
+    if (work->gemm == NULL) {
+        return km_fail(KM_FAILED, "products in bf16 cannot be made here, by oneDNN for this CPU");
+    }
+    if (work->limits.rounded != NULL) {
+        return KM_OK;
+    }
+    return km_allocate((void **)&work->own_weights, model->table.size * sizeof *work->own_weights,
+                       "the weights in bf16");
+}
+
 km_status km_work_create(km_work **out, const km_model *model, const km_work_options *options) {
     *out = NULL;
     KM_TRY(check_options(model, options));
@@ -153,19 +200,29 @@ km_status km_work_create(km_work **out, const km_model *model, const km_work_opt
     km_arena arena = {.base = block, .capacity = bytes};
     work->block = block;
     place(work, &arena, model);
+    km_status status = options->bf16 ? prepare_bf16(work, model) : KM_OK;
+    if (status != KM_OK) {
+        km_work_destroy(work);
+        work = NULL;
+    }
     *out = work;
-    return KM_OK;
+    return status;
 }
 
 void km_work_destroy(km_work *work) {
     if (work != NULL) {
         free(work->hidden);
         free(work->acts);
+        free(work->own_weights);
+        km_bf16_gemm_destroy(work->gemm);
         free(work->block);
         free(work);
     }
 }
 
 const float *km_work_hidden(const km_work *work, int layer) {
-    return layer < 0 || layer > work->layers || !work->limits.backward ? NULL : work->hidden[layer];
+    return layer < 0 || layer > work->layers || !work->limits.backward ||
+                   (work->limits.bf16 && !work->limits.recompute)
+               ? NULL
+               : work->hidden[layer].f;
 }

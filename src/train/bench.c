@@ -1,7 +1,7 @@
 /* How fast a step is, against the matrix products in it.
  *
  * Steps are km_trainer_step's, with nothing left out but saves: loader, masks, dropout, gradient, exact sum, norm, AdamW, and
- * everything between ranks. After each step every thread of every rank runs OpenBLAS's bare products of the same shapes, for
+ * everything between ranks. After each step every thread of every rank runs the library's bare products of the same shapes and precision, for
  * as many micro-batches as it has in a step, so that whatever else happens on the machine disturbs both alike.
  *
  * Work is counted in two ways. `whole`: multiply-adds times two of all products of forward and backward, with the last
@@ -65,6 +65,7 @@ static km_status set_up(bench *b, km_comm *comm, const km_config *config) {
     run->config.train.steps = WARM_UP + b->repeat + 1;
     km_kernel_start();
     KM_TRY(km_comm_agree(comm, km_threads_check(config->parallel.threads)));
+    KM_TRY(km_comm_agree(comm, km_check_products(config, true)));
     KM_TRY(km_comm_agree(comm, open_data(run)));
     KM_TRY(km_comm_agree(comm, km_model_create(&run->model, &run->config.model)));
     KM_TRY(km_comm_agree(comm, km_check_loader(run, km_comm_size(comm))));
@@ -93,7 +94,7 @@ static km_status make_products(bench *b) {
     b->times = km_new((size_t)workers, sizeof *b->times);
     b->passes = (int)((t->batches + (uint64_t)workers - 1) / (uint64_t)workers);
     for (int i = 0; i < workers; i++) {
-        KM_TRY(km_products_create(&b->products[i], &b->shape, t->weights));
+        KM_TRY(km_products_create(&b->products[i], &b->shape, t->weights, t->rounded));
     }
     return KM_OK;
 }
@@ -327,17 +328,19 @@ static void add_shapes(km_json *out, const bench *b) {
     km_json_set_number(out, "splits", (double)c->mask.splits);
     km_json_set_number(out, "micro_batch", s->B);
     km_json_set_number(out, "masked", (double)b->masked);
+    km_json_set_string(out, "precision", c->train.precision);
     km_json_set_boolean(out, "recompute", c->train.recompute);
     km_json_set_number(out, "ranks", km_comm_size(b->run.comm));
     km_json_set_number(out, "threads", km_pool_workers(t->pool));
     km_json_set_number(out, "steps", b->repeat);
 }
 
-static void add_machine(km_json *out) {
+static void add_machine(km_json *out, const km_config *config) {
     cpu_set_t cores;
     const char *better = km_kernel_better_core();
-    km_json_set_string(out, "blas", km_kernel_blas());
-    km_json_set_string(out, "blas_kernel", km_kernel_core());
+    const km_gemm_name gemm = km_gemm_named(config);
+    km_json_set_string(out, "blas", gemm.library);
+    km_json_set_string(out, "blas_kernel", gemm.kernel);
     km_json_set_string(out, "better_blas_kernel", better != NULL ? better : "");
     km_json_set_string(out, "cpu_class", km_kernel_vector());
     km_json_set_number(out, "cores_of_rank",
@@ -376,7 +379,7 @@ static km_json *report(const bench *b) {
     char hash[33];
     km_json *out = km_json_object();
     add_shapes(out, b);
-    add_machine(out);
+    add_machine(out, &b->run.config);
     km_json_set_number(out, "step_seconds", median(b, value_seconds));
     km_json_set_number(out, "tokens_per_s", median(b, value_tokens));
     km_json_set_number(out, "gflops", median(b, value_rate_done));

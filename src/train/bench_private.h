@@ -3,6 +3,7 @@
 #ifndef KMASK_TRAIN_BENCH_PRIVATE_H
 #define KMASK_TRAIN_BENCH_PRIVATE_H
 
+#include "kmask/kernel.h"
 #include "kmask/train.h"
 
 /* A corpus of `rows` rows of exactly `length` random tokens under stream packing, in a file that is gone as soon as it is
@@ -20,9 +21,11 @@ km_product_shape km_product_shape_of(const km_model_config *model, int views, in
  * `whole`: as if the last layer were computed at all tokens; else as a step does it, at labelled ones. */
 double km_product_flops(const km_product_shape *shape, double views, double labelled, bool whole);
 
-/* The same products by OpenBLAS alone, in a step's order, with a step's weights. */
+/* The same products by the library alone, in a step's order, with a step's weights. */
 typedef struct km_products km_products; /* of one thread */
-km_status km_products_create(km_products **out, const km_product_shape *shape, const float *weights) KM_NODISCARD;
+/* `rounded` NULL: in fp32, by what parallel.gemm has chosen; else in bf16. */
+km_status km_products_create(km_products **out, const km_product_shape *shape, const float *weights,
+                             const km_bf16 *rounded) KM_NODISCARD;
 void km_products_destroy(km_products *products); /* NULL is fine */
 typedef struct km_products_time {                /* seconds */
     double whole;                                /* with a whole last layer */

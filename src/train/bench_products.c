@@ -8,13 +8,20 @@
 
 enum { VOCABULARY_SLICE = 2048 }; /* rows of the decoder's gradient at a time: faster than all at once */
 
+/* An operand's numbers: floats, or in bf16 the others. */
+typedef struct numbers {
+    float *f;
+    km_bf16 *h;
+} numbers;
+
 struct km_products {
     km_product_shape shape;
-    const float *w;      /* the model's: V C of the embedding, then the layers' */
-    float *x, *dy, *out; /* what is read, and what is written: nothing written is read again */
-    float *slice;        /* a weight's gradient */
-    float *scores;       /* (T,T) */
-    km_products_time *time;
+    km_bf16_gemm *gemm; /* NULL: in fp32 */
+    numbers w;          /* the model's: V C of the embedding, then the layers' */
+    numbers x, dy, p;   /* what is read; p (T,T) */
+    float *out;         /* what is written, and never read again */
+    float *slice;       /* a weight's gradient */
+    float *scores;      /* (T,T) */
 };
 
 km_product_shape km_product_shape_of(const km_model_config *model, int views, int length, int labelled) {
@@ -49,22 +56,52 @@ static km_status random_floats(float **out, size_t count, uint64_t seed) {
     return KM_OK;
 }
 
+static numbers at(numbers n, size_t offset) {
+    return (numbers){n.f == NULL ? NULL : n.f + offset, n.h == NULL ? NULL : n.h + offset};
+}
+
+/* The products of a linear layer: a b^T, a b, a^T b; rows of c are ldc apart, and so on. */
+static void multiply(const km_products *p, float *c, numbers a, numbers b, bool transpose_a, bool transpose_b,
+                     int M, int N, int K, int lda, int ldb, int ldc) {
+    if (p->gemm != NULL) {
+        km_product_bf16(p->gemm, c, a.h, b.h, transpose_a, transpose_b, M, N, K, lda, ldb, ldc);
+    } else {
+        km_product(c, a.f, b.f, transpose_a, transpose_b, M, N, K, lda, ldb, ldc);
+    }
+}
+
+static km_status random_numbers(numbers *out, const km_products *p, size_t count, uint64_t seed) {
+    KM_TRY(random_floats(&out->f, count, seed));
+    if (p->gemm == NULL) {
+        return KM_OK;
+    }
+    KM_TRY(km_allocate((void **)&out->h, count * sizeof *out->h, "numbers to multiply"));
+    km_bf16_round(out->h, out->f, count);
+    free(out->f);
+    out->f = NULL;
+    return KM_OK;
+}
+
 static km_status allocate(km_products *p) {
     const km_product_shape *s = &p->shape;
     const int N = s->B * s->T, widest = KM_MAX(3 * s->C, s->I);
     const size_t most = KM_MAX(area(N, widest), area(s->M, s->V));
     const size_t slice = area(KM_MAX(widest, KM_MIN(s->V, VOCABULARY_SLICE)), s->C);
-    KM_TRY(random_floats(&p->x, most, 1));
-    KM_TRY(random_floats(&p->dy, most, 2));
+    KM_TRY(random_numbers(&p->x, p, most, 1));
+    KM_TRY(random_numbers(&p->dy, p, most, 2));
     KM_TRY(random_floats(&p->out, most, 3));
     KM_TRY(random_floats(&p->slice, slice, 4));
-    return random_floats(&p->scores, area(s->T, s->T), 5);
+    KM_TRY(random_floats(&p->scores, area(s->T, s->T), 5));
+    p->p.f = p->scores; /* in fp32 the scores themselves */
+    return p->gemm != NULL ? random_numbers(&p->p, p, area(s->T, s->T), 6) : KM_OK;
 }
 
-km_status km_products_create(km_products **out, const km_product_shape *shape, const float *weights) {
+km_status km_products_create(km_products **out, const km_product_shape *shape, const float *weights,
+                             const km_bf16 *rounded) {
     km_products *p = km_new(1, sizeof *p);
     p->shape = *shape;
-    p->w = weights;
+    p->w = (numbers){(float *)(uintptr_t)weights, (km_bf16 *)(uintptr_t)rounded}; /* which nobody writes */
+    p->gemm = rounded != NULL ? km_bf16_gemm_create() : NULL;
     km_status status = allocate(p);
     if (status != KM_OK) {
         km_products_destroy(p);
@@ -76,8 +113,12 @@ km_status km_products_create(km_products **out, const km_product_shape *shape, c
 
 void km_products_destroy(km_products *p) {
     if (p != NULL) {
-        free(p->x);
-        free(p->dy);
+        km_bf16_gemm_destroy(p->gemm);
+        free(p->x.f);
+        free(p->x.h);
+        free(p->dy.f);
+        free(p->dy.h);
+        free(p->p.h);
         free(p->out);
         free(p->slice);
         free(p->scores);
@@ -87,69 +128,70 @@ void km_products_destroy(km_products *p) {
 
 /* ---- Layers and head ---------------------------------------------------------------------------------------- */
 
-static void dense_forward(km_products *p, const float *w, int rows, int in, int out) {
-    km_product(p->out, p->x, w, false, true, rows, out, in, in, in, out);
+static void dense_forward(km_products *p, numbers w, int rows, int in, int out) {
+    multiply(p, p->out, p->x, w, false, true, rows, out, in, in, in, out);
 }
 
-static void dense_backward(km_products *p, const float *w, int rows, int in, int out) {
+static void dense_backward(km_products *p, numbers w, int rows, int in, int out) {
     for (int first = 0; first < out; first += p->shape.V == out ? VOCABULARY_SLICE : out) {
         const int count = p->shape.V == out ? KM_MIN(out - first, VOCABULARY_SLICE) : out;
-        km_product(p->slice, p->dy + first, p->x, true, false, count, in, rows, out, in, in);
+        multiply(p, p->slice, at(p->dy, (size_t)first), p->x, true, false, count, in, rows, out, in, in);
     }
-    km_product(p->out, p->dy, w, false, false, rows, in, out, out, in, in);
+    multiply(p, p->out, p->dy, w, false, false, rows, in, out, out, in, in);
 }
 
-typedef void dense_pass(km_products *p, const float *w, int rows, int in, int out);
+typedef void dense_pass(km_products *p, numbers w, int rows, int in, int out);
 
 /* `rows`: for how many tokens the layer makes an output. */
 static void layer_products(km_products *p, dense_pass *pass, int l, int rows) {
     const km_product_shape *s = &p->shape;
     const int N = s->B * s->T, C = s->C, I = s->I;
-    const float *w = p->w + area(s->V, C) + (size_t)l * (4 * area(C, C) + 2 * area(C, I));
+    numbers w = at(p->w, area(s->V, C) + (size_t)l * (4 * area(C, C) + 2 * area(C, I)));
     if (rows == N) {
         pass(p, w, N, C, 3 * C);
     } else {
         pass(p, w, rows, C, C);
-        pass(p, w + area(C, C), N, C, 2 * C);
+        pass(p, at(w, area(C, C)), N, C, 2 * C);
     }
-    w += 3 * area(C, C);
+    w = at(w, 3 * area(C, C));
     pass(p, w, rows, C, C);
-    pass(p, w + area(C, C), rows, C, I);
-    pass(p, w + area(C, C) + area(C, I), rows, I, C);
+    pass(p, at(w, area(C, C)), rows, C, I);
+    pass(p, at(w, area(C, C) + area(C, I)), rows, I, C);
 }
 
 static void head_products(km_products *p, dense_pass *pass) {
     const km_product_shape *s = &p->shape;
-    pass(p, p->w + area(s->V, s->C), s->M, s->C, s->C);
+    pass(p, at(p->w, area(s->V, s->C)), s->M, s->C, s->C);
     pass(p, p->w, s->M, s->C, s->V);
 }
 
 /* ---- Attention ---------------------------------------------------------------------------------------------- */
 
 /* R queries of a head of a view, and T keys: scores and context. */
-static void attend_forward(km_products *p, const float *q, const float *k, const float *v, int R) {
+static void attend_forward(km_products *p, numbers q, numbers k, numbers v, int R) {
     const int T = p->shape.T, C = p->shape.C, D = C / p->shape.H;
-    km_product(p->scores, q, k, false, true, R, T, D, 3 * C, 3 * C, T);
-    km_product(p->out, p->scores, v, false, false, R, D, T, T, 3 * C, C);
+    multiply(p, p->scores, q, k, false, true, R, T, D, 3 * C, 3 * C, T);
+    multiply(p, p->out, p->p, v, false, false, R, D, T, T, 3 * C, C);
 }
 
 /* The gradients of probabilities, values, queries and keys. */
-static void attend_backward(km_products *p, const float *q, const float *k, const float *v, int R) {
+static void attend_backward(km_products *p, numbers q, numbers k, numbers v, int R) {
     const int T = p->shape.T, C = p->shape.C, D = C / p->shape.H;
-    km_product(p->scores, p->dy, v, false, true, R, T, D, C, 3 * C, T);
-    km_product(p->out, p->scores, p->dy, true, false, T, D, R, T, C, 3 * C);
-    km_product(p->out, p->scores, k, false, false, R, D, T, T, 3 * C, 3 * C);
-    km_product(p->out, p->scores, q, true, false, T, D, R, T, 3 * C, 3 * C);
+    multiply(p, p->scores, p->dy, v, false, true, R, T, D, C, 3 * C, T);
+    multiply(p, p->out, p->p, p->dy, true, false, T, D, R, T, C, 3 * C);
+    multiply(p, p->out, p->p, k, false, false, R, D, T, T, 3 * C, 3 * C);
+    multiply(p, p->out, p->p, q, true, false, T, D, R, T, 3 * C, 3 * C);
 }
 
-typedef void attend_pass(km_products *p, const float *q, const float *k, const float *v, int R);
+typedef void attend_pass(km_products *p, numbers q, numbers k, numbers v, int R);
 
 static void attention_products(km_products *p, attend_pass *pass, int R) {
     const km_product_shape *s = &p->shape;
     for (int view = 0; view < s->B; view++) {
         for (int head = 0; head < s->H; head++) {
-            const float *q = p->x + area(view * s->T, 3 * s->C) + area(head, s->C / s->H);
-            pass(p, q, q + s->C, q + 2 * (size_t)s->C, R);
+            const size_t C = (size_t)s->C;
+            const numbers q = at(p->x, area(view * s->T, 3 * s->C) + area(head, s->C / s->H));
+            pass(p, q, at(q, C), at(q, 2 * C), R);
         }
     }
 }

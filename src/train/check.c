@@ -2,9 +2,58 @@
 
 #include "checkpoint.h"
 #include "import.h"
+#include "kmask/kernel.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+/* ---- Products ---- */
+
+bool km_is_bf16(const km_config *config) {
+    return strcmp(config->train.precision, "bf16") == 0;
+}
+
+km_gemm_name km_gemm_named(const km_config *config) {
+    const bool onednn = km_is_bf16(config) || strcmp(config->parallel.gemm, "onednn") == 0;
+    return onednn && km_kernel_onednn() != NULL ? (km_gemm_name){km_kernel_onednn(), km_kernel_isa()}
+                                                : (km_gemm_name){km_kernel_blas(), km_kernel_core()};
+}
+
+km_status km_bf16_check(bool computes) {
+    switch (km_bf16_supported()) {
+    case KM_BF16_NOT_BUILT:
+        return km_fail(KM_USAGE,
+                       "train.precision: found bf16, but this kmask was built without oneDNN, or with one whose "
+                       "threads cannot be turned off. Install it (Debian: libdnnl-dev), configure with "
+                       "-DKMASK_ONEDNN=ON and build again; or train in fp32.");
+    case KM_BF16_NO_CPU:
+        if (computes) {
+            return km_fail(
+                KM_USAGE,
+                "train.precision: found bf16, but oneDNN cannot multiply in bf16 on this CPU, which has no "
+                "AVX-512. Use nodes with AVX512_BF16 or AMX, or train in fp32.");
+        }
+        km_warn("train.precision: this node's CPU cannot multiply in bf16; those of the compute nodes must");
+        return KM_OK;
+    case KM_BF16_SLOW:
+        km_warn(
+            "train.precision: this CPU has neither AVX512_BF16 nor AMX: it computes in bf16, but no faster than "
+            "in fp32, and to other bits than CPUs that have");
+        return KM_OK;
+    default:
+        return KM_OK;
+    }
+}
+
+km_status km_check_products(const km_config *config, bool computes) {
+    if (!km_kernel_use(config->parallel.gemm)) {
+        return km_fail(KM_USAGE,
+                       "parallel.gemm: found onednn, but this kmask was built without oneDNN, or with one whose "
+                       "threads cannot be turned off. Install it (Debian: libdnnl-dev), configure with "
+                       "-DKMASK_ONEDNN=ON and build again; or leave the key out.");
+    }
+    return km_is_bf16(config) ? km_bf16_check(computes) : KM_OK;
+}
 
 /* ---- Where the run goes on from ---- */
 
@@ -96,7 +145,7 @@ static km_status check_resume(km_run *run, const origin *from) {
     km_buffer_free(&changes);
     if (status == KM_OK && run->comm != NULL) { /* where no rank computes, the machine does not matter */
         km_buffer other = {0};
-        km_checkpoint_compare_machine(&other, run->source);
+        km_checkpoint_compare_machine(&other, run->source, &run->config);
         if (other.size > 0) {
             km_log("computed until now with %s: the bits may differ from those of an uninterrupted run",
                    other.data);

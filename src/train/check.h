@@ -6,6 +6,15 @@
 
 #include "setup.h"
 
+/* Whether this program and this CPU can make the products that are asked for, by the libraries that are asked for, which are
+ * chosen here. Not `computes`: products are made elsewhere, on another CPU; what this one lacks is only said. */
+km_status km_check_products(const km_config *config, bool computes) KM_NODISCARD;
+bool km_is_bf16(const km_config *config); /* train.precision */
+/* Who makes a step's products: "OpenBLAS 0.3.21" and "SkylakeX", "oneDNN 2.6.3" and "avx512_core_bf16". */
+typedef struct km_gemm_name {
+    const char *library, *kernel;
+} km_gemm_name;
+km_gemm_name km_gemm_named(const km_config *config);
 km_status km_check_corpora(km_run *run) KM_NODISCARD;
 /* The newest valid checkpoint of the run folder becomes run->source; the damaged ones are named. [HDF5] */
 km_status km_check_newest(km_run *run) KM_NODISCARD;

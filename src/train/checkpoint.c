@@ -1,5 +1,6 @@
 #include "checkpoint.h"
 
+#include "check.h"
 #include "kmask/kernel.h"
 #include "optimizer.h"
 
@@ -20,8 +21,9 @@ static const km_array *find(const km_store *store, int group, const km_param *pa
 
 /* ---- What the bits depend on besides the config ---- */
 
-static char *blas_text(void) {
-    return km_format("%s %s, loops %s", km_kernel_blas(), km_kernel_core(), km_kernel_vector());
+static char *blas_text(const km_config *config) {
+    const km_gemm_name gemm = km_gemm_named(config);
+    return km_format("%s %s, loops %s", gemm.library, gemm.kernel, km_kernel_vector());
 }
 
 static char *built_with_text(void) {
@@ -40,8 +42,8 @@ static void compare_text(km_buffer *out, const km_store *store, const char *name
     free(now);
 }
 
-void km_checkpoint_compare_machine(km_buffer *out, const km_store *store) {
-    compare_text(out, store, "blas", blas_text());
+void km_checkpoint_compare_machine(km_buffer *out, const km_store *store, const km_config *config) {
+    compare_text(out, store, "blas", blas_text(config));
     compare_text(out, store, "built_with", built_with_text());
 }
 
@@ -55,7 +57,7 @@ static km_status describe(km_store *store, const km_trainer *t, const km_corpus 
     km_hash_text(weights_hash, hash);
     km_hash_text(tokenizer_hash, km_tokenizer_hash(tokenizer));
     km_hash_text(corpus_hash, km_corpus_hash(corpus));
-    char *blas = blas_text(), *built_with = built_with_text();
+    char *blas = blas_text(t->config), *built_with = built_with_text();
     const struct {
         const char *name, *text;
     } texts[] = {

@@ -25,7 +25,7 @@ km_status km_checkpoint_write(km_store *store, const km_trainer *trainer, int gr
 km_status km_checkpoint_load(km_trainer *trainer, const km_store *store) KM_NODISCARD;
 /* What could make the same step give other bits elsewhere: the file's record of it against this process, in `out` a
  * line of differences; empty when there are none. Local. */
-void km_checkpoint_compare_machine(km_buffer *out, const km_store *store);
+void km_checkpoint_compare_machine(km_buffer *out, const km_store *store, const km_config *config);
 
 /* Local. Whether all arrays are there in the table's shapes: weights, and with `moments` the optimizer's. Nothing is read. */
 km_status km_checkpoint_check(const km_store *store, const km_table *table, bool moments) KM_NODISCARD;

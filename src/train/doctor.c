@@ -57,6 +57,20 @@ static void set_owned(km_json *object, const char *key, char *text) {
     free(text);
 }
 
+/* Who multiplies in bf16, and with which instructions; the caller frees. */
+static char *bf16_words(void) {
+    switch (km_bf16_supported()) {
+    case KM_BF16_NOT_BUILT:
+        return km_strdup("not built");
+    case KM_BF16_NO_CPU:
+        return km_strdup("no AVX-512");
+    case KM_BF16_SLOW:
+        return km_format("%s %s, slow", km_kernel_onednn(), km_kernel_isa());
+    default:
+        return km_format("%s %s", km_kernel_onednn(), km_kernel_isa());
+    }
+}
+
 static char *describe(const visit *v) {
     km_process self = km_process_self();
     km_cpus cpus, cores;
@@ -74,6 +88,7 @@ static char *describe(const visit *v) {
     km_json_set_string(words, "blas", km_kernel_blas());
     km_json_set_string(words, "kernel", km_kernel_core());
     km_json_set_string(words, "loops", km_kernel_vector());
+    set_owned(words, "bf16", bf16_words());
     km_json_set_boolean(words, "concurrent", km_kernel_concurrent());
     uint64_t room = km_memory_room();
     km_json_set_number(words, "room", room == UINT64_MAX ? 0 : (double)room);

@@ -45,7 +45,7 @@ static void judge_clock(km_ward *ward, int host, const km_json *words) {
 
 static void judge_alike(km_ward *ward, int host, const km_json *words) {
     const km_json *first = ward->patients[ward->leaders[0]].words;
-    static const char *const keys[] = {"blas", "kernel", "loops"};
+    static const char *const keys[] = {"blas", "kernel", "loops", "bf16"};
     for (size_t i = 0; i < KM_COUNT(keys); i++) {
         if (strcmp(km_json_text(first, keys[i]), km_json_text(words, keys[i])) != 0) {
             km_ward_problem(
@@ -89,6 +89,7 @@ static km_json *host_entry(const km_ward *ward, int host, const km_json *words) 
     km_json_set_string(entry, "blas", km_json_text(words, "blas"));
     km_json_set_string(entry, "kernel", km_json_text(words, "kernel"));
     km_json_set_string(entry, "loops", km_json_text(words, "loops"));
+    km_json_set_string(entry, "bf16", km_json_text(words, "bf16"));
     km_json_set_number(entry, "memory_room", number(words, "room"));
     km_json_set_number(entry, "clock_offset", number(words, "clock"));
     return entry;

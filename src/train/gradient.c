@@ -174,6 +174,14 @@ static void work(void *payload, int worker) {
     }
 }
 
+/* This worker's share of the weights, as the step's products read them. */
+static void round_weights(void *payload, int worker) {
+    const km_trainer *t = payload;
+    const size_t blocks = t->table->size / KM_BLOCK, workers = (size_t)km_pool_workers(t->pool), w = (size_t)worker;
+    const size_t first = blocks * w / workers * KM_BLOCK, end = blocks * (w + 1) / workers * KM_BLOCK;
+    km_bf16_round(t->rounded + first, t->weights + first, end - first);
+}
+
 void km_gradient(km_trainer *t, const km_batch *batches, int count, km_gradient_report *report) {
     *report = (km_gradient_report){.bad_batch = -1};
     shared all = {.trainer = t, .batches = batches, .count = count, .report = report};
@@ -183,6 +191,9 @@ void km_gradient(km_trainer *t, const km_batch *batches, int count, km_gradient_
     pthread_mutex_init(&all.report_lock, NULL);
     for (int i = 0; i < LOCKS; i++) {
         pthread_mutex_init(&all.locks[i], NULL);
+    }
+    if (t->rounded != NULL) {
+        km_pool_run(t->pool, round_weights, t);
     }
     km_pool_begin(t->pool, work, &all);
     work(&all, 0);

@@ -35,7 +35,8 @@ static void finish_slices(void *payload, size_t offset) {
 /* Forward, backward and adding, until there is enough of it; the first one is not counted. */
 static km_status time_gradient(km_core_rate *out, km_run *run, const km_batch *batches, int count) {
     const km_table *table = km_model_table(run->model);
-    km_work_options options = {.backward = true, .recompute = run->config.train.recompute};
+    km_work_options options = {
+        .backward = true, .recompute = run->config.train.recompute, .bf16 = km_is_bf16(&run->config)};
     km_loader_limits(run->loader, &options.views, &options.tokens, &options.labelled, &options.longest);
     bench b = {.good = true};
     km_work *work = NULL;

@@ -14,6 +14,7 @@ typedef struct probe {
     const km_model_config *shape;
     const km_probe_input *input;
     km_store *store;
+    bool bf16;
     km_work *work;
     int run;           /* rows at a time */
     int32_t *starts;   /* (run+1) */
@@ -182,8 +183,13 @@ static int rows_at_a_time(const probe *p) {
 
 static km_status prepare(probe *p) {
     const int T = p->input->length, tokens = p->run * T;
-    const km_work_options options = {
-        .views = p->run, .tokens = tokens, .labelled = tokens, .longest = T, .backward = true, .recompute = true};
+    const km_work_options options = {.views = p->run,
+                                     .tokens = tokens,
+                                     .labelled = tokens,
+                                     .longest = T,
+                                     .backward = true,
+                                     .recompute = true,
+                                     .bf16 = p->bf16};
     KM_TRY(km_work_create(&p->work, p->bundle->model, &options));
     if (p->input->labelled > 0) {
         const size_t size = km_model_table(p->bundle->model)->size;
@@ -218,10 +224,11 @@ static void release(probe *p) {
     free(p->gradient);
 }
 
-km_status km_probe(const km_bundle *bundle, const char *input, const char *output, km_probe_result *out) {
+km_status km_probe(const km_bundle *bundle, const char *input, const char *output, bool bf16,
+                   km_probe_result *out) {
     km_probe_input rows = {0};
     KM_TRY(km_probe_input_read(&rows, input, bundle->model));
-    probe p = {.bundle = bundle, .shape = km_model_shape(bundle->model), .input = &rows};
+    probe p = {.bundle = bundle, .shape = km_model_shape(bundle->model), .input = &rows, .bf16 = bf16};
     km_status status = compute(&p, output);
     release(&p);
     if (status == KM_OK) {

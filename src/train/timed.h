@@ -18,5 +18,6 @@ static inline double km_timed_double(double value) {
 #define km_fixed_set(...) (km_op_begin(KM_OP_EXACT_SUM), km_timed_bool(km_fixed_set(__VA_ARGS__)))
 #define km_fixed_squares(...) (km_op_begin(KM_OP_OPTIMIZER), km_timed_double(km_fixed_squares(__VA_ARGS__)))
 #define km_adamw_update(...) KM_TIMED(KM_OP_OPTIMIZER, km_adamw_update(__VA_ARGS__))
+#define km_bf16_round(...) KM_TIMED(KM_OP_ROUNDING, km_bf16_round(__VA_ARGS__))
 
 #endif

@@ -1,5 +1,6 @@
 #include "trainer.h"
 
+#include "check.h"
 #include "save.h"
 
 #include <stdlib.h>
@@ -7,6 +8,9 @@
 static km_status allocate(km_trainer *t) {
     size_t size = t->table->size, owned = km_exchange_owned(t->exchange, km_comm_rank(t->comm));
     KM_TRY(km_allocate((void **)&t->weights, size * sizeof *t->weights, "the weights"));
+    if (km_is_bf16(t->config)) {
+        KM_TRY(km_allocate((void **)&t->rounded, size * sizeof *t->rounded, "the weights in bf16"));
+    }
     KM_TRY(km_allocate((void **)&t->sum, size * sizeof *t->sum, "the gradient sum"));
     KM_TRY(km_allocate((void **)&t->m, owned * sizeof *t->m, "the first moments"));
     KM_TRY(km_allocate((void **)&t->v, owned * sizeof *t->v, "the second moments"));
@@ -14,7 +18,7 @@ static km_status allocate(km_trainer *t) {
 }
 
 static km_work_options work_options(const km_config *config, const km_loader *loader) {
-    km_work_options options = {.backward = true, .recompute = config->train.recompute};
+    km_work_options options = {.backward = true, .recompute = config->train.recompute, .bf16 = km_is_bf16(config)};
     km_loader_limits(loader, &options.views, &options.tokens, &options.labelled, &options.longest);
     return options;
 }
@@ -29,6 +33,7 @@ static km_status make_workers(km_trainer *t) {
     KM_TRY(km_pool_create(&t->pool, workers));
     t->works = km_new((size_t)workers, sizeof(km_work *));
     km_work_options options = work_options(t->config, t->loader);
+    options.rounded = t->rounded;
     for (int i = 0; i < workers; i++) {
         KM_TRY(km_work_create(&t->works[i], t->model, &options));
     }
@@ -74,6 +79,7 @@ void km_trainer_destroy(km_trainer *t) {
         km_exchange_destroy(t->exchange);
     }
     free(t->weights);
+    free(t->rounded);
     free(t->sum);
     free(t->m);
     free(t->v);
@@ -89,7 +95,7 @@ void km_memory_plan(km_memory *out, const km_config *config, const km_model *mod
     km_share(&first, &batches, (uint64_t)km_loader_micro_batches(loader), rank, ranks);
     km_work_options options = work_options(config, loader);
     *out = (km_memory){.parameters = size,
-                       .weights = size * sizeof(float),
+                       .weights = size * (sizeof(float) + (options.bf16 ? sizeof(km_bf16) : 0)),
                        .sum = size * sizeof(int64_t),
                        .moments = owned * 2 * sizeof(float),
                        .exchange = exchange,

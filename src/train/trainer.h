@@ -20,6 +20,7 @@ typedef struct km_trainer {
     km_work **works; /* one a worker */
     km_exchange *exchange;
     float *weights;         /* (table->size) */
+    km_bf16 *rounded;       /* (table->size) the weights that products read; NULL in fp32 */
     int64_t *sum;           /* (table->size) fixed point */
     float *m, *v;           /* owned parts, compact */
     double *blocks;         /* (table->size / KM_BLOCK) squares of the gradient */
@@ -46,7 +47,7 @@ void km_trainer_destroy(km_trainer *trainer);
 /* What a rank takes, in bytes: as it is planned, which is what is allocated: all that grows with the model or the step. */
 typedef struct km_memory {
     size_t parameters;            /* elements of the table */
-    size_t weights, sum, moments; /* 4 and 8 a parameter; 8 an owned one */
+    size_t weights, sum, moments; /* 4 and in bf16 2 more, and 8, a parameter; 8 an owned one */
     size_t exchange;              /* the sums of owned parameters, and those on their way in; 0 with one rank */
     size_t saved;                 /* the copy that is written while training goes on: 12 an owned parameter */
     size_t activations, tokens;   /* of one micro-batch, and how many tokens that is */

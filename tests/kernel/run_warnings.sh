@@ -8,6 +8,7 @@ flags=(-std=c11 -D_GNU_SOURCE -O3 -DNDEBUG -fno-math-errno -fno-trapping-math -f
 case $(uname -m) in x86_64) flags+=(-mprefer-vector-width=512) ;; esac
 read -ra openblas < <(pkg-config --cflags openblas)
 flags+=("${openblas[@]}")
+echo '#include <dnnl.h>' | gcc -E -x c - >/dev/null 2>&1 && flags+=(-DKM_ONEDNN=1)
 compile() { # compile COMPILER: every file
     local bad=0
     for file in "$SOURCE"/src/kernel/*.c; do

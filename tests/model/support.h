@@ -101,7 +101,12 @@ static inline void own_view(own_batch *own, const km_batch *all, int view) {
 }
 
 static inline km_work_options options_of(const km_batch *batch, bool recompute) {
-    return (km_work_options){batch->views, batch->tokens, batch->labelled, batch->longest, true, recompute};
+    return (km_work_options){.views = batch->views,
+                             .tokens = batch->tokens,
+                             .labelled = batch->labelled,
+                             .longest = batch->longest,
+                             .backward = true,
+                             .recompute = recompute};
 }
 
 /* ---- A sink that keeps everything and checks what it gets ---- */

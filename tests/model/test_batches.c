@@ -118,7 +118,12 @@ static void check_no_trace(bool recompute) {
     fixture *f = begin("bert", 0.3);
     static own_batch full, small;
     const int large_lengths[] = {24, 24, 24, 24, 24, 0}, small_lengths[] = {5, 2, 0};
-    km_work_options options = {16, MOST_TOKENS_HERE, MOST_TOKENS_HERE, 24, true, recompute};
+    km_work_options options = {.views = 16,
+                               .tokens = MOST_TOKENS_HERE,
+                               .labelled = MOST_TOKENS_HERE,
+                               .longest = 24,
+                               .backward = true,
+                               .recompute = recompute};
     km_work *work = NULL;
     km_loss_sum sum, fresh;
     keeper ignored = keeper_make(km_model_table(f->model)), used = keeper_make(km_model_table(f->model));

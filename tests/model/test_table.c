@@ -249,7 +249,8 @@ static void test_wrong_words_and_numbers_are_refused_by_name(void **state) {
 static void test_work_areas_fit_or_are_refused(void **state) {
     (void)state;
     km_model *bert = make(small_config("bert")), *roberta = make(small_config("roberta"));
-    km_work_options kept = {4, 96, 20, 24, true, false}, recomputed = kept, forward = kept, wrong;
+    km_work_options kept = {.views = 4, .tokens = 96, .labelled = 20, .longest = 24, .backward = true},
+                    recomputed = kept, forward = kept, wrong;
     km_work *work = NULL;
     recomputed.recompute = true;
     forward.backward = false;

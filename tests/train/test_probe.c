@@ -211,7 +211,7 @@ static void compare(const char *file) {
     km_probe_result result;
     km_store *store = NULL;
     write_input(&g, 4);
-    if (km_probe(&g.bundle, "ids.json", "out.h5", &result) != KM_OK) {
+    if (km_probe(&g.bundle, "ids.json", "out.h5", false, &result) != KM_OK) {
         fail_msg("%s", km_message());
     }
     assert_int_equal(result.rows, g.B);
@@ -227,7 +227,7 @@ static void compare(const char *file) {
     km_store_close(store);
 
     write_input(&g, 3); /* without labels: the same states, nothing else */
-    assert_int_equal(km_probe(&g.bundle, "ids.json", "again.h5", &result), KM_OK);
+    assert_int_equal(km_probe(&g.bundle, "ids.json", "again.h5", false, &result), KM_OK);
     assert_int_equal(result.labelled, 0);
     assert_int_equal(km_store_open(&store, "again.h5"), KM_OK);
     assert_int_equal(km_store_arrays(store), 1 + g.bundle.config.model.num_hidden_layers + 1);
@@ -253,7 +253,7 @@ static void roberta_equals_transformers(void **state) {
 static km_status run(const golden *g, const char *json, km_probe_result *result) {
     assert_int_equal(km_file_replace("ids.json", json, strlen(json)), KM_OK);
     unlink("out.h5");
-    return km_probe(&g->bundle, "ids.json", "out.h5", result);
+    return km_probe(&g->bundle, "ids.json", "out.h5", false, result);
 }
 
 /* Shorter rows are rows that end with pads of mask 0, type 0 and no label; missing keys are the standard; many rows are

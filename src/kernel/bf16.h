@@ -1,0 +1,31 @@
+/* bf16 in loops: rounding and widening of one number. */
+#ifndef KMASK_KERNEL_BF16_H
+#define KMASK_KERNEL_BF16_H
+
+#include "kmask/kernel.h"
+#include "simd.h"
+
+/* To nearest, ties to even. By integers, so that every CPU rounds subnormal numbers too, and to the same bits. */
+KM_INLINE km_bf16 km_bf16_of(float x) {
+    const uint32_t bits = km_to_bits(x), rounded = bits + 0x7FFFu + ((bits >> 16) & 1u);
+    const uint32_t nan = bits | 0x400000u; /* stays NaN, quiet */
+    return (km_bf16)(((bits & 0x7FFFFFFFu) > 0x7F800000u ? nan : rounded) >> 16);
+}
+
+KM_INLINE float km_float_of(km_bf16 x) {
+    return km_from_bits((uint32_t)x << 16);
+}
+
+KM_INLINE void km_bf16_row(km_bf16 *y, const float *x, int count) {
+    for (int i = 0; i < count; i++) {
+        y[i] = km_bf16_of(x[i]);
+    }
+}
+
+KM_INLINE void km_float_row(float *y, const km_bf16 *x, int count) {
+    for (int i = 0; i < count; i++) {
+        y[i] = km_float_of(x[i]);
+    }
+}
+
+#endif

@@ -346,6 +346,10 @@ km_process km_process_self(void);
 km_process_state km_process_look(const km_process *process);
 /* SIGKILL to a process of this machine, if it is still the same. */
 void km_process_kill(const km_process *process);
+/* So many bytes that the process has at `address`; false, and errno, where the system does not let this one read them. */
+bool km_process_read(int64_t pid, uint64_t address, void *out, size_t bytes);
+/* Whether a process may read the memory of another one of its user that is no child of it: tried out by a child. */
+bool km_process_readable(void);
 
 /* ---- Where time goes ---------------------------------------------------------------------------------------- */
 

@@ -105,7 +105,7 @@ typedef struct km_plan_options {
  *
  *   {"finished", "resume_step", "steps", "parameters", "rows", "rows_left_out", "views", "micro_batches", "tokens_a_step",
  *    "epochs", "checkpoint_bytes", "snapshot_bytes", "disk_bytes", "disk_room",
- *    "core": {"measured", "gflops", "micro_batch_seconds", "micro_batch_gflop"},
+ *    "core": {"measured", "cores", "gflops", "micro_batch_seconds", "micro_batch_gflop", "direct", "add_gbyte_per_s"},
  *    "network": {"gbyte_per_s", "latency_us", "memory_gbyte_per_s"},
  *    "nodes": [{"nodes", "ranks", "threads", "step_seconds", "hours", "efficiency", "tokens_per_s", "rank_bytes", "node_bytes",
  *               "arithmetic", "uneven", "update", "node_sum", "network_sum", "gather", "waits", "bottleneck"}],

@@ -1,4 +1,4 @@
-/* Processes, by /proc. */
+/* Processes, by /proc, and their memory. */
 #include "kmask/base.h"
 
 #include <fcntl.h>
@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* The first bytes of a small file; "" when it cannot be read. */
@@ -78,4 +80,33 @@ void km_process_kill(const km_process *process) {
     if (state == KM_PROCESS_STOPPED || state == KM_PROCESS_ALIVE) {
         (void)kill((pid_t)process->pid, SIGKILL);
     }
+}
+
+bool km_process_read(int64_t pid, uint64_t address, void *out, size_t bytes) {
+    char *to = out;
+    while (bytes > 0) {
+        const struct iovec here = {to, bytes}, there = {(void *)(uintptr_t)address, bytes};
+        const ssize_t got = process_vm_readv((pid_t)pid, &here, 1, &there, 1, 0);
+        if (got <= 0) {
+            return false;
+        }
+        to += got;
+        address += (uint64_t)got;
+        bytes -= (size_t)got;
+    }
+    return true;
+}
+
+bool km_process_readable(void) {
+    const int64_t self = (int64_t)getpid();
+    volatile uint64_t word = km_mix64((uint64_t)self); /* the child overwrites its own copy */
+    const uint64_t expected = word;
+    const pid_t child = fork();
+    if (child == 0) {
+        uint64_t seen = 0;
+        word = 0;
+        _exit(km_process_read(self, (uint64_t)(uintptr_t)&word, &seen, sizeof seen) && seen == expected ? 0 : 1);
+    }
+    int status = -1;
+    return child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }

@@ -25,7 +25,7 @@ static void help(void) {
          "  --nodes N, --ranks N   plan for so many, and check that there is work for them\n"
          "  --gflops N             of a core in training, as metrics.jsonl has it; without: measured here, in a "
          "few seconds,\n"
-         "                         on a core whose neighbours are idle: with all at work cores may be slower\n"
+         "                         on as many cores at once as the job uses and this host has\n"
          "  --network GB/s         of a node each way (10: most of 100 Gbit/s); kmask doctor measures it\n"
          "  --latency us           of a message between nodes (3)\n"
          "  --memory-bandwidth GB/s  of a node (150)\n"
@@ -57,10 +57,17 @@ static void print_run(const km_json *plan) {
 }
 
 static void print_rates(const km_json *core, const km_json *network) {
-    bool measured = false;
+    bool measured = false, direct = false;
     (void)km_json_boolean(&measured, km_json_get(core, "measured"));
+    (void)km_json_boolean(&direct, km_json_get(core, "direct"));
+    char *source = km_format("measured here on %.0f at once; --gflops gives another", number(core, "cores"));
     printf("core      %.4g GFLOP/s (%s): %.4g s a micro-batch\n", number(core, "gflops"),
-           measured ? "measured here; --gflops gives another" : "given", number(core, "micro_batch_seconds"));
+           measured ? source : "given", number(core, "micro_batch_seconds"));
+    free(source);
+    printf("node      %s: %.4g GB/s added up by a core\n",
+           direct ? "ranks read each other's memory, as processes may here"
+                  : "ranks send each other copies, as this system has it",
+           number(core, "add_gbyte_per_s"));
     printf("network   %.4g GB/s a node each way, %.4g us; memory %.4g GB/s a node (assumed; --network, --latency,\n"
            "          --memory-bandwidth give others)\n",
            number(network, "gbyte_per_s"), number(network, "latency_us"), number(network, "memory_gbyte_per_s"));

@@ -5,24 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/uio.h>
 #include <unistd.h>
-
-static bool read_from(int pid, int64_t address, void *out, size_t bytes) {
-    char *to = out;
-    uint64_t from = (uint64_t)address;
-    while (bytes > 0) {
-        const struct iovec here = {to, bytes}, there = {(void *)(uintptr_t)from, bytes};
-        const ssize_t got = process_vm_readv(pid, &here, 1, &there, 1, 0);
-        if (got <= 0) {
-            return false;
-        }
-        to += got;
-        from += (uint64_t)got;
-        bytes -= (size_t)got;
-    }
-    return true;
-}
 
 /* Each rank shows a word of its own: who reads the right one has the right process, in this pid namespace. */
 static bool try_mates(km_exchange *exchange) {
@@ -34,7 +17,8 @@ static bool try_mates(km_exchange *exchange) {
     for (int i = 0; i < exchange->locals; i++) {
         int64_t seen = 0;
         exchange->pids[i] = (int)all[3 * i];
-        good = good && read_from(exchange->pids[i], all[3 * i + 1], &seen, sizeof seen) && seen == all[3 * i + 2];
+        good = good && km_process_read(exchange->pids[i], (uint64_t)all[3 * i + 1], &seen, sizeof seen) &&
+               seen == all[3 * i + 2];
     }
     MPI_Barrier(exchange->mates); /* the word lives until everyone has looked */
     free(all);
@@ -73,7 +57,7 @@ static void give_up(const km_exchange *exchange, int local, const char *reason) 
 }
 
 void km_direct_read(km_exchange *exchange, int local, int64_t address, void *out, size_t bytes) {
-    if (!read_from(exchange->pids[local], address, out, bytes)) {
+    if (!km_process_read(exchange->pids[local], (uint64_t)address, out, bytes)) {
         give_up(exchange, local, strerror(errno));
     }
 }

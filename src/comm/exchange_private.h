@@ -46,7 +46,6 @@ struct km_exchange {
 };
 
 /* ---- exchange_direct.c ---- */
-enum { KM_CHUNK = 1 << 15 };
 /* Finds out whether all ranks of all nodes can; `direct` is the same everywhere. Collective. */
 void km_direct_open(km_exchange *exchange);
 void km_direct_close(km_exchange *exchange);

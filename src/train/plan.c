@@ -189,9 +189,12 @@ static void add_work(const km_run *run, km_json *out) {
 static void add_rates(const km_core_rate *core, const km_plan_options *options, km_json *out) {
     km_json *one = km_json_object(), *net = km_json_object();
     km_json_set_boolean(one, "measured", core->measured);
+    km_json_set_number(one, "cores", core->cores);
     km_json_set_number(one, "gflops", core->flops / core->micro_batch * 1e-9);
     km_json_set_number(one, "micro_batch_seconds", core->micro_batch);
     km_json_set_number(one, "micro_batch_gflop", core->flops * 1e-9);
+    km_json_set_boolean(one, "direct", core->direct);
+    km_json_set_number(one, "add_gbyte_per_s", core->add * 1e-9);
     km_json_set(out, "core", one);
     km_json_set_number(net, "gbyte_per_s", options->network * 1e-9);
     km_json_set_number(net, "latency_us", options->latency * 1e6);

@@ -6,12 +6,128 @@ static double larger(double a, double b) {
     return a > b ? a : b;
 }
 
-/* All owners' parts to all ranks, in a ring. */
-static double ring(const km_machine *m, double bytes) {
-    double ranks = (double)m->nodes * m->node_ranks, part = bytes / ranks;
-    double near = m->node_ranks > 1 ? m->near_latency + part / m->copy : 0;
-    double far = m->nodes > 1 ? m->latency + part / m->network : 0;
-    return (ranks - 1) * larger(near, far);
+/* ---- How MPI gathers ---- */
+
+/* Open MPI's choice: for fewer than so many ranks and parts below so many bytes, the first line that fits (coll/tuned's fixed
+ * decisions, the same in 4.1 and 5.0; SimGrid's selector `ompi` has them too). Two ranks send each other one message. */
+static const struct {
+    double ranks, bytes;
+    km_gathering way;
+} choices[] = {{3, INFINITY, KM_GATHER_RING},
+
+               {8, 256, KM_GATHER_FIRST},
+               {8, 4096, KM_GATHER_PAIRS},
+               {8, 8192, KM_GATHER_RING},
+               {8, 16384, KM_GATHER_PAIRS},
+               {8, 262144, KM_GATHER_DOUBLING},
+               {8, INFINITY, KM_GATHER_PAIRS},
+
+               {16, 1024, KM_GATHER_FIRST},
+               {16, INFINITY, KM_GATHER_DOUBLING},
+
+               {32, 128, KM_GATHER_FIRST},
+               {32, 262144, KM_GATHER_DOUBLING},
+               {32, INFINITY, KM_GATHER_RING},
+
+               {64, 256, KM_GATHER_FIRST},
+               {64, 8192, KM_GATHER_DOUBLING},
+               {64, INFINITY, KM_GATHER_RING},
+
+               {128, 256, KM_GATHER_FIRST},
+               {128, 4096, KM_GATHER_DOUBLING},
+               {128, INFINITY, KM_GATHER_RING},
+
+               {256, 1024, KM_GATHER_DOUBLING},
+               {256, 65536, KM_GATHER_PAIRS},
+               {256, INFINITY, KM_GATHER_RING},
+
+               {512, 1024, KM_GATHER_DOUBLING},
+               {512, INFINITY, KM_GATHER_RING},
+
+               {1024, 512, KM_GATHER_DOUBLING},
+               {1024, 1024, KM_GATHER_FIRST},
+               {1024, 4096, KM_GATHER_DOUBLING},
+               {1024, 1048576, KM_GATHER_PAIRS},
+               {1024, INFINITY, KM_GATHER_RING},
+
+               {INFINITY, 4096, KM_GATHER_DOUBLING},
+               {INFINITY, INFINITY, KM_GATHER_PAIRS}};
+
+km_gathering km_gathering_of(int ranks, double bytes) {
+    int i = 0;
+    while (ranks >= choices[i].ranks || bytes >= choices[i].bytes) {
+        i++;
+    }
+    const bool odd = ranks % 2 != 0;
+    return choices[i].way == KM_GATHER_PAIRS && odd ? KM_GATHER_RING : choices[i].way;
+}
+
+/* A message between ranks of a node, and what a node sends to others at once; 0 where there are none. */
+static double near(const km_machine *m, double bytes) {
+    return m->node_ranks > 1 ? m->near_latency + bytes / m->copy : 0;
+}
+static double far(const km_machine *m, double bytes) {
+    return m->nodes > 1 ? m->latency + bytes / m->network : 0;
+}
+
+static double gather_first(const km_machine *m, double part) {
+    const double ranks = (double)m->nodes * m->node_ranks, all = ranks * part;
+    const double to_root = larger(near(m, (m->node_ranks - 1) * part), far(m, (ranks - m->node_ranks) * part));
+    return to_root + ceil(log2(m->nodes)) * far(m, all) + ceil(log2(m->node_ranks)) * near(m, all);
+}
+
+/* To the rank `apart` places before, in a row that is closed: a mate only where the way round it is short. */
+static double doubling(const km_machine *m, double part) {
+    const double locals = m->node_ranks, ranks = m->nodes * locals;
+    double all = 0;
+    for (double apart = 1; apart < ranks; apart *= 2) {
+        const double bytes = part * fmin(apart, ranks - apart);
+        const double mates = larger(locals - apart, 0) + larger(locals - (ranks - apart), 0);
+        all += m->nodes == 1 ? near(m, bytes)
+                             : larger(mates > 0 ? near(m, bytes) : 0, far(m, bytes * (locals - mates)));
+    }
+    return all;
+}
+
+static double ring(const km_machine *m, double part) {
+    return ((double)m->nodes * m->node_ranks - 1) * larger(near(m, part), far(m, part));
+}
+
+/* Ranks 2i and 2i+1 exchange their own part, then 2i-1 and 2i the last two that they got, and so on. With an even number of ranks
+ * in a node all partners are mates in every other turn, and both ends of each node's row at work in the turns between. */
+static double pairs(const km_machine *m, double part) {
+    const double turns = (double)m->nodes * m->node_ranks / 2, between = floor(turns / 2);
+    if (m->nodes == 1) {
+        return near(m, part) + (turns - 1) * near(m, 2 * part);
+    }
+    if (m->node_ranks % 2 != 0) {
+        return larger(near(m, part), far(m, part)) + (turns - 1) * larger(near(m, 2 * part), far(m, 2 * part));
+    }
+    const double inside = near(m, 2 * part);
+    return near(m, part) + (turns - 1 - between) * inside +
+           between * larger(m->node_ranks > 2 ? inside : 0, far(m, 4 * part));
+}
+
+double km_gathering_seconds(km_gathering way, const km_machine *m, double bytes) {
+    double (*const seconds[])(const km_machine *, double) = {[KM_GATHER_FIRST] = gather_first,
+                                                             [KM_GATHER_DOUBLING] = doubling,
+                                                             [KM_GATHER_RING] = ring,
+                                                             [KM_GATHER_PAIRS] = pairs};
+    return seconds[way](m, bytes);
+}
+
+/* Everyone's share of so many bytes to everyone. */
+static double gathered(const km_machine *m, double bytes) {
+    const int ranks = m->nodes * m->node_ranks;
+    const double part = bytes / ranks;
+    return km_gathering_seconds(km_gathering_of(ranks, part), m, part);
+}
+
+/* ---- A step ---- */
+
+/* Numbers that all ranks need before they go on, by messages within nodes and between them. */
+static double turns(const km_machine *m) {
+    return ceil(log2(m->nodes)) * m->latency + ceil(log2(m->node_ranks)) * m->near_latency;
 }
 
 void km_traffic_of(km_traffic *out, const km_machine *m, size_t size, size_t bucket) {
@@ -32,7 +148,11 @@ void km_traffic_of(km_traffic *out, const km_machine *m, size_t size, size_t buc
      * side by side, are left for the wire. */
     double alone = out->network_sum > out->node_sum ? fmin(1, 1 / buckets) : fmin(1, 2 / buckets);
     out->sum = longer + shorter * alone + (nodes > 1 ? m->latency : 0);
-    out->gather = buckets * ring(m, in_weights * elements / buckets) + ring(m, in_norm * elements);
-    out->waits =
-        reductions * 2 * (ceil(log2(nodes)) * m->latency + (locals > 1 ? ceil(log2(locals)) * m->near_latency : 0));
+    if (nodes == 1 && m->direct) { /* they meet before, as all parts must be there, and after */
+        out->gather = in_weights * elements * (locals - 1) / locals / m->copy + 2 * turns(m);
+    } else {
+        out->gather = buckets * gathered(m, in_weights * elements / buckets);
+    }
+    out->gather += gathered(m, in_norm * elements);
+    out->waits = reductions * 2 * turns(m);
 }

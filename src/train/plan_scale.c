@@ -19,28 +19,36 @@ static double limited(const km_scaling *s, double alone, double bytes, int cores
     return fmax(alone, bytes * cores / s->options->memory);
 }
 
-/* On every rank: the sum is cleared (8 bytes an element); its own part is squared and updated (44). */
-static double update_of(const km_scaling *s, const step *t, double size, double owned) {
-    const double cleared = 8, updated = 8 + 8 + 7 * 4;
-    return limited(s, size * s->core.clear / t->threads, cleared * size, t->locals) +
-           limited(s, owned * s->core.update / t->threads, updated * owned, t->locals);
+/* A rank's own part is squared and updated: 44 bytes an element. The sum is not cleared: the first gradient is written over it. */
+static double update_of(const km_scaling *s, const step *t, double owned) {
+    const double updated = 8 + 8 + 7 * 4;
+    return limited(s, owned * s->core.update / t->threads, updated * owned, t->locals);
+}
+
+/* Bytes a second of one of a node's ranks, which all do the same at once; `moved` bytes of memory for one. */
+static double shared(const km_scaling *s, const step *t, double alone, double moved) {
+    return fmin(alone, s->options->memory / (moved * t->locals));
 }
 
 static void predict(step *t, const km_scaling *s) {
     const km_config *config = &s->run->config;
     const double size = (double)km_model_table(s->run->model)->size;
-    const double backward = 2.0 / 3, moved = 5; /* bytes of memory for one that is copied and added */
+    const double backward = 2.0 / 3;
+    /* Bytes of memory for one: read there; read, added and written here; without direct reading also written and read in between. */
+    const bool direct = s->core.direct;
+    const double added = direct ? 3 : 5, copied = direct ? 2 : 4;
     int ranks = t->nodes * t->locals, batches = km_loader_micro_batches(s->run->loader);
     int of_rank = (batches + ranks - 1) / ranks, rounds = (of_rank + t->threads - 1) / t->threads;
     t->arithmetic = s->core.micro_batch * batches / ((double)ranks * t->threads);
     t->uneven = s->core.micro_batch * rounds - t->arithmetic;
-    t->update = update_of(s, t, size, size / ranks);
+    t->update = update_of(s, t, size / ranks);
     km_machine machine = {.nodes = t->nodes,
                           .node_ranks = t->locals,
+                          .direct = direct,
                           .network = s->options->network,
                           .latency = s->options->latency,
-                          .core = fmin(s->core.add, s->options->memory / (moved * t->locals)),
-                          .copy = s->core.copy,
+                          .core = shared(s, t, s->core.add, added),
+                          .copy = shared(s, t, s->core.copy, copied),
                           .near_latency = 1e-6};
     km_traffic traffic;
     km_traffic_of(&traffic, &machine, (size_t)size, KM_BUCKET);
@@ -62,7 +70,7 @@ static const char *bottleneck(const step *t) {
         double seconds;
         const char *name;
     } parts[] = {{t->uneven, "micro-batches that do not come out even"},
-                 {t->update, "memory: clearing the sum, AdamW"},
+                 {t->update, "memory: AdamW"},
                  {t->node_sum, "adding up inside a node: fewer ranks with more threads"},
                  {t->network_sum, "network: sums"},
                  {t->gather, "network: gathering the weights"},

@@ -51,6 +51,108 @@ static void one_node_by_hand(void **state) {
     near(t.gather, (4 + 8.0 / 4096) * 4.0 * BUCKET * 3 / 4 / 4e9);
 }
 
+/* The same where they read each other's memory: as many bytes, in one go. */
+static void one_node_directly(void **state) {
+    (void)state;
+    km_machine m = {.nodes = 1, .node_ranks = 16, .direct = true, .core = 2e9, .copy = 4e9, .near_latency = 1e-6};
+    const double norm = km_gathering_seconds(KM_GATHER_DOUBLING, &m, 4 * BUCKET * 8.0 / 4096 / 16);
+    km_traffic direct, sent;
+    km_traffic_of(&direct, &m, 4 * (size_t)BUCKET, BUCKET);
+    near(direct.gather, 4 * 4.0 * BUCKET * 15 / 16 / 4e9 + 2 * 4 * 1e-6 + norm);
+    m.direct = false;
+    km_traffic_of(&sent, &m, 4 * (size_t)BUCKET, BUCKET);
+    near(direct.sum, sent.sum); /* that is in `core` */
+    assert_true(direct.gather < sent.gather);
+}
+
+/* ---- Gathering, message by message ---- */
+
+/* Who sends how many parts to whom in a turn; false when there is no such turn. */
+static bool message(int *to, double *parts, km_gathering way, int turn, int rank, int ranks) {
+    switch (way) {
+    case KM_GATHER_RING:
+        *to = (rank + 1) % ranks;
+        *parts = 1;
+        return turn < ranks - 1;
+    case KM_GATHER_PAIRS:
+        *to = (rank + ((rank + turn) % 2 == 0 ? 1 : ranks - 1)) % ranks;
+        *parts = turn == 0 ? 1 : 2;
+        return turn < ranks / 2;
+    default:
+        *to = (rank + ranks - (1 << turn) % ranks) % ranks;
+        *parts = fmin(1 << turn, ranks - (1 << turn));
+        return 1 << turn < ranks;
+    }
+}
+
+/* A turn ends with its longest message, or when the busiest wire has carried all that its node sends. */
+static double turn_by_messages(km_gathering way, int turn, const km_machine *m, double part, bool *there) {
+    const int locals = m->node_ranks, ranks = m->nodes * locals;
+    double longest = 0, wire[64] = {0};
+    for (int rank = 0; rank < ranks; rank++) {
+        int to = 0;
+        double parts = 0;
+        *there = message(&to, &parts, way, turn, rank, ranks);
+        if (to / locals == rank / locals) {
+            longest = fmax(longest, m->near_latency + parts * part / m->copy);
+        } else {
+            wire[rank / locals] += parts * part;
+            longest = fmax(longest, m->latency + wire[rank / locals] / m->network);
+        }
+    }
+    return *there ? longest : 0;
+}
+
+static void gathering_is_its_messages(void **state) {
+    (void)state;
+    const km_gathering ways[] = {KM_GATHER_RING, KM_GATHER_PAIRS, KM_GATHER_DOUBLING};
+    const double copies[] = {1e9, 1e11}; /* memory slower than the wire, and faster */
+    for (int nodes = 1; nodes <= 9; nodes++) {
+        for (int locals = 1; locals <= 9; locals++) {
+            for (int i = 0; i < 6 && nodes * locals > 1; i++) {
+                km_machine m = {.nodes = nodes,
+                                .node_ranks = locals,
+                                .network = 1.25e10,
+                                .latency = 3e-6,
+                                .copy = copies[i / 3],
+                                .near_latency = 1e-6};
+                if (ways[i % 3] == KM_GATHER_PAIRS && nodes * locals % 2 != 0) {
+                    continue;
+                }
+                double all = 0;
+                bool there = true;
+                for (int turn = 0; there; turn++) {
+                    all += turn_by_messages(ways[i % 3], turn, &m, 32768, &there);
+                }
+                near(km_gathering_seconds(ways[i % 3], &m, 32768), all);
+            }
+        }
+    }
+}
+
+/* First all parts to rank 0's node, then all of them on, over ten gigabytes a second each time. */
+static void gathered_first_by_hand(void **state) {
+    (void)state;
+    const km_machine m = {.nodes = 4, .node_ranks = 1, .network = 1e10, .latency = 1e-5};
+    near(km_gathering_seconds(KM_GATHER_FIRST, &m, 100), 3e-5 + (3 + 2 * 4) * 100 / 1e10);
+}
+
+/* Parts of a bucket (16 MiB), and of the norm, as Open MPI gathers them. */
+static void gathering_that_is_chosen(void **state) {
+    (void)state;
+    assert_int_equal(km_gathering_of(2, 8 << 20), KM_GATHER_RING);
+    assert_int_equal(km_gathering_of(4, 4 << 20), KM_GATHER_PAIRS);
+    assert_int_equal(km_gathering_of(5, 4 << 20), KM_GATHER_RING); /* no pairs */
+    assert_int_equal(km_gathering_of(8, 2 << 20), KM_GATHER_DOUBLING);
+    assert_int_equal(km_gathering_of(32, 1 << 19), KM_GATHER_RING);
+    assert_int_equal(km_gathering_of(64, 1 << 18), KM_GATHER_RING);
+    assert_int_equal(km_gathering_of(64, 1024), KM_GATHER_DOUBLING);
+    assert_int_equal(km_gathering_of(512, 1 << 15), KM_GATHER_PAIRS);
+    assert_int_equal(km_gathering_of(1024, 1 << 14), KM_GATHER_PAIRS);
+    assert_int_equal(km_gathering_of(1025, 1 << 14), KM_GATHER_RING);
+    assert_int_equal(km_gathering_of(100, 8), KM_GATHER_FIRST);
+}
+
 /* A slower wire, more latency or more nodes never make it faster. */
 static void worse_is_not_better(void **state) {
     (void)state;
@@ -101,6 +203,10 @@ int main(void) {
         cmocka_unit_test(alone_nothing_is_sent),
         cmocka_unit_test(two_nodes_by_hand),
         cmocka_unit_test(one_node_by_hand),
+        cmocka_unit_test(one_node_directly),
+        cmocka_unit_test(gathering_is_its_messages),
+        cmocka_unit_test(gathered_first_by_hand),
+        cmocka_unit_test(gathering_that_is_chosen),
         cmocka_unit_test(worse_is_not_better),
         cmocka_unit_test(planned_parts_are_the_table),
     };

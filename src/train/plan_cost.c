@@ -144,9 +144,10 @@ void km_traffic_of(km_traffic *out, const km_machine *m, size_t size, size_t buc
     out->network_sum = nodes > 1 ? in_sum * elements * (nodes - 1) / nodes / m->network : 0;
     out->last_bucket = nodes > 1 ? out->network_sum / buckets + m->latency : 0;
     double longer = larger(out->node_sum, out->network_sum), shorter = out->node_sum + out->network_sum - longer;
-    /* The wire waits for the first bucket's sum in the node; or, where the nodes take longer, the last two buckets, which are summed
-     * side by side, are left for the wire. */
-    double alone = out->network_sum > out->node_sum ? fmin(1, 1 / buckets) : fmin(1, 2 / buckets);
+    /* The wire waits for the first bucket's sum in the node; or, where the nodes take longer, the last bucket is left for the wire;
+     * the last two where shares come by message, as those are then summed side by side. */
+    double alone = out->network_sum > out->node_sum || m->direct ? 1 : 2;
+    alone = fmin(1, alone / buckets);
     out->sum = longer + shorter * alone + (nodes > 1 ? m->latency : 0);
     if (nodes == 1 && m->direct) { /* they meet before, as all parts must be there, and after */
         out->gather = in_weights * elements * (locals - 1) / locals / m->copy + 2 * turns(m);

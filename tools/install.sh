@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # install.sh [--test] [--quickstart] [--lint]: installs what kmask needs and this machine lacks, with apt, asking nothing.
-#   (nothing)     what the build needs
+#   (nothing)     what the build needs, and oneDNN, which it can do without
 #   --test        and what the tests need; for root also SLURM's daemons, which the tests start
 #   --quickstart  and what renders Debian's manual pages, the quickstart's text
 #   --lint        and clang-format and clang-tidy
@@ -8,15 +8,22 @@
 set -euo pipefail
 
 missing=()
+wanted=()
 need() { # need PACKAGE PROBE...: the package counts as missing where its probe fails
     local package=$1
     shift
     "$@" >/dev/null 2>&1 || missing+=("$package")
 }
+want() { # want PACKAGE PROBE...: the same for what the build can do without
+    local package=$1
+    shift
+    "$@" >/dev/null 2>&1 || wanted+=("$package")
+}
 program() { command -v "$1"; }
 library() { pkg-config --exists "$1"; }
 sbin() { PATH=$PATH:/usr/sbin:/sbin command -v "$1"; }
 pmix_of_slurm() { compgen -G '/usr/lib*/*/slurm*/mpi_pmix*.so' || compgen -G '/usr/lib*/slurm*/mpi_pmix*.so'; }
+header() { echo "#include <$1>" | cc -E -x c -; }
 compiles() { echo 'int main(void) { return 0; }' | cc -x c -o /dev/null -; }
 
 need gcc program cc
@@ -34,6 +41,7 @@ need libutf8proc-dev library libutf8proc
 need libicu-dev library icu-uc
 need zlib1g-dev library zlib
 need libxxhash-dev library libxxhash
+want libdnnl-dev header dnnl.h # train.precision=bf16
 for option; do
     case $option in
         --test)
@@ -59,9 +67,13 @@ for option; do
             ;;
     esac
 done
-[ ${#missing[@]} -gt 0 ] || exit 0
+[ ${#missing[@]} -gt 0 ] || [ ${#wanted[@]} -gt 0 ] || exit 0
 
 give_up() {
+    if [ ${#missing[@]} = 0 ]; then
+        echo "install.sh: not here, and done without: ${wanted[*]} (Debian's names)"
+        exit 0
+    fi
     echo "install.sh: missing here: ${missing[*]} (Debian's names). $1" >&2
     exit 1
 }
@@ -76,12 +88,13 @@ fi
 
 export DEBIAN_FRONTEND=noninteractive
 apt() { "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -y -q "$@"; }
-echo "Installing ${missing[*]}"
+echo "Installing ${missing[*]} ${wanted[*]}"
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-install() { apt install --no-install-recommends "${missing[@]}" >"$log" 2>&1; }
-# The package lists may be missing or old.
-install || { apt update >"$log" 2>&1 && install; } || {
+install() { apt install --no-install-recommends "$@" >"$log" 2>&1; }
+# The package lists may be missing or old; what can be done without may not exist in this distribution.
+install "${missing[@]}" "${wanted[@]}" || { apt update >"$log" 2>&1 && install "${missing[@]}" "${wanted[@]}"; } ||
+    { [ ${#missing[@]} -gt 0 ] && install "${missing[@]}"; } || {
     tail -n 20 "$log" >&2
     give_up "apt-get could not install them; its last words are above."
 }

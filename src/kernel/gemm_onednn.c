@@ -100,21 +100,73 @@ struct km_bf16_gemm {
     dnnl_primitive_t primitives[PRODUCTS][RESULTS]; /* made when they are needed first */
 };
 
-/* A matrix as it lies in memory, `transposed` before use, or of sizes that are told later: rows 0. */
-static dnnl_status_t describe(dnnl_memory_desc_t *out, dnnl_data_type_t type, int rows, int columns, int ld,
-                              bool transposed) {
+/* How a matrix lies in memory. oneDNN 2 has descriptions as values, oneDNN 3 behind pointers. */
+typedef dnnl_memory_desc_t shape;
+
+#if DNNL_VERSION_MAJOR >= 3
+static dnnl_status_t describe_strides(shape *out, const dnnl_dims_t dims, dnnl_data_type_t type,
+                                      const dnnl_dims_t strides) {
+    return dnnl_memory_desc_create_with_strides(out, 2, dims, type, strides);
+}
+
+static void forget(shape *s) {
+    if (*s != NULL) {
+        (void)dnnl_memory_desc_destroy(*s);
+    }
+}
+
+static dnnl_status_t describe_product(dnnl_primitive_desc_t *out, dnnl_engine_t engine, const shape of[4],
+                                      bool biased, dnnl_primitive_attr_t attributes) {
+    return dnnl_matmul_primitive_desc_create(out, engine, of[0], of[1], biased ? of[3] : NULL, of[2], attributes);
+}
+
+static dnnl_status_t point_to(dnnl_memory_t *out, const shape *s, dnnl_engine_t engine, void *at) {
+    return dnnl_memory_create(out, *s, engine, at);
+}
+
+static dnnl_status_t append_sum(dnnl_post_ops_t after) {
+    return dnnl_post_ops_append_sum(after, 1.0f, 0, dnnl_data_type_undef);
+}
+#else
+static dnnl_status_t describe_strides(shape *out, const dnnl_dims_t dims, dnnl_data_type_t type,
+                                      const dnnl_dims_t strides) {
+    return dnnl_memory_desc_init_by_strides(out, 2, dims, type, strides);
+}
+
+static void forget(shape *s) {
+    (void)s;
+}
+
+static dnnl_status_t describe_product(dnnl_primitive_desc_t *out, dnnl_engine_t engine, const shape of[4],
+                                      bool biased, dnnl_primitive_attr_t attributes) {
+    dnnl_matmul_desc_t matmul;
+    dnnl_status_t status = dnnl_matmul_desc_init(&matmul, &of[0], &of[1], biased ? &of[3] : NULL, &of[2]);
+    return status == dnnl_success ? dnnl_primitive_desc_create(out, &matmul, attributes, engine, NULL) : status;
+}
+
+static dnnl_status_t point_to(dnnl_memory_t *out, const shape *s, dnnl_engine_t engine, void *at) {
+    return dnnl_memory_create(out, s, engine, at);
+}
+
+static dnnl_status_t append_sum(dnnl_post_ops_t after) {
+    return dnnl_post_ops_append_sum(after, 1.0f);
+}
+#endif
+
+/* `transposed` before use; rows 0: of sizes that are told later. */
+static dnnl_status_t describe(shape *out, dnnl_data_type_t type, int rows, int columns, int ld, bool transposed) {
     const dnnl_dim_t later = DNNL_RUNTIME_DIM_VAL;
     const dnnl_dims_t dims = {rows > 0 ? rows : later, rows > 0 ? columns : later};
     const dnnl_dim_t step = rows > 0 ? ld : later;
     const dnnl_dims_t strides = {transposed ? 1 : step, transposed ? step : 1};
-    return dnnl_memory_desc_init_by_strides(out, 2, dims, type, strides);
+    return describe_strides(out, dims, type, strides);
 }
 
 /* A row of biases; `columns` 0: told later. */
-static dnnl_status_t describe_bias(dnnl_memory_desc_t *out, int columns) {
+static dnnl_status_t describe_bias(shape *out, int columns) {
     const dnnl_dim_t count = columns > 0 ? columns : DNNL_RUNTIME_DIM_VAL;
     const dnnl_dims_t dims = {1, count}, strides = {count, 1};
-    return dnnl_memory_desc_init_by_strides(out, 2, dims, dnnl_f32, strides);
+    return describe_strides(out, dims, dnnl_f32, strides);
 }
 
 static dnnl_data_type_t type_of(int result) {
@@ -128,7 +180,7 @@ static bool has_bias(int result) {
 static dnnl_status_t add_to_result(dnnl_primitive_attr_t attributes) {
     dnnl_post_ops_t after = NULL;
     dnnl_status_t status = dnnl_post_ops_create(&after);
-    status = status == dnnl_success ? dnnl_post_ops_append_sum(after, 1.0f) : status;
+    status = status == dnnl_success ? append_sum(after) : status;
     status = status == dnnl_success ? dnnl_primitive_attr_set_post_ops(attributes, after) : status;
     (void)dnnl_post_ops_destroy(after);
     return status;
@@ -136,21 +188,21 @@ static dnnl_status_t add_to_result(dnnl_primitive_attr_t attributes) {
 
 static dnnl_status_t make_of(dnnl_primitive_t *out, km_bf16_gemm *g, int product, int result,
                              dnnl_primitive_attr_t attributes) {
-    dnnl_memory_desc_t a, b, c, bias;
-    dnnl_matmul_desc_t matmul;
+    shape of[4];
     dnnl_primitive_desc_t kind = NULL;
-    dnnl_status_t status = describe(&a, dnnl_bf16, 0, 0, 0, product == KM_BF16_BACKWARD_WEIGHT);
-    status = status == dnnl_success ? describe(&b, dnnl_bf16, 0, 0, 0, product == KM_BF16_FORWARD) : status;
-    status = status == dnnl_success ? describe(&c, type_of(result), 0, 0, 0, false) : status;
-    status = status == dnnl_success ? describe_bias(&bias, 0) : status;
+    memset(of, 0, sizeof of);
+    dnnl_status_t status = describe(&of[0], dnnl_bf16, 0, 0, 0, product == KM_BF16_BACKWARD_WEIGHT);
+    status = status == dnnl_success ? describe(&of[1], dnnl_bf16, 0, 0, 0, product == KM_BF16_FORWARD) : status;
+    status = status == dnnl_success ? describe(&of[2], type_of(result), 0, 0, 0, false) : status;
+    status = status == dnnl_success ? describe_bias(&of[3], 0) : status;
     status = status == dnnl_success && result == TO_SUM ? add_to_result(attributes) : status;
-    status = status == dnnl_success ? dnnl_matmul_desc_init(&matmul, &a, &b, has_bias(result) ? &bias : NULL, &c)
-                                    : status;
-    status =
-        status == dnnl_success ? dnnl_primitive_desc_create(&kind, &matmul, attributes, g->engine, NULL) : status;
+    status = status == dnnl_success ? describe_product(&kind, g->engine, of, has_bias(result), attributes) : status;
     status = status == dnnl_success ? dnnl_primitive_create(out, kind) : status;
     if (kind != NULL) {
         (void)dnnl_primitive_desc_destroy(kind);
+    }
+    for (size_t i = 0; i < KM_COUNT(of); i++) {
+        forget(&of[i]);
     }
     return status;
 }
@@ -210,9 +262,9 @@ km_bf16_support km_bf16_supported(void) {
 }
 
 /* What an argument of a primitive points to. */
-static dnnl_exec_arg_t argument(int name, const dnnl_memory_desc_t *shape, dnnl_engine_t engine, const void *at) {
+static dnnl_exec_arg_t argument(int name, const shape *of, dnnl_engine_t engine, const void *at) {
     dnnl_exec_arg_t arg = {.arg = name};
-    expect(dnnl_memory_create(&arg.memory, shape, engine, (void *)(uintptr_t)at), "describing a matrix");
+    expect(point_to(&arg.memory, of, engine, (void *)(uintptr_t)at), "describing a matrix");
     return arg;
 }
 
@@ -237,7 +289,7 @@ void km_gemm_bf16(km_bf16_gemm *g, km_bf16_product product, const km_bf16 *a, in
     if (*primitive == NULL) {
         expect(make(primitive, g, (int)product, result), "making a product of bf16 numbers");
     }
-    dnnl_memory_desc_t shapes[4];
+    shape shapes[4];
     expect(describe(&shapes[0], dnnl_bf16, rows, inner, lda, product == KM_BF16_BACKWARD_WEIGHT), "a shape");
     expect(describe(&shapes[1], dnnl_bf16, inner, columns, ldb, product == KM_BF16_FORWARD), "a shape");
     expect(describe(&shapes[2], type_of(result), rows, columns, out->ld, false), "a shape");
@@ -251,6 +303,7 @@ void km_gemm_bf16(km_bf16_gemm *g, km_bf16_product product, const km_bf16 *a, in
     expect(dnnl_stream_wait(g->stream), "a product of bf16 numbers");
     for (size_t i = 0; i < KM_COUNT(args); i++) {
         (void)dnnl_memory_destroy(args[i].memory);
+        forget(&shapes[i]);
     }
 }
 

@@ -41,9 +41,10 @@ static void judge_bf16(km_ward *ward, int host, const km_json *words) {
         return;
     }
     if (strcmp(bf16, KM_BF16_WORDS_NOT_BUILT) == 0) {
-        km_ward_problem(ward, "install oneDNN (Debian: libdnnl-dev) and build kmask with -DKMASK_ONEDNN=ON, or train in fp32",
-                        "%s: train.precision is bf16, and kmask was built without a oneDNN that it can use",
-                        km_ward_host(ward, host));
+        km_ward_problem(
+            ward, "install oneDNN (Debian: libdnnl-dev) and build kmask with -DKMASK_ONEDNN=ON, or train in fp32",
+            "%s: train.precision is bf16, and kmask was built without a oneDNN that it can use",
+            km_ward_host(ward, host));
     } else if (strcmp(bf16, KM_BF16_WORDS_NO_CPU) == 0) {
         km_ward_problem(ward, "use hosts with AVX512_BF16 or AMX (sbatch --constraint), or train in fp32",
                         "%s: train.precision is bf16, in which oneDNN cannot multiply on this CPU",

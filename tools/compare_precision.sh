@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# compare_precision.sh [--dir DIR] [--steps N] [--seeds "1 2 3 4 5"] [--preset small] [--jobs N]: does training in bf16 learn as well
+# compare_precision.sh [--dir DIR] [--steps N] [--seeds "1 2 3 4 5"] [--preset NAME] [--jobs N]: does training in bf16 learn as well
 # as in fp32? DIR (./quickstart) is a folder that tools/quickstart.sh has filled. Each seed is trained from fresh weights in both
 # precisions, everything else the same: what differs between the two runs of a seed is rounding, what differs between seeds is chance.
+# The model is the quickstart's, or one of model.preset.
 # The runs lie in DIR/precision/<fp32|bf16>-<seed>; what is finished is not trained again, what was interrupted goes on. At the
 # end: a table (Markdown) of training loss (means of ten steps) and held-out loss, and DIR/precision.png where gnuplot is there.
 set -euo pipefail
@@ -9,7 +10,7 @@ project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 dir=$PWD/quickstart
 steps=500
 seeds="1 2 3 4 5"
-preset=small
+preset=
 jobs=$(nproc)
 while [ $# -gt 0 ]; do
     case $1 in
@@ -27,29 +28,35 @@ cd "$dir" 2>/dev/null && [ -e corpus.holdout.h5 ] ||
     { echo "compare_precision.sh: $dir has no corpus; run tools/quickstart.sh first" >&2; exit 1; }
 mkdir -p precision
 
-# The quickstart's data and masks, another model.
-awk '/^ *"model": *\{/ { inside = 1 } !inside { print } inside && /\}/ { inside = 0 }' config.json >precision/config.json
+cp config.json precision/config.json
+model=() name="the quickstart's model"
+if [ -n "$preset" ]; then
+    awk '/^ *"model": *\{/ { inside = 1 } !inside { print } inside && /\}/ { inside = 0 }' config.json >precision/config.json
+    model=(--set "model.preset=$preset" --set optimizer.lr=1e-3) name=$preset
+fi
 
-one() { # one PRECISION SEED STEPS PRESET
-    local run=precision/$1-$2
-    kmask pretrain precision/config.json --set "run.dir=$run" --set "run.seed=$2" --set "train.precision=$1" --set "train.steps=$3" \
-        --set "model.preset=$4" --set optimizer.lr=1e-3 --set "schedule.warmup=$(($3 / 10))" --set eval.every=0 \
-        --set checkpoint.every="$3" --set checkpoint.keep=1 --set log.every=10 >"$run.log" 2>&1 ||
+one() { # one PRECISION SEED STEPS [--set ...]
+    local precision=$1 seed=$2 steps=$3 run=precision/$1-$2
+    shift 3
+    kmask pretrain precision/config.json --set "run.dir=$run" --set "run.seed=$seed" --set "train.precision=$precision" \
+        --set "train.steps=$steps" --set "schedule.warmup=$((steps / 10))" --set eval.every=0 "$@" --set checkpoint.every="$steps" --set checkpoint.keep=1 --set log.every=10 >"$run.log" 2>&1 ||
         { echo "compare_precision.sh: $run: $(tail -n 1 "$run.log")" >&2; return 255; }
-    echo "$run: $(sed -nE 's/^held-out loss: //p' "$run.log" | tail -n 1)"
+    echo "$run: held-out loss $(column "$precision-$seed" eval_loss | tail -n 1)"
 }
-export -f one
-for seed in $seeds; do echo "fp32 $seed"; echo "bf16 $seed"; done | xargs -P "$jobs" -L 1 bash -c 'one "$1" "$2" '"$steps $preset" one
+column() { sed -nE "s/.*\"$2\":[[:space:]]*([-+.0-9eE]+).*/\1/p" "precision/$1/metrics.jsonl"; }
+export -f one column
+for seed in $seeds; do for precision in fp32 bf16; do echo "$precision $seed $steps ${model[*]}"; done; done | xargs -P "$jobs" -I{} bash -c 'one {}'
 
 # ---- A line a point: step, the seeds' losses in fp32, then in bf16.
-column() { sed -nE "s/.*\"$2\":[[:space:]]*([-+.0-9eE]+).*/\1/p" "precision/$1/metrics.jsonl"; }
-points() { grep '"loss"' "precision/$1/metrics.jsonl" | grep -v '"step":[[:space:]]*0,' | sed -nE 's/.*"loss":[[:space:]]*([-+.0-9eE]+).*/\1/p'; }
+# An orderly stop leaves a line between those of every ten steps.
+points() {
+    sed -nE 's/.*"step":[[:space:]]*([0-9]+).*"loss":[[:space:]]*([-+.0-9eE]+).*/\1 \2/p' "precision/$1/metrics.jsonl" | awk '$1 > 0 && $1 % 10 == 0'
+}
 first=${seeds%% *}
-columns=(<(grep '"loss"' "precision/fp32-$first/metrics.jsonl" | sed -nE 's/.*"step":[[:space:]]*([0-9]+).*/\1/p' | grep -vx 0))
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-cat "${columns[0]}" >"$work/step"
-for precision in fp32 bf16; do for seed in $seeds; do points "$precision-$seed" >"$work/$precision-$seed"; done; done
+points "fp32-$first" | cut -d' ' -f1 >"$work/step"
+for precision in fp32 bf16; do for seed in $seeds; do points "$precision-$seed" | cut -d' ' -f2 >"$work/$precision-$seed"; done; done
 # shellcheck disable=SC2046,SC2086
 paste "$work/step" $(for s in $seeds; do echo "$work/fp32-$s"; done) $(for s in $seeds; do echo "$work/bf16-$s"; done) |
     awk -v n="$(wc -w <<<"$seeds")" '
@@ -57,18 +64,18 @@ paste "$work/step" $(for s in $seeds; do echo "$work/fp32-$s"; done) $(for s in 
           for (i = 1; i <= n; i++) { x = $(1 + i); low = x < low ? x : low; high = x > high ? x : high; m += x / n; b += $(1 + n + i) / n }
           s = p = 0
           for (i = 1; i <= n; i++) { s += ($(1 + i) - m)^2; d = $(1 + n + i) - $(1 + i); p += d^2 }
-          print $1, low, m, high, b, n > 1 ? sqrt(s / (n - 1)) : 0, sqrt(p / n) }' >precision/points.txt
+          print $1, low, m, high, b, (n > 1 ? sqrt(s / (n - 1)) : 0), sqrt(p / n) }' >precision/points.txt
 
 echo
-echo "$steps steps from fresh weights, preset $preset, seeds $seeds; training loss: means of 10 steps."
+echo "$steps steps from fresh weights, $name, seeds $seeds; training loss: means of 10 steps."
 awk '{ n++; inside += $5 >= $2 && $5 <= $4; off = $5 - $3; off = off < 0 ? -off : off; most = off > most ? off : most; all += off; spread += $6; pair += $7 }
-     END { printf "bf16, mean over seeds: inside the seeds'\'' range of fp32 at %d of %d points; from their mean %.4f on average, at most %.4f\n", inside, n, all / n, most
+     END { printf "bf16, mean over seeds: inside the range of fp32\047s seeds at %d of %d points; from their mean %.4f on average, at most %.4f\n", inside, n, all / n, most
            printf "standard deviation between seeds in fp32: %.4f on average; root mean square of bf16 - fp32 with the same seed: %.4f\n", spread / n, pair / n }' precision/points.txt
 printf '\n| seed | held-out loss, fp32 | bf16 | bf16 less fp32 |\n| --- | --- | --- | --- |\n'
 for seed in $seeds; do echo "$seed $(column "fp32-$seed" eval_loss | tail -n 1) $(column "bf16-$seed" eval_loss | tail -n 1)"; done |
     awk '{ printf "| %d | %.4f | %.4f | %+.4f |\n", $1, $2, $3, $3 - $2; a += $2; b += $3; n++; x[n] = $2; y[n] = $3 - $2 }
          END { for (i = 1; i <= n; i++) { s += (x[i] - a / n)^2; t += (y[i] - (b - a) / n)^2 }
-               printf "| mean (deviation) | %.4f (%.4f) | %.4f | %+.4f (%.4f) |\n", a / n, n > 1 ? sqrt(s / (n - 1)) : 0, b / n, (b - a) / n, n > 1 ? sqrt(t / (n - 1)) : 0 }'
+               printf "| mean (deviation) | %.4f (%.4f) | %.4f | %+.4f (%.4f) |\n", a / n, (n > 1 ? sqrt(s / (n - 1)) : 0), b / n, (b - a) / n, (n > 1 ? sqrt(t / (n - 1)) : 0) }'
 
 command -v gnuplot >/dev/null || { echo "no gnuplot here: no picture"; exit 0; }
 gnuplot <<PLOT

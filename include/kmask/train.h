@@ -82,7 +82,7 @@ typedef struct km_doctor_options {
  * `show` is called with the report before any rank leaves:
  *
  *   {"well", "problems": [{"what", "cure"}], "notes": [text], "transport",
- *    "hosts": [{"host", "cpu", "cores", "blas", "kernel", "loops", "memory_room", "clock_offset"}],
+ *    "hosts": [{"host", "cpu", "cores", "blas", "kernel", "loops", "bf16", "memory_room", "clock_offset"}],
  *    "ranks": [{"rank", "host", "pid", "cpus", "cores", "threads", "gemm_gflops"}],
  *    "links": [{"from", "to", "reached", "address", "round_trip_us", "latency_us", "gbyte_per_s"}],
  *    "folder": {"path", "mbyte_per_s", "sync_seconds", "room", "flock", "fcntl"}, "memory": {...}, "job_ends_in"}

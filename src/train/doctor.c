@@ -61,11 +61,11 @@ static void set_owned(km_json *object, const char *key, char *text) {
 static char *bf16_words(void) {
     switch (km_bf16_supported()) {
     case KM_BF16_NOT_BUILT:
-        return km_strdup("not built");
+        return km_strdup(KM_BF16_WORDS_NOT_BUILT);
     case KM_BF16_NO_CPU:
-        return km_strdup("no AVX-512");
+        return km_strdup(KM_BF16_WORDS_NO_CPU);
     case KM_BF16_SLOW:
-        return km_format("%s %s, slow", km_kernel_onednn(), km_kernel_isa());
+        return km_format("%s %s%s", km_kernel_onednn(), km_kernel_isa(), KM_BF16_WORDS_SLOW);
     default:
         return km_format("%s %s", km_kernel_onednn(), km_kernel_isa());
     }

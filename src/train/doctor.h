@@ -21,6 +21,11 @@ typedef struct km_ward {
     km_json *report, *problems, *notes;
 } km_ward;
 
+/* What a rank says of bf16 where it is not "oneDNN 2.6.3 avx512_core_bf16"; the last one stands behind such words. */
+#define KM_BF16_WORDS_NOT_BUILT "not built"
+#define KM_BF16_WORDS_NO_CPU "no AVX-512"
+#define KM_BF16_WORDS_SLOW ", slow"
+
 const char *km_ward_host(const km_ward *ward, int host);
 void km_ward_problem(km_ward *ward, const char *cure, const char *format, ...) KM_PRINTF(3, 4);
 void km_ward_note(km_ward *ward, const char *format, ...) KM_PRINTF(2, 3);

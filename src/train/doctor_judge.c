@@ -1,4 +1,5 @@
 /* What rank 0 makes of what it was told: hosts, the run folder, the job. */
+#include "check.h"
 #include "deadline.h"
 #include "doctor.h"
 
@@ -30,6 +31,28 @@ static void judge_kernel(km_ward *ward, int host, const km_json *words) {
                         "use its pthread or OpenMP build (Debian: libopenblas-pthread-dev), or one thread a rank",
                         "%s: OpenBLAS is its serial build, which is not safe for %d threads",
                         km_ward_host(ward, host), ward->options->threads);
+    }
+}
+
+/* A config whose precision this host cannot have, or has slowly. */
+static void judge_bf16(km_ward *ward, int host, const km_json *words) {
+    const char *bf16 = km_json_text(words, "bf16");
+    if (ward->options->config == NULL || !km_is_bf16(ward->options->config)) {
+        return;
+    }
+    if (strcmp(bf16, KM_BF16_WORDS_NOT_BUILT) == 0) {
+        km_ward_problem(
+            ward, "install oneDNN (Debian: libdnnl-dev) and build kmask with -DKMASK_ONEDNN=ON, or train in fp32",
+            "%s: train.precision is bf16, and kmask was built without a oneDNN that it can use",
+            km_ward_host(ward, host));
+    } else if (strcmp(bf16, KM_BF16_WORDS_NO_CPU) == 0) {
+        km_ward_problem(ward, "use hosts with AVX512_BF16 or AMX (sbatch --constraint), or train in fp32",
+                        "%s: train.precision is bf16, in which oneDNN cannot multiply on this CPU",
+                        km_ward_host(ward, host));
+    } else if (strstr(bf16, KM_BF16_WORDS_SLOW) != NULL) {
+        km_ward_problem(ward, "use hosts with AVX512_BF16 or AMX (sbatch --constraint), or train in fp32",
+                        "%s: train.precision is bf16, for which this CPU has no instructions: it will be slow",
+                        km_ward_host(ward, host));
     }
 }
 
@@ -149,6 +172,7 @@ void km_judge_hosts(km_ward *ward) {
     for (int host = 0; host < ward->hosts; host++) {
         const km_json *words = ward->patients[ward->leaders[host]].words;
         judge_kernel(ward, host, words);
+        judge_bf16(ward, host, words);
         judge_clock(ward, host, words);
         judge_alike(ward, host, words);
         km_json_push(hosts, host_entry(ward, host, words));

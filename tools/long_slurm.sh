@@ -74,7 +74,13 @@ fi
 
 # ---- Faults ----
 
-somewhere() { echo $((RANDOM % (STEPS * 2 / 3) + 5)); }
+lengthen() { # STEPS: of the runs from now on, with a whole one to compare with
+    STEPS=$1
+    rm -rf whole
+    sed -i "s/\"steps\": [0-9]*/\"steps\": $STEPS/" c.json
+    make_reference
+}
+somewhere() { echo $((RANDOM % (STEPS / 2) + 5)); }
 
 export KMASK_PER_NODE=4
 fault() { # NAME COMMAND...: at a random step of a run by the template multi-node with 16 ranks on four nodes
@@ -93,7 +99,9 @@ signal_batch() { scancel --batch --signal=USR1 "$job"; }
 kill_one() { kill -9 "$(ranks_of "$1" | shuf -n 1 --random-source=<(yes $RANDOM))"; }
 power_off() { cluster_poweroff "$node"; }
 
+# Long enough not to be over before something has happened to them, however late this script sees that it is time.
 if wanted faults; then
+    lengthen 600
     for KMASK_LAUNCHER in $LAUNCHERS; do
         export KMASK_LAUNCHER
         for i in 1 2 3; do fault "requeue$i" requeue; done
@@ -126,10 +134,7 @@ if wanted limit; then
     start 32-processes pace 8 4 --
     completed pace pace
     each=$(sed -nE 's/.*"seconds":([^,}]*).*/\1/p' pace/metrics.jsonl | sort -g | awk '{ s[NR] = $1 } END { print s[int((NR + 1) / 2)] }')
-    STEPS=$(awk "BEGIN { print int(180 / $each) }")
-    rm -rf whole
-    sed -i "s/\"steps\": [0-9]*/\"steps\": $STEPS/" c.json
-    make_reference
+    lengthen "$(awk "BEGIN { print int(180 / $each) }")"
     echo "a limit of one minute for $STEPS steps of $each s"
     for KMASK_LAUNCHER in $LAUNCHERS; do
         export KMASK_LAUNCHER

@@ -78,11 +78,11 @@ static double gather_first(const km_machine *m, double part) {
 
 /* To the rank `apart` places before, in a row that is closed: a mate only where the way round it is short. */
 static double doubling(const km_machine *m, double part) {
-    const double locals = m->node_ranks, ranks = m->nodes * locals;
+    const int locals = m->node_ranks, ranks = m->nodes * locals;
     double all = 0;
-    for (double apart = 1; apart < ranks; apart *= 2) {
+    for (int apart = 1; apart < ranks; apart *= 2) {
         const double bytes = part * fmin(apart, ranks - apart);
-        const double mates = larger(locals - apart, 0) + larger(locals - (ranks - apart), 0);
+        const double mates = fmax(locals - apart, 0) + fmax(locals - (ranks - apart), 0);
         all += m->nodes == 1 ? near(m, bytes)
                              : larger(mates > 0 ? near(m, bytes) : 0, far(m, bytes * (locals - mates)));
     }

@@ -240,5 +240,6 @@ km_status km_core_measure(km_core_rate *out, km_run *run, const km_plan_options 
         out->micro_batch = out->flops / (options->gflops * 1e9);
         return status;
     }
-    return km_context(status, "no measurement here; give the compute node's rate with --gflops");
+    return status == KM_OK ? KM_OK
+                           : km_context(status, "no measurement here; give the compute node's rate with --gflops");
 }

@@ -1,10 +1,13 @@
 /* Status, memory, Philox, checksums, files and JSON. */
 #include "kmask/base.h"
 
+#include <errno.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -178,6 +181,37 @@ static void arenas_measure_and_place(void **state) {
     assert_int_equal(km_allocate(&huge, (size_t)KM_MIN(km_memory_room() * 2, SIZE_MAX), "too much"), KM_FAILED);
 }
 
+/* One's own memory may always be read, what is not there never, and a child's at least where that of any other process may be. */
+static void memory_of_processes_is_read(void **state) {
+    (void)state;
+    volatile uint64_t word = UINT64_C(0x123456789abcdef0);
+    const uint64_t at = (uint64_t)(uintptr_t)&word;
+    uint64_t seen = 0;
+    assert_true(km_process_read(getpid(), at, &seen, sizeof seen));
+    assert_true(seen == word);
+    errno = 0;
+    assert_false(km_process_read(getpid(), 8, &seen, sizeof seen));
+    assert_int_equal(errno, EFAULT);
+
+    const bool others = km_process_readable();
+    const pid_t child = fork();
+    if (child == 0) {
+        (void)pause();
+        _exit(0);
+    }
+    assert_true(child > 0);
+    word = 0; /* the child keeps the old one */
+    seen = 0;
+    const bool read = km_process_read(child, at, &seen, sizeof seen);
+    const bool right = seen == UINT64_C(0x123456789abcdef0);
+    (void)kill(child, SIGKILL);
+    (void)waitpid(child, NULL, 0);
+    assert_true(read ? right : !others);
+    errno = 0;
+    assert_false(km_process_read(child, at, &seen, sizeof seen));
+    assert_int_equal(errno, ESRCH);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(messages_grow),
@@ -189,6 +223,7 @@ int main(void) {
         cmocka_unit_test(json_refuses_what_is_not_json),
         cmocka_unit_test(json_round_trip),
         cmocka_unit_test(arenas_measure_and_place),
+        cmocka_unit_test(memory_of_processes_is_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -28,7 +28,9 @@ make_reference() { # -> whole/, whole.lines, $reference
     [ -n "$reference" ] && [ "$(wc -l <whole.lines)" -ge "$STEPS" ] || { fail "no run to compare with: $(tail -n 3 whole.txt)"; finish; }
 }
 
-# start TEMPLATE RUN RANKS NODES|MIN-MAX [sbatch's options] -- [kmask's]: submits the template as it is -> $job, $log
+# start TEMPLATE RUN RANKS NODES|MIN-MAX [sbatch's options] -- [kmask's]: submits the template as it is -> $job, $log.
+# Several runs may be under way: `about RUN` makes $job and $log those of the last job that was submitted for it.
+declare -A started=()
 start() {
     local template=$1 run=$2 ranks=$3 nodes=$4 options=()
     shift 4
@@ -40,6 +42,11 @@ start() {
     esac
     submit "${options[@]}" \
         "$SOURCE/jobs/$template.sbatch" c.json --set run.dir="$run" "$@" || finish
+    started[$run]=$job
+    about "$run"
+}
+about() {
+    job=${started[$1]}
     log=$(field "$job" StdOut)
 }
 
@@ -74,22 +81,18 @@ ranks_of() { # RUN: the ranks, not their launchers
     done
 }
 
-until_step() { # RUN STEP
-    local i
-    for i in $(seq 1200); do
-        grep -qs "\"step\":$2," "$1/metrics.jsonl" && return
+comes() { # COMMAND...: waits until it succeeds, as long as a job may take
+    local end=$((SECONDS + PATIENCE))
+    until "$@"; do
+        [ "$SECONDS" -lt "$end" ] || return 1
         sleep 0.05
     done
-    fail "$1: no step $2 in a minute ($(tail -n 4 "$log"))"
 }
-
+until_step() { # RUN STEP
+    comes grep -qs "\"step\":$2," "$1/metrics.jsonl" || fail "$1: no step $2 in $PATIENCE s ($(tail -n 4 "$log"))"
+}
 until_logged() { # WORDS
-    local i
-    for i in $(seq 1200); do
-        grep -qsF -- "$1" "$log" && return
-        sleep 0.05
-    done
-    fail "no '$1' in a minute ($(tail -n 4 "$log"))"
+    comes grep -qsF -- "$1" "$log" || fail "no '$1' in $PATIENCE s ($(tail -n 4 "$log"))"
 }
 
 # refused WHAT STATUS WORDS: the job has failed with the status and the words in its log, and was not started again.

@@ -3,6 +3,7 @@
 STEPS=20
 export OMPI_MCA_odls_base_sigkill_timeout=0 # mpirun kills what is left of a run at once, not after a second
 export OMPI_MCA_ess_singleton_isolated=1       # a run without mpirun starts none behind our back
+alone() { OMPI_MCA_btl=self "$@"; }            # and shares no memory, whose files many such runs side by side might mix up
 PLACES="snapshot send open write flush fsync close checksum rename dirsync verify prune"
 
 make_tiny() { # -> tok/, corpus.h5, c.json
@@ -29,7 +30,7 @@ train() { # DIR RANKS [options]: a run without faults; 0 ranks: without mpirun
     local dir=$1 ranks=$2
     shift 2
     if [ "$ranks" -eq 0 ]; then
-        timeout -k 5 "${PATIENCE:-100}" "$KMASK" pretrain c.json --set "run.dir=$dir" "$@"
+        alone timeout -k 5 "${PATIENCE:-100}" "$KMASK" pretrain c.json --set "run.dir=$dir" "$@"
     else
         timeout -k 5 "${PATIENCE:-100}" "$LAUNCH" "$ranks" "$KMASK" pretrain c.json --set "run.dir=$dir" "$@"
     fi
@@ -41,7 +42,7 @@ faulty() {
     shift 2
     [ -n "${KMASK_TORN_FOLDER:-}" ] && program=(env "LD_PRELOAD=$TORN" "$KMASK_FAULTS")
     if [ "$ranks" -eq 0 ]; then
-        timeout -k 5 "${PATIENCE:-100}" "${program[@]}" pretrain c.json --set "run.dir=$dir" "$@"
+        alone timeout -k 5 "${PATIENCE:-100}" "${program[@]}" pretrain c.json --set "run.dir=$dir" "$@"
     else
         timeout -k 5 "${PATIENCE:-100}" "$LAUNCH" "$ranks" "${program[@]}" pretrain c.json --set "run.dir=$dir" "$@"
     fi

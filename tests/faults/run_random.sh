@@ -10,7 +10,8 @@ sed -i 's/"schedule": {/"schedule": {"name": "constant", /; s/"every": 5/"every"
 kills=${1:-12}
 far="--set train.steps=1000000"
 places=($PLACES)
-ranks_of() { pgrep -P "$1" 2>/dev/null; } # those that an mpirun has started
+# Those that an mpirun has started and that live: one that is stuck itself never takes notice of its dead ones (state Z).
+ranks_of() { ps -o pid=,stat= --ppid "$1" | awk '$2 !~ /^Z/ { print $1 }'; }
 
 logged() { { wc -l <run/metrics.jsonl; } 2>/dev/null || echo 0; }
 

@@ -1,19 +1,20 @@
 #!/usr/bin/env bash
-# simulate_sum.sh [RANKS:ELEMENTS[:gather] ...]: a step's communication as src/comm does it, by SimGrid's SMPI (Debian: libsimgrid-dev), on
+# simulate_sum.sh [RANKS:ELEMENTS[:gather|:apart] ...]: a step's communication as src/comm does it, by SimGrid's SMPI (Debian: libsimgrid-dev), on
 # nodes of 16 ranks with 10 and 100 Gbit/s, beside what `kmask plan` reckons for the same nodes. A line a case: ranks, nodes, Gbit/s,
 # parameters, and for the sum, the gathering of the weights, small reductions and all: simulated and planned seconds, error.
 #
 # The simulated time of a message is latency + size / bandwidth, bandwidth being shared by all that use a wire at once: a rank's
-# own (5 GB/s, 0.5 us: copying and adding in a node), and a node's (each way). 1,024 ranks send a million messages a bucket, so
-# larger cases have fewer buckets; time goes with their number. A sum of 512 ranks (512:4194304) is
-# not over after five minutes of a core: by itself only the gathering is simulated there.
+# own (5 GB/s, 0.5 us), and a node's (each way). Ranks of a node read each other's memory at 5 GB/s; with `apart` they send each other
+# all shares. 512 ranks send 260,000 messages a bucket and 1,024 a million, so larger cases have fewer buckets, with whose number time
+# goes. A sum of 512 ranks (512:4194304) was not over after five minutes of a core with the first network, and a gathering of 1,024
+# (1024:4194304:gather) was not awaited: by itself only the gathering of 512 is simulated, in a minute or two.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 for tool in smpicc smpirun; do
     command -v $tool >/dev/null || { echo "$tool is missing (Debian: libsimgrid-dev)" >&2; exit 1; }
 done
 cases=("${@:-}")
-[ -n "${cases[0]}" ] || cases=(32:33554432 64:33554432 512:4194304:gather 1024:4194304:gather)
+[ -n "${cases[0]}" ] || cases=(32:33554432 64:33554432 512:4194304:gather)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 node_ranks=16 core=5e9 near=1 # bytes a second, microseconds

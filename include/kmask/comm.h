@@ -121,7 +121,9 @@ void km_door_visit(km_visit *visits, int count, double seconds);
  * the order in which backward finishes them; each bucket into one part a rank, on block ends. A rank owns its part
  * of every bucket: it gets the sums there, updates the weights there, and the weights are then gathered. */
 enum { KM_BLOCK = 4096 };
-enum { KM_CHUNK = 1 << 15 }; /* elements that a rank of a node reads out of another one's memory, and adds, at a time */
+enum {
+    KM_CHUNK = 1 << 15
+}; /* elements that a rank of a node reads out of another one's memory, and adds, at a time */
 
 typedef struct km_exchange km_exchange;
 

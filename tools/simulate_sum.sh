@@ -6,8 +6,8 @@
 # The simulated time of a message is latency + size / bandwidth, bandwidth being shared by all that use a wire at once: a rank's
 # own (5 GB/s, 0.5 us), and a node's (each way). Ranks of a node read each other's memory at 5 GB/s; with `apart` they send each other
 # all shares. 512 ranks send 260,000 messages a bucket and 1,024 a million, so larger cases have fewer buckets, with whose number time
-# goes. A sum of 512 ranks (512:4194304) was not over after five minutes of a core with the first network, and a gathering of 1,024
-# (1024:4194304:gather) was not awaited: by itself only the gathering of 512 is simulated, in a minute or two.
+# goes. A sum of 512 ranks (512:4194304) was not over after seven minutes of a core with the first network; gathering on 1,024
+# (1024:4194304:gather) takes three minutes for both. By itself only the gathering of 512 is simulated, in a minute or two.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 for tool in smpicc smpirun; do

@@ -48,7 +48,6 @@ void km_linear_backward_columns(float *dw, float *db, const float *dy, int ldy, 
  * is written as bf16 is rounded to nearest, ties to even. */
 typedef uint16_t km_bf16;
 void km_bf16_round(km_bf16 *out, const float *in, size_t count);
-void km_bf16_widen(float *out, const km_bf16 *in, size_t count);
 
 typedef enum km_bf16_support {
     KM_BF16_NOT_BUILT, /* this program was built without oneDNN, or runs with one that takes threads of its own */

@@ -16,15 +16,9 @@ KM_INLINE float km_float_of(km_bf16 x) {
     return km_from_bits((uint32_t)x << 16);
 }
 
-KM_INLINE void km_bf16_row(km_bf16 *y, const float *x, int count) {
-    for (int i = 0; i < count; i++) {
+KM_INLINE void km_bf16_row(km_bf16 *y, const float *x, size_t count) {
+    for (size_t i = 0; i < count; i++) {
         y[i] = km_bf16_of(x[i]);
-    }
-}
-
-KM_INLINE void km_float_row(float *y, const km_bf16 *x, int count) {
-    for (int i = 0; i < count; i++) {
-        y[i] = km_float_of(x[i]);
     }
 }
 

@@ -36,7 +36,7 @@ KM_SIMD void km_dropout_apply_bf16(km_bf16 *y, const float *x, const km_dropout 
         if (dropout->p > 0) {
             drop_row(y + at, x + at, dropout, keys[n], C);
         } else {
-            km_bf16_row(y + at, x + at, C);
+            km_bf16_row(y + at, x + at, (size_t)C);
         }
     }
 }

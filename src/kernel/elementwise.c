@@ -94,10 +94,14 @@ KM_SIMD void km_add(float *y, const float *x, size_t count) {
     }
 }
 
-void km_gather_rows(float *out, const float *in, const int32_t *at, int M, int C) {
+static void gather(void *out, const void *in, const int32_t *at, int M, size_t bytes) {
     for (int m = 0; m < M; m++) {
-        memcpy(out + (size_t)m * (size_t)C, in + (size_t)at[m] * (size_t)C, (size_t)C * sizeof *out);
+        memcpy((char *)out + (size_t)m * bytes, (const char *)in + (size_t)at[m] * bytes, bytes);
     }
+}
+
+void km_gather_rows(float *out, const float *in, const int32_t *at, int M, int C) {
+    gather(out, in, at, M, (size_t)C * sizeof *out);
 }
 
 KM_SIMD void km_scatter_add_rows(float *out, const float *in, const int32_t *at, int M, int C) {
@@ -113,15 +117,7 @@ KM_SIMD void km_scatter_add_rows(float *out, const float *in, const int32_t *at,
 /* ---- bf16 ---------------------------------------------------------------------------------------------------- */
 
 KM_SIMD void km_bf16_round(km_bf16 *out, const float *in, size_t count) {
-    for (size_t i = 0; i < count; i++) {
-        out[i] = km_bf16_of(in[i]);
-    }
-}
-
-KM_SIMD void km_bf16_widen(float *out, const km_bf16 *in, size_t count) {
-    for (size_t i = 0; i < count; i++) {
-        out[i] = km_float_of(in[i]);
-    }
+    km_bf16_row(out, in, count);
 }
 
 KM_SIMD static void gelu_erf_forward_bf16(km_bf16 *y, const km_bf16 *x, size_t count) {
@@ -170,7 +166,5 @@ void km_gelu_backward_bf16(km_bf16 *dx, const km_bf16 *dy, const km_bf16 *x, km_
 }
 
 void km_gather_rows_bf16(km_bf16 *out, const km_bf16 *in, const int32_t *at, int M, int C) {
-    for (int m = 0; m < M; m++) {
-        memcpy(out + (size_t)m * (size_t)C, in + (size_t)at[m] * (size_t)C, (size_t)C * sizeof *out);
-    }
+    gather(out, in, at, M, (size_t)C * sizeof *out);
 }

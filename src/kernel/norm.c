@@ -68,7 +68,7 @@ KM_SIMD void km_norm_forward_bf16(km_bf16 *y, float *mean, float *rstd, const fl
     for (int n = 0; n < N; n++) {
         const size_t at = (size_t)n * (size_t)C;
         normalize(row, mean + n, rstd + n, x + at, w, b, eps, C);
-        km_bf16_row(y + at, row, C);
+        km_bf16_row(y + at, row, (size_t)C);
     }
 }
 
@@ -80,7 +80,7 @@ KM_SIMD void km_residual_norm_forward_bf16(float *y, km_bf16 *rounded, float *su
         const size_t at = (size_t)n * (size_t)C;
         add_residual(sum + at, x + at, bias, residual + at, dropout, keys[n], C);
         normalize(y + at, mean + n, rstd + n, sum + at, w, b, eps, C);
-        km_bf16_row(rounded + at, y + at, C);
+        km_bf16_row(rounded + at, y + at, (size_t)C);
     }
 }
 

@@ -215,7 +215,7 @@ KM_SIMD void km_pairs_along_of(km_pair *a, size_t lda, const float *x, size_t ld
     for (size_t r = 0; r < (size_t)rows; r++) {
         km_bf16 *to = (km_bf16 *)(void *)(a + r * lda);
         a[r * lda + km_pairs(columns) - 1] = 0;
-        km_bf16_row(to, x + r * ld, columns);
+        km_bf16_row(to, x + r * ld, (size_t)columns);
     }
 }
 

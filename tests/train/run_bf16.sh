@@ -2,6 +2,7 @@
 # train.precision=bf16 and parallel.gemm=onednn: refused in a sentence where the build or the CPU has none; else the bits do not depend
 # on ranks, threads, recomputation or restarts, as in fp32.
 . "$SOURCE/tests/common.sh"
+. "$SOURCE/tests/train/bits.sh"
 make_corpus
 make_config c.json run
 
@@ -16,17 +17,6 @@ if refusal train.precision=bf16 >why.txt; then
     [ "$failures" -eq 0 ] || finish
     exit 77
 fi
-
-# train NAME RANKS [--set ...]: a fresh run; its hash is in $hash.
-train() {
-    local name=$1 ranks=$2
-    shift 2
-    rm -rf "$name"
-    "$LAUNCH" "$ranks" "$KMASK" pretrain c.json --set "run.dir=$name" "$@" >log.txt 2>&1 ||
-        fail "$name on $ranks ranks: $(tail -n 3 log.txt)"
-    hash=$(last_hash "$name")
-}
-same() { [ -n "$hash" ] && [ "$hash" = "$reference" ] || fail "$1: weights_hash $hash instead of $reference"; }
 
 threads=2
 train serial 1 --set train.steps=4 --set parallel.threads=2

@@ -1,22 +1,9 @@
 #!/usr/bin/env bash
 # The bits do not depend on ranks, threads, recomputation or restarts: one hash for each unit and BLAS kernel.
 . "$SOURCE/tests/common.sh"
+. "$SOURCE/tests/train/bits.sh"
 make_corpus
 make_config c.json run
-
-# train NAME RANKS [--set ...]: a fresh run; its hash is in $hash.
-train() {
-    local name=$1 ranks=$2
-    shift 2
-    rm -rf "$name"
-    "$LAUNCH" "$ranks" "$KMASK" pretrain c.json --set "run.dir=$name" "$@" >log.txt 2>&1 ||
-        fail "$name on $ranks ranks: $(tail -n 3 log.txt)"
-    hash=$(last_hash "$name")
-}
-
-same() { # WHAT
-    [ -n "$hash" ] && [ "$hash" = "$reference" ] || fail "$1: weights_hash $hash instead of $reference"
-}
 
 # OpenBLAS's serial build is refused with more than one thread: there, threads are not compared.
 threads=2

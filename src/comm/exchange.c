@@ -3,8 +3,8 @@
  *
  * Ranks form a grid of nodes and the ranks of a node. A part first gathers its node's shares at the rank that has
  * its owner's place there, then these sums go to the owner: each gradient crosses the network once for each node,
- * not once for each rank. Where ranks of a node can read each other's memory (exchange_direct.c), their messages only say
- * that a share is there, and where. */
+ * not once for each rank. Where ranks of a node can read each other's memory (exchange_direct.c), a message a bucket only
+ * says that all shares are there, and where. */
 #include "exchange_private.h"
 
 #include <assert.h>
@@ -14,17 +14,33 @@ static int rank_at(const km_exchange *exchange, int node, int local) {
     return node * exchange->locals + local;
 }
 
-static bool is_direct(const km_exchange *exchange, int rank) {
-    return exchange->direct && rank / exchange->locals == exchange->node;
+static void send(km_exchange *exchange, int bucket, const int64_t *values, size_t count, int to) {
+    MPI_Isend(values, (int)count, MPI_INT64_T, to, bucket, exchange->mpi,
+              &exchange->sends[exchange->sends_begun++]);
 }
 
 static void send_part(km_exchange *exchange, int bucket, int owner, int to) {
     size_t first, count, local;
     km_exchange_part(exchange, bucket, owner, &first, &count, &local);
     if (count > 0) {
-        bool direct = is_direct(exchange, to);
-        MPI_Isend(direct ? &exchange->own_sum : exchange->sum + first, direct ? 1 : (int)count, MPI_INT64_T, to,
-                  bucket, exchange->mpi, &exchange->sends[exchange->sends_begun++]);
+        send(exchange, bucket, exchange->sum + first, count, to);
+    }
+}
+
+/* The i-th node whose parts are added up here: other nodes' first, each node another one's, as their sums travel on. */
+static int node_at(const km_exchange *exchange, int i) {
+    return (exchange->node + 1 + i) % exchange->nodes;
+}
+
+/* This rank's shares of what a node-mate adds up. */
+static void send_shares(km_exchange *exchange, int bucket, int mate) {
+    const int to = rank_at(exchange, exchange->node, mate);
+    if (exchange->direct) {
+        send(exchange, bucket, &exchange->own_sum, 1, to);
+        return;
+    }
+    for (int i = 0; i < exchange->nodes; i++) {
+        send_part(exchange, bucket, rank_at(exchange, node_at(exchange, i), mate), to);
     }
 }
 
@@ -39,15 +55,26 @@ static void forward(km_exchange *exchange, int bucket, int node) {
 /* The i-th arrival of a bucket: first the node-mates' shares of all parts that are added up here, then the other
  * nodes' sums of the own part. Between two ranks, sends are made in this order too. */
 static km_arrival arrival(const km_exchange *exchange, int bucket, int i) {
-    int nodes = exchange->nodes, locals = exchange->locals, shares = (locals - 1) * nodes;
+    const int parts = exchange->direct ? 1 : exchange->nodes; /* of one mate's shares, in as many messages */
+    const int shares = (exchange->locals - 1) * parts;
     km_arrival a = {bucket, 0, exchange->comm->rank};
     if (i < shares) {
-        a.source = rank_at(exchange, exchange->node, (exchange->local + 1 + i / nodes) % locals);
-        a.owner = rank_at(exchange, i % nodes, exchange->local);
+        a.source = rank_at(exchange, exchange->node, (exchange->local + 1 + i / parts) % exchange->locals);
+        a.owner =
+            exchange->direct ? KM_ALL_PARTS : rank_at(exchange, node_at(exchange, i % parts), exchange->local);
     } else {
-        a.source = rank_at(exchange, (exchange->node + 1 + i - shares) % nodes, exchange->local);
+        a.source = rank_at(exchange, node_at(exchange, i - shares), exchange->local);
     }
     return a;
+}
+
+static size_t arrival_size(const km_exchange *exchange, const km_arrival *a) {
+    size_t first, count, local;
+    if (a->owner == KM_ALL_PARTS) {
+        return 1;
+    }
+    km_exchange_part(exchange, a->bucket, a->owner, &first, &count, &local);
+    return count;
 }
 
 /* out = a + b, which may be one of them. */
@@ -57,27 +84,41 @@ static void add(int64_t *out, const int64_t *a, const int64_t *b, size_t count) 
     }
 }
 
-static void add_arrived(km_exchange *exchange, int slot) {
-    km_arrival a = exchange->arriving[slot];
+/* `share`: the source's of this part, or where its whole array is. */
+static void add_part(km_exchange *exchange, const km_arrival *a, int owner, const int64_t *share) {
     size_t first, count, local;
-    km_exchange_part(exchange, a.bucket, a.owner, &first, &count, &local);
+    km_exchange_part(exchange, a->bucket, owner, &first, &count, &local);
+    if (count == 0) {
+        return;
+    }
     int64_t *sum = exchange->sum + first;
-    const int64_t *share = exchange->landing + (size_t)slot * exchange->slot_size;
-    bool own = a.owner == exchange->comm->rank;
+    bool own = owner == exchange->comm->rank;
     bool last =
-        own && --exchange->own_missing[a.bucket] == 0; /* the sum is complete, and goes where it is wanted */
+        own && --exchange->own_missing[a->bucket] == 0; /* the sum is complete, and goes where it is wanted */
     int64_t *out = last ? exchange->received + local : sum;
-    if (is_direct(exchange, a.source)) {
+    if (a->owner == KM_ALL_PARTS) {
         int64_t address = share[0] + (int64_t)(first * sizeof *sum);
-        km_direct_add(exchange, a.source % exchange->locals, address, out, sum, count);
+        km_direct_add(exchange, a->source % exchange->locals, address, out, sum, count);
     } else {
         add(out, sum, share, count);
     }
-    if (a.source / exchange->locals == exchange->node) {
-        int node = a.owner / exchange->locals;
-        if (--exchange->missing[a.bucket * exchange->nodes + node] == 0) {
-            forward(exchange, a.bucket, node);
+    if (a->source / exchange->locals == exchange->node) {
+        int node = owner / exchange->locals;
+        if (--exchange->missing[a->bucket * exchange->nodes + node] == 0) {
+            forward(exchange, a->bucket, node);
         }
+    }
+}
+
+static void add_arrived(km_exchange *exchange, int slot) {
+    const km_arrival a = exchange->arriving[slot];
+    const int64_t *share = exchange->landing + (size_t)slot * exchange->slot_size;
+    if (a.owner != KM_ALL_PARTS) {
+        add_part(exchange, &a, a.owner, share);
+        return;
+    }
+    for (int i = 0; i < exchange->nodes; i++) {
+        add_part(exchange, &a, rank_at(exchange, node_at(exchange, i), exchange->local), share);
     }
 }
 
@@ -89,9 +130,8 @@ static bool next_arrival(km_exchange *exchange, km_arrival *a, size_t *count) {
             exchange->next_bucket++;
             continue;
         }
-        size_t first, local;
         *a = arrival(exchange, exchange->next_bucket, exchange->next_arrival++);
-        km_exchange_part(exchange, a->bucket, a->owner, &first, count, &local);
+        *count = arrival_size(exchange, a);
         if (*count > 0) {
             return true;
         }
@@ -112,9 +152,8 @@ static void fill_slots(km_exchange *exchange) {
             return;
         }
         exchange->arriving[slot] = a;
-        MPI_Irecv(exchange->landing + (size_t)slot * exchange->slot_size,
-                  is_direct(exchange, a.source) ? 1 : (int)count, MPI_INT64_T, a.source, a.bucket, exchange->mpi,
-                  &exchange->receives[slot]);
+        MPI_Irecv(exchange->landing + (size_t)slot * exchange->slot_size, (int)count, MPI_INT64_T, a.source,
+                  a.bucket, exchange->mpi, &exchange->receives[slot]);
         exchange->busy++;
     }
 }
@@ -163,13 +202,10 @@ void km_exchange_begin(km_exchange *exchange, int bucket, int64_t *sum) {
         exchange->missing[bucket * exchange->nodes + node] = exchange->locals - 1;
     }
     for (int step = 1; step < exchange->locals; step++) {
-        int mate = (exchange->local + exchange->locals - step) % exchange->locals;
-        for (int node = 0; node < exchange->nodes; node++) {
-            send_part(exchange, bucket, rank_at(exchange, node, mate), rank_at(exchange, exchange->node, mate));
-        }
+        send_shares(exchange, bucket, (exchange->local + exchange->locals - step) % exchange->locals);
     }
-    for (int node = 0; node < exchange->nodes && exchange->locals == 1; node++) {
-        forward(exchange, bucket, node);
+    for (int i = 0; i < exchange->nodes && exchange->locals == 1; i++) {
+        forward(exchange, bucket, node_at(exchange, i));
     }
     km_exchange_poll(exchange);
     km_comm_end(exchange->comm);

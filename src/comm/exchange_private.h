@@ -4,10 +4,11 @@
 
 #include "comm_private.h"
 
-/* A part of a bucket on its way in. */
+/* A part of a bucket on its way in, or word that all of a node-mate's shares can be read. */
+enum { KM_ALL_PARTS = -1 };
 typedef struct km_arrival {
     int bucket, source;
-    int owner; /* whose part it is: the receiver's own, or one that it adds up for a rank of another node */
+    int owner; /* whose part it is: the receiver's own, or one that it adds up for a rank of another node; or KM_ALL_PARTS */
 } km_arrival;
 
 struct km_exchange {
@@ -40,7 +41,7 @@ struct km_exchange {
     int *pids;       /* (locals) */
     int64_t *chunk;  /* (KM_CHUNK) of another rank's, on its way through the cache */
     int64_t *where;  /* (locals) address of each mate's array */
-    int64_t own_sum; /* address of `sum`, as a message */
+    int64_t own_sum; /* address of `sum`, as a message to mates */
     MPI_Request *sends;
     int sends_begun, sends_done; /* begun; the first so many are known to be over */
 };

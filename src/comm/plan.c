@@ -27,9 +27,10 @@ static void lay_out(km_exchange *exchange, size_t size, size_t bucket) {
     exchange->largest_part = (size_t)number * KM_BLOCK;
 }
 
-/* Slots for two buckets, so that the next one's parts travel while the last one's are added. */
+/* Once `direct` is known. Slots for two buckets, so that the next one's parts travel while the last one's are added. */
 static void lay_out_arrivals(km_exchange *exchange) {
-    exchange->arrivals = (exchange->locals - 1) * exchange->nodes + exchange->nodes - 1;
+    const int of_mate = exchange->direct ? 1 : exchange->nodes;
+    exchange->arrivals = (exchange->locals - 1) * of_mate + exchange->nodes - 1;
     exchange->arrivals_of_own = exchange->locals - 1 + exchange->nodes - 1;
     exchange->slots = 2 * exchange->arrivals;
 }
@@ -56,8 +57,11 @@ km_status km_exchange_create(km_exchange **out, km_comm *comm, size_t size, size
     exchange->node = comm->rank / exchange->locals;
     exchange->local = comm->rank % exchange->locals;
     lay_out(exchange, size, bucket);
+    MPI_Comm_dup(comm->mpi, &exchange->mpi);
+    km_direct_open(exchange);
 
     lay_out_arrivals(exchange);
+    exchange->slot_size = exchange->direct && exchange->nodes == 1 ? 1 : exchange->largest_part;
     size_t slots = (size_t)exchange->slots, buckets = (size_t)exchange->buckets;
     exchange->arriving = km_new(slots + 1, sizeof *exchange->arriving);
     exchange->receives = km_new(slots + 1, sizeof(MPI_Request));
@@ -68,9 +72,6 @@ km_status km_exchange_create(km_exchange **out, km_comm *comm, size_t size, size
     for (int i = 0; i < exchange->slots; i++) {
         exchange->receives[i] = MPI_REQUEST_NULL;
     }
-    MPI_Comm_dup(comm->mpi, &exchange->mpi);
-    km_direct_open(exchange);
-    exchange->slot_size = exchange->direct && exchange->nodes == 1 ? 1 : exchange->largest_part;
     km_status status = km_comm_agree(comm, allocate(exchange));
     if (status != KM_OK) {
         km_exchange_destroy(exchange);

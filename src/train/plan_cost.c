@@ -139,8 +139,8 @@ void km_traffic_of(km_traffic *out, const km_machine *m, size_t size, size_t buc
     if (ranks < 2) {
         return;
     }
-    out->node_sum =
-        in_sum * elements * (locals - 1) / locals / m->core + buckets * (locals - 1) * nodes * m->near_latency;
+    const double messages = buckets * (locals - 1) * (m->direct ? 1 : nodes);
+    out->node_sum = in_sum * elements * (locals - 1) / locals / m->core + messages * m->near_latency;
     out->network_sum = nodes > 1 ? in_sum * elements * (nodes - 1) / nodes / m->network : 0;
     out->last_bucket = nodes > 1 ? out->network_sum / buckets + m->latency : 0;
     double longer = larger(out->node_sum, out->network_sum), shorter = out->node_sum + out->network_sum - longer;

@@ -3,8 +3,8 @@
  *
  * P parameters in buckets, N nodes of L ranks, R = N L:
  *   in a node     every rank gets the shares of its L-1 mates of the parts that it adds up: 8 P (L-1)/L bytes, brought over and
- *                 added by its core, in (L-1) N messages a bucket. Whether a share comes in the message or the mate's memory is
- *                 read is in the core's rate.
+ *                 added by its core. Shares come in (L-1) N messages a bucket; where the mate's memory is read, in L-1 that say
+ *                 so. Which of the two it is, is in the core's rate.
  *   between       a node sends its sums to the owners elsewhere: 8 P (N-1)/N bytes, over one wire, in N-1 messages a
  *                 bucket and rank
  *   gather        one node whose ranks read each other's memory: 4 P (L-1)/L bytes are copied. Else bucket by bucket, in the way

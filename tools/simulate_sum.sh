@@ -1,23 +1,23 @@
 #!/usr/bin/env bash
-# simulate_sum.sh [RANKS:ELEMENTS[:gather|:apart] ...]: a step's communication as src/comm does it, by SimGrid's SMPI (Debian: libsimgrid-dev), on
-# nodes of 16 ranks with 10 and 100 Gbit/s, beside what `kmask plan` reckons for the same nodes. A line a case: ranks, nodes, Gbit/s,
-# parameters, and for the sum, the gathering of the weights, small reductions and all: simulated and planned seconds, error.
+# simulate_sum.sh [RANKS[xNODE_RANKS]:ELEMENTS[:gather|:apart] ...]: a step's communication as src/comm does it, by SimGrid's SMPI (Debian:
+# libsimgrid-dev), on nodes of NODE_RANKS (16) ranks with 10 and 100 Gbit/s, beside what `kmask plan` reckons for the same nodes. A line
+# a case: ranks, nodes, Gbit/s, parameters, and for the sum, the gathering of the weights, small reductions and all: simulated and
+# planned seconds, error.
 #
 # The simulated time of a message is latency + size / bandwidth, bandwidth being shared by all that use a wire at once: a rank's
 # own (5 GB/s, 0.5 us), and a node's (each way). Ranks of a node read each other's memory at 5 GB/s; with `apart` they send each other
-# all shares. 512 ranks send 260,000 messages a bucket and 1,024 a million, so larger cases have fewer buckets, with whose number time
-# goes. A sum of 512 ranks (512:4194304) was not over after seven minutes of a core with the first network; gathering on 1,024
-# (1024:4194304:gather) takes three minutes for both. By itself only the gathering of 512 is simulated, in a minute or two.
+# all shares. What ends within a microsecond ends at once. SimGrid's time grows with the square of the messages under way
+# between nodes, RANKS (nodes - 1) a bucket of 4,194,304 elements: the larger of the cases that it takes by itself have one bucket.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 for tool in smpicc smpirun; do
     command -v $tool >/dev/null || { echo "$tool is missing (Debian: libsimgrid-dev)" >&2; exit 1; }
 done
 cases=("${@:-}")
-[ -n "${cases[0]}" ] || cases=(32:33554432 64:33554432 512:4194304:gather)
+[ -n "${cases[0]}" ] || cases=(32:33554432 64:33554432 512:4194304 1024x64:4194304)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-node_ranks=16 core=5e9 near=1 # bytes a second, microseconds
+core=5e9 near=1 # bytes a second, microseconds
 
 flags=(-std=gnu11 -O2 -D_GNU_SOURCE -Iinclude -Isrc/base -Isrc/comm -Isrc/train)
 smpicc "${flags[@]}" -Dkm_allocate=km_allocate_own -c src/base/memory.c -o "$work/memory.o"
@@ -58,7 +58,7 @@ platform() {
     echo '</zone></platform>'
 }
 
-simulate() { # RANKS ELEMENTS NETWORK LATENCY [gather]
+simulate() { # RANKS ELEMENTS NETWORK LATENCY [gather|apart]
     local nodes=$(($1 / node_ranks)) n i
     platform $nodes "$3" "$4" >"$work/platform.xml"
     for ((n = 0; n < nodes; n++)); do
@@ -66,7 +66,7 @@ simulate() { # RANKS ELEMENTS NETWORK LATENCY [gather]
     done >"$work/hosts"
     smpirun -np "$1" -platform "$work/platform.xml" -hostfile "$work/hosts" --cfg=network/model:CM02 \
         --cfg=network/bandwidth-factor:1 --cfg=network/latency-factor:1 --cfg=network/crosstraffic:0 \
-        --cfg=smpi/coll-selector:ompi --cfg=smpi/simulate-computation:no --cfg=smpi/test:1e-6 \
+        --cfg=smpi/coll-selector:ompi --cfg=smpi/simulate-computation:no --cfg=smpi/test:1e-9 --cfg=smpi/grow-injected-times:no --cfg=surf/precision:1e-6 \
         --cfg=smpi/shared-malloc-blocksize:33554432 --cfg=smpi/tmpdir:"$work" --log=root.thresh:error \
         "$work/simulate" "$2" $node_ranks "$3" "${4}e-6" $core "${near}e-6" ${5:-} 2>"$work/err" || { cat "$work/err" >&2; return 1; }
 }
@@ -76,6 +76,8 @@ printf '%6s %5s %6s %11s  %-30s %-30s %-30s %-30s\n' ranks nodes Gbit/s paramete
 for case in "${cases[@]}"; do
     for network in 1.25e9:20 12.5e9:3; do # bytes a second, microseconds
         IFS=: read -r ranks elements part <<<"$case"
+        IFS=x read -r ranks node_ranks <<<"$ranks"
+        node_ranks=${node_ranks:-16}
         simulate "$ranks" "$elements" "${network%:*}" "${network#*:}" "$part" >"$work/out"
         awk -v ranks="$ranks" -v elements="$elements" -v net="${network%:*}" -v locals=$node_ranks '
             { cell[NR] = $3 > 0 ? sprintf("%.4g %.4g (%+.1f %%)", $2, $3, 100 * ($3 / $2 - 1)) : "-" }

@@ -130,6 +130,22 @@ static double turns(const km_machine *m) {
     return ceil(log2(m->nodes)) * m->latency + ceil(log2(m->node_ranks)) * m->near_latency;
 }
 
+/* The wire waits for the first bucket's sum in the node; or, where the nodes take longer, the last bucket is left for the wire. It is
+ * two buckets where shares come by message, as those are summed side by side. Where memory is read, parts are complete one by one
+ * while the last mate's shares are added, the own node's last, and are sent meanwhile. */
+static double summed(const km_traffic *t, const km_machine *m, double buckets) {
+    const double nodes = m->nodes, mates = m->node_ranks - 1;
+    const double longer = larger(t->node_sum, t->network_sum), shorter = fmin(t->node_sum, t->network_sum);
+    if (nodes < 2 || mates < 1) {
+        return longer + (nodes > 1 ? m->latency : 0);
+    }
+    if (!m->direct) {
+        return longer + shorter * fmin(1, 2 / buckets) + m->latency;
+    }
+    const double alone = shorter / buckets, meanwhile = t->node_sum / buckets / mates * (nodes - 1) / nodes;
+    return longer + larger(alone - meanwhile, alone / nodes) + m->latency;
+}
+
 void km_traffic_of(km_traffic *out, const km_machine *m, size_t size, size_t bucket) {
     const double in_sum = 8, in_weights = 4, in_norm = 8.0 / 4096; /* bytes an element */
     const double reductions = 3; /* of a step: a few numbers each, there and back */
@@ -143,12 +159,7 @@ void km_traffic_of(km_traffic *out, const km_machine *m, size_t size, size_t buc
     out->node_sum = in_sum * elements * (locals - 1) / locals / m->core + messages * m->near_latency;
     out->network_sum = nodes > 1 ? in_sum * elements * (nodes - 1) / nodes / m->network : 0;
     out->last_bucket = nodes > 1 ? out->network_sum / buckets + m->latency : 0;
-    double longer = larger(out->node_sum, out->network_sum), shorter = out->node_sum + out->network_sum - longer;
-    /* The wire waits for the first bucket's sum in the node; or, where the nodes take longer, the last bucket is left for the wire;
-     * the last two where shares come by message, as those are then summed side by side. */
-    double alone = out->network_sum > out->node_sum || m->direct ? 1 : 2;
-    alone = fmin(1, alone / buckets);
-    out->sum = longer + shorter * alone + (nodes > 1 ? m->latency : 0);
+    out->sum = summed(out, m, buckets);
     if (nodes == 1 && m->direct) { /* they meet before, as all parts must be there, and after */
         out->gather = in_weights * elements * (locals - 1) / locals / m->copy + 2 * turns(m);
     } else {

@@ -65,6 +65,27 @@ static void one_node_directly(void **state) {
     assert_true(direct.gather < sent.gather);
 }
 
+/* Two nodes of three ranks, one bucket in six parts: a rank adds two mates' shares of two parts, in four turns, and its node's wire
+ * carries half of the sums. After the third turn the part of the other node is complete and goes there. */
+static void parts_are_sent_one_by_one(void **state) {
+    (void)state;
+    const double turn = 8.0 * BUCKET / 6 / 1e9;
+    const double networks[] = {1e9, 100e9};
+    for (int i = 0; i < 2; i++) {
+        km_machine m = {
+            .nodes = 2, .node_ranks = 3, .direct = true, .network = networks[i], .core = 1e9, .copy = 1e9};
+        km_traffic t;
+        km_traffic_of(&t, &m, BUCKET, BUCKET);
+        const double wire = 8.0 * BUCKET / 2 / m.network;
+        near(t.node_sum, 4 * turn);
+        near(t.sum,
+             i == 0 ? 3 * turn + wire : 4 * turn + wire / 2); /* beyond the last turn: at least the last part */
+        m.direct = false;
+        km_traffic_of(&t, &m, BUCKET, BUCKET);
+        near(t.sum, 4 * turn + wire);
+    }
+}
+
 /* ---- Gathering, message by message ---- */
 
 /* Who sends how many parts to whom in a turn; false when there is no such turn. */
@@ -200,15 +221,11 @@ static void planned_parts_are_the_table(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(alone_nothing_is_sent),
-        cmocka_unit_test(two_nodes_by_hand),
-        cmocka_unit_test(one_node_by_hand),
-        cmocka_unit_test(one_node_directly),
-        cmocka_unit_test(gathering_is_its_messages),
-        cmocka_unit_test(gathered_first_by_hand),
-        cmocka_unit_test(gathering_that_is_chosen),
-        cmocka_unit_test(worse_is_not_better),
-        cmocka_unit_test(planned_parts_are_the_table),
+        cmocka_unit_test(alone_nothing_is_sent),     cmocka_unit_test(two_nodes_by_hand),
+        cmocka_unit_test(one_node_by_hand),          cmocka_unit_test(one_node_directly),
+        cmocka_unit_test(parts_are_sent_one_by_one), cmocka_unit_test(gathering_is_its_messages),
+        cmocka_unit_test(gathered_first_by_hand),    cmocka_unit_test(gathering_that_is_chosen),
+        cmocka_unit_test(worse_is_not_better),       cmocka_unit_test(planned_parts_are_the_table),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,19 +7,13 @@
 #include <unistd.h>
 
 static void help(void) {
-    puts("kmask bench [--preset tiny|small|bert-base|bert-large|roberta-base] [--length N] [--views N] "
-         "[--micro-batch N]\n"
-         "            [--precision fp32|bf16] [--threads N] [--ranks N] [--repeat N] [--steps-only] [--json] "
-         "[--set section.key=value ...]\n"
+    puts("kmask bench [--preset tiny|small|bert-base|bert-large|roberta-base] [--length N] [--views N]\n"
+         "            [--micro-batch N] [--precision fp32|bf16] [--threads N] [--ranks N] [--repeat N]\n"
+         "            [--steps-only] [--json] [--set section.key=value ...]\n"
          "\n"
-         "Runs training steps on random tokens (no file is needed, nothing is kept) and says how fast they are, as "
-         "a share "
-         "of\n"
-         "the rate at which the same library multiplies matrices of the same shapes in turns with the steps. Under "
-         "mpirun "
-         "all "
-         "ranks\n"
-         "work; --ranks N starts mpirun by itself.\n"
+         "Runs training steps on random tokens (no file is needed, nothing is kept) and says how fast they\n"
+         "are, as a share of the rate at which the same library multiplies matrices of the same shapes in\n"
+         "turns with the steps. Under mpirun all ranks work; --ranks N starts mpirun by itself.\n"
          "\n"
          "  kmask bench --preset bert-base --length 512 --views 4\n"
          "  mpirun -n 2 kmask bench --preset small --length 128 --views 64 --json\n"
@@ -29,17 +23,13 @@ static void help(void) {
          "  --precision P    train.precision; the products that steps are compared with are in bf16 then, too\n"
          "  --repeat N       measured steps (--steps is the same); 7 unless given: medians are printed\n"
          "  --steps-only     no products: half the time, and no share\n"
-         "  --set KEY=VALUE  any key of pretrain's config: model.num_hidden_layers, model.vocab_size, mask.unit,\n"
-         "                   train.recompute, optimizer.clip ... The vocabulary has 8,192 pieces for tiny and "
-         "small,\n"
-         "                   else what the published models have.\n"
+         "  --set KEY=VALUE  any key of pretrain's config: model.num_hidden_layers, model.vocab_size,\n"
+         "                   mask.unit, train.recompute, optimizer.clip ... The vocabulary has 8,192 pieces for\n"
+         "                   tiny and small, else what the published models have.\n"
          "\n"
-         "Work is counted twice. `whole`: all products of forward and backward, as if the last layer ran at all "
-         "tokens; "
-         "the\n"
-         "share can pass 100 %, since what need not be done is not done. `done`: the products that a step really "
-         "computes. The\n"
-         "vocabulary's counts at masked tokens only in both.");
+         "Work is counted twice. `whole`: all products of forward and backward, as if the last layer ran at\n"
+         "all tokens; the share can pass 100 %, since what need not be done is not done. `done`: the products\n"
+         "that a step really computes. The vocabulary's counts at masked tokens only in both.");
 }
 
 typedef struct arguments {
@@ -150,8 +140,7 @@ static void print_head(const km_json *r) {
            number(r, "layers"), number(r, "hidden_size"), number(r, "vocab_size"),
            km_quantity(parameters, number(r, "parameters")));
     printf("%.0f views of %.0f tokens a step, %.0f masked, in micro-batches of %.0f, on %.0f rank(s) x %.0f "
-           "thread(s); "
-           "medians of %.0f\n\n",
+           "thread(s); medians of %.0f\n\n",
            number(r, "views"), number(r, "length"), number(r, "masked"), number(r, "micro_batch"),
            number(r, "ranks"), number(r, "threads"), number(r, "steps"));
 }

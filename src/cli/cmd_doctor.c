@@ -7,23 +7,18 @@
 static void help(void) {
     puts("kmask doctor [CONFIG.json] [--threads N] [--folder DIR] [--json] [--set section.key=value ...]\n"
          "\n"
-         "Looks whether a job can run well here: CPU and BLAS kernel, threads and cores of each rank, the network "
-         "between "
-         "all\n"
-         "hosts, the run folder, clocks, memory, and the time that the job has left. Start it as the job will be "
-         "started:\n"
+         "Looks whether a job can run well here: CPU and BLAS kernel, threads and cores of each rank, the\n"
+         "network between all hosts, the run folder, clocks, memory, and the time that the job has left. Start\n"
+         "it as the job will be started:\n"
          "\n"
          "  mpirun -n 64 kmask doctor config.json\n"
          "  srun --mpi=pmix kmask doctor config.json\n"
          "  kmask doctor\n"
          "\n"
-         "One line of verdict, a line for each problem with its cure, then tables. With a config its threads, run "
-         "folder "
-         "and\n"
-         "memory are looked at; without, --threads (1) and --folder (the current one). Nothing hangs: a host that "
-         "another "
-         "one\n"
-         "does not reach is named. Exit status: 0 all well, 1 there are problems, 2 wrong usage.");
+         "One line of verdict, a line for each problem with its cure, then tables. With a config its threads,\n"
+         "run folder and memory are looked at; without, --threads (1) and --folder (the current one). Nothing\n"
+         "hangs: a host that another one does not reach is named. Exit status: 0 all well, 1 there are\n"
+         "problems, 2 wrong usage.");
 }
 
 static double number(const km_json *object, const char *key) {

@@ -3,12 +3,11 @@
 #include "kmask/train.h"
 
 static void help(void) {
-    puts("kmask eval MODEL --corpus FILE.h5 [--length N] [--packing NAME] [--ratio R] [--seed N] [--threads N] "
-         "[--json]\n"
+    puts("kmask eval MODEL --corpus FILE.h5 [--length N] [--packing NAME] [--ratio R] [--seed N] [--threads N]\n"
+         "            [--json]\n"
          "\n"
-         "Loss, perplexity and accuracy of a model or checkpoint under frozen masks: every row is masked in "
-         "ceil(1/ratio)\n"
-         "parts, each token once. Defaults come from the model's config. Works under mpirun.\n"
+         "Loss, perplexity and accuracy of a model or checkpoint under frozen masks: every row is masked in\n"
+         "ceil(1/ratio) parts, each token once. Defaults come from the model's config. Works under mpirun.\n"
          "\n"
          "  kmask eval runs/first/checkpoints/step-00001000.h5 --corpus corpus.holdout.h5\n"
          "\n"

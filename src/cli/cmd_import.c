@@ -3,19 +3,16 @@
 
 #include <string.h>
 
-static const char help[] = "kmask import DIR --out MODEL.h5 [--tokenizer DIR] [--seed N] [--json]\n"
-                           "\n"
-                           "A published BERT or RoBERTa becomes a model file: DIR holds model.safetensors (or "
-                           "shards with their index; F32, "
-                           "F16 or\n"
-                           "BF16), config.json and the tokenizer's files. All tensors are listed: used, ignored "
-                           "(other heads; they travel in "
-                           "the\n"
-                           "file, see `kmask export --extras`), and fresh, which a folder without an MLM head "
-                           "lacks; --seed decides these.\n"
-                           "\n"
-                           "  kmask import bert-base-uncased --out bert.h5\n"
-                           "  kmask pretrain config.json --set model.init=bert.h5\n";
+static const char help[] =
+    "kmask import DIR --out MODEL.h5 [--tokenizer DIR] [--seed N] [--json]\n"
+    "\n"
+    "A published BERT or RoBERTa becomes a model file: DIR holds model.safetensors (or shards with their\n"
+    "index; F32, F16 or BF16), config.json and the tokenizer's files. All tensors are listed: used,\n"
+    "ignored (other heads; they travel in the file, see `kmask export --extras`), and fresh, which a\n"
+    "folder without an MLM head lacks; --seed decides these.\n"
+    "\n"
+    "  kmask import bert-base-uncased --out bert.h5\n"
+    "  kmask pretrain config.json --set model.init=bert.h5\n";
 
 static const char *text_of(const km_json *object, const char *key) {
     const char *text = km_json_string(km_json_get(object, key));

@@ -16,12 +16,10 @@ static const char MODEL[] = "/model/";
 static const char help[] =
     "kmask inspect FILE|DIR [--json]\n"
     "\n"
-    "What a corpus, model or checkpoint holds. The file's checksum is verified, and "
-    "weights_hash is computed again\n"
-    "from the tensors. Damage is exit status 1 and a sentence that names it. DIR: a safetensors "
-    "folder; shown as\n"
-    "`kmask import` would read it. FILE may also be one .safetensors file: its tensors are "
-    "listed.\n"
+    "What a corpus, model or checkpoint holds. The file's checksum is verified, and weights_hash is\n"
+    "computed again from the tensors. Damage is exit status 1 and a sentence that names it. DIR: a\n"
+    "safetensors folder; shown as `kmask import` would read it. FILE may also be one .safetensors file:\n"
+    "its tensors are listed.\n"
     "\n"
     "  kmask inspect runs/first/checkpoints/step-00001000.h5\n"
     "  kmask inspect corpus.h5 --json\n";

@@ -6,9 +6,8 @@
 static void help(void) {
     puts("kmask pretrain CONFIG.json [--set section.key=value ...]\n"
          "\n"
-         "Trains a masked language model, or goes on with what is in run.dir. Started by mpirun or srun it uses "
-         "all ranks;\n"
-         "the result has the same bits on any number of them.\n"
+         "Trains a masked language model, or goes on with what is in run.dir. Started by mpirun or srun it\n"
+         "uses all ranks; the result has the same bits on any number of them.\n"
          "\n"
          "  mpirun -n 2 kmask pretrain config.json --set optimizer.lr=1e-4\n"
          "\n"
@@ -20,12 +19,10 @@ static void help(void) {
          "   \"train\": {\"steps\": 1000, \"sequences\": 8},\n"
          "   \"optimizer\": {\"lr\": 1e-3}}\n"
          "\n"
-         "--set wins over the file. Exit status: 0 done, 1 failed, 2 wrong config, 3 checkpoints exist but none is "
-         "valid,\n"
-         "75 stopped early with a checkpoint saved: run the same command again.\n"
-         "SIGUSR1, SIGTERM and SIGINT ask for that; to mpirun send SIGUSR1, which it passes on (SIGTERM and SIGINT "
-         "make it kill\n"
-         "its ranks a second later).\n"
+         "--set wins over the file. Exit status: 0 done, 1 failed, 2 wrong config, 3 checkpoints exist but\n"
+         "none is valid, 75 stopped early with a checkpoint saved: run the same command again. SIGUSR1,\n"
+         "SIGTERM and SIGINT ask for that; to mpirun send SIGUSR1, which it passes on (SIGTERM and SIGINT make\n"
+         "it kill its ranks a second later).\n"
          "\n"
          "Keys:\n");
     km_config_help(stdout);

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # fuzz.sh SECONDS [TARGET...]: fuzzes each target of tests/fuzz (all, side by side, when none is named) for SECONDS under
 # AddressSanitizer and UndefinedBehaviorSanitizer with clang's libFuzzer. Ends with one line a target; what it finds lies in
-# build/fuzz/found/. The seeds of tests/fuzz/<target>/ are read, new ones go to build/fuzz/corpus/<target>/.
+# build/fuzz/found/. An input that takes ten minutes is a finding: libFuzzer counts the clock's time, and a machine that stands still for
+# one is not unheard of. The seeds of tests/fuzz/<target>/ are read, new ones go to build/fuzz/corpus/<target>/.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 seconds=${1:?usage: tools/fuzz.sh SECONDS [TARGET...], for example: tools/fuzz.sh 3600 text_encode}
@@ -26,7 +27,7 @@ export ASAN_OPTIONS=allocator_may_return_null=1 # files ask for more memory than
 running=()
 for target in "${targets[@]}"; do
     mkdir -p "build/fuzz/corpus/$target"
-    find build/fuzz -name "fuzz_$target" -type f -exec {} -max_total_time="$seconds" -rss_limit_mb=4096 -timeout=60 -report_slow_units=60 \
+    find build/fuzz -name "fuzz_$target" -type f -exec {} -max_total_time="$seconds" -rss_limit_mb=4096 -timeout=600 -report_slow_units=60 \
         -artifact_prefix="build/fuzz/found/$target-" -print_final_stats=1 "build/fuzz/corpus/$target" "tests/fuzz/$target" \; \
         >"build/fuzz/$target.log" 2>&1 &
     running+=($!)

@@ -241,7 +241,7 @@ def train(kmask, folder, size, paths, rounds):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kmask", default="kmask")
+    parser.add_argument("--kmask", default="build/release/kmask")
     parser.add_argument("--tokenizer", action="append", required=True)
     parser.add_argument("--special", action="store_true")
     parser.add_argument("--random", type=int, default=0, metavar="LINES")

@@ -2,14 +2,14 @@
 """Compares `kmask probe --precision bf16` with PyTorch's own bf16 (torch.autocast), tensor by tensor.
 
     pip install torch transformers h5py numpy
-    python tools/compare_probe_bf16.py --kmask build/release/kmask [--shapes 10] [--seed 1] [--inputs 16] [--folder MODEL] [--all]
+    python tools/compare_probe_bf16.py --kmask build/release/kmask [--shapes 10] [--seed 1] [--inputs 64] [--folder MODEL] [--all]
 
 Models and inputs are those of compare_probe.py, but wide enough for products to matter, with several inputs a model; with --folder it
 is a published one (safetensors, config.json, tokenizer files) instead. What is exact is transformers in float64. The error of a
 program at a tensor of one input is the root mean square of its distance to that, in units of the tensor's own (where a gradient is
 zero but for rounding, as a key's bias' always is: of the steepest gradient's). Rounding errors are random: of one input, either of two
 programs may be closer at a tensor of a few numbers, whichever is the better, so that errors are compared by their geometric mean over
-the inputs. Limits: at no tensor kmask's is larger than PyTorch's (at a key's bias, which is nothing but rounding in both: than 1.2 of it).
+the inputs. Limits: at no tensor kmask's is larger than PyTorch's (at a key's bias, which is nothing but rounding in both: than 1.1 of it).
 --all prints every tensor. Status 1 when a limit is passed."""
 import argparse
 import os
@@ -26,7 +26,7 @@ from transformers import AutoModelForMaskedLM
 
 import compare_probe
 
-MOST, MOST_AT_ZERO = 1.0, 1.2
+MOST, MOST_AT_ZERO = 1.0, 1.1
 
 
 def draw_case(seed):
@@ -121,7 +121,7 @@ def main():
     parser.add_argument("--kmask", default="build/release/kmask")
     parser.add_argument("--shapes", type=int, default=10)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--inputs", type=int, default=16, help="inputs of a model")
+    parser.add_argument("--inputs", type=int, default=64, help="inputs of a model")
     parser.add_argument("--folder", help="a published model instead of random ones")
     parser.add_argument("--all", action="store_true", help="print every tensor: kmask's error, PyTorch's, their ratio")
     options = parser.parse_args()

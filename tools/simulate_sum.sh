@@ -6,7 +6,8 @@
 #
 # The simulated time of a message is latency + size / bandwidth, bandwidth being shared by all that use a wire at once: a rank's
 # own (5 GB/s, 0.5 us), and a node's (each way). Ranks of a node read each other's memory at 5 GB/s; with `apart` they send each other
-# all shares. What ends within a microsecond ends at once. SimGrid's time grows with the square of the messages under way
+# all shares. What ends within a microsecond ends at once, but for `gather`
+# alone, where so many small turns would be too short. SimGrid's time grows with the square of the messages under way
 # between nodes, RANKS (nodes - 1) a bucket of 4,194,304 elements: the larger of the cases that it takes by itself have one bucket.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -59,14 +60,16 @@ platform() {
 }
 
 simulate() { # RANKS ELEMENTS NETWORK LATENCY [gather|apart]
-    local nodes=$(($1 / node_ranks)) n i
+    local nodes=$(($1 / node_ranks)) precision n i
     platform $nodes "$3" "$4" >"$work/platform.xml"
     for ((n = 0; n < nodes; n++)); do
         for ((i = 0; i < node_ranks; i++)); do echo "n$n-$i"; done
     done >"$work/hosts"
+    precision=1e-6 # seconds
+    [ "${5:-}" != gather ] || precision=1e-9
     smpirun -np "$1" -platform "$work/platform.xml" -hostfile "$work/hosts" --cfg=network/model:CM02 \
         --cfg=network/bandwidth-factor:1 --cfg=network/latency-factor:1 --cfg=network/crosstraffic:0 \
-        --cfg=smpi/coll-selector:ompi --cfg=smpi/simulate-computation:no --cfg=smpi/test:1e-9 --cfg=smpi/grow-injected-times:no --cfg=surf/precision:1e-6 \
+        --cfg=smpi/coll-selector:ompi --cfg=smpi/simulate-computation:no --cfg=smpi/test:1e-9 --cfg=smpi/grow-injected-times:no --cfg=surf/precision:$precision \
         --cfg=smpi/shared-malloc-blocksize:33554432 --cfg=smpi/tmpdir:"$work" --log=root.thresh:error \
         "$work/simulate" "$2" $node_ranks "$3" "${4}e-6" $core "${near}e-6" ${5:-} 2>"$work/err" || { cat "$work/err" >&2; return 1; }
 }

@@ -112,23 +112,25 @@ def draw_input(case, padding):
 
 # ---- The two programs ----
 
-def reference(model, whole, dtype):
+def reference(model, whole, dtype, autocast=False):
+    """In dtype; with autocast, products in bf16."""
     model = model.to(dtype)
     model.zero_grad()
-    out = model(**{k: torch.tensor(v) for k, v in whole.items()}, output_hidden_states=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+        out = model(**{k: torch.tensor(v) for k, v in whole.items()}, output_hidden_states=True)
     out.loss.backward()
     result = {"logits": out.logits, **{f"hidden_states/{i}": h for i, h in enumerate(out.hidden_states)},
               **{f"grad/{n}": p.grad for n, p in model.named_parameters()}}
     return out.loss.item(), {k: v.detach().double().numpy().copy() for k, v in result.items()}
 
 
-def probe(kmask, path, given, folder):
+def probe(kmask, path, given, folder, *options):
     with open(f"{folder}/ids.json", "w") as f:
         json.dump(given, f)
     if os.path.exists(f"{folder}/out.h5"):
         os.remove(f"{folder}/out.h5")
-    subprocess.run([kmask, "probe", path, "--input", f"{folder}/ids.json", "--out", f"{folder}/out.h5"], check=True,
-                   stdout=subprocess.DEVNULL)
+    subprocess.run([kmask, "probe", path, "--input", f"{folder}/ids.json", "--out", f"{folder}/out.h5", *options],
+                   check=True, stdout=subprocess.DEVNULL)
     arrays = {}
     with h5py.File(f"{folder}/out.h5") as f:
         f.visititems(lambda name, item: arrays.__setitem__(name, item[()]) if isinstance(item, h5py.Dataset) else None)

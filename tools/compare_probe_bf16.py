@@ -50,26 +50,6 @@ def errors(exact, got):
     return result
 
 
-def halved(model, whole):
-    """compare_probe.reference under bf16 autocast."""
-    model = model.to(torch.float32)
-    model.zero_grad()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        out = model(**{k: torch.tensor(v) for k, v in whole.items()}, output_hidden_states=True)
-    out.loss.backward()
-    result = {"logits": out.logits, **{f"hidden_states/{i}": h for i, h in enumerate(out.hidden_states)},
-              **{f"grad/{n}": p.grad for n, p in model.named_parameters()}}
-    return out.loss.item(), {k: v.detach().double().numpy().copy() for k, v in result.items()}
-
-
-def probe(kmask, path, given, folder):
-    wrapper = f"{folder}/kmask-bf16"
-    with open(wrapper, "w") as f:
-        f.write(f'#!/bin/sh\nexec "{os.path.abspath(kmask)}" "$@" --precision bf16\n')
-    os.chmod(wrapper, 0o755)
-    return compare_probe.probe(wrapper, path, given, folder)
-
-
 def geometric_mean(values):
     return float(np.exp(np.mean(np.log(values))))
 
@@ -79,7 +59,9 @@ def measure(kmask, model, path, case, folder):
     given, whole = compare_probe.draw_input(case, "right")
     loss, exact = compare_probe.reference(model, whole, torch.float64)
     del exact["hidden_states/0"]  # which both make of floats
-    return [(abs(of_loss / loss - 1), errors(exact, got)) for of_loss, got in (probe(kmask, path, given, folder), halved(model, whole))]
+    runs = (compare_probe.probe(kmask, path, given, folder, "--precision", "bf16"),
+            compare_probe.reference(model, whole, torch.float32, autocast=True))
+    return [(abs(of_loss / loss - 1), errors(exact, got)) for of_loss, got in runs]
 
 
 def compare(kmask, name, model, path, cases, folder, show_all):

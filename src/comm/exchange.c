@@ -55,8 +55,7 @@ static void forward(km_exchange *exchange, int bucket, int node) {
 /* The i-th arrival of a bucket: first the node-mates' shares of all parts that are added up here, then the other
  * nodes' sums of the own part. Between two ranks, sends are made in this order too. */
 static km_arrival arrival(const km_exchange *exchange, int bucket, int i) {
-    const int parts = exchange->direct ? 1 : exchange->nodes; /* of one mate's shares, in as many messages */
-    const int shares = (exchange->locals - 1) * parts;
+    const int parts = km_messages_of_mate(exchange), shares = (exchange->locals - 1) * parts;
     km_arrival a = {bucket, 0, exchange->comm->rank};
     if (i < shares) {
         a.source = rank_at(exchange, exchange->node, (exchange->local + 1 + i / parts) % exchange->locals);

@@ -46,6 +46,11 @@ struct km_exchange {
     int sends_begun, sends_done; /* begun; the first so many are known to be over */
 };
 
+/* Messages a bucket in which a node-mate's shares come: one that says where they are, or one a part. */
+static inline int km_messages_of_mate(const km_exchange *exchange) {
+    return exchange->direct ? 1 : exchange->nodes;
+}
+
 /* ---- exchange_direct.c ---- */
 /* Finds out whether all ranks of all nodes can; `direct` is the same everywhere. Collective. */
 void km_direct_open(km_exchange *exchange);

@@ -29,8 +29,7 @@ static void lay_out(km_exchange *exchange, size_t size, size_t bucket) {
 
 /* Once `direct` is known. Slots for two buckets, so that the next one's parts travel while the last one's are added. */
 static void lay_out_arrivals(km_exchange *exchange) {
-    const int of_mate = exchange->direct ? 1 : exchange->nodes;
-    exchange->arrivals = (exchange->locals - 1) * of_mate + exchange->nodes - 1;
+    exchange->arrivals = (exchange->locals - 1) * km_messages_of_mate(exchange) + exchange->nodes - 1;
     exchange->arrivals_of_own = exchange->locals - 1 + exchange->nodes - 1;
     exchange->slots = 2 * exchange->arrivals;
 }

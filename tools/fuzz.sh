@@ -1,16 +1,13 @@
 #!/usr/bin/env bash
 # fuzz.sh SECONDS [TARGET...]: fuzzes each target of tests/fuzz (all, side by side, when none is named) for SECONDS under
-# AddressSanitizer and UndefinedBehaviorSanitizer with clang's libFuzzer. Ends with one line a target; what it finds lies in
-# build/fuzz/found/. An input that takes ten minutes is a finding: libFuzzer counts the clock's time, and a machine that stands still for
-# one is not unheard of. The seeds of tests/fuzz/<target>/ are read, new ones go to build/fuzz/corpus/<target>/.
+# AddressSanitizer and UndefinedBehaviorSanitizer with clang's libFuzzer, installing it where it is missing. Ends with one line a
+# target; what it finds lies in build/fuzz/found/. An input that takes ten minutes is a finding: libFuzzer counts the clock's time,
+# and a machine that stands still for one is not unheard of. The seeds of tests/fuzz/<target>/ are read, new ones go to build/fuzz/corpus/<target>/.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 seconds=${1:?usage: tools/fuzz.sh SECONDS [TARGET...], for example: tools/fuzz.sh 3600 text_encode}
 shift
-command -v clang >/dev/null || {
-    echo "fuzz.sh: clang is missing: apt-get install clang libclang-rt-14-dev" >&2
-    exit 1
-}
+bash tools/install.sh --fuzz || exit 1
 targets=("$@")
 if [ ${#targets[@]} = 0 ]; then
     for source in tests/fuzz/fuzz_*.c; do

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# install.sh [--test] [--quickstart] [--lint]: installs what kmask needs and this machine lacks, with apt, asking nothing.
+# install.sh [--test] [--quickstart] [--lint] [--fuzz]: installs what kmask needs and this machine lacks, with apt, asking nothing.
 #   (nothing)     what the build needs, and oneDNN, which it can do without
 #   --test        and what the tests need; for root also SLURM's daemons, which the tests start
 #   --quickstart  and what renders Debian's manual pages, the quickstart's text
 #   --lint        and clang-format and clang-tidy
+#   --fuzz        and clang with libFuzzer, for tools/fuzz.sh
 # Where everything is there (also from modules or Spack) it does nothing and needs neither root nor Debian.
 set -euo pipefail
 
@@ -25,6 +26,7 @@ sbin() { PATH=$PATH:/usr/sbin:/sbin command -v "$1"; }
 pmix_of_slurm() { compgen -G '/usr/lib*/*/slurm*/mpi_pmix*.so' || compgen -G '/usr/lib*/slurm*/mpi_pmix*.so'; }
 header() { echo "#include <$1>" | cc -E -x c -; }
 compiles() { echo 'int main(void) { return 0; }' | cc -x c -o /dev/null -; }
+fuzzes() { echo 'int LLVMFuzzerTestOneInput(void) { return 0; }' | clang -fsanitize=fuzzer,address -x c -o /dev/null -; }
 
 need gcc program cc
 need libc6-dev compiles
@@ -61,8 +63,12 @@ for option; do
             need clang-format program clang-format
             need clang-tidy program clang-tidy
             ;;
+        --fuzz)
+            need clang program clang
+            need libclang-rt-dev fuzzes
+            ;;
         *)
-            echo "install.sh: no option $option; there are --test, --quickstart and --lint" >&2
+            echo "install.sh: no option $option; there are --test, --quickstart, --lint and --fuzz" >&2
             exit 2
             ;;
     esac

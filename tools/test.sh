@@ -85,10 +85,10 @@ build asan
 status=$?
 count "asan build" $status
 if [ $status = 0 ]; then
-    step "Programs' tests with sanitizers"
+    step "Programs' tests and fuzz targets' seeds with sanitizers"
     export LSAN_OPTIONS=suppressions=$PWD/tests/lsan.supp:print_suppressions=0
     export ASAN_OPTIONS=allocator_may_return_null=1 # tests ask for more memory than there is
-    run asan -j "$cores" -R '/test_' -E '/test_corpus'
+    run asan -j "$cores" -R '/test_|^fuzz/' -E '/test_corpus'
     # MPI unloads its modules before leaks are looked for: they could neither be named nor suppressed.
     ASAN_OPTIONS=$ASAN_OPTIONS:detect_leaks=0 run asan -j "$cores" -R '/mpi_.*@2$|/test_corpus|/run_(ten_steps|damage)$'
 fi

@@ -4,7 +4,7 @@
     pip install torch transformers numpy
     python tools/golden_model.py tests/model/golden
 
-A file holds, little-endian (tests/model/golden.h reads it): "KMG1"; int32 roberta, vocab, hidden, layers, heads,
+A file holds, little-endian (tests/model/test_golden.c reads it): "KMG1"; int32 roberta, vocab, hidden, layers, heads,
 intermediate, positions, types, pad, gelu_new; float64 eps; int32 views, tokens, labelled, has_types; int32 arrays
 starts, ids, types (where it has them), at, labels; float64 summed loss; float32 probabilities (labelled, vocab);
 int32 count of parameters, each: 112 bytes name, int32 count, float32 values, float32 gradient of the summed loss.

@@ -78,6 +78,19 @@ static inline void leave_folder(void) {
     free(command);
 }
 
+/* A group's setup and teardown, where one process runs it. */
+static inline int enter(void **state) {
+    (void)state;
+    enter_folder();
+    return 0;
+}
+
+static inline int leave(void **state) {
+    (void)state;
+    leave_folder();
+    return 0;
+}
+
 /* All of a corpus: pieces in words run together, " " between words, "/" after a sentence, "|" after a document. */
 static inline char *corpus_text(const km_corpus *corpus) {
     km_buffer text = {0};

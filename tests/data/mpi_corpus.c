@@ -4,7 +4,7 @@
 static km_comm *comm;
 
 /* Rank 0's folder, for all. */
-static int enter(void **state) {
+static int enter_together(void **state) {
     (void)state;
     if (km_comm_rank(comm) == 0) {
         enter_folder();
@@ -13,7 +13,7 @@ static int enter(void **state) {
     return 0;
 }
 
-static int leave(void **state) {
+static int leave_together(void **state) {
     (void)state;
     km_comm_barrier(comm);
     if (km_comm_rank(comm) == 0) {
@@ -153,7 +153,7 @@ int main(int argc, char **argv) {
         return 1;
     }
     km_log_mute(true);
-    int failed = cmocka_run_group_tests(tests, enter, leave);
+    int failed = cmocka_run_group_tests(tests, enter_together, leave_together);
     km_comm_close(comm);
     return failed;
 }

@@ -458,18 +458,6 @@ static void median_is_near(void **state) {
     }
 }
 
-static int enter(void **state) {
-    (void)state;
-    enter_folder();
-    return 0;
-}
-
-static int leave(void **state) {
-    (void)state;
-    leave_folder();
-    return 0;
-}
-
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(documents_are_separated),

@@ -218,18 +218,6 @@ static void names_are_found(void **state) {
     km_corpus_close(corpus);
 }
 
-static int enter(void **state) {
-    (void)state;
-    enter_folder();
-    return 0;
-}
-
-static int leave(void **state) {
-    (void)state;
-    leave_folder();
-    return 0;
-}
-
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sentences_end_inside_lines),

@@ -408,18 +408,6 @@ static void a_cut_or_flipped_corpus_is_a_sentence(void **state) {
     free(good);
 }
 
-static int enter(void **state) {
-    (void)state;
-    enter_folder();
-    return 0;
-}
-
-static int leave(void **state) {
-    (void)state;
-    leave_folder();
-    return 0;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(full_sentences_are_packed_greedily),

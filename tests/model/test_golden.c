@@ -1,47 +1,9 @@
 /* Loss, probabilities and every gradient against HuggingFace transformers in float64 (tools/golden_model.py, which
  * describes the files). */
+#include "model/golden.h"
 #include "model/support.h"
 
-typedef struct reader {
-    const char *bytes;
-    size_t size, at;
-} reader;
-
-static const void *take(reader *in, size_t count, size_t size) {
-    const char *from = in->bytes + in->at;
-    in->at += count * size;
-    assert_true(in->at <= in->size);
-    return from;
-}
-
-static int32_t take_int(reader *in) {
-    int32_t value;
-    memcpy(&value, take(in, 1, 4), 4);
-    return value;
-}
-
-static double take_double(reader *in) {
-    double value;
-    memcpy(&value, take(in, 1, 8), 8);
-    return value;
-}
-
-static km_model_config take_config(reader *in) {
-    km_model_config config = small_config(take_int(in) ? "roberta" : "bert");
-    config.vocab_size = take_int(in);
-    config.hidden_size = take_int(in);
-    config.num_hidden_layers = take_int(in);
-    config.num_attention_heads = take_int(in);
-    config.intermediate_size = take_int(in);
-    config.max_position_embeddings = take_int(in);
-    config.type_vocab_size = take_int(in);
-    config.pad_token_id = take_int(in);
-    snprintf(config.hidden_act, sizeof config.hidden_act, "%s", take_int(in) ? "gelu_new" : "gelu");
-    config.layer_norm_eps = take_double(in);
-    return config;
-}
-
-static void take_batch(reader *in, own_batch *own) {
+static void take_batch(golden_reader *in, own_batch *own) {
     km_batch *batch = &own->batch;
     memset(own, 0, sizeof *own);
     batch->views = take_int(in);
@@ -61,24 +23,6 @@ static void take_batch(reader *in, own_batch *own) {
         batch->longest = KM_MAX(batch->longest, own->starts[v + 1] - own->starts[v]);
     }
     own_link(own, types);
-}
-
-/* Weights and reference gradients by name; every part of the table must be there. */
-static void take_parameters(reader *in, const km_table *table, float *weights, float *gradient) {
-    int count = take_int(in);
-    assert_int_equal(count, table->count);
-    for (int i = 0; i < count; i++) {
-        char name[113] = {0};
-        memcpy(name, take(in, 112, 1), 112);
-        const km_param *param = km_table_find(table, name);
-        if (param == NULL) {
-            fail_msg("the table has no %s", name);
-        }
-        assert_int_equal(take_int(in), param->count);
-        memcpy(weights + param->offset, take(in, param->count, 4), param->count * 4);
-        memcpy(gradient + param->offset, take(in, param->count, 4), param->count * 4);
-    }
-    assert_int_equal(in->at, in->size);
 }
 
 /* Single precision's rounding over a few layers: 1e-4 of the tensor's largest value. Key biases have no gradient at
@@ -121,13 +65,10 @@ static void compare_forward(const km_model *model, const float *weights, const k
 
 static void run_golden(const char *file) {
     char path[KM_PATH];
-    char *bytes = NULL;
-    reader in = {0};
     snprintf(path, sizeof path, "%s/%s", TEST_DATA, file);
-    assert_int_equal(km_file_read(&bytes, &in.size, path, 1 << 20), KM_OK);
-    in.bytes = bytes;
-    assert_memory_equal(take(&in, 4, 1), "KMG1", 4);
-    km_model_config config = take_config(&in);
+    golden_reader in = open_golden(path, "KMG1");
+    km_model_config config = small_config("bert");
+    take_config(&in, &config);
     static own_batch own;
     take_batch(&in, &own);
     double loss = take_double(&in);
@@ -150,7 +91,7 @@ static void run_golden(const char *file) {
     free(weights);
     free(gradient);
     free(probabilities);
-    free(bytes);
+    free(in.bytes);
     km_model_destroy(model);
 }
 

@@ -1,17 +1,14 @@
 /* kmask probe against HuggingFace transformers in float64, with padding (tools/golden_model.py describes the files), and
  * inputs that are refused. */
+#include "model/golden.h"
+
 #include "kmask/kernel.h"
 #include "kmask/store.h"
 #include "kmask/train.h"
 
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 static char folder[] = "/tmp/kmask-probe-XXXXXX";
 
@@ -33,8 +30,7 @@ static int leave(void **state) {
 /* ---- The golden file ---- */
 
 typedef struct golden {
-    char *bytes;
-    size_t size, at;
+    golden_reader in;
     km_bundle bundle;
     int B, T;
     const int32_t *fields[4]; /* (B,T) ids, attention mask, types, labels */
@@ -43,75 +39,28 @@ typedef struct golden {
     float *gradient;     /* (table->size) */
 } golden;
 
-static const void *take(golden *g, size_t count, size_t size) {
-    const char *from = g->bytes + g->at;
-    g->at += count * size;
-    assert_true(g->at <= g->size);
-    return from;
-}
-
-static int32_t take_int(golden *g) {
-    int32_t value;
-    memcpy(&value, take(g, 1, 4), 4);
-    return value;
-}
-
-static double take_double(golden *g) {
-    double value;
-    memcpy(&value, take(g, 1, 8), 8);
-    return value;
-}
-
-static void take_model(golden *g) {
-    km_model_config *c = &g->bundle.config.model;
-    snprintf(c->type, sizeof c->type, "%s", take_int(g) ? "roberta" : "bert");
-    int64_t *sizes[] = {&c->vocab_size,          &c->hidden_size,       &c->num_hidden_layers,
-                        &c->num_attention_heads, &c->intermediate_size, &c->max_position_embeddings,
-                        &c->type_vocab_size,     &c->pad_token_id};
-    for (size_t i = 0; i < KM_COUNT(sizes); i++) {
-        *sizes[i] = take_int(g);
-    }
-    snprintf(c->hidden_act, sizeof c->hidden_act, "%s", take_int(g) ? "gelu_new" : "gelu");
-    c->layer_norm_eps = take_double(g);
-    c->hidden_dropout_prob = c->attention_probs_dropout_prob = 0.3; /* off in a probe */
-    assert_int_equal(km_model_create(&g->bundle.model, c), KM_OK);
-}
-
-static void take_parameters(golden *g) {
-    const km_table *table = km_model_table(g->bundle.model);
-    g->bundle.weights = km_new(table->size, sizeof(float));
-    g->gradient = km_new(table->size, sizeof(float));
-    assert_int_equal(take_int(g), table->count);
-    for (int i = 0; i < table->count; i++) {
-        char name[113] = {0};
-        memcpy(name, take(g, 112, 1), 112);
-        const km_param *param = km_table_find(table, name);
-        assert_non_null(param);
-        assert_int_equal(take_int(g), param->count);
-        memcpy(g->bundle.weights + param->offset, take(g, param->count, 4), param->count * 4);
-        memcpy(g->gradient + param->offset, take(g, param->count, 4), param->count * 4);
-    }
-    assert_int_equal(g->at, g->size);
-}
-
-static golden open_golden(const char *file) {
+static golden load_golden(const char *file) {
     golden g = {0};
     char *path =
         km_format("%.*smodel/golden/%s", (int)(strlen(TEST_DATA) - strlen("train/golden")), TEST_DATA, file);
-    assert_int_equal(km_file_read(&g.bytes, &g.size, path, 1 << 20), KM_OK);
+    g.in = open_golden(path, "KMG2");
     free(path);
-    assert_memory_equal(take(&g, 4, 1), "KMG2", 4);
-    take_model(&g);
-    const km_model_config *c = &g.bundle.config.model;
-    g.B = take_int(&g);
-    g.T = take_int(&g);
+    km_model_config *c = &g.bundle.config.model;
+    take_config(&g.in, c);
+    c->hidden_dropout_prob = c->attention_probs_dropout_prob = 0.3; /* off in a probe */
+    assert_int_equal(km_model_create(&g.bundle.model, c), KM_OK);
+    g.B = take_int(&g.in);
+    g.T = take_int(&g.in);
     size_t N = (size_t)g.B * (size_t)g.T;
     for (int i = 0; i < 4; i++) {
-        g.fields[i] = take(&g, N, 4);
+        g.fields[i] = take(&g.in, N, 4);
     }
-    g.loss = take_double(&g);
-    g.states = take(&g, N * (size_t)(c->vocab_size + (c->num_hidden_layers + 1) * c->hidden_size), 4);
-    take_parameters(&g);
+    g.loss = take_double(&g.in);
+    g.states = take(&g.in, N * (size_t)(c->vocab_size + (c->num_hidden_layers + 1) * c->hidden_size), 4);
+    const km_table *table = km_model_table(g.bundle.model);
+    g.bundle.weights = km_new(table->size, sizeof(float));
+    g.gradient = km_new(table->size, sizeof(float));
+    take_parameters(&g.in, table, g.bundle.weights, g.gradient);
     return g;
 }
 
@@ -119,7 +68,7 @@ static void close_golden(golden *g) {
     km_model_destroy(g->bundle.model);
     free(g->bundle.weights);
     free(g->gradient);
-    free(g->bytes);
+    free(g->in.bytes);
 }
 
 /* The input as JSON, with the first `fields` of ids, mask, types and labels. */
@@ -207,7 +156,7 @@ static void expect_gradients(const km_store *store, const golden *g) {
 }
 
 static void compare(const char *file) {
-    golden g = open_golden(file);
+    golden g = load_golden(file);
     km_probe_result result;
     km_store *store = NULL;
     write_input(&g, 4);
@@ -260,7 +209,7 @@ static km_status run(const golden *g, const char *json, km_probe_result *result)
  * taken some at a time. */
 static void shorter_rows_are_padded(void **state) {
     (void)state;
-    golden g = open_golden("padded_roberta.bin");
+    golden g = load_golden("padded_roberta.bin");
     km_probe_result result;
     char *files[2];
     size_t sizes[2];
@@ -286,7 +235,7 @@ static void shorter_rows_are_padded(void **state) {
 static void many_rows_are_taken_in_runs(void **state) {
     (void)state;
     enum { ROWS = 400 };
-    golden g = open_golden("padded_roberta.bin");
+    golden g = load_golden("padded_roberta.bin");
     km_probe_result one, many;
     km_store *store = NULL;
     const char *row = "[4, 5, 6, 7, 8, 9, 10]", *labels = "[-100, 3, -100, 2, -100, -100, 11]";
@@ -352,7 +301,7 @@ static void bad_inputs_are_sentences(void **state) {
         {"{\"input_ids\": [[1]], \"attention_mask\": [[2]]}", "found 2"},
         {"{\"input_ids\": [[1], [2]], \"attention_mask\": [[1], [0]]}", "row 1 is all 0"},
     };
-    golden g = open_golden("padded_roberta.bin");
+    golden g = load_golden("padded_roberta.bin");
     km_probe_result result;
     for (size_t i = 0; i < KM_COUNT(bad); i++) {
         if (run(&g, bad[i].json, &result) != KM_FAILED || strstr(km_message(), bad[i].words) == NULL) {

@@ -18,10 +18,12 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 TOKENS = [("NewWord", "normalized"), ("new", "single_word"), ("Éclair", "normalized"), ("Crème", "normalized single_word"),
           ("中文", "normalized"), ("covid-19", "normalized lstrip"), ("<e1>", "special rstrip"), ("<E2>", "special normalized"),
           ("aba", ""), ("ABA!", "normalized lstrip rstrip"), ("<e", ""), ("x y", "normalized"), ("q\u0307\u0323", "normalized"),
-          ("_", "single_word normalized"), (" z", "lstrip"), ("Ⅷ", "single_word")]
+          ("_", "single_word normalized"), (" z", "lstrip"), ("Ⅷ", "single_word"),
+          ("\u2003", "single_word lstrip rstrip")]
 WORDS = [text for text, _ in TOKENS] + ["new", "NEWWORD", "eclair", "e\u0301clair", "creme", "crème brûlée", "中 文", "the", "it", "a",
                                         "ab", " ", "  ", "\t", "\u00a0", "\u0301", "\u0903", "\u200d", "_", ".", "9", "é", "中", "<",
-                                        "<e1>", "<e2>", "[MASK]", "<mask>", "q\u0323\u0307", "z", "X Y", "x  y", "\x00", "ⅷ"]
+                                        "<e1>", "<e2>", "[MASK]", "<mask>", "q\u0323\u0307", "z", "X Y", "x  y", "\x00", "ⅷ",
+                                        "\u2003", "\u2003\u2003", " \u2003 \u2003 \u2003."]
 
 
 def lines():

@@ -143,11 +143,11 @@ km_found km_added_next(const km_added_set *set, const char *begin, const char *t
         const km_added *token = found->token;
         const char *stop = at + found->size;
         if ((specials || !token->special) && (token->single_word != 1 || is_single(begin, at, stop, end))) {
-            return (km_found){.token = token,
-                              .begin = token->lstrip == 1 ? space_before(KM_MIN(taken, at), at) : at,
-                              .end = token->rstrip == 1 ? space_behind(stop, end) : stop,
-                              .next = stop,
-                              .size = found->size};
+            const char *first = token->lstrip != 1 ? at : at > taken ? space_before(taken, at) : taken;
+            const char *last = token->rstrip == 1 ? space_behind(stop, end) : stop;
+            if (first < last) { /* else the one before has taken all of it: a token that is white space itself */
+                return (km_found){.token = token, .begin = first, .end = last, .next = stop, .size = found->size};
+            }
         }
         at = stop;
     }

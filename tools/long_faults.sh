@@ -22,7 +22,7 @@ declare -A running
 long() { # NAME SCRIPT [arguments]
     local name=$1
     shift
-    WORK=$scratch/$name bash "$@" >"$scratch/$name.txt" 2>&1 &
+    WORK=$scratch/$name bash tests/tidy.sh "$@" >"$scratch/$name.txt" 2>&1 &
     running[$name]=$!
 }
 for name in "${names[@]}"; do

@@ -6,9 +6,10 @@
 #include <unistd.h>
 
 #include "corpus_read.h"
+#include "folder.h"
 
 enum { OUTPUT = 1 << 16 };
-static char folder[] = "/tmp/kmask-fuzz-XXXXXX";
+static char folder[FUZZ_PATH];
 static km_tokenizer *tokenizer;
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -34,7 +35,7 @@ static void enter(void) {
     for (char c = 'a'; c <= 'z'; c++) {
         km_buffer_print(&text, "%c\n##%c\n", c, c);
     }
-    must(mkdtemp(folder) != NULL, "no folder");
+    fuzz_folder(folder, "input");
     atexit(leave);
     char *path = km_format("%s/vocab.txt", folder);
     must(km_file_replace(path, text.data, text.size) == KM_OK, "no vocabulary");

@@ -1,6 +1,7 @@
 /* Any bytes as a safetensors file, or as the header of one (first byte 'h': the next two are the number of data bytes, the
  * rest is the header's JSON, whose length is then right), or as the index of a folder (first byte 'i'). What opens is
  * read: all of it lies in the file. */
+#include "folder.h"
 #include "kmask/store.h"
 
 #include <stdlib.h>
@@ -9,7 +10,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static char folder[64];
+static char folder[FUZZ_PATH];
 static char *single, *shard, *index_path;
 
 static void leave(void) {
@@ -32,16 +33,7 @@ static void enter(void) {
     if (single != NULL) {
         return;
     }
-    static const char *const places[] = {"/dev/shm", "/tmp"}; /* in memory where that is there */
-    for (size_t i = 0; i < KM_COUNT(places) && folder[0] == '\0'; i++) {
-        snprintf(folder, sizeof folder, "%s/kmask-fuzz-store-XXXXXX", places[i]);
-        if (mkdtemp(folder) == NULL) {
-            folder[0] = '\0';
-        }
-    }
-    if (folder[0] == '\0') {
-        abort();
-    }
+    fuzz_folder(folder, "store");
     single = km_format("%s/one.safetensors", folder);
     shard = km_format("%s/shard.safetensors", folder);
     index_path = km_format("%s/model.safetensors.index.json", folder);

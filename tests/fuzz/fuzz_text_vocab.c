@@ -1,5 +1,6 @@
 /* A tokenizer's folder of any files. The input is cut at bytes 0x1E; the first byte of each part says which file it is.
  * What opens is printed and parsed, written as tokenizer.json and read again: the hash stays. */
+#include "folder.h"
 #include "tokenizer.h"
 
 #include <stdlib.h>
@@ -13,7 +14,7 @@ static const char *const names[] = {"vocab.txt",         "vocab.json",
                                     "config.json",       "tokenizer_config.json",
                                     "added_tokens.json", "encoder.json",
                                     "vocab.bpe",         "special_tokens_map.json"};
-static char folder[] = "/tmp/kmask-fuzz-XXXXXX";
+static char folder[FUZZ_PATH];
 
 static void put(const char *name, const void *bytes, size_t count) {
     char *path = km_format("%s/%s", folder, name);
@@ -80,9 +81,8 @@ static void check(const km_tokenizer *t) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    static bool made;
-    if (!made) {
-        made = mkdtemp(folder) != NULL;
+    if (folder[0] == '\0') {
+        fuzz_folder(folder, "vocab");
         km_log_mute(true);
         atexit(leave);
     }

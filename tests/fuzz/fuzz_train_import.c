@@ -1,6 +1,7 @@
 /* A model's folder from one text: config.json, the header of model.safetensors, vocab.txt and tokenizer_config.json stand
  * one after the other, with a line "%%" between them; the header's length and the bytes behind it are made to fit what
  * the header's last offset says. What can be imported is exported, and the export imports to the same weights. */
+#include "folder.h"
 #include "kmask/train.h"
 
 #include <stdlib.h>
@@ -11,7 +12,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { MOST_DATA = 1 << 20 };
 
-static char folder[64];
+static char folder[FUZZ_PATH];
 static const char *const names[] = {"config.json", "model.safetensors", "vocab.txt", "tokenizer_config.json"};
 static char *source, *model, *out;
 
@@ -38,16 +39,7 @@ static void enter(void) {
     if (source != NULL) {
         return;
     }
-    static const char *const places[] = {"/dev/shm", "/tmp"}; /* in memory where that is there */
-    for (size_t i = 0; i < KM_COUNT(places) && folder[0] == '\0'; i++) {
-        snprintf(folder, sizeof folder, "%s/kmask-fuzz-import-XXXXXX", places[i]);
-        if (mkdtemp(folder) == NULL) {
-            folder[0] = '\0';
-        }
-    }
-    if (folder[0] == '\0') {
-        abort();
-    }
+    fuzz_folder(folder, "import");
     source = km_format("%s/source", folder);
     model = km_format("%s/model.h5", folder);
     out = km_format("%s/out", folder);

@@ -45,6 +45,7 @@ hosts_one() { # I: its first process, whose death ends all others there
 
 hosts_up() {
     [ "$(id -u)" -eq 0 ] || { echo "no root: no pretend hosts"; return 1; }
+    unset OMPI_MCA_btl_vader_backing_directory # a folder of this machine's /dev/shm; hosts take theirs with them
     local tool i
     for tool in ip nsenter unshare bridge; do
         command -v "$tool" >/dev/null || { echo "no $tool: no pretend hosts"; return 1; }

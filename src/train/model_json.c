@@ -41,6 +41,28 @@ static km_status refuse(const char *path, const char *key, const km_json *value,
     return status;
 }
 
+static int by_text(const void *a, const void *b) {
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* Of a key that stands twice one reader takes the first value, another one the last. */
+static km_status check_keys(const km_json *json, const char *path) {
+    size_t count = 0;
+    const char **keys = km_new(km_json_size(json) + 1, sizeof *keys);
+    for (const km_json *member = km_json_first(json); member != NULL; member = km_json_next(member)) {
+        keys[count++] = km_json_key(member);
+    }
+    qsort(keys, count, sizeof *keys, by_text);
+    km_status status = KM_OK;
+    for (size_t i = 1; i < count && status == KM_OK; i++) {
+        if (strcmp(keys[i - 1], keys[i]) == 0) {
+            status = km_fail(KM_FAILED, "%s: the key %.100s stands twice, expected each key once.", path, keys[i]);
+        }
+    }
+    free(keys);
+    return status;
+}
+
 static km_status check_texts(const km_json *json, const char *path) {
     const km_json *positions = km_json_get(json, "position_embedding_type");
     const char *kind = km_json_string(positions);
@@ -157,6 +179,7 @@ static km_json *data_section(const km_json *model, bool roberta) {
 static km_status read_model(km_json *model, const km_json *json, const char *path) {
     const char *type = NULL;
     double hidden = 0;
+    KM_TRY(check_keys(json, path));
     KM_TRY(read_type(&type, json, path));
     KM_TRY(check_texts(json, path));
     KM_TRY(check_switches(json, path));

@@ -96,6 +96,7 @@ spoil() { # WORDS SED-EXPRESSION: of config.json
 spoil 'model_type is "gpt2"' 's/"model_type": "bert"/"model_type": "gpt2"/'
 spoil 'model_type is 7' 's/"model_type": "bert"/"model_type": 7/'
 spoil 'its tensors are named bert.' 's/"model_type": "bert"/"model_type": "roberta"/'
+spoil 'the key model_type stands twice' 's/"is_decoder"/"model_type": "bert", "is_decoder"/'
 spoil 'position_embedding_type is "relative_key"' 's/"is_decoder"/"position_embedding_type": "relative_key", "is_decoder"/'
 spoil 'tie_word_embeddings is false' 's/("tie_word_embeddings": )true/\1false/'
 spoil 'is_decoder is true' 's/("is_decoder": )false/\1true/'

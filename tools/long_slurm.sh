@@ -9,7 +9,7 @@
 # SEED=n draws other moments; LAUNCHERS=srun leaves mpirun out, ONLY=PATTERN all whose name it does not match (ONLY='power|kill').
 # Set KMASK_PYTHON to a Python with transformers: the exported model is then loaded by the line that the continual template prints.
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
-export SOURCE=$PWD KMASK=${KMASK:-$PWD/build/release/kmask} LAUNCH=$PWD/tests/launch.sh WORK=${WORK:-$PWD/build/release/tests/work/long_slurm}
+export SOURCE=$PWD KMASK=${KMASK:-$PWD/build/release/kmask} LAUNCH=$PWD/tests/launch.sh WORK=${WORK:-$PWD/build/release/tests/runs/long_slurm}
 what=${1:-all}
 case $what in all | templates | limit | faults) ;; *) sed -n '2,10p' "$0"; exit 2 ;; esac
 . tests/common.sh

@@ -6,9 +6,9 @@
 #
 # The simulated time of a message is latency + size / bandwidth, bandwidth being shared by all that use a wire at once: a rank's
 # own (5 GB/s, 0.5 us), and a node's (each way). Ranks of a node read each other's memory at 5 GB/s; with `apart` they send each other
-# all shares. What ends within a microsecond ends at once, but for `gather`
-# alone, where so many small turns would be too short. SimGrid's time grows with the square of the messages under way
-# between nodes, RANKS (nodes - 1) a bucket of 4,194,304 elements: the larger of the cases that it takes by itself have one bucket.
+# all shares. What ends within a microsecond ends at once, but for `gather` alone,
+# where so many small turns would be too short. SimGrid's time grows with the square of the messages under way between nodes,
+# RANKS (nodes - 1) a bucket of 4,194,304 elements: the larger of the cases that it takes by itself have one bucket.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 for tool in smpicc smpirun; do

@@ -57,3 +57,20 @@ last_hash() { # RUN_DIR
 
 # What the log says apart from times, a step a line.
 lines() { grep -E '"step":' "$1/metrics.jsonl" | sed -E 's/"(tokens_per_s|gflops|[a-z_]*seconds|weights_hash)":[^,}]*//g; s/,+/,/g'; }
+
+now() { echo $(($(date +%s%N) / 1000000)); } # ms
+
+# A process that is neither gone nor dead and not collected yet: one look, as it may go between two.
+alive() { grep -qsE '^State:[[:space:]]+[^ZX[:space:]]' "/proc/$1/status"; }
+
+# ended_within MS NAME PID...: waits for them; one that is still there then is a failure, and is killed.
+ended_within() {
+    local limit=$1 name=$2 from pid
+    shift 2
+    from=$(now)
+    for pid in "$@"; do
+        while alive "$pid" && [ $(($(now) - from)) -le "$limit" ]; do sleep 0.05; done
+        alive "$pid" && fail "$name: process $pid is there after $limit ms ($(grep -s State: "/proc/$pid/status"))" && kill -9 "$pid"
+    done
+    echo "$name: all ended in $(($(now) - from)) ms"
+}

@@ -8,9 +8,7 @@ hosts_up 3 || exit 0
 make_corpus
 make_config c.json run
 timeout=8 # seconds, as given to the runs
-now() { echo $(($(date +%s%N) / 1000000)); }
 ranks_of() { pgrep -f "kmask pretrain c.json --set run.dir=$1 " || true; }
-alive() { kill -0 "$1" 2>/dev/null && ! grep -qs '^State:.Z' "/proc/$1/status"; }
 
 hosts_agent "$PWD/agent.sh"
 cat >rank.sh <<EOF
@@ -39,13 +37,7 @@ start() {
 
 # ended RUN: all ranks are gone in time; their launcher, which may wait for a host for minutes, is ended.
 ended() {
-    local from pid
-    from=$(now)
-    for pid in $pids; do
-        while alive "$pid" && [ $(($(now) - from)) -le $((timeout * 1000 + 1000)) ]; do sleep 0.05; done
-        alive "$pid" && { fail "$1: process $pid is there after the timeout"; kill -9 "$pid"; }
-    done
-    echo "$1: all ended $(($(now) - from)) ms after the cut"
+    ended_within $((timeout * 1000 + 1000)) "$1" $pids
     kill -9 "$launcher" 2>/dev/null
     wait "$launcher" 2>/dev/null
     grep -q '"status":[[:space:]]*1,' "$1/status.json" || fail "$1: status.json: $(cat "$1/status.json")"

@@ -5,8 +5,6 @@ make_corpus
 make_config c.json run
 timeout=8 # seconds, as given to the runs; a second more for a machine at work
 ranks_of() { pgrep -f "kmask pretrain c.json --set run.dir=$1 " || true; }
-alive() { kill -0 "$1" 2>/dev/null && ! grep -qs '^State:.Z' "/proc/$1/status"; } # the launcher may be late to collect it
-now() { echo $(($(date +%s%N) / 1000000)); }
 
 # start RUN RANKS: a long run, until it is training. Sets launcher and pids (by rank).
 start() {
@@ -26,16 +24,7 @@ start() {
 # ended RUN VICTIM WORDS: within the timeout all ranks are gone, the launcher's status is a failure, and one sentence names the
 # victim with these words.
 ended() {
-    local from pid
-    from=$(now)
-    for pid in "${pids[@]}"; do
-        while alive "$pid" && [ $(($(now) - from)) -le $((timeout * 1000 + 1000)) ]; do sleep 0.1; done
-        if alive "$pid"; then
-            fail "$1: process $pid is there after the timeout ($(grep State: "/proc/$pid/status"))"
-            kill -9 "$pid"
-        fi
-    done
-    echo "$1: all ended $(($(now) - from)) ms after the fault"
+    ended_within $((timeout * 1000 + 1000)) "$1" "${pids[@]}"
     wait "$launcher" && fail "$1: the launcher says that all is well"
     [ "$(grep -c '^kmask: rank' "$1.txt")" -eq 1 ] || fail "$1: not one sentence: $(tail -n 5 "$1.txt")"
     grep '^kmask: rank' "$1.txt" | grep -F "rank $2 on $(hostname)" | grep -F "pid ${pids[$2]}" | grep -F 'at step ' |

@@ -58,6 +58,16 @@ last_hash() { # RUN_DIR
 # What the log says apart from times, a step a line.
 lines() { grep -E '"step":' "$1/metrics.jsonl" | sed -E 's/"(tokens_per_s|gflops|[a-z_]*seconds|weights_hash)":[^,}]*//g; s/,+/,/g'; }
 
+# within SECONDS COMMAND...: tries it until it succeeds, for so long.
+within() {
+    local until=$((SECONDS + $1))
+    shift
+    until "$@"; do
+        [ "$SECONDS" -lt "$until" ] || return 1
+        sleep 0.02
+    done
+}
+
 now() { echo $(($(date +%s%N) / 1000000)); } # ms
 
 # A process that is neither gone nor dead and not collected yet: one look, as it may go between two.

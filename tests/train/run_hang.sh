@@ -11,7 +11,7 @@ start() {
     "$LAUNCH" "$2" "$KMASK" pretrain c.json --set "run.dir=$1" --set train.steps=1000000 \
         --set parallel.timeout=$timeout --set log.every=20 --set checkpoint.every=200 --set eval.every=0 >"$1.txt" 2>&1 &
     launcher=$!
-    for _ in $(seq 200); do grep -qs '"step":20,' "$1/metrics.jsonl" && break; sleep 0.05; done
+    within 60 grep -qs '"step":20,' "$1/metrics.jsonl"
     sleep 2 # a beat or two
     pids=()
     for pid in $(ranks_of "$1"); do

@@ -9,7 +9,7 @@ on_two() { "$LAUNCH" 2 "$KMASK" pretrain c.json "$@"; }
 "$KMASK" pretrain c.json --set run.dir=locked --set train.steps=10000000 --set log.every=100 >log.txt 2>&1 &
 owner=$!
 trap 'kill -9 "$owner" 2>/dev/null' EXIT
-for _ in $(seq 200); do [ -s locked/metrics.jsonl ] && break; sleep 0.05; done
+within 60 [ -s locked/metrics.jsonl ]
 grep -q "^pid $owner$" locked/lock || fail "the lock names: $(cat locked/lock)"
 expect 1 "another run (process $owner on $(hostname)" on_two --set run.dir=locked --set train.steps=10000000
 grep -q "waiting up to 60 s" err.txt || fail "the starter did not say for whom it waits"
@@ -32,7 +32,7 @@ status=$?
 "$KMASK" pretrain c.json --set run.dir=looked --set train.steps=10000000 --set log.every=100 --set eval.every=0 \
     --set checkpoint.keep=1 >log.txt 2>&1 &
 owner=$!
-for _ in $(seq 500); do ls looked/checkpoints/*.h5 >/dev/null 2>&1 && break; sleep 0.05; done
+within 60 compgen -G 'looked/checkpoints/*.h5' >/dev/null
 KMASK_FAULT=resume.listed:1:sleep=4000 "$KMASK_FAULTS" pretrain c.json --set run.dir=looked --set train.steps=10000000 \
     --set checkpoint.keep=1 --set run.max_hours=0.0001 >second.txt 2>&1 &
 starter=$!

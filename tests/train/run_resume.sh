@@ -30,7 +30,7 @@ done
 "$KMASK" pretrain c.json --set run.dir=stopped --set train.steps=60 --set eval.every=20 --set checkpoint.every=1000 \
     >log.txt 2>&1 &
 process=$!
-for _ in $(seq 100); do grep -q '"step":3,' stopped/metrics.jsonl 2>/dev/null && break; sleep 0.05; done
+within 60 grep -qs '"step":3,' stopped/metrics.jsonl
 kill -USR1 "$process"
 wait "$process"
 status=$?

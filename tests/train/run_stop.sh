@@ -24,11 +24,12 @@ goes_on() {
 # As soon as the signal is caught at all: before MPI starts.
 "$KMASK" pretrain c.json --set run.dir=early --set train.steps=1000000 >log.txt 2>&1 &
 process=$!
-for _ in $(seq 500); do
-    mask=$(sed -n 's/^SigCgt:[[:space:]]*//p' "/proc/$process/status" 2>/dev/null)
-    [ $((0x${mask:-0} & 0x200)) -ne 0 ] && break
-    sleep 0.01
-done
+catches_usr1() {
+    local mask
+    mask=$(sed -n 's/^SigCgt:[[:space:]]*//p' "/proc/$1/status" 2>/dev/null)
+    [ $((0x${mask:-0} & 0x200)) -ne 0 ]
+}
+within 60 catches_usr1 "$process"
 kill -USR1 "$process"
 wait "$process"
 status=$?
@@ -38,7 +39,7 @@ goes_on early
 # During the first evaluation, which would take minutes, and to one rank only.
 pretrain 3 evaluating --set train.steps=1000000 --set eval.ratio=0.001 >log.txt 2>&1 &
 launcher=$!
-for _ in $(seq 500); do grep -q 'a new run' log.txt && break; sleep 0.02; done
+within 60 grep -q 'a new run' log.txt
 for process in $(ranks_of evaluating); do
     tr '\0' '\n' <"/proc/$process/environ" | grep -q '^OMPI_COMM_WORLD_RANK=1$' && kill -USR1 "$process"
 done
@@ -101,7 +102,7 @@ stopped_with() { # RUN FAULTS: sets status
     KMASK_FAULT=$2,save.pause:1+:fail "$KMASK_FAULTS" pretrain c.json --set "run.dir=$1" --set train.steps=1000000 \
         --set eval.every=0 --set checkpoint.every=1000000 >log.txt 2>&1 &
     process=$!
-    for _ in $(seq 1000); do grep -qs '"step":5,' "$1/metrics.jsonl" && break; sleep 0.02; done
+    within 60 grep -qs '"step":5,' "$1/metrics.jsonl"
     kill -TERM "$process" && kill -USR1 "$process"
     wait "$process"
     status=$?
@@ -136,10 +137,10 @@ PATH=$PWD/bin:$PATH SLURM_JOB_ID=14 expect 75 "its end is not known" long unknow
 if command -v script >/dev/null; then
     script -qefc "$KMASK pretrain c.json --set run.dir=person --set eval.ratio=0.001" terminal.txt >/dev/null 2>&1 </dev/null &
     launcher=$!
-    for _ in $(seq 500); do grep -qs 'a new run' terminal.txt && break; sleep 0.02; done
+    within 60 grep -qs 'a new run' terminal.txt
     process=$(for p in $(ranks_of person); do grep -qx kmask "/proc/$p/comm" && echo "$p"; done)
     [ -n "$process" ] && kill -STOP "$process" && kill -INT "$process" && kill -CONT "$process"
-    for _ in $(seq 100); do grep -q 'Ctrl-C again' terminal.txt && break; sleep 0.02; done
+    within 60 grep -q 'Ctrl-C again' terminal.txt
     kill -INT "$process" 2>/dev/null
     wait "$launcher"
     status=$?

@@ -66,7 +66,8 @@ cmp -s one.json damaged.json || fail "another measurement took items of the firs
 # A signal: an orderly stop, and on.
 "$KMASK" variance c.json --set run.dir=stopped $more >out.txt 2>log.txt &
 process=$!
-for _ in $(seq 100); do [ "$(stat -c %s stopped/variance/items-0.bin 2>/dev/null || echo 0)" -gt 100 ] && break; sleep 0.02; done
+has_items() { [ "$(stat -c %s stopped/variance/items-0.bin 2>/dev/null || echo 0)" -gt 100 ]; }
+within 60 has_items
 kill -USR1 "$process" 2>/dev/null
 wait "$process"
 status=$?

@@ -68,6 +68,27 @@ within() {
     done
 }
 
+# processes_of RUN: what works for a run of this folder, its launchers too.
+processes_of() {
+    local pid
+    for pid in $(pgrep -f "(pretrain|variance) .*--set run.dir=$1( |\$)"); do
+        [ "/proc/$pid/cwd" -ef "$WORK" ] && echo "$pid"
+    done
+}
+ranks_of() { # RUN: without launchers
+    local pid
+    for pid in $(processes_of "$1"); do
+        grep -qsxE 'kmask(_faults)?' "/proc/$pid/comm" && echo "$pid"
+    done
+}
+stopped_of() { # RUN: a rank that stopped itself
+    local pid
+    for pid in $(ranks_of "$1"); do
+        grep -qsE '^State:[[:space:]]+T' "/proc/$pid/status" && echo "$pid" && return
+    done
+    return 1
+}
+
 now() { echo $(($(date +%s%N) / 1000000)); } # ms
 
 # A process that is neither gone nor dead and not collected yet: one look, as it may go between two.

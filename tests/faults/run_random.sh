@@ -11,7 +11,7 @@ kills=${1:-12}
 far="--set train.steps=1000000"
 places=($PLACES)
 # Those that an mpirun has started and that live: one that is stuck itself never takes notice of its dead ones (state Z).
-ranks_of() { ps -o pid=,stat= --ppid "$1" | awk '$2 !~ /^Z/ { print $1 }'; }
+living_of() { ps -o pid=,stat= --ppid "$1" | awk '$2 !~ /^Z/ { print $1 }'; }
 
 logged() { { wc -l <run/metrics.jsonl; } 2>/dev/null || echo 0; }
 
@@ -33,7 +33,7 @@ kill_then() { # RANKS LINES UNTIL
     launcher=$!
     from=$(date +%s%N)
     while [ "$(logged)" -le "$2" ] && [ $(($(date +%s%N) - from)) -lt "${3}0000000" ]; do sleep 0.01; done
-    victims=($(ranks_of "$launcher"))
+    victims=($(living_of "$launcher"))
     draw 3
     [ "${#victims[@]}" -gt 0 ] && [ "$drawn" -gt 0 ] && victims=("${victims[drawn % ${#victims[@]}]}")
     [ "${#victims[@]}" -eq 0 ] && victims=("$launcher")
@@ -41,13 +41,13 @@ kill_then() { # RANKS LINES UNTIL
     # An mpirun whose ranks die while they connect to it may wait for ever: what counts is that no rank does.
     for _ in $(seq 600); do
         kill -0 "$launcher" 2>/dev/null || break
-        [ -z "$(ranks_of "$launcher")" ] && alone=$((alone + 1))
+        [ -z "$(living_of "$launcher")" ] && alone=$((alone + 1))
         [ "$alone" -lt 100 ] || break
         sleep 0.05
     done
     if kill -0 "$launcher" 2>/dev/null; then
-        [ -z "$(ranks_of "$launcher")" ] || fail "$what: ranks are left: $(ps -o pid,stat,cmd --ppid "$launcher")"
-        kill -9 $(ranks_of "$launcher") "$launcher"
+        [ -z "$(living_of "$launcher")" ] || fail "$what: ranks are left: $(ps -o pid,stat,cmd --ppid "$launcher")"
+        kill -9 $(living_of "$launcher") "$launcher"
     fi
     wait "$launcher" 2>/dev/null && fail "$what: it ended"
 }

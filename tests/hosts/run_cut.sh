@@ -8,7 +8,6 @@ hosts_up 3 || exit 0
 make_corpus
 make_config c.json run
 timeout=8 # seconds, as given to the runs
-ranks_of() { pgrep -f "kmask pretrain c.json --set run.dir=$1 " || true; }
 
 hosts_agent "$PWD/agent.sh"
 cat >rank.sh <<EOF

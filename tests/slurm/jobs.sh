@@ -74,20 +74,7 @@ job_minutes() { # since $job's start, from SLURM's [D-]HH:MM:SS
     field "$job" RunTime | awk -F '[-:]' '{ print $(NF - 1) + 60 * $(NF - 2) }'
 }
 
-ranks_of() { # RUN: the ranks, not their launchers
-    local process
-    for process in $(pgrep -f "pretrain .*--set run.dir=$1( |\$)"); do
-        [ "$(cat "/proc/$process/comm" 2>/dev/null)" = kmask ] && echo "$process"
-    done
-}
-
-comes() { # COMMAND...: waits until it succeeds, as long as a job may take
-    local end=$((SECONDS + PATIENCE))
-    until "$@"; do
-        [ "$SECONDS" -lt "$end" ] || return 1
-        sleep 0.05
-    done
-}
+comes() { within "$PATIENCE" "$@"; } # as long as a job may take
 until_step() { # RUN STEP
     comes grep -qs "\"step\":$2," "$1/metrics.jsonl" || fail "$1: no step $2 in $PATIENCE s ($(tail -n 4 "$log"))"
 }

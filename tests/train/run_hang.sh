@@ -4,7 +4,6 @@
 make_corpus
 make_config c.json run
 timeout=8 # seconds, as given to the runs; a second more for a machine at work
-ranks_of() { pgrep -f "kmask pretrain c.json --set run.dir=$1 " || true; }
 
 # start RUN RANKS: a long run, until it is training. Sets launcher and pids (by rank).
 start() {

@@ -12,13 +12,12 @@ reference=$(last_hash whole)
 # What a line says apart from times must be the same.
 steps() { sed -E 's/"(tokens_per_s|gflops|seconds|comm_seconds)":[^,}]*//g' "$1/metrics.jsonl"; }
 
-ranks_of() { pgrep -f "kmask pretrain c.json --set run.dir=$1 " || true; }
 for delay in 0.3 0.6 0.9 1.3; do
     name=killed-$delay
     pretrain 2 "$name" >log.txt 2>&1 &
     launcher=$!
     sleep "$delay"
-    victims=$(ranks_of "$name")
+    victims=$(processes_of "$name")
     [ -n "$victims" ] && kill -9 $victims 2>/dev/null
     wait "$launcher"
     pretrain 3 "$name" >log.txt 2>&1 || fail "resuming after $delay s: $(tail -n 3 log.txt)"

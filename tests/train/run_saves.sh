@@ -45,7 +45,6 @@ for file in step-00000039.h5 step-00000040.h5; do # but for the config, which na
 done
 
 # ---- Killed in between ----
-victims_of() { pgrep -f "kmask pretrain c.json --set run.dir=$1 " || true; }
 number=0
 for delay in 0.35 0.5 0.6 0.7 0.8 1.0; do
     number=$((number + 1))
@@ -53,7 +52,7 @@ for delay in 0.35 0.5 0.6 0.7 0.8 1.0; do
     pretrain "$ranks" killed --set checkpoint.snapshots=7 >log.txt 2>&1 &
     launcher=$!
     sleep "$delay"
-    victims=$(victims_of killed)
+    victims=$(processes_of killed)
     [ -n "$victims" ] && kill -9 $victims 2>/dev/null
     wait "$launcher" 2>/dev/null
 done
@@ -89,23 +88,13 @@ filling() {
         KMASK_FAULT=save.open:3:stop@0 "$LAUNCH" 2 "$KMASK_FAULTS" pretrain c.json --set run.dir=small/run \
             --set train.steps=100 --set checkpoint.every=20 --set checkpoint.keep="$1" >full.txt 2>&1 &
         launcher=$!
-        root=
-        for _ in $(seq 1000); do
-            for process in $(pgrep -f "kmask_faults pretrain c.json --set run.dir=small/run "); do
-                grep -qs "^State:.T" "/proc/$process/status" && root=$process
-            done
-            [ -n "$root" ] && break
-            sleep 0.05
-        done
-        [ -n "$root" ] || exit 98
+        within 60 stopped_of small/run >/dev/null
+        root=$(stopped_of small/run) || exit 98
         dd if=/dev/zero of=small/filler bs=1k 2>/dev/null
         truncate -s -100K small/filler # for the log
         kill -CONT "$root"
         if [ "$2" = freed ]; then
-            for _ in $(seq 1000); do
-                grep -q "no checkpoint was saved.*No space left" full.txt && break
-                sleep 0.05
-            done
+            within 60 grep -q "no checkpoint was saved.*No space left" full.txt
             rm small/filler
         fi
         wait "$launcher"
@@ -115,6 +104,7 @@ filling() {
         exit $status' bash "$@"
 }
 export LAUNCH KMASK_FAULTS
+export -f within processes_of ranks_of stopped_of
 # is_full KEEP freed|never STATUS CHECKPOINTS (a pattern): and what is said; afterwards the run goes on to its end.
 is_full() {
     local what="a full disk ($2, keep $1)" status

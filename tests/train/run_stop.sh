@@ -6,7 +6,6 @@ make_corpus
 make_config c.json whole
 sed -i 's/"checkpoint": {/"eval": {"every": 7}, "checkpoint": {/' c.json
 pretrain() { "$LAUNCH" "$1" "$KMASK" pretrain c.json --set "run.dir=$2" "${@:3}"; }
-ranks_of() { pgrep -f "kmask pretrain c.json --set run.dir=$1 " || true; }
 
 pretrain 2 whole >log.txt 2>&1 || fail "the whole run: $(tail -n 3 log.txt)"
 reference=$(last_hash whole)
@@ -62,18 +61,12 @@ KMASK_FAULT=save.open:2:kill "$LAUNCH" 2 "$KMASK_FAULTS" pretrain c.json --set r
 # broken_off STEP [--set ...]: the run in middle/ goes on and is asked to stop while it evaluates after this step: rank 0 stops
 # itself where that begins, and finds the signal when it is woken.
 broken_off() {
-    local step=$1 launcher process root= status
+    local step=$1 launcher root status
     shift
     KMASK_FAULT=train.evaluate:1:stop@0 "$LAUNCH" 2 "$KMASK_FAULTS" pretrain c.json --set run.dir=middle "$@" >log.txt 2>&1 &
     launcher=$!
-    for _ in $(seq 1000); do
-        for process in $(pgrep -f "kmask_faults pretrain c.json --set run.dir=middle"); do
-            grep -qs '^State:.T' "/proc/$process/status" && root=$process
-        done
-        [ -n "$root" ] && break
-        sleep 0.05
-    done
-    [ -n "$root" ] || { fail "step $step: no evaluation began: $(tail -n 3 log.txt)"; kill "$launcher"; return; }
+    within 60 stopped_of middle >/dev/null
+    root=$(stopped_of middle) || { fail "step $step: no evaluation began: $(tail -n 3 log.txt)"; kill "$launcher"; return; }
     kill -USR1 "$root"
     kill -CONT "$root"
     wait "$launcher"
@@ -138,7 +131,7 @@ if command -v script >/dev/null; then
     script -qefc "$KMASK pretrain c.json --set run.dir=person --set eval.ratio=0.001" terminal.txt >/dev/null 2>&1 </dev/null &
     launcher=$!
     within 60 grep -qs 'a new run' terminal.txt
-    process=$(for p in $(ranks_of person); do grep -qx kmask "/proc/$p/comm" && echo "$p"; done)
+    process=$(ranks_of person)
     [ -n "$process" ] && kill -STOP "$process" && kill -INT "$process" && kill -CONT "$process"
     within 60 grep -q 'Ctrl-C again' terminal.txt
     kill -INT "$process" 2>/dev/null

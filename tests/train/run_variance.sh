@@ -46,7 +46,7 @@ for delay in 0.4 0.8; do
     variance 2 "killed-$delay" $more &
     launcher=$!
     sleep "$delay"
-    victims=$(pgrep -f "kmask variance c.json --set run.dir=killed-$delay " || true)
+    victims=$(processes_of "killed-$delay")
     [ -n "$victims" ] && kill -9 $victims 2>/dev/null
     wait "$launcher"
     [ -e "killed-$delay/variance/items-0.bin" ] && printf 'torn' >>"killed-$delay/variance/items-0.bin"

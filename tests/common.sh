@@ -68,6 +68,15 @@ within() {
     done
 }
 
+# What is waited for has $PATIENCE seconds, or it is a failure, told with the end of $log.
+log=log.txt
+until_step() { # RUN STEP
+    within "${PATIENCE:-60}" grep -qs "\"step\":$2," "$1/metrics.jsonl" || fail "$1: no step $2 in ${PATIENCE:-60} s ($(tail -n 4 "$log"))"
+}
+until_logged() { # WORDS
+    within "${PATIENCE:-60}" grep -qsF -- "$1" "$log" || fail "no '$1' in ${PATIENCE:-60} s ($(tail -n 4 "$log"))"
+}
+
 # processes_of RUN: what works for a run of this folder, its launchers too.
 processes_of() {
     local pid
@@ -87,6 +96,12 @@ stopped_of() { # RUN: a rank that stopped itself
         grep -qsE '^State:[[:space:]]+T' "/proc/$pid/status" && echo "$pid" && return
     done
     return 1
+}
+
+kill_run() { # RUN: at once, its launchers too
+    local pids
+    pids=$(processes_of "$1")
+    [ -z "$pids" ] || kill -9 $pids 2>/dev/null
 }
 
 now() { echo $(($(date +%s%N) / 1000000)); } # ms

@@ -115,7 +115,7 @@ grep -q 'the run is finished' out.txt || fail "a finished run: $(cat out.txt)"
 [ "$(field resume_step)" = 200 ] || fail "resume_step: $(field resume_step)"
 "$KMASK" pretrain c.json --set train.steps=1000000 --set checkpoint.every=1000000 >log.txt 2>&1 &
 run=$!
-within 60 grep -q '"step":210,' run/metrics.jsonl
+until_step run 210
 before=$(sha256sum run/lock | cut -d' ' -f1)
 expect 1 "is at work in this run folder" "$KMASK" plan c.json --set train.steps=1000000 "${fast[@]}"
 kill -0 $run 2>/dev/null || fail "the run did not survive the plan: $(tail -n 3 log.txt)"

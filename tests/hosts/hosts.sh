@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# hosts.sh: sourced by tests. Pretend hosts on one machine: each has network, host name and process ids of its own, a /dev/shm, and
-# a wire to a common bridge; files are shared, as over NFS. Needs root.
+# hosts.sh: sourced after tests/common.sh. Pretend hosts on one machine: each has network, host name and process ids of its own,
+# a /dev/shm, and a wire to a common bridge; files are shared, as over NFS. Needs root.
 #   hosts_up N       hosts host1..hostN with addresses 10.213.77.1..N, or status 1 with a word why not
 #   on_host I CMD... runs a command there
 #   hosts_agent FILE writes what mpirun starts its daemons by: FILE ADDRESS CMD...; mpirun itself runs outside of the hosts
@@ -19,6 +19,9 @@ on_host() {
     nsenter -t "$pid" -n -u -p -m -i -- "$@"
 }
 
+hosts_first() { # I PARENT: once it is ready
+    [ -s "$hosts_folder/ready$1" ] && grep -so '[0-9]*' "/proc/$2/task/$2/children"
+}
 hosts_one() { # I: its first process, whose death ends all others there
     setsid unshare --net --uts --mount --ipc --pid --fork --mount-proc --kill-child --propagation private bash -c '
         hostname "host$1"
@@ -28,15 +31,10 @@ hosts_one() { # I: its first process, whose death ends all others there
         echo ready >"$2/ready$1"
         trap : CHLD TERM
         while :; do sleep 3600 & wait $!; done' holder "$1" "$hosts_folder" </dev/null >/dev/null 2>&1 &
-    local parent=$! pid=
+    local parent=$! pid
     disown "$parent"
     echo "$parent" >>"$hosts_folder/parents"
-    for _ in $(seq 200); do
-        [ -s "$hosts_folder/ready$1" ] && pid=$(tr -d ' ' <"/proc/$parent/task/$parent/children" 2>/dev/null)
-        [ -n "$pid" ] && break
-        sleep 0.02
-    done
-    [ -n "$pid" ] || return 1
+    pid=$(within 60 hosts_first "$1" "$parent") || return 1
     hosts_pid[$1]=$pid
     ip link add "$hosts_bridge-$1" type veth peer name eth0 netns "$pid" &&
         ip link set "$hosts_bridge-$1" master "$hosts_bridge" up &&

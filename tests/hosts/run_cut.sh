@@ -27,7 +27,7 @@ start() {
         --mca plm_rsh_agent "$PWD/agent.sh" --mca btl self,vader,tcp --mca btl_tcp_if_include "$hosts_net.0/24" \
         --mca oob_tcp_if_include "$hosts_net.0/24" "$PWD/rank.sh" "$run" >"mpirun-$run.txt" 2>&1 &
     launcher=$!
-    within 60 grep -qs '"step":60,' "$run/metrics.jsonl"
+    log=mpirun-$run.txt until_step "$run" 60
     sleep 2 # a beat or two
     pids=$(ranks_of "$run")
     [ "$(wc -w <<<"$pids")" -ge "$ranks" ] ||

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# cluster.sh: sourced by tests, after $SOURCE is set. A real SLURM cluster on one machine: munged and slurmctld on a pretend host of
+# cluster.sh: sourced after tests/common.sh. A real SLURM cluster on one machine: munged and slurmctld on a pretend host of
 # their own (tests/hosts/hosts.sh), a slurmd on each other one. Needs root; files are shared.
 #   cluster_up NODES CPUS  nodes host1..hostN, each with CPUS pretended cores; 1 with a word why there can be none
 #   cluster_poweroff I     the node's wire drops everything, then all that runs there is dead; cluster_poweron I: it is back

@@ -74,14 +74,6 @@ job_minutes() { # since $job's start, from SLURM's [D-]HH:MM:SS
     field "$job" RunTime | awk -F '[-:]' '{ print $(NF - 1) + 60 * $(NF - 2) }'
 }
 
-comes() { within "$PATIENCE" "$@"; } # as long as a job may take
-until_step() { # RUN STEP
-    comes grep -qs "\"step\":$2," "$1/metrics.jsonl" || fail "$1: no step $2 in $PATIENCE s ($(tail -n 4 "$log"))"
-}
-until_logged() { # WORDS
-    comes grep -qsF -- "$1" "$log" || fail "no '$1' in $PATIENCE s ($(tail -n 4 "$log"))"
-}
-
 # refused WHAT STATUS WORDS: the job has failed with the status and the words in its log, and was not started again.
 refused() {
     local from

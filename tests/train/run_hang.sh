@@ -10,7 +10,7 @@ start() {
     "$LAUNCH" "$2" "$KMASK" pretrain c.json --set "run.dir=$1" --set train.steps=1000000 \
         --set parallel.timeout=$timeout --set log.every=20 --set checkpoint.every=200 --set eval.every=0 >"$1.txt" 2>&1 &
     launcher=$!
-    within 60 grep -qs '"step":20,' "$1/metrics.jsonl"
+    log=$1.txt until_step "$1" 20
     sleep 2 # a beat or two
     pids=()
     for pid in $(ranks_of "$1"); do

@@ -17,8 +17,7 @@ for delay in 0.3 0.6 0.9 1.3; do
     pretrain 2 "$name" >log.txt 2>&1 &
     launcher=$!
     sleep "$delay"
-    victims=$(processes_of "$name")
-    [ -n "$victims" ] && kill -9 $victims 2>/dev/null
+    kill_run "$name"
     wait "$launcher"
     pretrain 3 "$name" >log.txt 2>&1 || fail "resuming after $delay s: $(tail -n 3 log.txt)"
     [ "$(last_hash "$name")" = "$reference" ] || fail "killed after $delay s: another hash"
@@ -29,7 +28,7 @@ done
 "$KMASK" pretrain c.json --set run.dir=stopped --set train.steps=60 --set eval.every=20 --set checkpoint.every=1000 \
     >log.txt 2>&1 &
 process=$!
-within 60 grep -qs '"step":3,' stopped/metrics.jsonl
+until_step stopped 3
 kill -USR1 "$process"
 wait "$process"
 status=$?

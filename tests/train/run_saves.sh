@@ -52,8 +52,7 @@ for delay in 0.35 0.5 0.6 0.7 0.8 1.0; do
     pretrain "$ranks" killed --set checkpoint.snapshots=7 >log.txt 2>&1 &
     launcher=$!
     sleep "$delay"
-    victims=$(processes_of killed)
-    [ -n "$victims" ] && kill -9 $victims 2>/dev/null
+    kill_run killed
     wait "$launcher" 2>/dev/null
 done
 pretrain 2 killed --set checkpoint.snapshots=7 >log.txt 2>&1 || fail "after kills: $(tail -n 3 log.txt)"
@@ -88,8 +87,7 @@ filling() {
         KMASK_FAULT=save.open:3:stop@0 "$LAUNCH" 2 "$KMASK_FAULTS" pretrain c.json --set run.dir=small/run \
             --set train.steps=100 --set checkpoint.every=20 --set checkpoint.keep="$1" >full.txt 2>&1 &
         launcher=$!
-        within 60 stopped_of small/run >/dev/null
-        root=$(stopped_of small/run) || exit 98
+        root=$(within 60 stopped_of small/run) || exit 98
         dd if=/dev/zero of=small/filler bs=1k 2>/dev/null
         truncate -s -100K small/filler # for the log
         kill -CONT "$root"

@@ -38,7 +38,7 @@ goes_on early
 # During the first evaluation, which would take minutes, and to one rank only.
 pretrain 3 evaluating --set train.steps=1000000 --set eval.ratio=0.001 >log.txt 2>&1 &
 launcher=$!
-within 60 grep -q 'a new run' log.txt
+until_logged 'a new run'
 for process in $(ranks_of evaluating); do
     tr '\0' '\n' <"/proc/$process/environ" | grep -q '^OMPI_COMM_WORLD_RANK=1$' && kill -USR1 "$process"
 done
@@ -65,8 +65,7 @@ broken_off() {
     shift
     KMASK_FAULT=train.evaluate:1:stop@0 "$LAUNCH" 2 "$KMASK_FAULTS" pretrain c.json --set run.dir=middle "$@" >log.txt 2>&1 &
     launcher=$!
-    within 60 stopped_of middle >/dev/null
-    root=$(stopped_of middle) || { fail "step $step: no evaluation began: $(tail -n 3 log.txt)"; kill "$launcher"; return; }
+    root=$(within 60 stopped_of middle) || { fail "step $step: no evaluation began: $(tail -n 3 log.txt)"; kill "$launcher"; return; }
     kill -USR1 "$root"
     kill -CONT "$root"
     wait "$launcher"
@@ -95,7 +94,7 @@ stopped_with() { # RUN FAULTS: sets status
     KMASK_FAULT=$2,save.pause:1+:fail "$KMASK_FAULTS" pretrain c.json --set "run.dir=$1" --set train.steps=1000000 \
         --set eval.every=0 --set checkpoint.every=1000000 >log.txt 2>&1 &
     process=$!
-    within 60 grep -qs '"step":5,' "$1/metrics.jsonl"
+    until_step "$1" 5
     kill -TERM "$process" && kill -USR1 "$process"
     wait "$process"
     status=$?
@@ -130,10 +129,10 @@ PATH=$PWD/bin:$PATH SLURM_JOB_ID=14 expect 75 "its end is not known" long unknow
 if command -v script >/dev/null; then
     script -qefc "$KMASK pretrain c.json --set run.dir=person --set eval.ratio=0.001" terminal.txt >/dev/null 2>&1 </dev/null &
     launcher=$!
-    within 60 grep -qs 'a new run' terminal.txt
+    log=terminal.txt until_logged 'a new run'
     process=$(ranks_of person)
     [ -n "$process" ] && kill -STOP "$process" && kill -INT "$process" && kill -CONT "$process"
-    within 60 grep -q 'Ctrl-C again' terminal.txt
+    log=terminal.txt until_logged 'Ctrl-C again'
     kill -INT "$process" 2>/dev/null
     wait "$launcher"
     status=$?

@@ -46,8 +46,7 @@ for delay in 0.4 0.8; do
     variance 2 "killed-$delay" $more &
     launcher=$!
     sleep "$delay"
-    victims=$(processes_of "killed-$delay")
-    [ -n "$victims" ] && kill -9 $victims 2>/dev/null
+    kill_run "killed-$delay"
     wait "$launcher"
     [ -e "killed-$delay/variance/items-0.bin" ] && printf 'torn' >>"killed-$delay/variance/items-0.bin"
     variance 3 "killed-$delay" $more || fail "resuming after $delay s: $(tail -n 3 log.txt)"

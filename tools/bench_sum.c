@@ -24,7 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { BUCKET = 1 << 22 }; /* as src/train/trainer.c has it */
+enum { BUCKET = 1 << 22 }; /* as include/kmask/train.h has it */
 
 typedef struct options {
     int length, views, repeat, layers;

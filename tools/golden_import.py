@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""golden_import.py: makes tests/train/golden/import/ and the seeds of the fuzz targets store_safetensors and train_import
+"""golden_import.py: makes tests/modelfile/golden/import/ and the seeds of the fuzz targets store_safetensors and modelfile_import
 with torch, transformers and safetensors. Two small random models; all forms of one hold the same numbers (which float16
 and bfloat16 both have), so that all must import to the same weights."""
 import json
@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertForPreTraining, RobertaConfig, RobertaForMaskedLM
 
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tests")
-GOLDEN = os.path.join(ROOT, "train", "golden", "import")
+GOLDEN = os.path.join(ROOT, "modelfile", "golden", "import")
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "sat", "on", "mat", "##s", "a", "dog", "ran", ".", "far"]
 IDS = [2, 5, 6, 7, 8, 4, 9, 10, 4, 3]  # [CLS] the cat sat on [MASK] mat ##s [MASK] [SEP]
 SIZES = dict(vocab_size=18, hidden_size=10, num_hidden_layers=1, num_attention_heads=5, intermediate_size=7)
@@ -67,7 +67,7 @@ def seeds(name, path, index=None):
         config = f.read()
     with open(path + "/vocab.txt", "rb") as f:
         vocab = f.read()
-    with open(os.path.join(ROOT, "fuzz", "train_import", name), "wb") as f:
+    with open(os.path.join(ROOT, "fuzz", "modelfile_import", name), "wb") as f:
         f.write(b"\n%%\n".join([config, header, vocab, b'{"do_lower_case": true}']))
 
 

@@ -10,7 +10,7 @@ starts, ids, types (where it has them), at, labels; float64 summed loss; float32
 int32 count of parameters, each: 112 bytes name, int32 count, float32 values, float32 gradient of the summed loss.
 Views run one at a time and without padding; dropout is off.
 
-With padding, and all that `kmask probe` writes (tests/train/test_probe.c reads it): "KMG2"; the same up to eps; int32
+With padding, and all that `kmask probe` writes (tests/modelfile/test_probe.c reads it): "KMG2"; the same up to eps; int32
 rows, length; int32 arrays ids, attention mask, types, labels (rows, length); float64 mean loss; float32 logits (rows,
 length, vocab) and hidden states (layers + 1, rows, length, hidden); parameters as above, gradients of the mean loss.
 """

@@ -31,7 +31,7 @@ for name in "${names[@]}"; do
         power) long power tests/faults/run_power.sh 1 ;;
         disk) long disk tests/faults/run_disk.sh 1 ;;
         random) long random tests/faults/run_random.sh 200 ;;
-        bits) long bits tests/train/run_bits_many.sh ;;
+        bits) long bits tests/run/run_bits_many.sh ;;
         *)
             echo "long_faults.sh: no test $name; there are kill, power, disk, random and bits" >&2
             exit 2

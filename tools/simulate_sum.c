@@ -1,5 +1,5 @@
 /* simulate_sum: one step's communication of the real program, on simulated nodes. Built with smpicc from src/comm as it is;
- * tools/simulate_sum.sh makes the nodes and runs it. Prints seconds of simulated time beside those that src/train/plan_cost.c, by
+ * tools/simulate_sum.sh makes the nodes and runs it. Prints seconds of simulated time beside those that src/advise/plan_cost.c, by
  * which `kmask plan` plans, gives for the same nodes.
  *
  *   simulate_sum ELEMENTS NODE_RANKS NETWORK_BYTES_PER_S LATENCY_S CORE_BYTES_PER_S NEAR_LATENCY_S [apart|gather]
@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BUCKET = 1 << 22 }; /* as src/train/trainer.h has it */
+enum { BUCKET = 1 << 22 }; /* as include/kmask/train.h has it */
 
 /* In place of src/base/memory.c's: a thousand ranks' tables do not fit into one machine. */
 km_status km_allocate(void **out, size_t bytes, const char *what) {

@@ -20,13 +20,13 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 core=5e9 near=1 # bytes a second, microseconds
 
-flags=(-std=gnu11 -O2 -D_GNU_SOURCE -Iinclude -Isrc/base -Isrc/comm -Isrc/train)
+flags=(-std=gnu11 -O2 -D_GNU_SOURCE -Iinclude -Isrc/base -Isrc/comm -Isrc/train -Isrc/advise)
 smpicc "${flags[@]}" -Dkm_allocate=km_allocate_own -c src/base/memory.c -o "$work/memory.o"
 smpicc "${flags[@]}" -Dkm_process_read=km_process_read_own -c src/base/process.c -o "$work/process.o"
 base=(src/base/*.c) # the driver has memory of its own, and its own way to read that of others
 base=("${base[@]/src\/base\/memory.c/$work/memory.o}")
 base=("${base[@]/src\/base\/process.c/$work/process.o}")
-smpicc "${flags[@]}" -o "$work/simulate" tools/simulate_sum.c src/train/plan_cost.c src/comm/{address,comm,gather,plan}.c \
+smpicc "${flags[@]}" -o "$work/simulate" tools/simulate_sum.c src/advise/plan_cost.c src/comm/{address,comm,gather,plan}.c \
     src/comm/{exchange,pulse}*.c "${base[@]}" -lcjson -lxxhash -lm
 
 half() { awk -v a="$1" 'BEGIN { printf "%.9g", a / 2 * 1e-6 }'; } # microseconds of two hops -> seconds of one

@@ -5,6 +5,7 @@
 #ifndef KMASK_BASE_H
 #define KMASK_BASE_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -326,6 +327,25 @@ km_progress *km_progress_create(const char *what, uint64_t done, uint64_t total)
 void km_progress_update(km_progress *progress, uint64_t done, const char *format, ...) KM_PRINTF(3, 4);
 void km_progress_clear(km_progress *progress); /* wipes the live line, before other output */
 void km_progress_destroy(km_progress *progress);
+
+/* ---- Threads ------------------------------------------------------------------------------------------------ */
+
+/* pthread_create with all signals blocked: they are for the main thread, whose handlers set the flags that a step looks at.
+ * Returns 0 or an error number. */
+int km_thread_start(pthread_t *thread, void *(*run)(void *payload), void *payload);
+
+/* A few threads that do the same job side by side. The caller is worker 0: with one worker no thread is made. */
+typedef struct km_pool km_pool;
+typedef void km_job(void *payload, int worker);
+
+km_status km_pool_create(km_pool **out, int workers) KM_NODISCARD;
+void km_pool_destroy(km_pool *pool); /* NULL is fine */
+int km_pool_workers(const km_pool *pool);
+/* job(payload, w) for each worker w at once; returns when all are done. */
+void km_pool_run(km_pool *pool, km_job *job, void *payload);
+/* The same in two halves: the caller does its own part, worker 0's, in between. */
+void km_pool_begin(km_pool *pool, km_job *job, void *payload);
+void km_pool_end(km_pool *pool);
 
 /* ---- Processes: who it is, and whether it still lives ------------------------------------------------------ */
 

@@ -30,6 +30,9 @@ typedef struct km_table {
 const km_param *km_table_find(const km_table *table, const char *name); /* NULL when absent */
 /* XXH3-128 over the parts in ascending order of names: each name with its NUL, then its values. */
 km_hash km_table_hash(const km_table *table, const float *flat);
+/* Walks the parameters that a stretch of the table touches: `visit` gets each overlap. Local. */
+typedef km_status km_overlap(void *payload, const km_param *param, size_t first, size_t count);
+km_status km_table_walk(const km_table *table, size_t first, size_t count, km_overlap *visit, void *payload);
 
 /* ---- Names in other programs' files --------------------------------------------------------------------------- */
 

@@ -1,5 +1,5 @@
 #include "cli.h"
-#include "kmask/train.h"
+#include "kmask/advise.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -1,6 +1,7 @@
 #include "cli.h"
 #include "kmask/kernel.h"
-#include "kmask/train.h"
+#include "kmask/modelfile.h"
+#include "kmask/run.h"
 
 static void help(void) {
     puts("kmask eval MODEL --corpus FILE.h5 [--length N] [--packing NAME] [--ratio R] [--seed N] [--threads N]\n"

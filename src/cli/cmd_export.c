@@ -1,5 +1,5 @@
 #include "cli.h"
-#include "kmask/train.h"
+#include "kmask/modelfile.h"
 
 static const char help[] =
     "kmask export MODEL --out DIR [--dtype f32|f16|bf16] [--extras] [--force] [--json]\n"

@@ -1,6 +1,6 @@
 #include "cli.h"
 #include "kmask/kernel.h"
-#include "kmask/train.h"
+#include "kmask/modelfile.h"
 
 #include <stdlib.h>
 #include <string.h>

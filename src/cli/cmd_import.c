@@ -1,5 +1,5 @@
 #include "cli.h"
-#include "kmask/train.h"
+#include "kmask/modelfile.h"
 
 #include <string.h>
 

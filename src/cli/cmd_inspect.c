@@ -1,9 +1,9 @@
 /* kmask inspect: what a corpus, model or checkpoint holds. Opening verifies the file; the weights' hash is computed
  * again from the tensors, piece by piece, so that memory stays small whatever the file's size. */
 #include "cli.h"
+#include "kmask/modelfile.h"
 #include "kmask/store.h"
 #include "kmask/text.h"
-#include "kmask/train.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,6 @@
 #include "cli.h"
 #include "kmask/kernel.h"
+#include "kmask/modelfile.h"
 #include "kmask/train.h"
 
 #include <string.h>

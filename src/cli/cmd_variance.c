@@ -1,5 +1,6 @@
 #include "cli.h"
-#include "kmask/train.h"
+#include "kmask/run.h"
+#include "kmask/study.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -82,11 +82,7 @@ km_status km_door_open(km_door **out) {
     if (door->count == 0) {
         return km_fail(KM_FAILED, "no network address to listen on");
     }
-    sigset_t all, old;
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, &old);
-    door->started = pthread_create(&door->thread, NULL, attend, door) == 0;
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    door->started = km_thread_start(&door->thread, attend, door) == 0;
     return door->started ? KM_OK : km_fail(KM_FAILED, "no thread to answer other hosts");
 }
 

@@ -83,11 +83,7 @@ static void introduce(km_comm *comm, km_pulse *pulse) {
 
 /* Signals are for the main thread. */
 static bool start_thread(km_pulse *pulse) {
-    sigset_t all, old;
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, &old);
-    int failed = pthread_create(&pulse->thread, NULL, pulse->rank == 0 ? km_pulse_hub : km_pulse_spoke, pulse);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    int failed = km_thread_start(&pulse->thread, pulse->rank == 0 ? km_pulse_hub : km_pulse_spoke, pulse);
     if (!failed) {
         (void)pthread_setname_np(pulse->thread, "kmask-pulse"); /* for top -H */
     }

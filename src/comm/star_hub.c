@@ -186,11 +186,7 @@ static bool start(km_hub *hub) {
         listen(hub->listener, SOMAXCONN) != 0 || pipe2(hub->wake, O_CLOEXEC) != 0) {
         return false;
     }
-    sigset_t all, old;
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, &old);
-    hub->started = pthread_create(&hub->thread, NULL, serve, hub) == 0;
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    hub->started = km_thread_start(&hub->thread, serve, hub) == 0;
     return hub->started;
 }
 

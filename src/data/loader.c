@@ -189,11 +189,7 @@ static int most_labelled(const km_mask_spec *spec, int n) {
 
 /* Signals are for the main thread. */
 static km_status start(km_loader *loader) {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = pthread_create(&loader->thread, NULL, work, loader);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    int error = km_thread_start(&loader->thread, work, loader);
     loader->running = error == 0;
     return error == 0 ? KM_OK : km_fail(KM_FAILED, "the loader's thread did not start: %s.", strerror(error));
 }

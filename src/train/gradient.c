@@ -1,7 +1,8 @@
 #include "gradient.h"
 
+#include "timed.h"
+
 #include "kmask/kernel.h"
-#include "save.h"
 
 #include <math.h>
 #include <pthread.h>
@@ -78,6 +79,14 @@ static void clear_unwritten(shared *all, int bucket) {
     }
 }
 
+/* Main thread only. */
+static void poll(const km_trainer *t) {
+    km_exchange_poll(t->exchange);
+    if (t->poll != NULL) {
+        t->poll(t->poll_payload);
+    }
+}
+
 static void begin_complete_buckets(shared *all) {
     km_trainer *t = all->trainer;
     while (all->begun < km_exchange_buckets(t->exchange) &&
@@ -86,8 +95,7 @@ static void begin_complete_buckets(shared *all) {
         km_exchange_begin(t->exchange, all->begun, t->sum);
         all->begun++;
     }
-    km_exchange_poll(t->exchange);
-    km_saver_poll(t->saver);
+    poll(t);
 }
 
 static void take_slice(void *payload, size_t offset, const float *gradient, size_t count) {
@@ -113,8 +121,7 @@ static void take_slice(void *payload, size_t offset, const float *gradient, size
     }
     km_pulse_tick(p->all->trainer->comm);
     if (p->worker == 0) {
-        km_exchange_poll(p->all->trainer->exchange);
-        km_saver_poll(p->all->trainer->saver);
+        poll(p->all->trainer);
     }
 }
 

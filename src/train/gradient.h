@@ -3,7 +3,7 @@
 #ifndef KMASK_TRAIN_GRADIENT_H
 #define KMASK_TRAIN_GRADIENT_H
 
-#include "trainer.h"
+#include "kmask/train.h"
 
 typedef struct km_gradient_report {
     int64_t loss_units; /* this rank's summed loss in units of 2^-24, rounded for each micro-batch */

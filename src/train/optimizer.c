@@ -1,29 +1,10 @@
 #include "optimizer.h"
 
+#include "timed.h"
+
 #include "kmask/kernel.h"
 
 #include <math.h>
-
-km_status km_table_walk(const km_table *table, size_t first, size_t count, km_overlap *visit, void *payload) {
-    int low = 0, high = table->count;
-    while (low < high) { /* the first parameter that ends beyond `first` */
-        int middle = (low + high) / 2;
-        const km_param *p = &table->params[middle];
-        if (p->offset + p->count <= first) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    for (; low < table->count && table->params[low].offset < first + count; low++) {
-        const km_param *p = &table->params[low];
-        size_t begin = KM_MAX(p->offset, first), end = KM_MIN(p->offset + p->count, first + count);
-        if (begin < end) {
-            KM_TRY(visit(payload, p, begin, end - begin));
-        }
-    }
-    return KM_OK;
-}
 
 typedef struct update {
     km_trainer *trainer;

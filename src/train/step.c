@@ -1,6 +1,5 @@
 #include "gradient.h"
 #include "optimizer.h"
-#include "save.h"
 #include "schedule.h"
 
 #include <string.h>
@@ -51,7 +50,7 @@ static km_status take(km_trainer *t, const km_batch **batches, int *count) {
     return KM_OK;
 }
 
-km_status km_trainer_step(km_trainer *t, bool stop, km_step_report *report) {
+km_status km_trainer_step(km_trainer *t, km_step_wish wish, km_step_report *report) {
     double start = km_seconds(), exposed = km_comm_seconds(t->comm);
     km_pulse_step(t->comm, t->step + 1);
     km_pulse_phase(t->comm, KM_READING);
@@ -65,15 +64,10 @@ km_status km_trainer_step(km_trainer *t, bool stop, km_step_report *report) {
 
     km_pulse_phase(t->comm, KM_SUMMING);
     const int64_t *sums = km_exchange_end(t->exchange);
-    bool save = t->saver != NULL && km_saver_wants(t->saver);
-    int64_t totals[TOTALS] = {[LOSS] = own.loss_units,
-                              [MASKED] = own.masked,
-                              [CORRECT] = own.correct,
-                              [TOKENS] = own.tokens,
-                              [BAD] = own.bad_batch >= 0,
-                              [STOP] = stop,
-                              [SAVE] = save,
-                              [MEGAFLOPS] = (int64_t)(own.flops * 1e-6)};
+    int64_t totals[TOTALS] = {[LOSS] = own.loss_units,    [MASKED] = own.masked,
+                              [CORRECT] = own.correct,    [TOKENS] = own.tokens,
+                              [BAD] = own.bad_batch >= 0, [STOP] = wish.stop,
+                              [SAVE] = wish.save,         [MEGAFLOPS] = (int64_t)(own.flops * 1e-6)};
     km_comm_sum(t->comm, totals, TOTALS);
     if (totals[BAD] > 0) {
         return km_comm_agree(t->comm, name_bad(t, batches, &own));

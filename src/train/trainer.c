@@ -1,7 +1,5 @@
-#include "trainer.h"
-
-#include "check.h"
-#include "save.h"
+/* trainer: what a run keeps in memory on one rank, and how much that is. */
+#include "kmask/train.h"
 
 #include <stdlib.h>
 
@@ -99,20 +97,25 @@ void km_memory_plan(km_memory *out, const km_config *config, const km_model *mod
                        .sum = size * sizeof(int64_t),
                        .moments = owned * 2 * sizeof(float),
                        .exchange = exchange,
-                       .saved = km_saver_bytes(owned, rank, ranks),
                        .activations = km_work_bytes(model, &options),
                        .tokens = (size_t)options.tokens,
                        .threads = workers_of(config, batches)};
-    out->total = out->weights + out->sum + out->moments + out->exchange + out->saved +
-                 (size_t)out->threads * out->activations;
+    out->total = out->weights + out->sum + out->moments + out->exchange + (size_t)out->threads * out->activations;
+}
+
+void km_memory_add_saved(km_memory *memory, size_t bytes) {
+    memory->saved += bytes;
+    memory->total += bytes;
+}
+
+size_t km_memory_owned(const km_model *model, int rank, int ranks) {
+    size_t owned = 0;
+    (void)km_exchange_bytes(&owned, km_model_table(model)->size, KM_BUCKET, rank, ranks);
+    return owned;
 }
 
 void km_trainer_memory(km_memory *out, const km_trainer *t) {
     km_memory_plan(out, t->config, t->model, t->loader, km_comm_rank(t->comm), km_comm_size(t->comm));
-    if (t->saver == NULL) {
-        out->total -= out->saved;
-        out->saved = 0;
-    }
 }
 
 char *km_memory_print(const km_memory *m) {
@@ -129,4 +132,9 @@ char *km_memory_print(const km_memory *m) {
 
 void km_trainer_prepare(km_trainer *t) {
     km_loader_request(t->loader, (uint64_t)t->step, (int)t->first_batch, (int)t->batches);
+}
+
+void km_trainer_set_poll(km_trainer *t, void (*poll)(void *payload), void *payload) {
+    t->poll = poll;
+    t->poll_payload = payload;
 }

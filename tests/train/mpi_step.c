@@ -2,7 +2,6 @@
  * AdamW by the textbook in double. */
 #include "kmask/kernel.h"
 #include "kmask/train.h"
-#include "trainer.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -169,7 +168,7 @@ static void compare_step(twin *t, km_trainer *trainer, km_loader *loader, double
     twin_gradient(t, trainer, loader);
     double norm = twin_update(t, trainer, weights, lr);
     km_step_report report = {0};
-    OK(km_trainer_step(trainer, false, &report));
+    OK(km_trainer_step(trainer, (km_step_wish){0}, &report));
     assert_true(fabs(report.lr - lr) < 1e-12);
     assert_true(fabs(report.grad_norm - norm) < 1e-5 * norm);
     assert_int_equal(report.masked, t->masked);

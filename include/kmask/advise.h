@@ -1,0 +1,60 @@
+/* advise: what a user wants to know before a job. How fast this machine trains, whether its hosts are well, what a run will take. */
+#ifndef KMASK_ADVISE_H
+#define KMASK_ADVISE_H
+
+#include "kmask/base.h"
+#include "kmask/comm.h"
+
+/* ---- Measuring ------------------------------------------------------------------------------------------------- */
+
+/* Trains on random tokens, `repeat` steps after one that warms up, with `bare` each in turns with OpenBLAS's bare products of
+ * the same shapes, and says how fast both were (src/train/bench.c says what is counted). Nothing is kept. config: of model
+ * and data the shapes count; vocab_size must be given. On rank 0 *out is the result, the caller's; NULL elsewhere.
+ * Collective. */
+km_status km_bench(km_comm *comm, const km_config *config, int repeat, bool bare, km_json **out) KM_NODISCARD;
+
+/* ---- Before a job -------------------------------------------------------------------------------------------- */
+
+typedef struct km_doctor_options {
+    const km_config *config; /* NULL: none */
+    const char *wrong;       /* why there is none though one was asked for; NULL */
+    const char *folder;      /* where a run would write: config's run.dir, or the current one */
+    int threads;             /* of a rank */
+} km_doctor_options;
+/* Looks at the hosts of all ranks, and at what is between them; nothing in it hangs (comm.h). Starts MPI and ends it. On rank 0
+ * `show` is called with the report before any rank leaves:
+ *
+ *   {"well", "problems": [{"what", "cure"}], "notes": [text], "transport",
+ *    "hosts": [{"host", "cpu", "cores", "blas", "kernel", "loops", "bf16", "memory_room", "clock_offset"}],
+ *    "ranks": [{"rank", "host", "pid", "cpus", "cores", "threads", "gemm_gflops"}],
+ *    "links": [{"from", "to", "reached", "address", "round_trip_us", "latency_us", "gbyte_per_s"}],
+ *    "folder": {"path", "mbyte_per_s", "sync_seconds", "room", "flock", "fcntl"}, "memory": {...}, "job_ends_in"}
+ *
+ * KM_FAILED, on rank 0, where there are problems. Collective. */
+typedef void km_doctor_show(void *payload, const km_json *report);
+km_status km_doctor(int *argc, char ***argv, const km_doctor_options *options, km_doctor_show *show,
+                    void *payload) KM_NODISCARD;
+
+typedef struct km_plan_options {
+    int64_t nodes, ranks; /* 0: not given; ranks: of all nodes */
+    int64_t cores;        /* of a node */
+    double gflops;        /* of a core in training; 0: measured here */
+    double network;       /* bytes a second of a node, each way */
+    double latency;       /* seconds of a small message between nodes */
+    double memory;        /* bytes a second of a node's memory */
+} km_plan_options;
+/* Makes every check that km_pretrain makes before its first step, with the same sentences, and changes nothing: no MPI, no lock,
+ * nothing in the run folder. Then what the run will take: *out, the caller's:
+ *
+ *   {"finished", "resume_step", "steps", "parameters", "rows", "rows_left_out", "views", "micro_batches", "tokens_a_step",
+ *    "epochs", "checkpoint_bytes", "snapshot_bytes", "disk_bytes", "disk_room",
+ *    "core": {"measured", "cores", "gflops", "micro_batch_seconds", "micro_batch_gflop", "direct", "add_gbyte_per_s"},
+ *    "network": {"gbyte_per_s", "latency_us", "memory_gbyte_per_s"},
+ *    "nodes": [{"nodes", "ranks", "threads", "step_seconds", "hours", "efficiency", "tokens_per_s", "rank_bytes", "node_bytes",
+ *               "arithmetic", "uneven", "update", "node_sum", "network_sum", "gather", "waits", "bottleneck"}],
+ *    "sbatch": {"nodes", "ntasks_per_node", "cpus_per_task", "mem_mib", "time", "jobs"}}
+ *
+ * Seconds are of a step, hours of the steps that are left, with evaluations. Local. */
+km_status km_plan(const km_config *config, const km_plan_options *options, km_json **out) KM_NODISCARD;
+
+#endif

@@ -1,0 +1,416 @@
+/* How fast a step is, against the matrix products in it.
+ *
+ * Steps are km_trainer_step's, with nothing left out but saves: loader, masks, dropout, gradient, exact sum, norm, AdamW, and
+ * everything between ranks. After each step every thread of every rank runs the library's bare products of the same shapes and precision, for
+ * as many micro-batches as it has in a step, so that whatever else happens on the machine disturbs both alike.
+ *
+ * Work is counted in two ways. `whole`: multiply-adds times two of all products of forward and backward, with the last
+ * layer at all tokens and the vocabulary at labelled ones. `done`: with the last layer's queries, and all behind them, at
+ * labelled tokens too, which is all that a step computes. A share is the step's rate in the products' own rate, both by
+ * the same count; the share of `whole` may be above 1. */
+#include "bench_private.h"
+#include "kmask/kernel.h"
+#include "kmask/run.h"
+
+#include <math.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { WARM_UP = 1 };
+
+typedef struct lap {
+    double seconds;          /* of the step, the slowest rank's */
+    double exposed;          /* of the ranks' mean */
+    double whole, done;      /* FLOP/s of the products, of all threads of all ranks */
+    double dense, attention; /* of `whole`: its two kinds */
+} lap;
+
+typedef struct bench {
+    km_run run;
+    int repeat;
+    bool bare; /* with the bare products */
+    km_product_shape shape;
+    int passes;              /* of the products, in each lap and thread */
+    km_products **products;  /* (threads) */
+    km_products_time *times; /* (threads) */
+    lap *laps;               /* (repeat) */
+    double ops[KM_OPS];      /* seconds of all threads of all ranks, of all measured steps */
+    int64_t masked, tokens;  /* of a step */
+    double flops;            /* of a step, as the model counts what it does */
+    int64_t peak, memory_now;
+    km_memory memory;
+} bench;
+
+/* ---- Setting up --------------------------------------------------------------------------------------------- */
+
+static km_status open_data(km_run *run) {
+    enum { MOST_ROWS = 4096, FEWEST_ROWS = 64 };
+    const km_config *config = &run->config;
+    const int rows = (int)KM_MIN(KM_MAX(config->train.sequences, FEWEST_ROWS), MOST_ROWS);
+    km_rows_options options = {
+        .length = (int)config->data.length, .packing = KM_PACK_STREAM, .min_units = (int)config->mask.splits};
+    if (!km_unit_named(&options.unit, config->mask.unit)) {
+        return km_fail(KM_USAGE, "mask.unit: unknown name");
+    }
+    KM_TRY(km_bench_corpus_open(&run->corpus, config->model.vocab_size, options.length, rows));
+    run->config.model.pad_token_id = km_tokenizer_specials(km_corpus_tokenizer(run->corpus)).pad;
+    return km_rows_open(&run->rows, run->corpus, &options, NULL);
+}
+
+static km_status set_up(bench *b, km_comm *comm, const km_config *config) {
+    km_run *run = &b->run;
+    *run = (km_run){.comm = comm, .config = *config, .resume_step = -1, .started = km_seconds()};
+    run->config.train.steps = WARM_UP + b->repeat + 1;
+    km_kernel_start();
+    KM_TRY(km_comm_agree(comm, km_threads_check(config->parallel.threads)));
+    KM_TRY(km_comm_agree(comm, km_products_check(config, true)));
+    KM_TRY(km_comm_agree(comm, open_data(run)));
+    KM_TRY(km_comm_agree(comm, km_model_create(&run->model, &run->config.model)));
+    KM_TRY(km_comm_agree(comm, km_check_loader(run, km_comm_size(comm))));
+    KM_TRY(km_trainer_create(&run->trainer, comm, &run->config, run->model, run->loader));
+    km_model_init_weights(run->model, run->trainer->weights, (uint64_t)config->run.seed);
+    km_trainer_memory(&b->memory, run->trainer);
+    km_trainer_prepare(run->trainer);
+    return KM_OK;
+}
+
+static void take_shape(bench *b) {
+    int views = 0, tokens = 0, labelled = 0, longest = 0;
+    km_loader_limits(b->run.loader, &views, &tokens, &labelled, &longest);
+    const double each = (double)b->masked / km_loader_views(b->run.loader);
+    b->shape = km_product_shape_of(&b->run.config.model, views, longest, KM_MAX(1, (int)lround(each * views)));
+}
+
+static km_status make_products(bench *b) {
+    const km_trainer *t = b->run.trainer;
+    const int workers = km_pool_workers(t->pool);
+    take_shape(b);
+    if (!b->bare) {
+        return KM_OK;
+    }
+    b->products = km_new((size_t)workers, sizeof(km_products *));
+    b->times = km_new((size_t)workers, sizeof *b->times);
+    b->passes = (int)((t->batches + (uint64_t)workers - 1) / (uint64_t)workers);
+    for (int i = 0; i < workers; i++) {
+        KM_TRY(km_products_create(&b->products[i], &b->shape, t->weights, t->rounded));
+    }
+    return KM_OK;
+}
+
+static void tear_down(bench *b) {
+    const int workers = b->run.trainer != NULL ? km_pool_workers(b->run.trainer->pool) : 0;
+    for (int i = 0; b->products != NULL && i < workers; i++) {
+        km_products_destroy(b->products[i]);
+    }
+    free(b->products);
+    free(b->times);
+    free(b->laps);
+    km_run_teardown(&b->run);
+}
+
+/* ---- Laps ---------------------------------------------------------------------------------------------------- */
+
+/* This process's largest resident size so far; 0 where the system does not say. */
+static int64_t peak_bytes(void) {
+    char *text = NULL;
+    size_t size = 0;
+    long long kilobytes = 0;
+    if (km_file_read(&text, &size, "/proc/self/status", 1 << 16) == KM_OK) {
+        const char *line = strstr(text, "VmHWM:");
+        if (line != NULL) {
+            kilobytes = strtoll(line + strlen("VmHWM:"), NULL, 10);
+        }
+    }
+    free(text);
+    return kilobytes * 1024;
+}
+
+static double sum_over_ranks(km_comm *comm, double value) {
+    const double unit = 1e-9;
+    int64_t whole = llround(value / unit);
+    km_comm_sum(comm, &whole, 1);
+    return (double)whole * unit;
+}
+
+static km_status run_step(bench *b, lap *l) {
+    km_comm *comm = b->run.comm;
+    km_step_report report = {0};
+    km_comm_barrier(comm);
+    KM_TRY(km_trainer_step(b->run.trainer, (km_step_wish){0}, &report));
+    double seconds = report.seconds;
+    km_comm_max(comm, &seconds, 1);
+    *l = (lap){.seconds = seconds, .exposed = sum_over_ranks(comm, report.comm_seconds) / km_comm_size(comm)};
+    b->masked = report.masked;
+    b->tokens = report.tokens;
+    b->flops = report.flops;
+    return KM_OK;
+}
+
+static void measure_step_begin(void) {
+    km_ops_measure(true);
+    km_op_end(); /* the main thread's account begins here */
+}
+
+static void measure_step_end(bench *b) {
+    double own[KM_OPS];
+    km_ops_collect(own);
+    km_ops_measure(false);
+    for (int op = 0; op < KM_OPS; op++) {
+        b->ops[op] += sum_over_ranks(b->run.comm, own[op]);
+    }
+}
+
+static void run_products(void *payload, int worker) {
+    bench *b = payload;
+    km_products_time *sum = &b->times[worker];
+    *sum = (km_products_time){0};
+    for (int i = 0; i < b->passes; i++) {
+        km_products_time once;
+        km_products_run(b->products[worker], &once);
+        sum->whole += once.whole;
+        sum->done += once.done;
+        sum->attention += once.attention;
+    }
+}
+
+static void measure_products(bench *b, lap *l) {
+    if (!b->bare) {
+        return;
+    }
+    const km_product_shape *s = &b->shape;
+    km_comm *comm = b->run.comm;
+    const double whole = b->passes * km_product_flops(s, s->B, s->M, true);
+    const double done = b->passes * km_product_flops(s, s->B, s->M, false);
+    const double attention = b->passes * 12.0 * s->L * s->B * (double)s->T * s->T * s->C;
+    double rates[4] = {0};
+    km_comm_barrier(comm);
+    km_pool_run(b->run.trainer->pool, run_products, b);
+    for (int i = 0; i < km_pool_workers(b->run.trainer->pool); i++) {
+        const km_products_time *t = &b->times[i];
+        rates[0] += whole / t->whole;
+        rates[1] += done / t->done;
+        rates[2] += (whole - attention) / (t->whole - t->attention);
+        rates[3] += attention / t->attention;
+    }
+    for (size_t i = 0; i < KM_COUNT(rates); i++) {
+        rates[i] = sum_over_ranks(comm, rates[i] * 1e-9) * 1e9;
+    }
+    l->whole = rates[0];
+    l->done = rates[1];
+    l->dense = rates[2];
+    l->attention = rates[3];
+}
+
+static km_status run_laps(bench *b) {
+    km_comm *comm = b->run.comm;
+    lap unused;
+    for (int i = 0; i < WARM_UP; i++) {
+        KM_TRY(run_step(b, &unused));
+    }
+    double peak = (double)peak_bytes(); /* before there are other numbers than a run's own */
+    km_comm_max(comm, &peak, 1);
+    b->peak = (int64_t)peak;
+    KM_TRY(km_comm_agree(comm, make_products(b)));
+    measure_products(b, &unused);
+    km_progress *progress = km_progress_create("bench", 0, (uint64_t)b->repeat);
+    km_status status = KM_OK;
+    for (int i = 0; i < b->repeat && status == KM_OK; i++) {
+        measure_step_begin();
+        status = run_step(b, &b->laps[i]);
+        measure_step_end(b);
+        if (status == KM_OK) {
+            measure_products(b, &b->laps[i]);
+            km_progress_update(progress, (uint64_t)i + 1, "%.3f s a step", b->laps[i].seconds);
+        }
+    }
+    km_progress_destroy(progress);
+    return status;
+}
+
+/* ---- The result ------------------------------------------------------------------------------------------- */
+
+typedef double lap_value(const bench *b, const lap *l);
+
+static double step_flops(const bench *b, bool whole) {
+    return whole ? km_product_flops(&b->shape, (double)b->tokens / b->shape.T, (double)b->masked, true) : b->flops;
+}
+
+static double value_seconds(const bench *b, const lap *l) {
+    (void)b;
+    return l->seconds;
+}
+static double value_exposed(const bench *b, const lap *l) {
+    (void)b;
+    return l->exposed / l->seconds;
+}
+static double value_tokens(const bench *b, const lap *l) {
+    return (double)b->tokens / l->seconds;
+}
+static double value_rate_done(const bench *b, const lap *l) {
+    return step_flops(b, false) / l->seconds * 1e-9;
+}
+static double value_rate_whole(const bench *b, const lap *l) {
+    return step_flops(b, true) / l->seconds * 1e-9;
+}
+static double value_gemm_whole(const bench *b, const lap *l) {
+    (void)b;
+    return l->whole * 1e-9;
+}
+static double value_gemm_done(const bench *b, const lap *l) {
+    (void)b;
+    return l->done * 1e-9;
+}
+static double value_gemm_dense(const bench *b, const lap *l) {
+    (void)b;
+    return l->dense * 1e-9;
+}
+static double value_gemm_attention(const bench *b, const lap *l) {
+    (void)b;
+    return l->attention * 1e-9;
+}
+static double value_share_whole(const bench *b, const lap *l) {
+    return value_rate_whole(b, l) / value_gemm_whole(b, l);
+}
+static double value_share_done(const bench *b, const lap *l) {
+    return value_rate_done(b, l) / value_gemm_done(b, l);
+}
+
+static int ascending(const void *a, const void *b) {
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Least, median and most of the laps. */
+static void spread(double out[3], const bench *b, lap_value *value) {
+    double *values = km_new((size_t)b->repeat, sizeof *values);
+    for (int i = 0; i < b->repeat; i++) {
+        values[i] = value(b, &b->laps[i]);
+    }
+    qsort(values, (size_t)b->repeat, sizeof *values, ascending);
+    out[0] = values[0];
+    out[1] = (values[(b->repeat - 1) / 2] + values[b->repeat / 2]) / 2;
+    out[2] = values[b->repeat - 1];
+    free(values);
+}
+
+static double median(const bench *b, lap_value *value) {
+    double three[3];
+    spread(three, b, value);
+    return three[1];
+}
+
+static void set_spread(km_json *object, const char *key, const bench *b, lap_value *value) {
+    double three[3];
+    km_json *list = km_json_array();
+    spread(three, b, value);
+    for (int i = 0; i < 3; i++) {
+        km_json_push_number(list, three[i]);
+    }
+    km_json_set(object, key, list);
+}
+
+static void add_shapes(km_json *out, const bench *b) {
+    const km_config *c = &b->run.config;
+    const km_product_shape *s = &b->shape;
+    const km_trainer *t = b->run.trainer;
+    km_json_set_string(out, "preset", c->model.preset);
+    km_json_set_string(out, "type", c->model.type);
+    km_json_set_number(out, "layers", s->L);
+    km_json_set_number(out, "hidden_size", s->C);
+    km_json_set_number(out, "heads", s->H);
+    km_json_set_number(out, "intermediate_size", s->I);
+    km_json_set_number(out, "vocab_size", s->V);
+    km_json_set_number(out, "parameters", (double)t->table->elements);
+    km_json_set_number(out, "length", s->T);
+    km_json_set_number(out, "views", km_loader_views(b->run.loader));
+    km_json_set_number(out, "splits", (double)c->mask.splits);
+    km_json_set_number(out, "micro_batch", s->B);
+    km_json_set_number(out, "masked", (double)b->masked);
+    km_json_set_string(out, "precision", c->train.precision);
+    km_json_set_boolean(out, "recompute", c->train.recompute);
+    km_json_set_number(out, "ranks", km_comm_size(b->run.comm));
+    km_json_set_number(out, "threads", km_pool_workers(t->pool));
+    km_json_set_number(out, "steps", b->repeat);
+}
+
+static void add_machine(km_json *out, const km_config *config) {
+    cpu_set_t cores;
+    const char *better = km_kernel_better_core();
+    const km_gemm_name gemm = km_gemm_named(config);
+    km_json_set_string(out, "blas", gemm.library);
+    km_json_set_string(out, "blas_kernel", gemm.kernel);
+    km_json_set_string(out, "better_blas_kernel", better != NULL ? better : "");
+    km_json_set_string(out, "cpu_class", km_kernel_vector());
+    km_json_set_number(out, "cores_of_rank",
+                       sched_getaffinity(0, sizeof cores, &cores) == 0 ? CPU_COUNT(&cores) : 0);
+}
+
+/* Shares of the time of all threads; they add up to 1. Seconds are a thread's mean in a step. */
+static void add_operations(km_json *out, const bench *b) {
+    double total = 0;
+    const double threads = (double)km_comm_size(b->run.comm) * km_pool_workers(b->run.trainer->pool);
+    km_json *table = km_json_object();
+    for (int op = 0; op < KM_OPS; op++) {
+        total += b->ops[op];
+    }
+    for (int i = 0; i < KM_OPS; i++) {
+        const int op = (i + 1) % KM_OPS; /* the rest comes last */
+        km_json *row = km_json_object();
+        km_json_set_number(row, "seconds", b->ops[op] / threads / b->repeat);
+        km_json_set_number(row, "share", total > 0 ? b->ops[op] / total : 0);
+        km_json_set(table, km_op_name((km_op)op), row);
+    }
+    km_json_set(out, "by_operation", table);
+}
+
+static void add_memory(km_json *out, const bench *b) {
+    const km_memory *m = &b->memory;
+    char *text = km_memory_print(m);
+    km_json_set_number(out, "peak_memory_bytes", (double)b->peak);
+    km_json_set_number(out, "planned_memory_bytes", (double)m->total);
+    km_json_set_number(out, "activation_bytes_per_token", (double)m->activations / (double)m->tokens);
+    km_json_set_string(out, "memory", text);
+    free(text);
+}
+
+static km_json *report(const bench *b) {
+    char hash[33];
+    km_json *out = km_json_object();
+    add_shapes(out, b);
+    add_machine(out, &b->run.config);
+    km_json_set_number(out, "step_seconds", median(b, value_seconds));
+    km_json_set_number(out, "tokens_per_s", median(b, value_tokens));
+    km_json_set_number(out, "gflops", median(b, value_rate_done));
+    km_json_set_number(out, "gflops_whole", median(b, value_rate_whole));
+    if (b->bare) {
+        km_json_set_number(out, "gemm_gflops", median(b, value_gemm_whole));
+        km_json_set_number(out, "gemm_gflops_done", median(b, value_gemm_done));
+        km_json_set_number(out, "gemm_gflops_dense", median(b, value_gemm_dense));
+        km_json_set_number(out, "gemm_gflops_attention", median(b, value_gemm_attention));
+        km_json_set_number(out, "gemm_share", median(b, value_share_whole));
+        km_json_set_number(out, "gemm_share_done", median(b, value_share_done));
+        set_spread(out, "gemm_share_spread", b, value_share_whole);
+    }
+    set_spread(out, "step_seconds_spread", b, value_seconds);
+    km_json_set_number(out, "exposed_share", median(b, value_exposed));
+    add_memory(out, b);
+    add_operations(out, b);
+    km_hash_text(hash, km_table_hash(b->run.trainer->table, b->run.trainer->weights));
+    km_json_set_string(out, "weights_hash", hash);
+    return out;
+}
+
+km_status km_bench(km_comm *comm, const km_config *config, int repeat, bool bare, km_json **out) {
+    bench b = {.repeat = repeat, .bare = bare, .laps = km_new((size_t)repeat, sizeof(lap))};
+    *out = NULL;
+    km_status status = set_up(&b, comm, config);
+    if (status == KM_OK) {
+        status = run_laps(&b);
+    }
+    if (status == KM_OK && km_comm_rank(comm) == 0) {
+        *out = report(&b);
+    }
+    tear_down(&b);
+    return status;
+}

@@ -1,0 +1,306 @@
+/* What rank 0 makes of what it was told: hosts, the run folder, the job. */
+/* doctor_judge: what is wrong with hosts, folder and job, and what helps. */
+#include "doctor.h"
+#include "kmask/run.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static double number(const km_json *object, const char *key) {
+    return km_json_number_or(object, key, 0);
+}
+
+/* ---- Hosts and ranks ---- */
+
+static void judge_kernel(km_ward *ward, int host, const km_json *words) {
+    const char *better = km_json_text(words, "better"), *forced = km_json_text(words, "forced");
+    bool concurrent = true;
+    (void)km_json_boolean(&concurrent, km_json_get(words, "concurrent"));
+    if (better[0] != '\0') {
+        char *cure = forced[0] != '\0' ? km_format("unset OPENBLAS_CORETYPE, or set it to %s", better)
+                                       : km_format("export OPENBLAS_CORETYPE=%s", better);
+        km_ward_problem(ward, cure, "%s: OpenBLAS runs its kernel %s%s%s%s, this CPU could run %s, which is faster",
+                        km_ward_host(ward, host), km_json_text(words, "kernel"),
+                        forced[0] != '\0' ? " (OPENBLAS_CORETYPE=" : "", forced, forced[0] != '\0' ? ")" : "",
+                        better);
+    }
+    if (!concurrent && ward->options->threads > 1) {
+        km_ward_problem(ward,
+                        "use its pthread or OpenMP build (Debian: libopenblas-pthread-dev), or one thread a rank",
+                        "%s: OpenBLAS is its serial build, which is not safe for %d threads",
+                        km_ward_host(ward, host), ward->options->threads);
+    }
+}
+
+/* A config whose precision this host cannot have, or has slowly. */
+static void judge_bf16(km_ward *ward, int host, const km_json *words) {
+    const char *bf16 = km_json_text(words, "bf16");
+    if (ward->options->config == NULL || !km_is_bf16(ward->options->config)) {
+        return;
+    }
+    if (strcmp(bf16, KM_BF16_WORDS_NOT_BUILT) == 0) {
+        km_ward_problem(
+            ward, "install oneDNN (Debian: libdnnl-dev) and build kmask with -DKMASK_ONEDNN=ON, or train in fp32",
+            "%s: train.precision is bf16, and kmask was built without a oneDNN that it can use",
+            km_ward_host(ward, host));
+    } else if (strcmp(bf16, KM_BF16_WORDS_NO_CPU) == 0) {
+        km_ward_problem(ward, "use hosts with AVX512_BF16 or AMX (sbatch --constraint), or train in fp32",
+                        "%s: train.precision is bf16, in which oneDNN cannot multiply on this CPU",
+                        km_ward_host(ward, host));
+    } else if (strstr(bf16, KM_BF16_WORDS_SLOW) != NULL) {
+        km_ward_problem(ward, "use hosts with AVX512_BF16 or AMX (sbatch --constraint), or train in fp32",
+                        "%s: train.precision is bf16, for which this CPU has no instructions: it will be slow",
+                        km_ward_host(ward, host));
+    }
+}
+
+static void judge_clock(km_ward *ward, int host, const km_json *words) {
+    const double most = 1; /* seconds */
+    double offset = number(words, "clock");
+    if (fabs(offset) > most) {
+        km_ward_problem(ward, "synchronize the clocks (chronyc tracking, timedatectl)",
+                        "%s: its clock is %.3g s %s that of %s", km_ward_host(ward, host), fabs(offset),
+                        offset > 0 ? "ahead of" : "behind", km_ward_host(ward, 0));
+    }
+}
+
+static void judge_alike(km_ward *ward, int host, const km_json *words) {
+    const km_json *first = ward->patients[ward->leaders[0]].words;
+    static const char *const keys[] = {"blas", "kernel", "loops", "bf16"};
+    for (size_t i = 0; i < KM_COUNT(keys); i++) {
+        if (strcmp(km_json_text(first, keys[i]), km_json_text(words, keys[i])) != 0) {
+            km_ward_problem(
+                ward,
+                "use hosts of one kind (sbatch --constraint), or OPENBLAS_CORETYPE=Haswell on all: bits would "
+                "depend on who computes what",
+                "%s runs %s, %s runs %s", km_ward_host(ward, 0), km_json_text(first, keys[i]),
+                km_ward_host(ward, host), km_json_text(words, keys[i]));
+            return;
+        }
+    }
+    if (strcmp(km_json_text(first, "cpu"), km_json_text(words, "cpu")) != 0) {
+        km_ward_note(ward, "%s has another CPU (%s) than %s (%s): the slowest sets the pace",
+                     km_ward_host(ward, host), km_json_text(words, "cpu"), km_ward_host(ward, 0),
+                     km_json_text(first, "cpu"));
+    }
+}
+
+static void judge_fabric(km_ward *ward, const km_json *words) {
+    const char *fabric = km_json_text(words, "fabric"), *transport = km_json_text(ward->report, "transport");
+    if (ward->hosts > 1 && fabric[0] != '\0' && strstr(transport, "tcp") != NULL &&
+        strstr(transport, "ob1") != NULL && strstr(transport, "openib") == NULL) {
+        km_ward_problem(ward,
+                        "use an Open MPI with UCX or OFI (ompi_info | grep -E 'ucx|ofi'; mpirun --mca pml ucx)",
+                        "MPI goes over TCP although %s has a faster network (%s)", km_ward_host(ward, 0), fabric);
+    }
+}
+
+static km_json *host_entry(const km_ward *ward, int host, const km_json *words) {
+    km_json *entry = km_json_object();
+    km_cpus all = {0};
+    for (int rank = 0; rank < ward->ranks; rank++) {
+        const km_patient *p = &ward->patients[rank];
+        for (size_t w = 0; p->host == host && w < KM_COUNT(all.bits); w++) {
+            all.bits[w] |= p->cores.bits[w];
+        }
+    }
+    km_json_set_string(entry, "host", km_ward_host(ward, host));
+    km_json_set_string(entry, "cpu", km_json_text(words, "cpu"));
+    km_json_set_number(entry, "cores", km_cpus_count(&all));
+    km_json_set_string(entry, "blas", km_json_text(words, "blas"));
+    km_json_set_string(entry, "kernel", km_json_text(words, "kernel"));
+    km_json_set_string(entry, "loops", km_json_text(words, "loops"));
+    km_json_set_string(entry, "bf16", km_json_text(words, "bf16"));
+    km_json_set_number(entry, "memory_room", number(words, "room"));
+    km_json_set_number(entry, "clock_offset", number(words, "clock"));
+    return entry;
+}
+
+static int ascending(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* A rank far behind the others holds all of them up. */
+static void judge_rates(km_ward *ward) {
+    const double slow = 0.6;
+    double *rates = km_new((size_t)ward->ranks, sizeof *rates);
+    int count = 0;
+    for (int rank = 0; rank < ward->ranks; rank++) {
+        if (ward->patients[rank].gflops > 0) {
+            rates[count++] = ward->patients[rank].gflops;
+        }
+    }
+    qsort(rates, (size_t)count, sizeof *rates, ascending);
+    double median = count > 0 ? rates[count / 2] : 0;
+    for (int rank = 0; rank < ward->ranks; rank++) {
+        const km_patient *p = &ward->patients[rank];
+        if (p->gflops > 0 && p->gflops < slow * median) {
+            km_ward_note(ward,
+                         "rank %d on %s multiplies at %.1f GFLOP/s, the median is %.1f: its core is shared, or "
+                         "throttled",
+                         rank, km_ward_host(ward, p->host), p->gflops, median);
+        }
+    }
+    free(rates);
+}
+
+static km_json *rank_table(const km_ward *ward) {
+    km_json *table = km_json_array();
+    for (int rank = 0; rank < ward->ranks; rank++) {
+        const km_patient *p = &ward->patients[rank];
+        if (p->absent) {
+            continue;
+        }
+        km_json *entry = km_json_object();
+        km_json_set_number(entry, "rank", rank);
+        km_json_set_string(entry, "host", km_ward_host(ward, p->host));
+        km_json_set_number(entry, "pid", number(p->words, "pid"));
+        km_json_set_string(entry, "cpus", km_json_text(p->words, "cpus"));
+        km_json_set_number(entry, "cores", km_cpus_count(&p->cores));
+        km_json_set_number(entry, "threads", ward->options->threads);
+        km_json_set_number(entry, "gemm_gflops", p->gflops);
+        km_json_push(table, entry);
+    }
+    return table;
+}
+
+void km_judge_hosts(km_ward *ward) {
+    km_json *hosts = km_json_array();
+    for (int host = 0; host < ward->hosts; host++) {
+        const km_json *words = ward->patients[ward->leaders[host]].words;
+        judge_kernel(ward, host, words);
+        judge_bf16(ward, host, words);
+        judge_clock(ward, host, words);
+        judge_alike(ward, host, words);
+        km_json_push(hosts, host_entry(ward, host, words));
+    }
+    judge_fabric(ward, ward->patients[0].words);
+    judge_rates(ward);
+    km_json_set(ward->report, "hosts", hosts);
+    km_json_set(ward->report, "ranks", rank_table(ward));
+}
+
+/* ---- The run folder ---- */
+
+bool km_judge_folder(km_ward *ward) {
+    const double seconds = 4, slow = 20e6;
+    const char *folder = ward->options->folder, *locking = getenv("HDF5_USE_FILE_LOCKING");
+    km_folder_report found;
+    km_json *entry = km_json_object();
+    km_status status = km_folder_measure(&found, folder, seconds);
+    if (status == KM_OK) {
+        status = km_folder_check(folder);
+    }
+    km_json_set_string(entry, "path", found.path);
+    if (status != KM_OK) {
+        km_ward_problem(ward, "set run.dir to a folder that can be written", "%s", km_message());
+    } else {
+        km_json_set_number(entry, "mbyte_per_s", found.bytes_per_s * 1e-6);
+        km_json_set_number(entry, "sync_seconds", found.sync_seconds);
+        km_json_set_number(entry, "room", (double)found.room);
+        km_json_set_boolean(entry, "flock", found.flock);
+        km_json_set_boolean(entry, "fcntl", found.fcntl);
+        if (!found.flock && (locking == NULL || strcmp(locking, "FALSE") != 0)) {
+            km_ward_problem(ward, "export HDF5_USE_FILE_LOCKING=FALSE",
+                            "%s: its file system has no flock, which HDF5 uses", found.path);
+        }
+        if (!found.fcntl) {
+            km_ward_note(ward,
+                         "%s: its file system has no fcntl locks; a run keeps others out by beats in its lock file",
+                         found.path);
+        }
+        if (found.bytes_per_s < slow) {
+            km_ward_note(ward, "%s takes %.1f MB/s with fsync: saves are slow", found.path,
+                         found.bytes_per_s * 1e-6);
+        }
+    }
+    km_json_set(ward->report, "folder", entry);
+    return status == KM_OK;
+}
+
+/* ---- The job ---- */
+
+static int ranks_on(const km_ward *ward, int host) {
+    int count = 0;
+    for (int rank = 0; rank < ward->ranks; rank++) {
+        count += ward->patients[rank].host == host;
+    }
+    return count;
+}
+
+static void judge_memory(km_ward *ward, double each) {
+    km_json *entry = km_json_object();
+    km_json_set_number(entry, "rank_bytes", each);
+    for (int host = 0; host < ward->hosts; host++) {
+        double room = number(ward->patients[ward->leaders[host]].words, "room");
+        int ranks = ranks_on(ward, host);
+        if (room > 0 && each * ranks > room) {
+            char need[32], has[32];
+            km_ward_problem(ward,
+                            "fewer ranks with more threads each (parallel.threads), train.recompute, or more nodes",
+                            "%s: %d rank(s) need %sB of memory, %sB can be had", km_ward_host(ward, host), ranks,
+                            km_quantity(need, each * ranks), km_quantity(has, room));
+        }
+    }
+    km_json_set(ward->report, "memory", entry);
+}
+
+/* Everything that pre-training would check, and what a rank needs. */
+static void judge_config(km_ward *ward) {
+    const km_plan_options wanted = {
+        .ranks = ward->ranks, .cores = ward->ranks, .gflops = 1, .network = 1e9, .latency = 1e-6, .memory = 1e11};
+    km_config *config = km_new(1, sizeof *config);
+    *config = *ward->options->config;
+    config->parallel.threads = ward->options->threads;
+    km_json *plan = NULL;
+    if (km_plan(config, &wanted, &plan) != KM_OK) {
+        km_ward_problem(ward, "mend it before the job starts; `kmask plan` makes the same checks", "%s",
+                        km_message());
+    }
+    const km_json *node = km_json_first(km_json_get(plan, "nodes"));
+    while (node != NULL && (int)number(node, "ranks") != ward->ranks) {
+        node = km_json_next(node);
+    }
+    if (node != NULL) {
+        judge_memory(ward, number(node, "rank_bytes"));
+    }
+    km_json_destroy(plan);
+    free(config);
+}
+
+static void judge_time(km_ward *ward) {
+    const double little = 300;
+    if (getenv("SLURM_JOB_ID") == NULL) {
+        return;
+    }
+    km_deadline deadline;
+    km_deadline_start(&deadline, 0, km_seconds());
+    double left = deadline.end - km_seconds();
+    if (isfinite(left)) {
+        char text[32];
+        km_json_set_number(ward->report, "job_ends_in", left);
+        if (left < little) {
+            km_ward_problem(ward, "ask for more time (#SBATCH --time)", "%s is in %s", deadline.what,
+                            km_duration(text, KM_MAX(left, 0)));
+        }
+    }
+}
+
+void km_judge_job(km_ward *ward, bool writable) {
+    const km_doctor_options *options = ward->options;
+    const char *threads = getenv("OMP_NUM_THREADS");
+    if (options->wrong != NULL) {
+        km_ward_problem(ward, "mend the config; `kmask plan` makes all checks", "%s", options->wrong);
+    }
+    if (threads != NULL && strtol(threads, NULL, 10) > 1) {
+        km_ward_note(ward, "OMP_NUM_THREADS=%s changes nothing: threads of a rank are parallel.threads, here %d",
+                     threads, options->threads);
+    }
+    if (options->config != NULL && writable) {
+        judge_config(ward);
+    }
+    judge_time(ward);
+}

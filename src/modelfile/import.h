@@ -1,0 +1,12 @@
+/* import: safetensors folders as models. */
+#ifndef KMASK_MODELFILE_IMPORT_H
+#define KMASK_MODELFILE_IMPORT_H
+
+#include "kmask/modelfile.h"
+
+/* The model file's group of tensors that are no part of the table. Their bits lie there as whole numbers where HDF5 has no
+ * such type; the attribute `source`, {"config": config.json, "extras": [{"name", "from", "dtype", "shape", "array",
+ * "buffer"}]}, says what they are. */
+#define KM_EXTRA_GROUP "/extra/"
+
+#endif

@@ -1,0 +1,15 @@
+/* model_json: a model's config.json, as the rest of the field has it, in and out. */
+#ifndef KMASK_MODELFILE_MODEL_JSON_H
+#define KMASK_MODELFILE_MODEL_JSON_H
+
+#include "kmask/base.h"
+#include "kmask/text.h"
+
+/* The shape and the shares of dropout; what is not there has the field's default. What would make another computation
+ * than kmask's, an unknown type or activation, untied weights, a decoder, is an error that names the key. Keys that
+ * change nothing are passed over. `path` heads messages. */
+km_status km_model_json_read(km_config *out, const km_json *json, const char *path) KM_NODISCARD;
+/* The config.json of a model: `json`, which has what an imported model brought along or is empty, is completed. */
+void km_model_json_write(km_json *json, const km_model_config *model, km_specials specials, const char *dtype);
+
+#endif

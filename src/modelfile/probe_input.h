@@ -1,0 +1,22 @@
+/* Private to modelfile/: the ids, masks and labels that `kmask probe` reads from a JSON file, as rows of one length. */
+#ifndef KMASK_MODELFILE_PROBE_INPUT_H
+#define KMASK_MODELFILE_PROBE_INPUT_H
+
+#include "kmask/model.h"
+
+enum { KM_NO_LABEL = -100 };
+
+typedef struct km_probe_input {
+    int rows, length;              /* B; T: of the longest row */
+    int64_t labelled;              /* labels other than KM_NO_LABEL */
+    int32_t *ids, *types, *labels; /* (B,T) */
+    uint8_t *seen;                 /* (B,T) the attention mask; 0 in what a shorter row is filled up with */
+    void *block;                   /* of all of them */
+} km_probe_input;
+
+/* Reads and checks the file against the model; km_probe in train.h has the format. After a failure `out` is empty; the
+ * caller frees. */
+km_status km_probe_input_read(km_probe_input *out, const char *path, const km_model *model) KM_NODISCARD;
+void km_probe_input_free(km_probe_input *input);
+
+#endif

@@ -1,0 +1,219 @@
+/* check: the checks that pre-training and a plan share. */
+#include "kmask/run.h"
+
+#include "checkpoint.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- Where the run goes on from ---- */
+
+km_status km_check_newest(km_run *run) {
+    km_store_close(run->source);
+    free(run->resume);
+    run->resume = NULL;
+    KM_TRY(km_newest_open(&run->source, &run->resume_step, &run->newest_step, run->config.run.dir));
+    run->resume = run->source != NULL ? km_strdup(km_store_path(run->source)) : NULL;
+    return KM_OK;
+}
+
+km_status km_check_origin(km_run *run) {
+    KM_TRY(km_check_newest(run));
+    if (run->source == NULL && run->config.model.init[0] != '\0') {
+        const char *init = run->config.model.init;
+        KM_TRY(km_import_is_folder(init) ? km_import_open(&run->folder, init, (uint64_t)run->config.run.seed)
+                                         : km_store_open(&run->source, init));
+    }
+    return KM_OK;
+}
+
+/* ---- Shapes and tokenizers from files ---- */
+
+/* What a checkpoint or model.init says: its config and its tokenizer's hash. */
+typedef struct origin {
+    km_config config;
+    char tokenizer_hash[33], corpus_hash[33];
+} origin;
+
+static void take_folder(origin *out, const km_bundle *folder) {
+    out->config = folder->config;
+    km_hash_text(out->tokenizer_hash, km_tokenizer_hash(folder->tokenizer));
+}
+
+static km_status read_origin(origin *out, const km_store *store) {
+    const char *config = km_store_text(store, "config"), *hash = km_store_text(store, "tokenizer_hash");
+    const char *corpus = km_store_text(store, "corpus_hash"), *path = km_store_path(store);
+    if (config == NULL || hash == NULL) {
+        return km_fail(KM_FAILED, "%s: found no config in it, expected a model or checkpoint", path);
+    }
+    snprintf(out->tokenizer_hash, sizeof out->tokenizer_hash, "%s", hash);
+    snprintf(out->corpus_hash, sizeof out->corpus_hash, "%s", corpus == NULL ? "" : corpus);
+    return km_config_parse(&out->config, config, path);
+}
+
+/* The model section becomes the origin's; dropout may be overridden where it was given. */
+static void adopt_shape(km_config *config, const km_config *from) {
+    km_model_config given = config->model;
+    config->model = from->model;
+    memcpy(config->model.init, given.init, sizeof given.init);
+    memcpy(config->model.preset, given.preset, sizeof given.preset);
+    if (km_config_given(config, "model.hidden_dropout_prob")) {
+        config->model.hidden_dropout_prob = given.hidden_dropout_prob;
+    }
+    if (km_config_given(config, "model.attention_probs_dropout_prob")) {
+        config->model.attention_probs_dropout_prob = given.attention_probs_dropout_prob;
+    }
+}
+
+static km_status check_tokenizer(const km_corpus *corpus, const origin *from, const char *path) {
+    char hash[33];
+    km_hash_text(hash, km_tokenizer_hash(km_corpus_tokenizer(corpus)));
+    if (strcmp(hash, from->tokenizer_hash) != 0) {
+        return km_fail(
+            KM_USAGE,
+            "%s: built with another tokenizer (%s) than the model %s (%s). Build the corpus again with the "
+            "model's tokenizer.",
+            km_corpus_path(corpus), hash, path, from->tokenizer_hash);
+    }
+    return KM_OK;
+}
+
+static km_status check_resume(km_run *run, const origin *from) {
+    char hash[33];
+    km_hash_text(hash, km_corpus_hash(run->corpus));
+    km_buffer changes = {0};
+    km_status status = km_config_continues(&from->config, &run->config, &changes);
+    if (status == KM_OK && strcmp(hash, from->corpus_hash) != 0) {
+        status =
+            km_fail(KM_USAGE,
+                    "data.train: %s has other content (%s) than the corpus that the run in %s was started with "
+                    "(%s). Give the same corpus, or a new run.dir with model.init = %s.",
+                    km_corpus_path(run->corpus), hash, run->config.run.dir, from->corpus_hash, run->resume);
+    }
+    if (status == KM_OK && changes.size > 0) {
+        km_log("changed since the run was started:\n%.*s", (int)changes.size - 1, changes.data); /* ends a line */
+    }
+    km_buffer_free(&changes);
+    if (status == KM_OK && run->comm != NULL) { /* where no rank computes, the machine does not matter */
+        km_buffer other = {0};
+        km_checkpoint_compare_machine(&other, run->source, &run->config);
+        if (other.size > 0) {
+            km_log("computed until now with %s: the bits may differ from those of an uninterrupted run",
+                   other.data);
+        }
+        km_buffer_free(&other);
+    }
+    return status;
+}
+
+km_status km_check_config(km_run *run) {
+    km_config *config = &run->config;
+    const km_tokenizer *tokenizer = km_corpus_tokenizer(run->corpus);
+    origin from;
+    memset(&from, 0, sizeof from);
+    if (run->source != NULL) {
+        KM_TRY(read_origin(&from, run->source));
+        KM_TRY(check_tokenizer(run->corpus, &from, km_store_path(run->source)));
+    } else if (run->folder != NULL) {
+        take_folder(&from, run->folder);
+        KM_TRY(check_tokenizer(run->corpus, &from, config->model.init));
+    }
+    if (config->model.init[0] != '\0') {
+        adopt_shape(config, &from.config);
+    }
+    if (config->model.vocab_size == 0) {
+        config->model.vocab_size = km_tokenizer_size(tokenizer);
+    }
+    bool told =
+        km_config_given(run->source != NULL || run->folder != NULL ? &from.config : config, "model.pad_token_id");
+    if (!told) {
+        config->model.pad_token_id = km_tokenizer_specials(tokenizer).pad;
+    }
+    if (config->model.vocab_size < km_tokenizer_size(tokenizer)) {
+        return km_fail(KM_USAGE, "model.vocab_size: %lld is less than the %d pieces of the corpus' tokenizer",
+                       (long long)config->model.vocab_size, km_tokenizer_size(tokenizer));
+    }
+    int64_t room = km_model_longest(&config->model);
+    if (config->data.length > room) {
+        return km_fail(KM_USAGE, "data.length: %lld is more than the %lld positions of the model",
+                       (long long)config->data.length, (long long)room);
+    }
+    return run->resume != NULL ? check_resume(run, &from) : KM_OK;
+}
+
+/* ---- Data ---- */
+
+km_status km_check_corpora(km_run *run) {
+    KM_TRY(km_corpus_open(&run->corpus, run->config.data.train));
+    if (run->config.data.eval[0] == '\0') {
+        return KM_OK;
+    }
+    KM_TRY(km_corpus_open(&run->eval_corpus, run->config.data.eval));
+    if (!km_hash_equal(km_tokenizer_hash(km_corpus_tokenizer(run->corpus)),
+                       km_tokenizer_hash(km_corpus_tokenizer(run->eval_corpus)))) {
+        return km_fail(KM_USAGE, "data.eval: %s was built with another tokenizer than data.train: %s",
+                       run->config.data.eval, run->config.data.train);
+    }
+    return KM_OK;
+}
+
+km_status km_check_rows(km_run *run, bool make) {
+    const km_config *config = &run->config;
+    km_rows_options options = {
+        .length = (int)config->data.length, .min_units = (int)config->mask.splits, .read_only = !make};
+    if (!km_packing_named(&options.packing, config->data.packing) ||
+        !km_unit_named(&options.unit, config->mask.unit)) {
+        return km_fail(KM_USAGE, "data.packing or mask.unit: unknown name");
+    }
+    char *file = km_format("%s/rows-%s-%s-%lld-%lld.idx", config->run.dir, config->data.packing, config->mask.unit,
+                           (long long)config->data.length, (long long)config->mask.splits);
+    km_status status = km_rows_open(&run->rows, run->corpus, &options, file);
+    free(file);
+    return status;
+}
+
+static km_status check_work(const km_run *run, int ranks) {
+    enum { MOST = 8192 }; /* see KM_FIXED_LIMIT */
+    int batches = km_loader_micro_batches(run->loader), views = km_loader_views(run->loader);
+    if (batches < ranks) {
+        return km_fail(
+            KM_USAGE,
+            "%d views a step in micro-batches of %lld are %d micro-batches, fewer than the %d ranks. Start "
+            "at most %d ranks, raise train.sequences, or lower train.micro_batch in a new run.",
+            views, (long long)run->config.train.micro_batch, batches, ranks, batches);
+    }
+    if (batches > MOST) {
+        return km_fail(KM_USAGE,
+                       "%d micro-batches a step are more than the %d that the gradient sum is made for. Raise "
+                       "train.micro_batch.",
+                       batches, MOST);
+    }
+    int64_t lanes = (int64_t)ranks * run->config.parallel.threads, rounds = (batches + lanes - 1) / lanes;
+    if (batches % lanes != 0 && run->comm != NULL) {
+        km_log("%d micro-batches on %d rank(s) x %lld thread(s) do not come out even: at most %.0f %% of the cores "
+               "are "
+               "at work",
+               batches, ranks, (long long)run->config.parallel.threads,
+               100.0 * (double)batches / (double)(rounds * lanes));
+    }
+    return KM_OK;
+}
+
+km_status km_check_loader(km_run *run, int ranks) {
+    const km_config *config = &run->config;
+    km_loader_options options = {
+        .seed = (uint64_t)config->run.seed,
+        .sequences = (int)config->train.sequences,
+        .micro_batch = (int)config->train.micro_batch,
+        .mask = {.splits = (int)config->mask.splits, .ratio = config->mask.ratio},
+        .policy = km_mask_policy_named(config->mask.policy),
+        .over_epochs = strcmp(config->mask.over, "epochs") == 0,
+        .replace_mask = config->mask.replace_mask,
+        .replace_random = config->mask.replace_random,
+    };
+    if (options.policy == NULL || !km_unit_named(&options.mask.unit, config->mask.unit)) {
+        return km_fail(KM_USAGE, "mask.policy or mask.unit: unknown name");
+    }
+    KM_TRY(km_loader_create(&run->loader, run->rows, run->corpus, &options));
+    return check_work(run, ranks);
+}

@@ -1,0 +1,168 @@
+/* evaluate: loss under frozen masks. A row's loss is a function of the row, losses are added as integers: the result
+ * has the same bits on any number of ranks and threads. */
+#include "kmask/run.h"
+
+#include <math.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+enum { LOSS_BITS = 24 };
+
+typedef struct evaluation {
+    km_comm *comm;
+    const km_model *model;
+    const float *weights;
+    uint64_t first, number; /* this rank's rows */
+    uint64_t until;         /* of them, those of the rounds so far */
+    atomic_ullong next;
+    km_eval_views **views; /* one a worker */
+    km_work **works;
+    int32_t vocabulary;
+    atomic_llong *frequency; /* (V) of labels */
+    atomic_llong loss, masked, correct;
+    atomic_int failed;
+    char *message; /* of the first failure */
+} evaluation;
+
+static void add_row(evaluation *e, const km_batch *batch, const km_loss_sum *sum) {
+    atomic_fetch_add(&e->loss, isfinite(sum->loss) ? llrint(sum->loss * (double)(1 << LOSS_BITS)) : 0);
+    atomic_fetch_add(&e->masked, sum->masked);
+    atomic_fetch_add(&e->correct, sum->correct);
+    for (int i = 0; i < batch->labelled; i++) {
+        atomic_fetch_add_explicit(&e->frequency[batch->labels[i]], 1, memory_order_relaxed);
+    }
+}
+
+static void work(void *payload, int worker) {
+    evaluation *e = payload;
+    while (!atomic_load(&e->failed)) {
+        uint64_t i = atomic_fetch_add(&e->next, 1);
+        if (i >= e->until) {
+            break;
+        }
+        km_pulse_tick(e->comm);
+        const km_batch *batch = NULL;
+        km_loss_sum sum = {0};
+        if (km_eval_views_make(e->views[worker], e->first + i, &batch) == KM_OK) {
+            km_model_forward(e->model, e->weights, batch, e->works[worker], &sum, NULL);
+        }
+        if (batch != NULL && isfinite(sum.loss)) {
+            add_row(e, batch, &sum);
+        } else if (!atomic_exchange(&e->failed, 1)) {
+            e->message = batch == NULL
+                             ? km_strdup(km_message())
+                             : km_format("the evaluation's loss is not finite at row %llu; the weights are "
+                                         "damaged or training has diverged",
+                                         (unsigned long long)(e->first + i));
+        }
+    }
+}
+
+static km_status make_workers(evaluation *e, const km_rows *rows, const km_corpus *corpus,
+                              const km_eval_options *options, const km_pool *pool) {
+    for (int i = 0; i < km_pool_workers(pool); i++) {
+        KM_TRY(km_eval_views_create(&e->views[i], rows, corpus, options->ratio, options->unit, options->seed));
+        km_work_options limits = {.backward = false};
+        km_eval_views_limits(e->views[i], &limits.views, &limits.tokens, &limits.labelled, &limits.longest);
+        KM_TRY(km_work_create(&e->works[i], e->model, &limits));
+    }
+    return KM_OK;
+}
+
+/* In rounds, between which the ranks agree on whether to go on. `rows`: of all ranks. */
+static km_status run(evaluation *e, uint64_t rows, const km_eval_options *options, km_pool *pool) {
+    enum { MOST = 100, LITTLE = 16 }; /* rounds; rows a worker in one */
+    uint64_t each = (uint64_t)km_comm_size(e->comm) * (uint64_t)km_pool_workers(pool) * LITTLE;
+    uint64_t rounds = KM_MIN(rows / each + 1, (uint64_t)MOST);
+    for (uint64_t round = 1; round <= rounds; round++) {
+        atomic_store(&e->next, e->until);
+        e->until = e->number * round / rounds;
+        km_pool_run(pool, work, e);
+        int64_t ends[2] = {atomic_load(&e->failed), options->stop != NULL && options->stop(options->payload)};
+        km_comm_sum(e->comm, ends, 2);
+        if (ends[0] > 0) {
+            return km_comm_agree(e->comm, atomic_load(&e->failed) ? km_fail(KM_FAILED, "%s", e->message) : KM_OK);
+        }
+        if (ends[1] > 0 && round < rounds) {
+            return km_fail(KM_STOPPED, "the evaluation was asked to stop");
+        }
+    }
+    return KM_OK;
+}
+
+/* Entropy in nats of the frequencies. */
+static double entropy(const int64_t *frequency, int32_t count, int64_t total) {
+    double sum = 0;
+    for (int32_t i = 0; i < count; i++) {
+        if (frequency[i] > 0) {
+            double p = (double)frequency[i] / (double)total;
+            sum -= p * log(p);
+        }
+    }
+    return sum;
+}
+
+static void gather(km_comm *comm, evaluation *e, km_eval_result *out) {
+    int64_t totals[3] = {atomic_load(&e->loss), atomic_load(&e->masked), atomic_load(&e->correct)};
+    km_comm_sum(comm, totals, 3);
+    int64_t *frequency = km_new((size_t)e->vocabulary, sizeof *frequency);
+    for (int32_t i = 0; i < e->vocabulary; i++) {
+        frequency[i] = atomic_load(&e->frequency[i]);
+    }
+    km_comm_sum(comm, frequency, e->vocabulary);
+    double masked = (double)KM_MAX(totals[1], 1);
+    out->loss = (double)totals[0] / (double)(1 << LOSS_BITS) / masked;
+    out->perplexity = exp(out->loss);
+    out->accuracy = (double)totals[2] / masked;
+    out->masked = totals[1];
+    out->unigram_entropy = entropy(frequency, e->vocabulary, KM_MAX(totals[1], 1));
+    free(frequency);
+}
+
+static km_status evaluate_rows(km_comm *comm, evaluation *e, const km_rows *rows, const km_corpus *corpus,
+                               const km_eval_options *options, int threads, km_eval_result *out) {
+    km_pool *pool = NULL;
+    km_status status = km_pool_create(&pool, threads);
+    if (status == KM_OK) {
+        e->views = km_new((size_t)threads, sizeof(km_eval_views *));
+        e->works = km_new((size_t)threads, sizeof(km_work *));
+        status = make_workers(e, rows, corpus, options, pool);
+    }
+    status = km_comm_agree(comm, status);
+    if (status == KM_OK) {
+        status = run(e, km_rows_count(rows), options, pool);
+    }
+    for (int i = 0; e->works != NULL && i < threads; i++) {
+        km_work_destroy(e->works[i]);
+        km_eval_views_destroy(e->views[i]);
+    }
+    km_pool_destroy(pool);
+    KM_TRY(status);
+    gather(comm, e, out);
+    return KM_OK;
+}
+
+km_status km_evaluate(km_comm *comm, const km_model *model, const float *weights, const km_corpus *corpus,
+                      const km_eval_options *options, int threads, km_eval_result *out) {
+    *out = (km_eval_result){0};
+    km_phase before = km_pulse_phase(comm, KM_EVALUATING);
+    km_rows *rows = NULL;
+    const km_rows_options packing = {
+        .length = options->length, .packing = options->packing, .unit = options->unit, .min_units = 1};
+    KM_TRY(km_comm_agree(comm, km_rows_open(&rows, corpus, &packing, NULL)));
+    out->rows = km_rows_count(rows);
+    evaluation e = {.comm = comm,
+                    .model = model,
+                    .weights = weights,
+                    .vocabulary = km_tokenizer_size(km_corpus_tokenizer(corpus))};
+    e.frequency = km_new((size_t)e.vocabulary, sizeof *e.frequency);
+    km_share(&e.first, &e.number, out->rows, km_comm_rank(comm), km_comm_size(comm));
+    km_status status = evaluate_rows(comm, &e, rows, corpus, options, threads, out);
+    free(e.message);
+    free(e.views);
+    free(e.works);
+    free(e.frequency);
+    km_rows_close(rows);
+    km_pulse_phase(comm, before);
+    return status;
+}

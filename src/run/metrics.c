@@ -1,0 +1,280 @@
+/* metrics: the log of steps and the status of a run, kept whole across crashes. */
+#include "metrics.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* ---- metrics ---- */
+
+struct km_metrics {
+    int fd;
+    char *path;
+    uint64_t size;     /* bytes on the disk */
+    km_buffer pending; /* lines that are not */
+    bool warned;
+    double first_eval;
+};
+
+typedef enum line_kind { LINE_KEPT, LINE_DAMAGED, LINE_LATER } line_kind;
+
+/* NULL for what is not whole JSON with a step. */
+static km_json *parse_line(double *step, const char *text, size_t length, const char *path) {
+    km_json *line = NULL;
+    if (text[length - 1] == '\n' && km_json_parse(&line, text, length - 1, path) == KM_OK &&
+        km_json_number(step, km_json_get(line, "step"))) {
+        return line;
+    }
+    km_json_destroy(line);
+    return NULL;
+}
+
+/* A line up to `step`, one that is not whole JSON with a step, or one of a later step. */
+static line_kind read_line(km_metrics *metrics, const char *text, size_t length, int64_t step) {
+    double at = 0, loss = 0;
+    km_json *line = parse_line(&at, text, length, metrics->path);
+    line_kind kind = line == NULL ? LINE_DAMAGED : at <= (double)step ? LINE_KEPT : LINE_LATER;
+    if (kind == LINE_KEPT && at == 0 && km_json_number(&loss, km_json_get(line, "eval_loss"))) {
+        metrics->first_eval = loss;
+    }
+    km_json_destroy(line);
+    return kind;
+}
+
+/* Finds the end of what is kept: the last good line up to `step`. Damage before it stays where it is. Streams the file, so
+ * that a long log costs no memory. */
+static void find_end(km_metrics *metrics, FILE *file, int64_t step) {
+    char *line = NULL;
+    size_t room = 0;
+    ssize_t length = 0;
+    uint64_t end = 0;
+    int damaged = 0, passed = 0;
+    metrics->size = 0;
+    while (step >= 0 && (length = getline(&line, &room, file)) > 0) {
+        line_kind kind = read_line(metrics, line, (size_t)length, step);
+        if (kind == LINE_LATER) {
+            break;
+        }
+        end += (uint64_t)length;
+        damaged += kind == LINE_DAMAGED;
+        if (kind == LINE_KEPT) {
+            metrics->size = end;
+            passed = damaged;
+        }
+    }
+    free(line);
+    if (passed > 0) {
+        km_warn("%s: %d damaged line(s) are left as they are; charts pass over them", metrics->path, passed);
+    }
+}
+
+static km_status cut(km_metrics *metrics, int64_t step) {
+    FILE *file = fopen(metrics->path, "r");
+    if (file == NULL) {
+        return km_fail(KM_FAILED, "%s: cannot open: %s", metrics->path, strerror(errno));
+    }
+    find_end(metrics, file, step);
+    fclose(file);
+    return ftruncate(metrics->fd, (off_t)metrics->size) == 0
+               ? KM_OK
+               : km_fail(KM_FAILED, "%s: cannot cut: %s", metrics->path, strerror(errno));
+}
+
+km_status km_metrics_open(km_metrics **out, const char *dir, int64_t step) {
+    km_metrics *metrics = km_new(1, sizeof *metrics);
+    metrics->path = km_format("%s/metrics.jsonl", dir);
+    metrics->first_eval = NAN;
+    metrics->fd = open(metrics->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0666);
+    struct stat info;
+    km_status status = KM_OK;
+    if (metrics->fd < 0) {
+        status = km_fail(KM_FAILED, "%s: cannot open: %s", metrics->path, strerror(errno));
+    } else if (fstat(metrics->fd, &info) != 0 || !S_ISREG(info.st_mode)) {
+        status = km_fail(KM_FAILED, "%s: found a device or pipe, expected a file", metrics->path);
+    } else {
+        status = cut(metrics, step);
+    }
+    if (status == KM_OK) { /* a power cut could else take the file, though its lines were synced before a save */
+        status = km_file_sync_folder(metrics->path);
+    }
+    if (status != KM_OK) {
+        km_metrics_close(metrics);
+        metrics = NULL;
+    }
+    *out = metrics;
+    return status;
+}
+
+/* What the disk does not take is kept. */
+static km_status flush(km_metrics *metrics) {
+    if (metrics->pending.size == 0) {
+        return KM_OK;
+    }
+    KM_TRY(km_pwrite_all(metrics->fd, metrics->pending.data, metrics->pending.size, metrics->size, metrics->path));
+    metrics->size += metrics->pending.size;
+    metrics->pending.size = 0;
+    metrics->warned = false;
+    return KM_OK;
+}
+
+static void flush_or_warn(km_metrics *metrics) {
+    if (flush(metrics) != KM_OK && !metrics->warned) {
+        km_warn("%s; the lines are kept and written later", km_message());
+        metrics->warned = true;
+    }
+}
+
+void km_metrics_add(km_metrics *metrics, km_json *line) {
+    char *text = km_json_print(line, false);
+    km_json_destroy(line);
+    km_buffer_print(&metrics->pending, "%s\n", text);
+    free(text);
+    flush_or_warn(metrics);
+}
+
+km_status km_metrics_sync(km_metrics *metrics) {
+    KM_TRY(flush(metrics));
+    return km_file_sync(metrics->fd, metrics->path);
+}
+
+/* ---- An evaluation that comes late ---- */
+
+/* The newest line of `step`, the caller's; NULL: none. *at: where in the file it begins. */
+static km_json *find_line(uint64_t *at, const char *path, int64_t step) {
+    FILE *file = fopen(path, "r");
+    char *text = NULL;
+    size_t room = 0;
+    ssize_t length = 0;
+    uint64_t end = 0;
+    km_json *found = NULL;
+    while (file != NULL && (length = getline(&text, &room, file)) > 0) {
+        double of = 0;
+        km_json *line = parse_line(&of, text, (size_t)length, path);
+        if (line != NULL && of == (double)step) {
+            km_json_destroy(found);
+            found = line;
+            *at = end;
+        } else {
+            km_json_destroy(line);
+        }
+        end += (uint64_t)length;
+    }
+    free(text);
+    if (file != NULL) {
+        fclose(file);
+    }
+    return found;
+}
+
+bool km_log_lacks_eval(const char *dir, int64_t step) {
+    char *path = km_format("%s/metrics.jsonl", dir);
+    uint64_t at = 0;
+    km_json *line = find_line(&at, path, step);
+    bool lacks = line != NULL ? km_json_get(line, "eval_loss") == NULL : step == 0;
+    km_json_destroy(line);
+    free(path);
+    return lacks;
+}
+
+/* The first `count` bytes of the log, then `text`, in a new file. */
+static km_status copy_with(const km_metrics *metrics, uint64_t count, const char *text, const char *path) {
+    char piece[1 << 16];
+    int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd < 0) {
+        return km_fail(KM_FAILED, "%s: cannot create: %s", path, strerror(errno));
+    }
+    km_status status = KM_OK;
+    for (uint64_t done = 0; status == KM_OK && done < count;) {
+        size_t some = (size_t)KM_MIN((uint64_t)sizeof piece, count - done);
+        status = km_pread_all(metrics->fd, piece, some, done, metrics->path);
+        if (status == KM_OK) {
+            status = km_pwrite_all(fd, piece, some, done, path);
+        }
+        done += some;
+    }
+    if (status == KM_OK) {
+        status = km_pwrite_all(fd, text, strlen(text), count, path);
+    }
+    close(fd);
+    return status;
+}
+
+/* By a new file in the old one's place: a crash leaves the one or the other. */
+static km_status replace_end(km_metrics *metrics, uint64_t at, const char *text) {
+    char *temporary = km_format("%s.tmp", metrics->path);
+    km_status status = copy_with(metrics, at, text, temporary);
+    if (status == KM_OK) {
+        status = km_file_commit(temporary, metrics->path);
+    }
+    int fd = status == KM_OK ? open(metrics->path, O_RDWR | O_CLOEXEC) : -1;
+    if (status == KM_OK && fd < 0) {
+        status = km_fail(KM_FAILED, "%s: cannot open: %s", metrics->path, strerror(errno));
+    }
+    if (status == KM_OK) {
+        close(metrics->fd);
+        metrics->fd = fd;
+        metrics->size = at + strlen(text);
+    } else {
+        (void)unlink(temporary);
+    }
+    free(temporary);
+    return status;
+}
+
+km_status km_metrics_add_eval(km_metrics *metrics, int64_t step, double loss, double accuracy) {
+    uint64_t at = 0;
+    km_json *line = find_line(&at, metrics->path, step);
+    bool amends = line != NULL;
+    if (!amends) {
+        line = km_json_object();
+        km_json_set_number(line, "step", (double)step);
+    }
+    km_json_set_number(line, "eval_loss", loss);
+    km_json_set_number(line, "eval_accuracy", accuracy);
+    if (!amends) {
+        km_metrics_add(metrics, line);
+        return KM_OK;
+    }
+    char *text = km_json_print(line, false), *whole = km_format("%s\n", text);
+    km_status status = replace_end(metrics, at, whole);
+    free(whole);
+    free(text);
+    km_json_destroy(line);
+    return status;
+}
+
+double km_metrics_first_eval(const km_metrics *metrics) {
+    return metrics->first_eval;
+}
+
+void km_metrics_close(km_metrics *metrics) {
+    if (metrics == NULL) {
+        return;
+    }
+    if (metrics->fd >= 0) {
+        flush_or_warn(metrics);
+        close(metrics->fd);
+    }
+    km_buffer_free(&metrics->pending);
+    free(metrics->path);
+    free(metrics);
+}
+
+void km_status_write(const char *dir, km_status status, const char *reason, int64_t step, bool lost) {
+    km_json *json = km_json_object();
+    km_json_set_number(json, "status", status);
+    km_json_set_string(json, "reason", reason);
+    km_json_set_number(json, "step", (double)step);
+    km_json_set_boolean(json, "retry", lost || status == KM_STOPPED);
+    char *text = km_json_print(json, true), *path = km_format("%s/status.json", dir);
+    if (km_file_replace(path, text, strlen(text)) != KM_OK) {
+        km_warn("%s", km_message());
+    }
+    free(path);
+    free(text);
+    km_json_destroy(json);
+}

@@ -1,0 +1,376 @@
+/* The main thread's side of a save, on every rank. */
+#include "save_private.h"
+
+#include "save.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Shares that the pieces of a save go in, one a step; and seconds until a save that failed is tried again. */
+enum { SHARES = 8, GROUPS = 3, RETRY_FIRST = 10, RETRY_MOST = 180 };
+
+struct km_saver {
+    km_trainer *trainer;
+    const km_corpus *corpus;
+    km_metrics *metrics;
+    km_pieces *pieces;
+    float *copy; /* (GROUPS, owned) weights, m, v of the own parts */
+    bool ending; /* km_saver_end is driving it: its caller says what comes of a failure */
+    bool active; /* this rank has something to do for the save begun last */
+    double begun, seconds;
+    char *missing; /* rank 0: what failed in the last save; NULL: nothing */
+    double retry_at, retry_wait;
+    double waited, tell_at; /* seconds spent waiting for the save before; told when they reach tell_at */
+    int64_t stages;         /* shares that are still to be allowed */
+    km_writer writer;       /* rank 0 */
+};
+
+static bool is_root(const km_saver *s) {
+    return km_comm_rank(s->trainer->comm) == 0;
+}
+
+/* ---- Create, destroy ---- */
+
+static size_t owned_of(const km_trainer *t, int rank) {
+    return km_exchange_owned(t->exchange, rank);
+}
+
+size_t km_saver_bytes(size_t owned, int rank, int ranks) {
+    return GROUPS * owned * sizeof(float) + km_pieces_bytes(ranks, rank, GROUPS * owned);
+}
+
+static km_status make_pieces(km_saver *s) {
+    const km_trainer *t = s->trainer;
+    int ranks = km_comm_size(t->comm);
+    size_t *counts = km_new((size_t)ranks, sizeof *counts);
+    for (int rank = 0; rank < ranks; rank++) {
+        counts[rank] = owned_of(t, rank);
+    }
+    km_status status = km_pieces_create(&s->pieces, t->comm, counts, GROUPS);
+    free(counts);
+    return status;
+}
+
+static km_status make_own(km_saver *s) {
+    size_t bytes = GROUPS * owned_of(s->trainer, km_comm_rank(s->trainer->comm)) * sizeof(float);
+    KM_TRY(km_allocate((void **)&s->copy, bytes, "the copy that is saved while training goes on"));
+    return is_root(s) ? km_writer_start(&s->writer) : KM_OK;
+}
+
+static void poll(void *saver);
+
+km_status km_saver_create(km_saver **out, km_trainer *trainer, const km_corpus *corpus) {
+    km_saver *s = km_new(1, sizeof *s);
+    s->trainer = trainer;
+    s->corpus = corpus;
+    s->retry_at = INFINITY;
+    s->writer.trainer = trainer;
+    s->writer.dir = trainer->config->run.dir;
+    s->writer.keep = trainer->config->checkpoint.keep;
+    km_status status = make_pieces(s);
+    if (status == KM_OK) {
+        status = km_comm_agree(trainer->comm, make_own(s));
+    }
+    if (status != KM_OK) {
+        km_saver_destroy(s);
+        s = NULL;
+    }
+    km_trainer_set_poll(trainer, s != NULL ? poll : NULL, s);
+    *out = s;
+    return status;
+}
+
+void km_saver_set_metrics(km_saver *s, km_metrics *metrics) {
+    s->metrics = metrics;
+}
+
+void km_saver_destroy(km_saver *s) {
+    if (s == NULL) {
+        return;
+    }
+    km_saver_settle(s);
+    km_writer_stop(&s->writer);
+    km_pieces_destroy(s->pieces);
+    km_trainer_set_poll(s->trainer, NULL, NULL);
+    free(s->missing);
+    free(s->copy);
+    free(s);
+}
+
+/* ---- Begin ---- */
+
+/* A worker's share of the copy: some buckets' weights, and a run of the moments. */
+static void copy_job(void *payload, int worker) {
+    km_saver *s = payload;
+    const km_trainer *t = s->trainer;
+    int rank = km_comm_rank(t->comm), workers = km_pool_workers(t->pool);
+    size_t owned = owned_of(t, rank);
+    for (int b = worker; b < km_exchange_buckets(t->exchange); b += workers) {
+        size_t first = 0, count = 0, local = 0;
+        km_exchange_part(t->exchange, b, rank, &first, &count, &local);
+        memcpy(s->copy + local, t->weights + first, count * sizeof(float));
+    }
+    uint64_t first = 0, count = 0;
+    km_share(&first, &count, owned, worker, workers);
+    memcpy(s->copy + owned + first, t->m + first, count * sizeof(float));
+    memcpy(s->copy + 2 * owned + first, t->v + first, count * sizeof(float));
+}
+
+static km_checkpoint_facts facts_of(const km_saver *s, bool weights_only, km_hash hash) {
+    const km_trainer *t = s->trainer;
+    return (km_checkpoint_facts){.config = t->config,
+                                 .table = t->table,
+                                 .corpus = s->corpus,
+                                 .step = t->step,
+                                 .weights_only = weights_only,
+                                 .hash = hash};
+}
+
+static void open_file(km_saver *s, int which, char *path, km_hash hash, km_status ready) {
+    km_save_file *file = &s->writer.files[which];
+    file->path = path;
+    file->weights_only = which == KM_SAVE_SNAPSHOT;
+    km_status status = ready != KM_OK ? ready : km_fault("save.open");
+    if (status == KM_OK) {
+        const km_checkpoint_facts facts = facts_of(s, file->weights_only, hash);
+        status = km_checkpoint_create(&file->store, &facts, path);
+    }
+    if (status != KM_OK) {
+        km_save_fail(file);
+    }
+}
+
+static void open_files(km_saver *s, bool checkpoint, bool snapshot, km_hash hash, km_status ready) {
+    const char *dir = s->writer.dir;
+    s->writer.step = s->trainer->step;
+    if (ready == KM_OK) { /* so that after a crash every step up to the checkpoint has its line */
+        ready = km_metrics_sync(s->metrics);
+    }
+    if (snapshot) {
+        open_file(s, KM_SAVE_SNAPSHOT, km_snapshot_path(dir, s->trainer->step), hash, ready);
+    }
+    if (checkpoint) {
+        open_file(s, KM_SAVE_CHECKPOINT, km_checkpoint_path(dir, s->trainer->step), hash, ready);
+    }
+    km_writer_set_phase(&s->writer, KM_SAVE_PIECES);
+}
+
+/* Those who save more often than a save takes are told, at first and then whenever the time has doubled. */
+static void wait_for_last(km_saver *s) {
+    bool waits = s->active;
+    int64_t step = s->writer.step;
+    double start = km_seconds();
+    km_saver_settle(s);
+    s->waited += waits ? km_seconds() - start : 0;
+    if (waits && is_root(s) && s->waited >= s->tell_at) {
+        char text[32];
+        km_log(
+            "step %lld waited for the save of step %lld: saves come faster than they are written (%s of waiting so "
+            "far). A larger checkpoint.every avoids it.",
+            (long long)s->trainer->step, (long long)step, km_duration(text, s->waited));
+        s->tell_at = 2 * s->waited + 1;
+    }
+}
+
+static int64_t shares_of(const km_config *config) {
+    return KM_MAX(KM_MIN((int64_t)SHARES, config->checkpoint.every / 2), 1);
+}
+
+void km_saver_begin(km_saver *s, bool checkpoint, bool snapshot, km_hash hash) {
+    wait_for_last(s);
+    s->begun = km_seconds();
+    km_status status = km_fault("save.snapshot");
+    km_pool_run(s->trainer->pool, copy_job, s);
+    if (is_root(s)) {
+        open_files(s, checkpoint, snapshot, hash, status);
+    }
+    s->active = true;
+    km_pieces_begin(s->pieces, s->copy, checkpoint ? GROUPS : 1, status == KM_OK);
+    s->stages = shares_of(s->trainer->config);
+    km_saver_step(s);
+}
+
+/* ---- Advance ---- */
+
+static void hand_over(km_saver *s) {
+    km_arrived piece;
+    km_pieces_release(s->pieces, km_writer_written(&s->writer));
+    km_pieces_poll(s->pieces);
+    while (km_pieces_take(s->pieces, &piece)) {
+        km_writer_give(&s->writer, &piece);
+    }
+    if (km_pieces_over(s->pieces)) {
+        km_writer_set_phase(&s->writer, KM_SAVE_COMMIT);
+    }
+}
+
+/* Lets the save advance: the trainer calls it often, from the main thread. */
+static void poll(void *saver) {
+    km_saver *s = saver;
+    if (s == NULL || !s->active) {
+        return;
+    }
+    if (!is_root(s)) {
+        km_pieces_poll(s->pieces);
+        s->active = !km_pieces_over(s->pieces);
+    } else if (km_writer_phase(&s->writer) == KM_SAVE_PIECES) {
+        hand_over(s);
+    }
+}
+
+/* ---- Over ---- */
+
+/* The sentence of a failure, also for the log; the caller frees. */
+static char *sentence(const km_writer *w) {
+    const km_save_file *files = w->files;
+    km_buffer text = {0};
+    for (int i = 0; i < KM_SAVE_FILES; i++) {
+        if (files[i].why != NULL && (i == 0 || files[0].why == NULL || strcmp(files[0].why, files[i].why) != 0)) {
+            km_buffer_print(&text, "%sstep %lld: no %s was saved: %s", text.size > 0 ? "; " : "",
+                            (long long)w->step, i == KM_SAVE_SNAPSHOT ? "snapshot" : "checkpoint", files[i].why);
+        }
+    }
+    return text.data;
+}
+
+static void plan_retry(km_saver *s, bool failed) {
+    s->retry_wait = failed ? KM_MIN(KM_MAX(2 * s->retry_wait, RETRY_FIRST), RETRY_MOST) : 0;
+    s->retry_at = !failed ? INFINITY : s->writer.freed ? km_seconds() : km_seconds() + s->retry_wait;
+}
+
+/* Rank 0, once the writer is at its end. */
+static void look_at_result(km_saver *s) {
+    km_writer *w = &s->writer;
+    bool was_missing = !isinf(s->retry_at), tried = w->files[KM_SAVE_CHECKPOINT].path != NULL;
+    free(s->missing);
+    s->missing = sentence(w);
+    if (tried) {
+        plan_retry(s, w->files[KM_SAVE_CHECKPOINT].why != NULL);
+    }
+    if (s->missing != NULL) {
+        char wait[32];
+        km_warn("%s%s", s->missing,
+                w->freed ? "; all checkpoints but the newest valid one were removed to make room" : "");
+        if (tried && w->files[KM_SAVE_CHECKPOINT].why != NULL && !s->ending) {
+            km_log("the save is tried again in %s at most", km_duration(wait, w->freed ? 0 : s->retry_wait));
+        }
+    } else if (tried) {
+        s->seconds = km_seconds() - s->begun;
+        if (was_missing) {
+            km_log("step %lld: saved again: %s", (long long)w->step, w->files[KM_SAVE_CHECKPOINT].path);
+        }
+    }
+    for (int i = 0; i < KM_SAVE_FILES; i++) {
+        free(w->files[i].path);
+        free(w->files[i].why);
+        w->files[i] = (km_save_file){0};
+    }
+    km_writer_set_phase(w, KM_SAVE_IDLE);
+    s->active = false;
+}
+
+void km_saver_step(km_saver *s) {
+    if (!s->active) {
+        return;
+    }
+    if (is_root(s) && s->stages > 0) {
+        size_t all = km_pieces_elements(s->pieces), shares = (size_t)shares_of(s->trainer->config);
+        km_pieces_allow(s->pieces, s->stages == 1 ? SIZE_MAX : all / shares + 1);
+        s->stages--;
+    }
+    poll(s);
+    if (is_root(s) && km_writer_phase(&s->writer) == KM_SAVE_OVER) {
+        look_at_result(s);
+    }
+}
+
+void km_saver_settle(km_saver *s) {
+    if (!s->active) {
+        return;
+    }
+    if (!is_root(s)) {
+        km_pieces_finish(s->pieces);
+        s->active = false;
+        return;
+    }
+    s->stages = 0;
+    km_pieces_allow(s->pieces, SIZE_MAX);
+    while (s->active) {
+        km_saver_step(s);
+        if (s->active) {
+            km_writer_wait(&s->writer);
+        }
+    }
+}
+
+km_status km_saver_end(km_saver *s) {
+    s->ending = true;
+    km_saver_settle(s);
+    s->ending = false;
+    km_status status = KM_OK;
+    if (is_root(s) && s->missing != NULL) {
+        status = km_fail(KM_FAILED, "%s", s->missing);
+    }
+    return km_comm_agree(s->trainer->comm, status);
+}
+
+bool km_saver_wants(const km_saver *s) {
+    return is_root(s) && !s->active && km_seconds() >= s->retry_at;
+}
+
+double km_saver_seconds(const km_saver *s) {
+    return s->seconds;
+}
+
+/* ---- Room on the disk ---- */
+
+/* Bytes of one checkpoint, from its directory: arrays have their places in it. */
+static km_status measure(km_saver *s, uint64_t *bytes) {
+    char *path = km_format("%s/checkpoints/room", s->writer.dir);
+    km_store *store = NULL;
+    const km_checkpoint_facts facts = facts_of(s, false, (km_hash){0, 0});
+    km_status status = km_checkpoint_create(&store, &facts, path);
+    if (status == KM_OK) {
+        *bytes = km_store_file_size(store);
+        km_store_abandon(store);
+    }
+    free(path);
+    return status;
+}
+
+km_status km_saver_prove(km_saver *s) {
+    const char *dir = s->writer.dir;
+    km_generations list;
+    uint64_t one = 0;
+    double start = km_seconds();
+    KM_TRY(measure(s, &one));
+    KM_TRY(km_generations_list(&list, dir));
+    int64_t files = KM_MAX(s->writer.keep + 1 - list.count, 1);
+    km_generations_free(&list);
+    char *path = km_format("%s/checkpoints/room.tmp", dir);
+    uint64_t written = 0;
+    km_status status = km_prove_room(path, one * (uint64_t)files, &written);
+    free(path);
+    char size[32], took[32], reached[32];
+    if (status != KM_OK) {
+        char *why = km_strdup(km_message());
+        status = km_fail(
+            KM_FAILED,
+            "%s/checkpoints: no room for %lld checkpoint(s) of %sB, which checkpoint.keep = %lld and the one "
+            "being written need at once: after %sB, %s. Make room, lower checkpoint.keep, or use another "
+            "run.dir.",
+            dir, (long long)files, km_quantity(size, (double)one), (long long)s->writer.keep,
+            km_quantity(reached, (double)written), why);
+        free(why);
+        return status;
+    }
+    const double worth_telling = 3;
+    double seconds = km_seconds() - start;
+    s->seconds = seconds / (double)files;
+    if (seconds > worth_telling) {
+        km_log("room for %lld checkpoint(s) of %sB was proven by writing it, in %s", (long long)files,
+               km_quantity(size, (double)one), km_duration(took, seconds));
+    }
+    return KM_OK;
+}

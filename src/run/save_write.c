@@ -1,0 +1,193 @@
+/* Rank 0's writer: pieces to their places in the file, the commit, verification and pruning. No MPI, no HDF5. */
+#include "save_private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+void km_save_fail(km_save_file *file) {
+    if (file->why == NULL) {
+        file->why = km_strdup(km_message());
+    }
+    km_store_abandon(file->store);
+    file->store = NULL;
+}
+
+/* ---- Pieces ---- */
+
+/* A rank's array is its weights, m and v one after the other. */
+static km_status write_piece(const km_writer *w, const km_save_file *file, const km_arrived *piece) {
+    if (piece->data == NULL && piece->why != NULL) {
+        return km_fail(KM_FAILED, "%s", piece->why);
+    }
+    if (piece->data == NULL) {
+        return km_fail(KM_FAILED, "rank %d could not send its part", piece->rank);
+    }
+    size_t owned = km_exchange_owned(w->trainer->exchange, piece->rank);
+    for (size_t done = 0; done < piece->count;) {
+        size_t first = piece->first + done, at = first % owned;
+        size_t count = KM_MIN(piece->count - done, owned - at);
+        int group = (int)(first / owned);
+        if (group == 0 || !file->weights_only) {
+            KM_TRY(km_checkpoint_write(file->store, w->trainer, group, piece->rank, at, count, piece->data + done));
+        }
+        done += count;
+    }
+    return KM_OK;
+}
+
+static void write_to_files(km_writer *w, const km_arrived *piece) {
+    for (int i = 0; i < KM_SAVE_FILES; i++) {
+        km_save_file *file = &w->files[i];
+        if (file->store != NULL && write_piece(w, file, piece) != KM_OK) {
+            km_save_fail(file);
+        }
+    }
+}
+
+/* ---- Commit ---- */
+
+/* Of the disk, not of memory: pages are dropped where the system lets go of them. */
+static km_status verify(const char *path) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+        close(fd);
+    }
+    KM_TRY(km_fault("save.verify"));
+    return km_store_verify(path);
+}
+
+static void commit(km_save_file *file) {
+    km_set_damaged_aside(file->path);
+    km_status status = km_store_commit(file->store);
+    file->store = NULL;
+    if (status != KM_OK || verify(file->path) != KM_OK) {
+        km_save_fail(file);
+    }
+}
+
+/* Both HDF5 and this program say why in the system's words. */
+static bool was_for_space(const char *why) {
+    return why != NULL && (strstr(why, strerror(ENOSPC)) != NULL || strstr(why, strerror(EDQUOT)) != NULL);
+}
+
+static void end(km_writer *w) {
+    for (int i = 0; i < KM_SAVE_FILES; i++) {
+        if (w->files[i].store != NULL) {
+            commit(&w->files[i]);
+        }
+    }
+    const km_save_file *checkpoint = &w->files[KM_SAVE_CHECKPOINT];
+    if (checkpoint->path != NULL && checkpoint->why == NULL) {
+        (void)km_generations_prune(w->dir, w->keep, w->step, w->step);
+    }
+    w->freed = (was_for_space(checkpoint->why) || was_for_space(w->files[KM_SAVE_SNAPSHOT].why)) &&
+               km_generations_prune(w->dir, 1, w->step, -1) > 0;
+}
+
+/* ---- The thread ---- */
+
+static void *work(void *payload) {
+    km_writer *w = payload;
+    pthread_mutex_lock(&w->mutex);
+    while (!w->quit) {
+        if (w->written < w->given) {
+            km_arrived piece = w->queue[w->written % KM_PIECES_UNDER_WAY];
+            pthread_mutex_unlock(&w->mutex);
+            write_to_files(w, &piece);
+            pthread_mutex_lock(&w->mutex);
+            w->written++;
+            pthread_cond_signal(&w->news);
+        } else if (w->phase == KM_SAVE_COMMIT) {
+            pthread_mutex_unlock(&w->mutex);
+            end(w);
+            pthread_mutex_lock(&w->mutex);
+            w->phase = KM_SAVE_OVER;
+            pthread_cond_signal(&w->news);
+        } else {
+            pthread_cond_wait(&w->wake, &w->mutex);
+        }
+    }
+    pthread_mutex_unlock(&w->mutex);
+    return NULL;
+}
+
+km_status km_writer_start(km_writer *w) {
+    pthread_mutex_init(&w->mutex, NULL);
+    pthread_cond_init(&w->wake, NULL);
+    pthread_condattr_t steady; /* a clock that is set back must not make the main thread wait for it */
+    pthread_condattr_init(&steady);
+    pthread_condattr_setclock(&steady, CLOCK_MONOTONIC);
+    pthread_cond_init(&w->news, &steady);
+    pthread_condattr_destroy(&steady);
+    int failed = km_thread_start(&w->thread, work, w);
+    w->started = failed == 0;
+    return failed == 0 ? KM_OK : km_fail(KM_FAILED, "cannot start the thread that writes: %s", strerror(failed));
+}
+
+void km_writer_stop(km_writer *w) {
+    if (!w->started) {
+        return;
+    }
+    pthread_mutex_lock(&w->mutex);
+    w->quit = true;
+    pthread_cond_signal(&w->wake);
+    pthread_mutex_unlock(&w->mutex);
+    pthread_join(w->thread, NULL);
+    pthread_cond_destroy(&w->news);
+    pthread_cond_destroy(&w->wake);
+    pthread_mutex_destroy(&w->mutex);
+    w->started = false;
+}
+
+void km_writer_give(km_writer *w, const km_arrived *piece) {
+    pthread_mutex_lock(&w->mutex);
+    w->queue[w->given++ % KM_PIECES_UNDER_WAY] = *piece;
+    pthread_cond_signal(&w->wake);
+    pthread_mutex_unlock(&w->mutex);
+}
+
+uint64_t km_writer_written(km_writer *w) {
+    pthread_mutex_lock(&w->mutex);
+    uint64_t written = w->written;
+    pthread_mutex_unlock(&w->mutex);
+    return written;
+}
+
+void km_writer_set_phase(km_writer *w, km_save_phase phase) {
+    pthread_mutex_lock(&w->mutex);
+    w->phase = phase;
+    if (phase == KM_SAVE_PIECES) {
+        w->given = w->written = 0;
+    }
+    pthread_cond_signal(&w->wake);
+    pthread_mutex_unlock(&w->mutex);
+}
+
+km_save_phase km_writer_phase(km_writer *w) {
+    pthread_mutex_lock(&w->mutex);
+    km_save_phase phase = w->phase;
+    pthread_mutex_unlock(&w->mutex);
+    return phase;
+}
+
+void km_writer_wait(km_writer *w) {
+    const long millisecond = 1000000, second = 1000000000;
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += millisecond;
+    if (until.tv_nsec >= second) {
+        until.tv_nsec -= second;
+        until.tv_sec++;
+    }
+    pthread_mutex_lock(&w->mutex);
+    if (w->phase != KM_SAVE_OVER) {
+        (void)pthread_cond_timedwait(&w->news, &w->mutex, &until);
+    }
+    pthread_mutex_unlock(&w->mutex);
+}

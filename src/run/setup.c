@@ -1,0 +1,166 @@
+/* setup: a run is opened, its folder claimed and its weights set, in the one order in which nothing can be lost. */
+#include "checkpoint.h"
+#include "kmask/kernel.h"
+#include "metrics.h"
+#include "save.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static bool is_root(const km_run *run) {
+    return km_comm_rank(run->comm) == 0;
+}
+
+/* ---- The run folder ---- */
+
+/* A log without a checkpoint: its run was interrupted before the first save. */
+static void tell_of_lost_start(const km_run *run) {
+    char *path = km_format("%s/metrics.jsonl", run->config.run.dir);
+    if (run->resume == NULL && km_file_exists(path)) {
+        km_log("the run in %s was interrupted before its first save: it starts at step 0 again",
+               run->config.run.dir);
+    }
+    free(path);
+}
+
+static bool go_on_waiting(void *comm) {
+    km_pulse_tick(comm);
+    return !km_signals_stop();
+}
+
+/* Nothing more may be written: not even how it ended. */
+static void end_at_once(const char *path) {
+    km_log(
+        "kmask: %s: another run has taken this run folder over while this process was stopped or out of reach; it "
+        "ends now",
+        path);
+    _exit(KM_FAILED);
+}
+
+static km_status lock_folder(km_run *run) {
+    km_lock_options options = km_lock_standard;
+    options.go_on = go_on_waiting;
+    options.payload = run->comm;
+    options.lost = end_at_once;
+    return km_lock_take(&run->lock, run->config.run.dir, &options);
+}
+
+/* Looks before it locks: a folder whose checkpoints are all damaged is left exactly as it is, and none is made for a
+ * run that cannot start. Each file is read once: what is opened here is what config and weights come from. */
+static km_status claim_folder(km_run *run) {
+    const char *dir = run->config.run.dir;
+    KM_TRY(km_check_origin(run));
+    KM_TRY(lock_folder(run));
+    km_generations now;
+    KM_TRY(km_generations_list(&now, dir));
+    int64_t newest = now.count > 0 ? now.items[0].step : -1;
+    km_generations_free(&now);
+    if (newest > run->newest_step) { /* the run that held the lock before us has gone on meanwhile */
+        KM_TRY(km_check_newest(run));
+    }
+    tell_of_lost_start(run);
+    km_remove_unfinished(dir);
+    return KM_OK;
+}
+
+/* ---- Data and weights ---- */
+
+/* Rank 0 makes the file, the others find it. */
+static km_status share_rows(km_run *run) {
+    KM_TRY(km_comm_agree(run->comm, is_root(run) ? km_check_rows(run, true) : KM_OK));
+    return km_comm_agree(run->comm, is_root(run) ? KM_OK : km_check_rows(run, true));
+}
+
+static km_status first_weights(km_run *run) {
+    km_trainer *t = run->trainer;
+    if (run->source != NULL) {
+        return km_weights_read(run->source, t->table, t->weights);
+    }
+    if (run->folder != NULL) {
+        memcpy(t->weights, run->folder->weights, t->table->size * sizeof *t->weights);
+        return KM_OK;
+    }
+    km_model_init_weights(run->model, t->weights, (uint64_t)run->config.run.seed);
+    return KM_OK;
+}
+
+static km_status set_weights(km_run *run) {
+    km_trainer *t = run->trainer;
+    if (run->resume_step >= 0) {
+        KM_TRY(km_checkpoint_load(t, run->source));
+    } else {
+        KM_TRY(km_comm_agree(run->comm, is_root(run) ? first_weights(run) : KM_OK));
+        km_comm_broadcast(run->comm, t->weights, t->table->size * sizeof *t->weights);
+    }
+    km_store_close(run->source);
+    km_bundle_close(run->folder);
+    run->source = NULL;
+    run->folder = NULL;
+    return KM_OK;
+}
+
+static km_status write_config(const km_run *run) {
+    char *path = km_format("%s/config.json", run->config.run.dir), *text = km_config_print(&run->config);
+    km_status status = km_file_replace(path, text, strlen(text));
+    free(text);
+    free(path);
+    return status;
+}
+
+km_status km_run_setup(km_run *run, km_comm *comm, const km_config *config) {
+    *run = (km_run){.comm = comm, .config = *config, .resume_step = -1, .started = km_seconds()};
+    km_kernel_start();
+    KM_TRY(km_comm_agree(comm, km_threads_check(config->parallel.threads)));
+    KM_TRY(km_comm_agree(comm, km_products_check(config, true)));
+    KM_TRY(km_comm_agree(comm, km_check_corpora(run)));
+    KM_TRY(km_comm_agree(comm, is_root(run) ? claim_folder(run) : KM_OK));
+    km_comm_broadcast(comm, &run->resume_step, sizeof run->resume_step);
+    KM_TRY(km_comm_agree(comm, is_root(run) ? km_check_config(run) : KM_OK));
+    km_comm_broadcast(comm, &run->config, sizeof run->config);
+    KM_TRY(km_comm_agree(comm, km_model_create(&run->model, &run->config.model)));
+    KM_TRY(share_rows(run));
+    KM_TRY(km_comm_agree(comm, km_check_loader(run, km_comm_size(comm))));
+    if (run->resume_step >= run->config.train.steps) {
+        return KM_OK;
+    }
+    KM_TRY(km_trainer_create(&run->trainer, comm, &run->config, run->model, run->loader));
+    KM_TRY(set_weights(run));
+    KM_TRY(km_saver_create(&run->saver, run->trainer, run->corpus));
+    KM_TRY(km_comm_agree(comm, is_root(run) ? km_saver_prove(run->saver) : KM_OK));
+    KM_TRY(km_comm_agree(comm, is_root(run) ? write_config(run) : KM_OK));
+    KM_TRY(km_comm_agree(comm, is_root(run) ? km_metrics_open(&run->metrics, run->config.run.dir, run->resume_step)
+                                            : KM_OK));
+    km_saver_set_metrics(run->saver, run->metrics);
+    return KM_OK;
+}
+
+void km_run_memory(km_memory *out, const km_run *run, int rank, int ranks) {
+    km_memory_plan(out, &run->config, run->model, run->loader, rank, ranks);
+    km_memory_add_saved(out, km_saver_bytes(km_memory_owned(run->model, rank, ranks), rank, ranks));
+}
+
+void km_run_teardown(km_run *run) {
+    km_saver_destroy(run->saver);
+    km_metrics_close(run->metrics);
+    km_store_close(run->source);
+    km_bundle_close(run->folder);
+    km_trainer_destroy(run->trainer);
+    if (run->loader != NULL) {
+        km_loader_destroy(run->loader);
+    }
+    if (run->model != NULL) {
+        km_model_destroy(run->model);
+    }
+    if (run->rows != NULL) {
+        km_rows_close(run->rows);
+    }
+    if (run->eval_corpus != NULL) {
+        km_corpus_close(run->eval_corpus);
+    }
+    if (run->corpus != NULL) {
+        km_corpus_close(run->corpus);
+    }
+    free(run->resume);
+    km_lock_release(run->lock);
+}

@@ -1,0 +1,52 @@
+/* signals: SIGTERM, SIGINT and SIGUSR1 ask for an orderly stop; a step looks at the flag. */
+#include "kmask/run.h"
+
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+static volatile sig_atomic_t caught;
+static volatile sig_atomic_t interactive; /* Ctrl-C comes from a person, who may lose patience */
+
+static void say(const char *text) {
+    (void)!write(STDERR_FILENO, text, strlen(text));
+}
+
+static void note(int number) {
+    if (number == SIGINT && interactive) {
+        if (caught == SIGINT) {
+            say("\nkmask: interrupted again: ended without saving; the same command goes on from the newest "
+                "checkpoint\n");
+            _exit(KM_FAILED);
+        }
+        say("\nkmask: saving after this step; Ctrl-C again ends at once, without saving\n");
+    }
+    caught = number;
+}
+
+/* Asked for twice: before MPI starts, and after, as it may set handlers of its own. */
+void km_signals_catch(void) {
+    struct sigaction action = {.sa_handler = note, .sa_flags = SA_RESTART};
+    sigemptyset(&action.sa_mask);
+    interactive = isatty(STDIN_FILENO) && isatty(STDERR_FILENO);
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGUSR1, &action, NULL);
+}
+
+bool km_signals_stop(void) {
+    return caught != 0;
+}
+
+const char *km_signals_name(void) {
+    switch (caught) {
+    case SIGTERM:
+        return "SIGTERM";
+    case SIGINT:
+        return "SIGINT";
+    case SIGUSR1:
+        return "SIGUSR1";
+    default:
+        return "";
+    }
+}

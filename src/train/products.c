@@ -1,0 +1,62 @@
+/* products: which library multiplies, and whether this machine can do what the config asks for. */
+#include "kmask/train.h"
+
+#include <string.h>
+
+km_status km_threads_check(int64_t threads) {
+    if (threads > 1 && !km_kernel_concurrent()) {
+        return km_fail(
+            KM_USAGE,
+            "parallel.threads: found %lld, but this OpenBLAS is the serial build, whose products two threads "
+            "must not call at once. Install the pthread build (Debian: libopenblas0-pthread), or use more "
+            "ranks with one thread each.",
+            (long long)threads);
+    }
+    return KM_OK;
+}
+
+bool km_is_bf16(const km_config *config) {
+    return strcmp(config->train.precision, "bf16") == 0;
+}
+
+km_gemm_name km_gemm_named(const km_config *config) {
+    const bool onednn = km_is_bf16(config) || strcmp(config->parallel.gemm, "onednn") == 0;
+    return onednn && km_kernel_onednn() != NULL ? (km_gemm_name){km_kernel_onednn(), km_kernel_isa()}
+                                                : (km_gemm_name){km_kernel_blas(), km_kernel_core()};
+}
+
+km_status km_bf16_check(bool computes) {
+    switch (km_bf16_supported()) {
+    case KM_BF16_NOT_BUILT:
+        return km_fail(KM_USAGE,
+                       "train.precision: found bf16, but this kmask was built without oneDNN, or with one whose "
+                       "threads cannot be turned off. Install it (Debian: libdnnl-dev), configure with "
+                       "-DKMASK_ONEDNN=ON and build again; or train in fp32.");
+    case KM_BF16_NO_CPU:
+        if (computes) {
+            return km_fail(
+                KM_USAGE,
+                "train.precision: found bf16, but oneDNN cannot multiply in bf16 on this CPU, which has no "
+                "AVX-512. Use nodes with AVX512_BF16 or AMX, or train in fp32.");
+        }
+        km_warn("train.precision: this node's CPU cannot multiply in bf16; those of the compute nodes must");
+        return KM_OK;
+    case KM_BF16_SLOW:
+        km_warn(
+            "train.precision: this CPU has neither AVX512_BF16 nor AMX: it computes in bf16, but no faster than "
+            "in fp32, and to other bits than CPUs that have");
+        return KM_OK;
+    default:
+        return KM_OK;
+    }
+}
+
+km_status km_products_check(const km_config *config, bool computes) {
+    if (!km_kernel_use(config->parallel.gemm)) {
+        return km_fail(KM_USAGE,
+                       "parallel.gemm: found onednn, but this kmask was built without oneDNN, or with one whose "
+                       "threads cannot be turned off. Install it (Debian: libdnnl-dev), configure with "
+                       "-DKMASK_ONEDNN=ON and build again; or leave the key out.");
+    }
+    return km_is_bf16(config) ? km_bf16_check(computes) : KM_OK;
+}

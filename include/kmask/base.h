@@ -11,7 +11,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#define KM_VERSION "0.1.0"
+/* KM_VERSION, the version as text ("0.1.0"), is a compile definition: CMakeLists.txt's project(VERSION) is its only source. */
 
 /* ---- Status: an error is a code, which is also the program's exit status, and a message that grows ------- */
 

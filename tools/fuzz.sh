@@ -5,7 +5,7 @@
 # and a machine that stands still for one is not unheard of. The seeds of tests/fuzz/<target>/ are read, new ones go to build/fuzz/corpus/<target>/.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
-seconds=${1:?usage: tools/fuzz.sh SECONDS [TARGET...], for example: tools/fuzz.sh 3600 text_encode}
+seconds=${1:?usage: tools/fuzz.sh SECONDS [TARGET...], for example: tools/fuzz.sh 3600 tokenizer_encode}
 shift
 bash tools/install.sh --fuzz || exit 1
 targets=("$@")

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Writes tests/text/golden/{added,added_bpe}: the vocabularies of golden_wordpiece.py and golden_bpe.py as tokenizer.json with
+"""Writes tests/tokenizer/golden/{added,added_bpe}: the vocabularies of golden_wordpiece.py and golden_bpe.py as tokenizer.json with
 added tokens of all kinds, and what HuggingFace's tokenizers make of lines that hold them.
 
     pip install tokenizers
-    python tools/golden_added.py tests/text/golden
+    python tools/golden_added.py tests/tokenizer/golden
 
 lines.txt is as golden_wordpiece.py has it.
 """

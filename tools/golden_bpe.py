@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Writes tests/text/golden/{bpe,bpe_spaced}: a small byte-level BPE vocabulary, and what HuggingFace's tokenizers make of
+"""Writes tests/tokenizer/golden/{bpe,bpe_spaced}: a small byte-level BPE vocabulary, and what HuggingFace's tokenizers make of
 tricky lines with it.
 
     pip install tokenizers transformers
-    python tools/golden_bpe.py tests/text/golden
+    python tools/golden_bpe.py tests/tokenizer/golden
 
 bpe has classic files, bpe_spaced only a tokenizer.json, with a space before each text. lines.txt is as golden_wordpiece.py
 has it: hex of the text, specials, invalid sequences, hex of the decoded text, ids with a "w" where a word begins.

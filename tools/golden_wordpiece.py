@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Writes tests/text/golden/{uncased,cased}: small vocabularies, and what HuggingFace's tokenizers make of tricky
+"""Writes tests/tokenizer/golden/{uncased,cased}: small vocabularies, and what HuggingFace's tokenizers make of tricky
 lines with them.
 
     pip install tokenizers transformers
-    python tools/golden_wordpiece.py tests/text/golden
+    python tools/golden_wordpiece.py tests/tokenizer/golden
 
 The uncased one cleans up the spaces of decoded text, the cased one does not. Each folder holds a tokenizer (vocab.txt, tokenizer_config.json) and lines.txt, one case a line: the text's bytes in
 hex ("-" for none), whether special tokens are read in it (0 or 1), the number of invalid UTF-8 sequences, the ids

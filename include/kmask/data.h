@@ -8,6 +8,7 @@
 #include "kmask/batch.h"
 #include "kmask/comm.h"
 #include "kmask/text.h"
+#include "kmask/tokenizer.h"
 
 /* ---- Corpus ------------------------------------------------------------------------------------------------ */
 /* An HDF5 file (store.h) with /tokens (n) uint16 or uint32, /word_starts (n) uint8: 1 where a token begins a word,

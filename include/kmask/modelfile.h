@@ -6,7 +6,7 @@
 #include "kmask/base.h"
 #include "kmask/model.h"
 #include "kmask/store.h"
-#include "kmask/text.h"
+#include "kmask/tokenizer.h"
 
 /* ---- Model files --------------------------------------------------------------------------------------------- */
 

@@ -1,108 +1,71 @@
-/* text: from bytes to ids and back. WordPiece as BERT's cased and uncased tokenizers do it, byte-level BPE as GPT-2's,
- * RoBERTa's and BART's do it, and their trainers. Unicode comes from utf8proc. Everything is local; a tokenizer is
- * read-only after opening and may be shared by threads. */
+/* text: what Unicode text consists of: characters and their classes, words as BERT's tokenizers normalize them, sentences, and
+ * names, dates and numbers. Case and decomposition come from utf8proc, sentence ends from ICU. Everything is local. */
 #ifndef KMASK_TEXT_H
 #define KMASK_TEXT_H
 
 #include "kmask/base.h"
 
-typedef struct km_tokenizer km_tokenizer;
+/* ---- Characters ----------------------------------------------------------------------------------------------- */
+/* Decodes one code point at *at and moves on; -1 for an invalid sequence, which counts as one for each maximal
+ * subpart (Unicode 15, section 3.9; what Python's errors="replace" does). */
+int32_t km_utf8_next(const char **at, const char *end);
+/* Writes up to 4 bytes and returns how many. */
+size_t km_utf8_put(char *out, uint32_t code);
 
-/* Ids of the special tokens; -1 where the vocabulary has none. */
-typedef struct km_specials {
-    int32_t pad, unk, cls, sep, mask;
-} km_specials;
+bool km_is_word(uint32_t code); /* \w of regular expressions: what an added token's single_word asks for */
 
-/* Opens a tokenizer folder: vocab.txt (WordPiece), vocab.json and merges.txt or encoder.json and vocab.bpe (BPE), or
- * tokenizer.json alone. What tokenizer_config.json, special_tokens_map.json and added_tokens.json do not say is taken
- * from tokenizer.json, then from config.json's model_type (a log line says so), then as usual: WordPiece lower-cases
- * and strips accents; special tokens go by their usual names; BPE's mask takes the space before it. A WordPiece
- * vocabulary without [UNK], [CLS], [SEP], [MASK] or [PAD], an empty file, a piece that stands twice and anything in
- * tokenizer.json that the two families do not use are errors. The caller destroys. */
-km_status km_tokenizer_open(km_tokenizer **out, const char *folder) KM_NODISCARD;
-/* The same from the text that km_tokenizer_print wrote (a corpus or model carries it). */
-km_status km_tokenizer_parse(km_tokenizer **out, const char *json, size_t count, const char *origin) KM_NODISCARD;
-void km_tokenizer_destroy(km_tokenizer *tokenizer);
+/* The classes of GPT-2's splitting pattern, as the reference's regular expressions know them. */
+typedef enum km_split { KM_OTHER, KM_LETTER, KM_NUMBER, KM_WHITE } km_split;
+km_split km_split_class(uint32_t code);
+/* The class of every code point, made once in a process. */
+enum { KM_CODES = 0x110000 };
+const uint8_t *km_split_classes(void);
 
-/* Everything that encoding and decoding need, as JSON for km_tokenizer_parse. The caller frees. */
-char *km_tokenizer_print(const km_tokenizer *tokenizer);
-/* XXH3-128 of what decides ids: pieces, merges, normalization, special and added tokens. Equal hashes give equal ids;
- * it does not matter which files they were read from. */
-km_hash km_tokenizer_hash(const km_tokenizer *tokenizer);
-/* Writes the family's classic files (vocab.txt; vocab.json and merges.txt), tokenizer.json, tokenizer_config.json and
- * special_tokens_map.json into `folder` (made when missing); the other family's files there are removed. */
-km_status km_tokenizer_save(const km_tokenizer *tokenizer, const char *folder) KM_NODISCARD;
-/* KM_FAILED with a sentence that names what is missing of the mask, cls, sep and pad that masked language modelling
- * needs (GPT-2's vocabulary has none). `origin` heads it. */
-km_status km_tokenizer_can_mask(const km_tokenizer *tokenizer, const char *origin) KM_NODISCARD;
+/* ---- BERT's normalization and words --------------------------------------------------------------------------- */
+/* Clean the text, set Chinese characters apart, decompose and drop accents, lower-case. */
+enum {
+    KM_WORD_CHARS = 100, /* longer words are unknown as a whole (max_input_chars_per_word) */
+    KM_WORD_BYTES = 4 * KM_WORD_CHARS
+};
 
-int32_t km_tokenizer_size(const km_tokenizer *tokenizer); /* V: ids are 0..V-1 */
-km_specials km_tokenizer_specials(const km_tokenizer *tokenizer);
-const char *km_tokenizer_piece(const km_tokenizer *tokenizer,
-                               int32_t id); /* "##ing", "\u0120the"; NULL out of range */
-int32_t km_tokenizer_id(const km_tokenizer *tokenizer, const char *piece); /* -1 when absent */
+/* What happens to each character; read-only once made. `kind` and `lower` are for bytes, `table` for code points:
+ * kind in the upper 8 bits, resulting code point below. */
+typedef struct km_fold {
+    bool lowercase, strip_accents, chinese;
+    uint8_t kind[256];
+    uint8_t lower[128];
+    const uint32_t *table; /* shared */
+} km_fold;
+void km_fold_create(km_fold *fold, bool lowercase, bool strip_accents, bool chinese);
 
-/* A growing list of ids; starts_word[i] is 1 where ids[i] begins a word. A word is what BERT's tokenizers split text into
- * before pieces are looked for, and for BPE what GPT-2's pattern does: letters, digits and punctuation apart, each with
- * the space before it. So "home." is two words in both families: masking it whole would hide the word and ask for the
- * dot, which is no question. Zero-initialize; free with km_ids_free.
- * Where `ranges` was set before the first encoding, text[begins[i], ends[i]) is what ids[i] stands for, in bytes: the
- * whole word of a WordPiece token, with the marks that normalization drops from it; the token's own bytes without
- * its leading space for BPE. */
-typedef struct km_ids {
-    int32_t *ids;
-    uint8_t *starts_word;
-    size_t *begins, *ends; /* NULL without `ranges` */
+/* A word as it grows. Only the first KM_WORD_CHARS characters are kept; `chars` counts all. */
+typedef struct km_word_text {
+    char bytes[KM_WORD_BYTES + 8];
+    size_t count; /* bytes */
+    size_t run;   /* where the marks after the last starter begin (canonical ordering) */
+    size_t chars;
+    const char *begin, *end; /* where it stands in the text, with the marks that were dropped from it */
+} km_word_text;
+
+/* Splits a text at spaces and around punctuation, and calls `sink` for each normalized word. One pass, no allocation.
+ * Returns the number of invalid UTF-8 sequences, which are dropped. */
+typedef void (*km_word_sink)(void *context, const km_word_text *word);
+uint64_t km_words(const km_fold *fold, const char *text, size_t count, km_word_sink sink, void *context);
+
+/* The normalized text itself, where it is needed and not its words.
+ * Zero-initialize, set `placed` where it is wanted, free with km_normalized_free. */
+typedef struct km_normalized {
+    char *text;
     size_t count, capacity;
-    bool ranges;
-} km_ids;
-void km_ids_free(km_ids *ids);
+    bool placed; /* with begins and ends */
+    size_t *begins,
+        *ends;  /* byte i comes from bytes begins[i]..ends[i]-1, with the marks that were dropped behind them */
+    size_t run; /* where the marks after the last starter begin */
+} km_normalized;
 
-/* Appends the ids of `count` bytes of text ([CLS] and [SEP] are not put around them). Invalid UTF-8 becomes U+FFFD,
- * which BERT drops; the number of bad sequences is added to *invalid (may be NULL). With `specials`, "[MASK]" and its
- * like inside the text become their ids; without, they are text as any other. Tokens that were added to a vocabulary
- * and are not special are always found. Never fails. */
-void km_encode(const km_tokenizer *tokenizer, const char *text, size_t count, bool specials, km_ids *out,
-               uint64_t *invalid);
-/* Text of ids. WordPiece: pieces joined, "##" removed, the spaces before punctuation as the `tokenizers` package leaves
- * them, and as transformers does where the tokenizer's clean_up_tokenization_spaces is true. BPE: the bytes, invalid
- * sequences as U+FFFD. Special tokens are kept unless skip_specials; ids out of range are left out. The caller frees. */
-char *km_decode(const km_tokenizer *tokenizer, const int32_t *ids, size_t count, bool skip_specials);
-/* The same in place of what `out` holds; the text of BPE may have NUL bytes inside. */
-void km_decode_to(km_buffer *out, const km_tokenizer *tokenizer, const int32_t *ids, size_t count,
-                  bool skip_specials);
-
-/* Learning a WordPiece vocabulary: words are counted, then the most frequent pair is merged until `vocab_size`
- * pieces exist (the merges of Sennrich et al. 2016 with "##" pieces, as the tokenizers package trains
- * WordPiece). Ties go to the lower pair of ids, so the result depends on the text alone. Words of more than 100
- * characters, which encoding does not know either, are left out. Memory grows with the number of different words
- * only. */
-typedef struct km_wordpiece_trainer km_wordpiece_trainer;
-typedef struct km_wordpiece_options {
-    int vocab_size;
-    bool cased;
-    int min_frequency;  /* of a pair to be merged; default 2 */
-    int alphabet_limit; /* different characters kept, most frequent first; default 1000 */
-} km_wordpiece_options;
-km_wordpiece_trainer *km_wordpiece_trainer_create(const km_wordpiece_options *options);
-void km_wordpiece_trainer_add(km_wordpiece_trainer *trainer, const char *text, size_t count);
-/* Makes the tokenizer; KM_FAILED when there was no text. The trainer stays and is destroyed by the caller. */
-km_status km_wordpiece_trainer_end(km_wordpiece_trainer *trainer, km_tokenizer **out) KM_NODISCARD;
-void km_wordpiece_trainer_destroy(km_wordpiece_trainer *trainer);
-
-/* The same for byte-level BPE, as the tokenizers package trains it: <s>, <pad>, </s>, <unk> and <mask>, the 256 bytes,
- * then merges inside what GPT-2's pattern cuts. A line is a text: pre-tokens do not go on beyond its end, which belongs
- * to none. Pre-tokens of more than 4,096 bytes are left out. */
-typedef struct km_bpe_trainer km_bpe_trainer;
-typedef struct km_bpe_options {
-    int vocab_size;    /* at least 261 */
-    int min_frequency; /* of a pair to be merged; default 2 */
-} km_bpe_options;
-km_bpe_trainer *km_bpe_trainer_create(const km_bpe_options *options);
-/* Whole lines, or a part of one that the next call goes on with at white space behind a word. */
-void km_bpe_trainer_add(km_bpe_trainer *trainer, const char *text, size_t count);
-km_status km_bpe_trainer_end(km_bpe_trainer *trainer, km_tokenizer **out) KM_NODISCARD;
-void km_bpe_trainer_destroy(km_bpe_trainer *trainer);
+/* Appends text[from, to). Returns the number of invalid UTF-8 sequences, which are dropped. */
+uint64_t km_normalize(km_normalized *out, const km_fold *fold, const char *text, size_t from, size_t to);
+void km_normalized_free(km_normalized *normalized);
 
 /* ---- Sentence ends ------------------------------------------------------------------------------------------- */
 /* Where sentences end inside a text without paragraphs (a line), as ICU's sentence break iterator says: Unicode Annex 29

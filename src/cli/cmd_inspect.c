@@ -3,7 +3,7 @@
 #include "cli.h"
 #include "kmask/modelfile.h"
 #include "kmask/store.h"
-#include "kmask/text.h"
+#include "kmask/tokenizer.h"
 
 #include <stdlib.h>
 #include <string.h>

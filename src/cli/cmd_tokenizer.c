@@ -5,7 +5,7 @@
 #include <sys/stat.h>
 
 #include "cli.h"
-#include "kmask/text.h"
+#include "kmask/tokenizer.h"
 
 static const char help[] =
     "kmask tokenizer train --type wordpiece|bpe --vocab-size N --out DIR [options] FILE...\n"

@@ -3,7 +3,7 @@
 #define KMASK_MODELFILE_MODEL_JSON_H
 
 #include "kmask/base.h"
-#include "kmask/text.h"
+#include "kmask/tokenizer.h"
 
 /* The shape and the shares of dropout; what is not there has the field's default. What would make another computation
  * than kmask's, an unknown type or activation, untied weights, a decoder, is an error that names the key. Keys that

@@ -1,9 +1,10 @@
-#include "normalize.h"
-
+/* Text as BERT's normalizer leaves it: cleaned, Chinese characters set apart, accents dropped, in lower case. words.c does the
+ * same on its way to words. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "unicode.h"
+#include "words.h"
 
 /* A character of the source, and how it is taken. */
 typedef struct source {

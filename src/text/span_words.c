@@ -5,8 +5,6 @@
 #include <string.h>
 #include <utf8proc.h>
 
-#include "words.h"
-
 typedef enum class { SPACE, NEWLINE, UPPER, LOWER, LETTER, JOINED, DIGIT, CURRENCY, OTHER } class;
 
 typedef struct reader {

@@ -1,3 +1,4 @@
+/* Character classes, decomposition and lower case: the tables of classes.h, and utf8proc where no version differs. */
 #include "unicode.h"
 
 #include <pthread.h>

@@ -4,22 +4,13 @@
 #ifndef KM_TEXT_UNICODE_H
 #define KM_TEXT_UNICODE_H
 
-#include "kmask/base.h"
+#include "kmask/text.h"
 
 bool km_is_dropped(uint32_t code); /* control, format, private use, U+FFFD: removed by clean-up */
 bool km_is_space(uint32_t code);
 bool km_is_punctuation(uint32_t code); /* categories P*, and all ASCII that is neither letter nor digit */
 bool km_is_chinese(uint32_t code);
 bool km_is_mark(uint32_t code); /* category Mn: what stripping accents removes */
-
-bool km_is_word(uint32_t code); /* \w of regular expressions: what an added token's single_word asks for */
-
-/* The classes of GPT-2's splitting pattern, as the reference's regular expressions know them. */
-typedef enum km_split { KM_OTHER, KM_LETTER, KM_NUMBER, KM_WHITE } km_split;
-km_split km_split_class(uint32_t code);
-/* The class of every code point, made once in a process. */
-enum { KM_CODES = 0x110000 };
-const uint8_t *km_split_classes(void);
 
 enum { KM_DECOMPOSED = 24 };
 /* Canonical decomposition (NFD) of one character without reordering; returns how many code points. */

@@ -6,8 +6,6 @@
 #include "bpe.h"
 #include "counts.h"
 #include "merges.h"
-#include "unicode.h"
-#include "words.h"
 
 enum { LONGEST = 4096, BYTES = 256 };
 

@@ -3,8 +3,6 @@
 #include <string.h>
 
 #include "bpe.h"
-#include "unicode.h"
-#include "words.h"
 
 /* ---- Pre-tokens ----------------------------------------------------------------------------------------- */
 /* GPT-2's pattern: 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+ */

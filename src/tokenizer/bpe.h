@@ -1,8 +1,8 @@
 /* Byte-level BPE (Radford et al. 2019): text is cut into pre-tokens by GPT-2's pattern; each is its bytes at first, of
  * which the pair that was learned soonest is merged again and again. Pieces are written with a printable character
  * for each byte ("\u0120the" is " the"). */
-#ifndef KM_TEXT_BPE_H
-#define KM_TEXT_BPE_H
+#ifndef KM_TOKENIZER_BPE_H
+#define KM_TOKENIZER_BPE_H
 
 #include "tokenizer.h"
 

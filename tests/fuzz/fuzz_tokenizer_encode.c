@@ -1,6 +1,6 @@
 /* Any bytes to ids and back, by small tokenizers of both families. The first byte chooses the tokenizer, whether
  * special tokens are read, and whether tokens are added. */
-#include "kmask/text.h"
+#include "kmask/tokenizer.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -4,9 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "unicode.h"
-#include "words.h"
-
 static const char *const usual[][KM_ROLES] = {{"<pad>", "<unk>", "<s>", "</s>", "<mask>"},
                                               {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"},
                                               {NULL, "<|endoftext|>", NULL, NULL, NULL}};

@@ -3,8 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "unicode.h"
-#include "words.h"
+#include "kmask/text.h"
 
 /* ---- A set ---------------------------------------------------------------------------------------------- */
 

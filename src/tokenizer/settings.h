@@ -1,7 +1,7 @@
 /* What a tokenizer's companion files say beside its vocabulary: each thing may be said by several files or by none, and
  * the first word counts. */
-#ifndef KM_TEXT_SETTINGS_H
-#define KM_TEXT_SETTINGS_H
+#ifndef KM_TOKENIZER_SETTINGS_H
+#define KM_TOKENIZER_SETTINGS_H
 
 #include "kmask/base.h"
 

@@ -1,7 +1,5 @@
 /* Byte-level BPE against HuggingFace's, its files, its trainer, any bytes. */
 #include "bpe.h"
-#include "unicode.h"
-#include "words.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "text/golden.h"
+#include "tokenizer/golden.h"
 
 static void lines_as_the_reference(void **state) {
     (void)state;

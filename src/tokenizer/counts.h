@@ -1,6 +1,6 @@
 /* How often each word occurs. */
-#ifndef KM_TEXT_COUNTS_H
-#define KM_TEXT_COUNTS_H
+#ifndef KM_TOKENIZER_COUNTS_H
+#define KM_TOKENIZER_COUNTS_H
 
 #include "strings.h"
 

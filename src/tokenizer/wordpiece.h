@@ -1,9 +1,8 @@
 /* WordPiece: a hash table over the pieces that begin and that continue a word. */
-#ifndef KM_TEXT_WORDPIECE_H
-#define KM_TEXT_WORDPIECE_H
+#ifndef KM_TOKENIZER_WORDPIECE_H
+#define KM_TOKENIZER_WORDPIECE_H
 
 #include "tokenizer.h"
-#include "words.h"
 
 typedef struct km_slot {
     uint32_t tag;

@@ -1,5 +1,5 @@
 /* The WordPiece trainer on texts whose vocabulary can be worked out by hand. */
-#include "kmask/text.h"
+#include "kmask/tokenizer.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "tokenizer.h"
-#include "words.h"
 
 enum { JSON_BYTES = 1 << 30 };
 

@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "words.h"
-
 static const char *const role_keys[] = {"pad", "unk", "cls", "sep", "mask"};
 
 km_tokenizer *km_tokenizer_new(const km_family *family) {

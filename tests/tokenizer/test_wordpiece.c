@@ -1,5 +1,5 @@
 /* WordPiece encoding and decoding against HuggingFace's, vocabularies and their files, any bytes. */
-#include "kmask/text.h"
+#include "kmask/tokenizer.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "text/golden.h"
+#include "tokenizer/golden.h"
 
 static void lines_as_the_reference_uncased(void **state) {
     (void)state;

@@ -1,6 +1,6 @@
 /* Different strings, numbered in the order of their arrival. */
-#ifndef KM_TEXT_STRINGS_H
-#define KM_TEXT_STRINGS_H
+#ifndef KM_TOKENIZER_STRINGS_H
+#define KM_TOKENIZER_STRINGS_H
 
 #include "kmask/base.h"
 

@@ -6,7 +6,6 @@
 #include "counts.h"
 #include "merges.h"
 #include "tokenizer.h"
-#include "words.h"
 
 enum { CODES = 0x110000 };
 

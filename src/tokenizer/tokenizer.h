@@ -1,10 +1,10 @@
 /* What the two families of tokenizers share: pieces, special and added tokens; each family is a struct of functions. */
-#ifndef KM_TEXT_TOKENIZER_H
-#define KM_TEXT_TOKENIZER_H
+#ifndef KM_TOKENIZER_TOKENIZER_H
+#define KM_TOKENIZER_TOKENIZER_H
 
 #include "added.h"
 #include "kmask/text.h"
-#include "normalize.h"
+#include "kmask/tokenizer.h"
 #include "settings.h"
 #include "strings.h"
 

@@ -2,8 +2,8 @@
  * not normalized are found in the text as it is; what lies between is normalized, and the others are found in that, as
  * their own normalized selves. Of several at a place the longest stands, leftmost first; one that may not stand (a special
  * one that nobody asked for, a single word inside another) still hides what lies inside it. */
-#ifndef KM_TEXT_ADDED_H
-#define KM_TEXT_ADDED_H
+#ifndef KM_TOKENIZER_ADDED_H
+#define KM_TOKENIZER_ADDED_H
 
 #include "settings.h"
 

@@ -1,8 +1,8 @@
 /* The reference's ids of tricky lines, as tools/golden_wordpiece.py and tools/golden_bpe.py wrote them. */
-#ifndef KM_TEST_TEXT_GOLDEN_H
-#define KM_TEST_TEXT_GOLDEN_H
+#ifndef KM_TEST_TOKENIZER_GOLDEN_H
+#define KM_TEST_TOKENIZER_GOLDEN_H
 
-#include "kmask/text.h"
+#include "kmask/tokenizer.h"
 
 #include <stdlib.h>
 #include <string.h>

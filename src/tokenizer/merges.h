@@ -1,7 +1,7 @@
 /* Byte-pair merges (Sennrich et al. 2016): words as rows of symbols; the most frequent pair of neighbours becomes
  * one symbol, again and again. Counts are kept up to date, so a merge costs what it changes. */
-#ifndef KM_TEXT_MERGES_H
-#define KM_TEXT_MERGES_H
+#ifndef KM_TOKENIZER_MERGES_H
+#define KM_TOKENIZER_MERGES_H
 
 #include "kmask/base.h"
 

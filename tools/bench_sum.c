@@ -216,14 +216,14 @@ static void make_batch(bench *b) {
         starts[i] = i * T;
     }
     b->batch = (km_batch){.views = views,
-                          .tokens = N,
+                          .input.tokens = N,
                           .labelled = M,
-                          .longest = T,
-                          .starts = starts,
-                          .ids = ids,
+                          .input.longest = T,
+                          .input.starts = starts,
+                          .input.ids = ids,
                           .at = at,
                           .labels = labels,
-                          .keys = keys};
+                          .input.keys = keys};
 }
 
 static km_status allocate(bench *b) {
@@ -249,8 +249,11 @@ static km_status set_up(bench *b) {
     }
     KM_TRY(create_model(b));
     make_batch(b);
-    const km_work_options most = {
-        b->options.views, b->batch.tokens, b->batch.labelled, b->batch.longest, true, false};
+    const km_work_options most = {.limits = {.views = b->options.views,
+                                             .tokens = b->batch.input.tokens,
+                                             .longest = b->batch.input.longest,
+                                             .labelled = b->batch.labelled},
+                                  .backward = true};
     KM_TRY(km_work_create(&b->work, b->model, &most));
     KM_TRY(km_exchange_create(&b->exchange, b->comm, b->table->size, BUCKET));
     for (int rank = 0; rank < 2; rank++) {
@@ -306,8 +309,8 @@ static void print_all(const bench *b, const double (*laps)[PARTS]) {
     printf(
         "%s, kernel %s; BERT-base, %d layers, %.1f M parameters, %d tokens a micro-batch; 2 ranks of one thread; "
         "medians of %d (least to most)\n\n%-44s %9s\n",
-        km_kernel_blas(), km_kernel_core(), b->options.layers, (double)b->table->elements / 1e6, b->batch.tokens,
-        count, "", "ms");
+        km_kernel_blas(), km_kernel_core(), b->options.layers, (double)b->table->elements / 1e6,
+        b->batch.input.tokens, count, "", "ms");
     print_part("a micro-batch, forward and backward", laps, count, GRADIENT);
     print_part("adding its gradient, exact", laps, count, ADD_EXACT);
     print_part("adding its gradient, plain", laps, count, ADD_PLAIN);

@@ -192,7 +192,7 @@ void km_loader_destroy(km_loader *loader);            /* waits for its thread */
 int km_loader_micro_batches(const km_loader *loader); /* of a step: ceil(views / micro_batch) */
 int km_loader_views(const km_loader *loader);         /* of a step */
 /* Upper limits of any batch, for planning memory. */
-void km_loader_limits(const km_loader *loader, int *views, int *tokens, int *labelled, int *longest);
+km_batch_limits km_loader_limits(const km_loader *loader);
 /* Begins to make micro-batches first..first+count-1 of step (from 0). At most two requests may be open. */
 void km_loader_request(km_loader *loader, uint64_t step, int first, int count);
 /* Waits for the oldest request; batches (count) are the loader's and valid until the take after the next. */
@@ -204,7 +204,7 @@ typedef struct km_eval_views km_eval_views;
 km_status km_eval_views_create(km_eval_views **out, const km_rows *rows, const km_corpus *corpus, double ratio,
                                km_unit unit, uint64_t seed) KM_NODISCARD;
 void km_eval_views_destroy(km_eval_views *views);
-void km_eval_views_limits(const km_eval_views *views, int *max_views, int *tokens, int *labelled, int *longest);
+km_batch_limits km_eval_views_limits(const km_eval_views *views);
 km_status km_eval_views_make(km_eval_views *views, uint64_t number, const km_batch **out) KM_NODISCARD;
 
 #endif

@@ -83,7 +83,7 @@ km_status km_model_check(const km_model *model, const km_batch *batch) KM_NODISC
 
 /* Most that any batch will need, and what is wanted. */
 typedef struct km_work_options {
-    int views, tokens, labelled, longest;
+    km_batch_limits limits;
     bool backward;  /* false: forward only needs less */
     bool recompute; /* keep only layer inputs, compute the rest again in backward (no bit changes) */
     bool bf16;      /* products in bf16, where km_bf16_supported() */

@@ -76,10 +76,10 @@ static km_status set_up(bench *b, km_comm *comm, const km_config *config) {
 }
 
 static void take_shape(bench *b) {
-    int views = 0, tokens = 0, labelled = 0, longest = 0;
-    km_loader_limits(b->run.loader, &views, &tokens, &labelled, &longest);
+    const km_batch_limits most = km_loader_limits(b->run.loader);
     const double each = (double)b->masked / km_loader_views(b->run.loader);
-    b->shape = km_product_shape_of(&b->run.config.model, views, longest, KM_MAX(1, (int)lround(each * views)));
+    b->shape = km_product_shape_of(&b->run.config.model, most.views, most.longest,
+                                   KM_MAX(1, (int)lround(each * most.views)));
 }
 
 static km_status make_products(bench *b) {

@@ -33,10 +33,9 @@ static km_status check_evaluation(const km_run *run, double *flops, double *byte
         status = km_eval_views_make(views, 0, &batch);
     }
     if (status == KM_OK) { /* forward only: a third of the work */
-        km_work_options limits = {.backward = false};
-        km_eval_views_limits(views, &limits.views, &limits.tokens, &limits.labelled, &limits.longest);
+        const km_work_options forward = {.limits = km_eval_views_limits(views)};
         *flops = km_model_flops(run->model, batch) / 3 * (double)km_rows_count(rows);
-        *bytes = (double)km_work_bytes(run->model, &limits) * (double)config->parallel.threads;
+        *bytes = (double)km_work_bytes(run->model, &forward) * (double)config->parallel.threads;
     }
     km_eval_views_destroy(views);
     km_rows_close(rows);

@@ -135,7 +135,7 @@ static void measure(void *payload, int worker) {
 static void limits_of(km_work_options *out, const km_run *run) {
     *out = (km_work_options){
         .backward = true, .recompute = run->config.train.recompute, .bf16 = km_is_bf16(&run->config)};
-    km_loader_limits(run->loader, &out->views, &out->tokens, &out->labelled, &out->longest);
+    out->limits = km_loader_limits(run->loader);
 }
 
 /* The cores of a node's ranks, as far as they and the memory that it takes are here. */

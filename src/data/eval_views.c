@@ -42,9 +42,10 @@ km_status km_eval_views_create(km_eval_views **out, const km_rows *rows, const k
     views->seed = seed;
     views->unit = unit;
     views->parts = parts;
+    const km_batch_limits limits = km_eval_views_limits(views);
     km_status status = km_replacement_init(&views->replacement, corpus, 1, 0);
     if (status == KM_OK) {
-        status = km_batch_room_reserve(&views->room, parts, parts * length, length);
+        status = km_batch_room_reserve(&views->room, &limits);
     }
     if (status != KM_OK) {
         km_eval_views_destroy(views);
@@ -70,12 +71,10 @@ void km_eval_views_destroy(km_eval_views *views) {
     free(views);
 }
 
-void km_eval_views_limits(const km_eval_views *views, int *max_views, int *tokens, int *labelled, int *longest) {
+km_batch_limits km_eval_views_limits(const km_eval_views *views) {
     int length = km_rows_length(views->rows);
-    *max_views = views->parts;
-    *tokens = views->parts * length;
-    *labelled = length;
-    *longest = length;
+    return (km_batch_limits){
+        .views = views->parts, .tokens = views->parts * length, .longest = length, .labelled = length};
 }
 
 km_status km_eval_views_make(km_eval_views *views, uint64_t number, const km_batch **out) {

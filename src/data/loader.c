@@ -101,8 +101,7 @@ static km_status make_batch(km_loader *loader, uint64_t step, int number, km_bat
 }
 
 static km_status make_room(const km_loader *loader, loader_slot *slot) {
-    int views = 0, tokens = 0, labelled = 0, longest = 0;
-    km_loader_limits(loader, &views, &tokens, &labelled, &longest);
+    const km_batch_limits most = km_loader_limits(loader);
     if (slot->capacity < slot->count) {
         slot->rooms = km_grow(slot->rooms, (size_t)slot->count, sizeof *slot->rooms);
         slot->batches = km_grow(slot->batches, (size_t)slot->count, sizeof *slot->batches);
@@ -111,7 +110,7 @@ static km_status make_room(const km_loader *loader, loader_slot *slot) {
     }
     for (int i = 0; i < slot->count; i++) {
         if (slot->rooms[i].block == NULL) {
-            KM_TRY(km_batch_room_reserve(&slot->rooms[i], views, tokens, labelled));
+            KM_TRY(km_batch_room_reserve(&slot->rooms[i], &most));
         }
     }
     return KM_OK;
@@ -263,11 +262,12 @@ int km_loader_views(const km_loader *loader) {
     return loader->views;
 }
 
-void km_loader_limits(const km_loader *loader, int *views, int *tokens, int *labelled, int *longest) {
-    *views = KM_MIN(loader->options.micro_batch, loader->views);
-    *tokens = *views * loader->length;
-    *labelled = *views * loader->labelled;
-    *longest = loader->length;
+km_batch_limits km_loader_limits(const km_loader *loader) {
+    int views = KM_MIN(loader->options.micro_batch, loader->views);
+    return (km_batch_limits){.views = views,
+                             .tokens = views * loader->length,
+                             .longest = loader->length,
+                             .labelled = views * loader->labelled};
 }
 
 void km_loader_request(km_loader *loader, uint64_t step, int first, int count) {

@@ -70,9 +70,10 @@ km_status km_view_maker_create(km_view_maker **out, const km_corpus *corpus, int
                                double replace_random) {
     km_view_maker *maker = km_new(1, sizeof *maker);
     maker->length = length;
+    const km_batch_limits limits = {.views = 1, .tokens = length, .longest = length, .labelled = length};
     km_status status = km_replacement_init(&maker->replacement, corpus, replace_mask, replace_random);
     if (status == KM_OK) {
-        status = km_batch_room_reserve(&maker->room, 1, length, length);
+        status = km_batch_room_reserve(&maker->room, &limits);
     }
     if (status != KM_OK) {
         km_view_maker_destroy(maker);

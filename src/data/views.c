@@ -61,7 +61,8 @@ km_status km_replacement_check(const km_replacement *replacement, const km_row *
     return KM_OK;
 }
 
-static void place(km_batch_room *room, km_arena *arena, size_t views, size_t tokens, size_t labelled) {
+static void place(km_batch_room *room, km_arena *arena, const km_batch_limits *most) {
+    const size_t views = (size_t)most->views, tokens = (size_t)most->tokens, labelled = (size_t)most->labelled;
     room->starts = km_arena_take(arena, views + 1, sizeof *room->starts);
     room->ids = km_arena_take(arena, tokens, sizeof *room->ids);
     room->at = km_arena_take(arena, labelled, sizeof *room->at);
@@ -70,15 +71,15 @@ static void place(km_batch_room *room, km_arena *arena, size_t views, size_t tok
     room->rows = km_arena_take(arena, views, sizeof *room->rows);
 }
 
-km_status km_batch_room_reserve(km_batch_room *room, int views, int tokens, int labelled) {
+km_status km_batch_room_reserve(km_batch_room *room, const km_batch_limits *most) {
     km_arena arena = {0};
-    place(room, &arena, (size_t)views, (size_t)tokens, (size_t)labelled);
+    place(room, &arena, most);
     arena.capacity = arena.used;
     arena.used = 0;
     void *block = NULL;
     KM_TRY(km_allocate(&block, arena.capacity, "a batch"));
     room->block = arena.base = block;
-    place(room, &arena, (size_t)views, (size_t)tokens, (size_t)labelled);
+    place(room, &arena, most);
     km_batch_room_clear(room);
     return KM_OK;
 }
@@ -90,11 +91,9 @@ void km_batch_room_free(km_batch_room *room) {
 
 void km_batch_room_clear(km_batch_room *room) {
     room->starts[0] = 0;
-    room->batch = (km_batch){.starts = room->starts,
-                             .ids = room->ids,
+    room->batch = (km_batch){.input = {.starts = room->starts, .ids = room->ids, .keys = room->keys},
                              .at = room->at,
                              .labels = room->labels,
-                             .keys = room->keys,
                              .rows = room->rows};
 }
 
@@ -122,7 +121,7 @@ void km_batch_room_add(km_batch_room *room, const km_row *row, const uint8_t *ma
                        const km_replacement *replacement, km_rng *rng) {
     km_batch *batch = &room->batch;
     for (int p = 0; p < row->length; p++) {
-        int token = batch->tokens + p;
+        int token = batch->input.tokens + p;
         room->ids[token] = row->ids[p];
         room->keys[token] = number * 65536 + (uint64_t)p;
         if (mask[p]) {
@@ -131,8 +130,8 @@ void km_batch_room_add(km_batch_room *room, const km_row *row, const uint8_t *ma
             room->ids[token] = replace(row->ids[p], replacement, rng);
         }
     }
-    batch->tokens += row->length;
-    batch->longest = KM_MAX(batch->longest, row->length);
+    batch->input.tokens += row->length;
+    batch->input.longest = KM_MAX(batch->input.longest, row->length);
     room->rows[batch->views++] = row->number;
-    room->starts[batch->views] = batch->tokens;
+    room->starts[batch->views] = batch->input.tokens;
 }

@@ -28,7 +28,7 @@ typedef struct km_batch_room {
     uint64_t *keys, *rows;
 } km_batch_room;
 
-km_status km_batch_room_reserve(km_batch_room *room, int views, int tokens, int labelled) KM_NODISCARD;
+km_status km_batch_room_reserve(km_batch_room *room, const km_batch_limits *most) KM_NODISCARD;
 void km_batch_room_free(km_batch_room *room);
 void km_batch_room_clear(km_batch_room *room);
 /* Adds the row under `mask` (row->length) as view `number` of the run. What replaces each hidden token is drawn

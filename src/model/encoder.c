@@ -2,7 +2,7 @@
 #include "parts.h"
 
 static km_rows all_rows(const km_pass *pass) {
-    return (km_rows){pass->batch->tokens, pass->batch->starts, pass->batch->keys, NULL};
+    return (km_rows){pass->batch->input.tokens, pass->batch->input.starts, pass->batch->input.keys, NULL};
 }
 
 static km_rows labelled_rows(const km_pass *pass) {
@@ -24,8 +24,8 @@ static void name_labelled_rows(const km_pass *pass) {
     int m = 0;
     work->labelled_starts[0] = 0;
     for (int view = 0; view < batch->views; view++) {
-        for (; m < batch->labelled && batch->at[m] < batch->starts[view + 1]; m++) {
-            work->labelled_keys[m] = batch->keys[batch->at[m]];
+        for (; m < batch->labelled && batch->at[m] < batch->input.starts[view + 1]; m++) {
+            work->labelled_keys[m] = batch->input.keys[batch->at[m]];
         }
         work->labelled_starts[view + 1] = m;
     }
@@ -50,7 +50,7 @@ void km_encoder_backward(const km_pass *pass) {
     for (int l = model->L - 1; l >= 0; l--) {
         bool last = l == model->L - 1;
         km_rows rows = rows_of_layer(pass, l);
-        if (work->limits.recompute && !last) { /* the last layer's activations are still there */
+        if (work->options.recompute && !last) { /* the last layer's activations are still there */
             run_layer(pass, l);
         }
         km_layer_backward(pass, &model->layers[l], &work->acts[l], work->hidden[l], &rows, site_of_layer(l),

@@ -41,10 +41,11 @@ void km_norm_step_back(const km_pass *pass, const km_norm *norm, float *d, const
 /* ---- The pass ----------------------------------------------------------------------------------------------- */
 
 static void check_fits(const km_batch *batch, const km_work *work) {
-    assert(batch->views >= 1 && batch->views <= work->limits.views);
-    assert(batch->tokens == batch->starts[batch->views] && batch->tokens <= work->limits.tokens);
-    assert(batch->labelled >= 0 && batch->labelled <= work->limits.labelled);
-    assert(batch->longest <= work->limits.longest);
+    assert(batch->views >= 1 && batch->views <= work->options.limits.views);
+    assert(batch->input.tokens == batch->input.starts[batch->views] &&
+           batch->input.tokens <= work->options.limits.tokens);
+    assert(batch->labelled >= 0 && batch->labelled <= work->options.limits.labelled);
+    assert(batch->input.longest <= work->options.limits.longest);
     (void)batch, (void)work;
 }
 
@@ -54,7 +55,7 @@ static const km_bf16 *rounded_weights(const km_model *model, const float *weight
         km_bf16_round(work->own_weights, weights, model->table.size);
         return work->own_weights;
     }
-    return work->limits.rounded;
+    return work->options.rounded;
 }
 
 static void forward(const km_pass *pass, bool biased) {
@@ -78,7 +79,7 @@ void km_model_gradient(const km_model *model, const float *weights, const km_bat
                        bool dropout, km_work *work, const km_sink *sink, km_loss_sum *out) {
     km_head_acts *head = &work->head;
     int M = batch->labelled;
-    assert(work->limits.backward);
+    assert(work->options.backward);
     km_pass pass = {.model = model,
                     .weights = weights,
                     .rounded = rounded_weights(model, weights, work),
@@ -142,16 +143,16 @@ static void count_pairs(double *all, double *labelled, const km_batch *batch) {
     int m = 0;
     *all = *labelled = 0;
     for (int view = 0; view < batch->views; view++) {
-        double length = batch->starts[view + 1] - batch->starts[view];
+        double length = batch->input.starts[view + 1] - batch->input.starts[view];
         *all += length * length;
-        for (; m < batch->labelled && batch->at[m] < batch->starts[view + 1]; m++) {
+        for (; m < batch->labelled && batch->at[m] < batch->input.starts[view + 1]; m++) {
             *labelled += length;
         }
     }
 }
 
 double km_model_flops(const km_model *model, const km_batch *batch) {
-    double N = batch->tokens, M = batch->labelled, C = model->C, I = model->I, V = model->V;
+    double N = batch->input.tokens, M = batch->labelled, C = model->C, I = model->I, V = model->V;
     double pairs = 0, labelled_pairs = 0;
     if (batch->labelled == 0) {
         return 0;

@@ -64,18 +64,18 @@ static km_dense only_key_value(const km_dense *qkv) {
 static void project_forward(const km_pass *pass, const km_dense *qkv, const qkv_view *view, km_tensor x,
                             km_tensor x_at, const km_rows *rows) {
     if (rows->at == NULL) {
-        km_dense_forward(pass, qkv, view->q, x, pass->batch->tokens, true);
+        km_dense_forward(pass, qkv, view->q, x, pass->batch->input.tokens, true);
         return;
     }
     km_dense query = only_query(qkv), key_value = only_key_value(qkv);
     km_dense_forward(pass, &query, view->q, x_at, rows->count, true);
-    km_dense_forward(pass, &key_value, view->k, x, pass->batch->tokens, true);
+    km_dense_forward(pass, &key_value, view->k, x, pass->batch->input.tokens, true);
 }
 
 /* d (count,C) holds the gradient that reached x past the attention; dx (N,C) becomes all of it. */
 static void project_backward(const km_pass *pass, const km_dense *qkv, const qkv_view *dview, km_tensor x,
                              km_tensor x_at, const km_rows *rows, float *d, float *dx) {
-    int N = pass->batch->tokens, C = qkv->in;
+    int N = pass->batch->input.tokens, C = qkv->in;
     km_tensor to_d = {d, NULL}, to_dx = {dx, NULL};
     if (rows->at == NULL) {
         assert(d == dx);
@@ -98,7 +98,7 @@ static km_attention attention_shape(const km_pass *pass, const km_layer_acts *ac
                           .H = model->H,
                           .D = model->C / model->H,
                           .q_starts = rows->starts,
-                          .k_starts = pass->batch->starts,
+                          .k_starts = pass->batch->input.starts,
                           .ldq = view->ldq,
                           .ldk = view->ldk,
                           .ldo = model->C,
@@ -106,7 +106,7 @@ static km_attention attention_shape(const km_pass *pass, const km_layer_acts *ac
                           .keys = rows->keys,
                           .kept = acts->kept,
                           .kept_words = pass->work->kept_words,
-                          .seen = pass->batch->seen};
+                          .seen = pass->batch->input.seen};
 }
 
 static void attend_forward(const km_pass *pass, const km_layer_acts *acts, const qkv_view *view,

@@ -138,14 +138,14 @@ const km_model_config *km_model_shape(const km_model *model) {
 /* ---- Batches ------------------------------------------------------------------------------------------------ */
 
 static km_status check_tokens(const km_model *model, const km_batch *batch) {
-    for (int i = 0; i < batch->tokens; i++) {
-        if (batch->ids[i] < 0 || batch->ids[i] >= model->V) {
+    for (int i = 0; i < batch->input.tokens; i++) {
+        if (batch->input.ids[i] < 0 || batch->input.ids[i] >= model->V) {
             return km_fail(KM_USAGE, "token id %d at place %d is not in the model's vocabulary of %d.",
-                           batch->ids[i], i, model->V);
+                           batch->input.ids[i], i, model->V);
         }
-        if (batch->types != NULL && (batch->types[i] < 0 || batch->types[i] >= model->types)) {
-            return km_fail(KM_USAGE, "token type %d at place %d is not one of the model's %d.", batch->types[i], i,
-                           model->types);
+        if (batch->input.types != NULL && (batch->input.types[i] < 0 || batch->input.types[i] >= model->types)) {
+            return km_fail(KM_USAGE, "token type %d at place %d is not one of the model's %d.",
+                           batch->input.types[i], i, model->types);
         }
     }
     return KM_OK;
@@ -153,16 +153,19 @@ static km_status check_tokens(const km_model *model, const km_batch *batch) {
 
 static km_status check_views(const km_model *model, const km_batch *batch) {
     int most = model->positions - model->first_position;
-    if (batch->views < 1 || batch->starts[0] != 0 || batch->starts[batch->views] != batch->tokens) {
-        return km_fail(KM_USAGE, "the batch's %d views do not cover its %d tokens.", batch->views, batch->tokens);
+    if (batch->views < 1 || batch->input.starts[0] != 0 ||
+        batch->input.starts[batch->views] != batch->input.tokens) {
+        return km_fail(KM_USAGE, "the batch's %d views do not cover its %d tokens.", batch->views,
+                       batch->input.tokens);
     }
     for (int view = 0; view < batch->views; view++) {
-        int length = batch->starts[view + 1] - batch->starts[view];
-        if (length < 1 || length > batch->longest || length > most) {
+        int length = batch->input.starts[view + 1] - batch->input.starts[view];
+        if (length < 1 || length > batch->input.longest || length > most) {
             return km_fail(KM_USAGE, "view %d has %d tokens; expected 1 to %d.", view, length,
-                           KM_MIN(batch->longest, most));
+                           KM_MIN(batch->input.longest, most));
         }
-        if (batch->seen != NULL && memchr(batch->seen + batch->starts[view], 1, (size_t)length) == NULL) {
+        if (batch->input.seen != NULL &&
+            memchr(batch->input.seen + batch->input.starts[view], 1, (size_t)length) == NULL) {
             return km_fail(KM_USAGE, "view %d has no token that may be seen; expected one at least.", view);
         }
     }
@@ -173,9 +176,9 @@ km_status km_model_check(const km_model *model, const km_batch *batch) {
     KM_TRY(check_views(model, batch));
     KM_TRY(check_tokens(model, batch));
     for (int m = 0; m < batch->labelled; m++) {
-        if (batch->at[m] < (m > 0 ? batch->at[m - 1] + 1 : 0) || batch->at[m] >= batch->tokens) {
+        if (batch->at[m] < (m > 0 ? batch->at[m - 1] + 1 : 0) || batch->at[m] >= batch->input.tokens) {
             return km_fail(KM_USAGE, "labelled place %d is not an ascending one of the batch's %d tokens.",
-                           batch->at[m], batch->tokens);
+                           batch->at[m], batch->input.tokens);
         }
         if (batch->labels[m] < 0 || batch->labels[m] >= model->V) {
             return km_fail(KM_USAGE, "label %d is not in the model's vocabulary of %d.", batch->labels[m],

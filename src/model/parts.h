@@ -96,7 +96,7 @@ enum { KM_VOCAB_BLOCK = 2048 }; /* rows of the tied embedding whose gradient exi
 
 struct km_work {
     char *block;
-    km_work_options limits;
+    km_work_options options;
     int layers;
     int kept_words;           /* of a query and head in km_layer_acts.kept */
     int32_t *positions;       /* (N) row of each token's position embedding */

@@ -11,7 +11,7 @@ static float *floats(km_arena *arena, int rows, int columns) {
 
 /* Where only products and what is fused with them look. */
 static km_tensor operand(km_arena *arena, const km_work *work, size_t count) {
-    if (work->limits.bf16) {
+    if (work->options.bf16) {
         return (km_tensor){NULL, km_arena_take(arena, count, sizeof(km_bf16))};
     }
     return (km_tensor){km_arena_take(arena, count, sizeof(float)), NULL};
@@ -19,7 +19,7 @@ static km_tensor operand(km_arena *arena, const km_work *work, size_t count) {
 
 /* The same of floats that are somewhere else. */
 static km_tensor beside(km_arena *arena, const km_work *work, float *f, size_t count) {
-    return (km_tensor){f, work->limits.bf16 ? km_arena_take(arena, count, sizeof(km_bf16)) : NULL};
+    return (km_tensor){f, work->options.bf16 ? km_arena_take(arena, count, sizeof(km_bf16)) : NULL};
 }
 
 static km_ending place_ending(km_arena *arena, int rows, int C, km_tensor y) {
@@ -32,19 +32,19 @@ static km_ending place_ending(km_arena *arena, int rows, int C, km_tensor y) {
 
 /* Whether layers share one set of activations. */
 static bool shares_layers(const km_work *work) {
-    return work->limits.recompute || !work->limits.backward;
+    return work->options.recompute || !work->options.backward;
 }
 
 static bool shares_between(const km_work *work) {
-    return work->limits.bf16 && !shares_layers(work);
+    return work->options.bf16 && !shares_layers(work);
 }
 
 /* Of a layer with `rows` output rows; `y` is the next layer's input. In bf16 backward has no use for the floats between the
  * layer's halves: all layers make them in one place. */
 static km_layer_acts place_layer(km_work *work, km_arena *arena, const km_model *model, int rows, km_tensor y) {
-    int C = model->C, I = model->I, N = work->limits.tokens;
+    int C = model->C, I = model->I, N = work->options.limits.tokens;
     size_t n = (size_t)rows, c = (size_t)C, kept_words = (size_t)work->kept_words;
-    size_t qkv = (n + 2 * (size_t)N) * c + KM_QKV_GAP, d_qkv = work->limits.backward ? qkv : 0;
+    size_t qkv = (n + 2 * (size_t)N) * c + KM_QKV_GAP, d_qkv = work->options.backward ? qkv : 0;
     km_layer_acts acts;
     acts.qkv = operand(arena, work, qkv);
     acts.context = operand(arena, work, n * c);
@@ -61,24 +61,24 @@ static km_layer_acts place_layer(km_work *work, km_arena *arena, const km_model 
 /* Every layer's input is kept for backward, of floats in bf16 only where the layer will be computed again; else two are
  * enough, in turns. */
 static void place_hidden(km_work *work, km_arena *arena, int C) {
-    const km_work_options *most = &work->limits;
-    const size_t count = (size_t)most->tokens * (size_t)C;
+    const km_work_options *most = &work->options;
+    const size_t count = (size_t)most->limits.tokens * (size_t)C;
     for (int l = 0; l < work->layers; l++) {
         const km_tensor *before = l < 2 ? NULL : &work->hidden[l - 2];
         bool new_floats = before == NULL || (most->backward && (!most->bf16 || most->recompute));
-        float *f = new_floats ? floats(arena, most->tokens, C) : before->f;
+        float *f = new_floats ? floats(arena, most->limits.tokens, C) : before->f;
         bool again = before != NULL && !most->backward;
         work->hidden[l] = again ? *before : beside(arena, work, f, count);
     }
     work->hidden[work->layers] =
-        beside(arena, work, floats(arena, most->labelled, C), (size_t)most->labelled * (size_t)C);
+        beside(arena, work, floats(arena, most->limits.labelled, C), (size_t)most->limits.labelled * (size_t)C);
 }
 
 static void place_layers(km_work *work, km_arena *arena, const km_model *model) {
-    const km_work_options *most = &work->limits;
-    work->between = shares_between(work) ? floats(arena, most->tokens, model->C) : NULL;
+    const km_work_options *most = &work->options;
+    work->between = shares_between(work) ? floats(arena, most->limits.tokens, model->C) : NULL;
     for (int l = 0; l < work->layers; l++) {
-        int rows = l == work->layers - 1 ? most->labelled : most->tokens;
+        int rows = l == work->layers - 1 ? most->limits.labelled : most->limits.tokens;
         if (l == 0 || !shares_layers(work)) {
             work->acts[l] = place_layer(work, arena, model, rows, work->hidden[l + 1]);
         } else {
@@ -86,19 +86,19 @@ static void place_layers(km_work *work, km_arena *arena, const km_model *model) 
             work->acts[l].output.y = work->hidden[l + 1];
         }
     }
-    work->input_at =
-        beside(arena, work, floats(arena, most->labelled, model->C), (size_t)most->labelled * (size_t)model->C);
+    work->input_at = beside(arena, work, floats(arena, most->limits.labelled, model->C),
+                            (size_t)most->limits.labelled * (size_t)model->C);
 }
 
 static void place_head(km_work *work, km_arena *arena, const km_model *model) {
-    int M = work->limits.labelled, C = model->C;
+    int M = work->options.limits.labelled, C = model->C;
     km_head_acts *head = &work->head;
     head->t = floats(arena, M, C);
     head->g = floats(arena, M, C);
     head->mean = floats(arena, M, 1);
     head->rstd = floats(arena, M, 1);
     head->h = operand(arena, work, (size_t)M * (size_t)C);
-    head->d = work->limits.bf16 ? floats(arena, M, C) : head->h.f;
+    head->d = work->options.bf16 ? floats(arena, M, C) : head->h.f;
     head->logits = floats(arena, M, model->V);
     head->loss = floats(arena, M, 1);
     head->hit = km_arena_take(arena, (size_t)M, sizeof *head->hit);
@@ -116,24 +116,24 @@ static size_t largest_slice(const km_model *model, int longest) {
 }
 
 static void place_backward(km_work *work, km_arena *arena, const km_model *model) {
-    const km_work_options *most = &work->limits;
-    work->d = floats(arena, most->tokens, model->C);
-    work->d_at = floats(arena, most->labelled, model->C);
-    work->d_rounded = operand(arena, work, most->bf16 ? (size_t)most->tokens * (size_t)model->C : 0).h;
-    work->gradient = km_arena_take(arena, largest_slice(model, most->longest), sizeof(float));
+    const km_work_options *most = &work->options;
+    work->d = floats(arena, most->limits.tokens, model->C);
+    work->d_at = floats(arena, most->limits.labelled, model->C);
+    work->d_rounded = operand(arena, work, most->bf16 ? (size_t)most->limits.tokens * (size_t)model->C : 0).h;
+    work->gradient = km_arena_take(arena, largest_slice(model, most->limits.longest), sizeof(float));
 }
 
 static void place(km_work *work, km_arena *arena, const km_model *model) {
-    const km_work_options *most = &work->limits;
-    int N = most->tokens, C = model->C;
+    const km_work_options *most = &work->options;
+    int N = most->limits.tokens, C = model->C;
     work->positions = km_arena_take(arena, (size_t)N, sizeof *work->positions);
-    work->labelled_starts = km_arena_take(arena, (size_t)most->views + 1, sizeof *work->labelled_starts);
-    work->labelled_keys = km_arena_take(arena, (size_t)most->labelled, sizeof *work->labelled_keys);
+    work->labelled_starts = km_arena_take(arena, (size_t)most->limits.views + 1, sizeof *work->labelled_starts);
+    work->labelled_keys = km_arena_take(arena, (size_t)most->limits.labelled, sizeof *work->labelled_keys);
     work->embedding_sum = floats(arena, N, C);
     work->embedding_mean = floats(arena, N, 1);
     work->embedding_rstd = floats(arena, N, 1);
     work->attention = km_arena_take(
-        arena, (most->bf16 ? km_attention_scratch_bf16 : km_attention_scratch)(most->longest, C / model->H),
+        arena, (most->bf16 ? km_attention_scratch_bf16 : km_attention_scratch)(most->limits.longest, C / model->H),
         sizeof(float));
     place_hidden(work, arena, C);
     place_layers(work, arena, model);
@@ -145,9 +145,9 @@ static void place(km_work *work, km_arena *arena, const km_model *model) {
 
 static km_work *new_work(const km_model *model, const km_work_options *options) {
     km_work *work = km_new(1, sizeof *work);
-    work->limits = *options;
+    work->options = *options;
     work->layers = model->L;
-    work->kept_words = options->backward ? km_attention_kept_words(options->longest) : 0;
+    work->kept_words = options->backward ? km_attention_kept_words(options->limits.longest) : 0;
     work->hidden = km_new((size_t)model->L + 1, sizeof *work->hidden);
     work->acts = km_new((size_t)model->L, sizeof *work->acts);
     return work;
@@ -162,18 +162,20 @@ size_t km_work_bytes(const km_model *model, const km_work_options *options) {
 }
 
 static km_status check_options(const km_model *model, const km_work_options *options) {
-    if (options->views < 1 || options->tokens < 1 || options->tokens > MOST_TOKENS || options->labelled < 0 ||
-        options->labelled > options->tokens || options->longest < 1 || options->longest > options->tokens) {
+    if (options->limits.views < 1 || options->limits.tokens < 1 || options->limits.tokens > MOST_TOKENS ||
+        options->limits.labelled < 0 || options->limits.labelled > options->limits.tokens ||
+        options->limits.longest < 1 || options->limits.longest > options->limits.tokens) {
         return km_fail(KM_USAGE,
                        "a micro-batch of %d views, %d tokens, %d labelled and %d in a view does not fit: 1 to %d "
                        "tokens are possible. Use a smaller train.micro_batch.",
-                       options->views, options->tokens, options->labelled, options->longest, (int)MOST_TOKENS);
+                       options->limits.views, options->limits.tokens, options->limits.labelled,
+                       options->limits.longest, (int)MOST_TOKENS);
     }
-    if (options->longest > model->positions - model->first_position) {
+    if (options->limits.longest > model->positions - model->first_position) {
         return km_fail(KM_USAGE,
                        "the model has positions for %d tokens and data.length is %d. Use shorter rows, or a model "
                        "with a larger max_position_embeddings.",
-                       model->positions - model->first_position, options->longest);
+                       model->positions - model->first_position, options->limits.longest);
     }
     return KM_OK;
 }
@@ -183,7 +185,7 @@ static km_status prepare_bf16(km_work *work, const km_model *model) {
     if (work->gemm == NULL) {
         return km_fail(KM_FAILED, "products in bf16 cannot be made here, by oneDNN for this CPU");
     }
-    if (work->limits.rounded != NULL) {
+    if (work->options.rounded != NULL) {
         return KM_OK;
     }
     return km_allocate((void **)&work->own_weights, model->table.size * sizeof *work->own_weights,
@@ -221,8 +223,8 @@ void km_work_destroy(km_work *work) {
 }
 
 const float *km_work_hidden(const km_work *work, int layer) {
-    return layer < 0 || layer > work->layers || !work->limits.backward ||
-                   (work->limits.bf16 && !work->limits.recompute)
+    return layer < 0 || layer > work->layers || !work->options.backward ||
+                   (work->options.bf16 && !work->options.recompute)
                ? NULL
                : work->hidden[layer].f;
 }

@@ -73,14 +73,14 @@ static void make_sentence(sentence *s, const km_tokenizer *tokenizer, const km_i
     }
     s->starts[1] = tokens;
     s->batch = (km_batch){.views = 1,
-                          .tokens = tokens,
+                          .input.tokens = tokens,
                           .labelled = blanks,
-                          .longest = tokens,
-                          .starts = s->starts,
-                          .ids = s->ids,
+                          .input.longest = tokens,
+                          .input.starts = s->starts,
+                          .input.ids = s->ids,
                           .at = s->at,
                           .labels = s->labels,
-                          .keys = s->keys,
+                          .input.keys = s->keys,
                           .rows = &s->row};
 }
 
@@ -111,8 +111,10 @@ static void best(km_candidate *out, int top, const float *p, const km_tokenizer 
 }
 
 static km_status predict(const km_bundle *bundle, const sentence *s, int top, km_candidate *candidates) {
-    const km_work_options limits = {
-        .views = 1, .tokens = s->batch.tokens, .labelled = s->batch.labelled, .longest = s->batch.longest};
+    const km_work_options limits = {.limits.views = 1,
+                                    .limits.tokens = s->batch.input.tokens,
+                                    .limits.labelled = s->batch.labelled,
+                                    .limits.longest = s->batch.input.longest};
     km_work *work = NULL;
     KM_TRY(km_work_create(&work, bundle->model, &limits));
     km_loss_sum loss;

@@ -75,22 +75,22 @@ static km_status write_rows(const probe *p, const char *name, int first, int row
 static km_batch batch_of(const probe *p, int first, int rows) {
     const size_t at = (size_t)first * (size_t)p->input->length;
     return (km_batch){.views = rows,
-                      .tokens = rows * p->input->length,
-                      .longest = p->input->length,
-                      .starts = p->starts,
-                      .ids = p->input->ids + at,
-                      .types = p->input->types + at,
-                      .seen = p->input->seen + at,
+                      .input.tokens = rows * p->input->length,
+                      .input.longest = p->input->length,
+                      .input.starts = p->starts,
+                      .input.ids = p->input->ids + at,
+                      .input.types = p->input->types + at,
+                      .input.seen = p->input->seen + at,
                       .at = p->at,
                       .labels = p->labels,
-                      .keys = p->keys,
+                      .input.keys = p->keys,
                       .rows = p->numbers};
 }
 
 static km_status write_states(probe *p, int first, int rows) {
     km_batch batch = batch_of(p, first, rows);
-    batch.labelled = batch.tokens;
-    for (int i = 0; i < batch.tokens; i++) {
+    batch.labelled = batch.input.tokens;
+    for (int i = 0; i < batch.input.tokens; i++) {
         p->at[i] = i;
         p->labels[i] = 0; /* nobody reads them */
     }
@@ -120,7 +120,7 @@ static void add_gradient(probe *p, int first, int rows) {
     const km_sink sink = {.payload = p, .ready = add_slice, .done = slices_done};
     km_batch batch = batch_of(p, first, rows);
     const int32_t *labels = p->input->labels + (size_t)first * (size_t)p->input->length;
-    for (int i = 0; i < batch.tokens; i++) {
+    for (int i = 0; i < batch.input.tokens; i++) {
         if (labels[i] != KM_NO_LABEL) {
             p->at[batch.labelled] = i;
             p->labels[batch.labelled++] = labels[i];
@@ -183,10 +183,10 @@ static int rows_at_a_time(const probe *p) {
 
 static km_status prepare(probe *p) {
     const int T = p->input->length, tokens = p->run * T;
-    const km_work_options options = {.views = p->run,
-                                     .tokens = tokens,
-                                     .labelled = tokens,
-                                     .longest = T,
+    const km_work_options options = {.limits.views = p->run,
+                                     .limits.tokens = tokens,
+                                     .limits.labelled = tokens,
+                                     .limits.longest = T,
                                      .backward = true,
                                      .recompute = true,
                                      .bf16 = p->bf16};

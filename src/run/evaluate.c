@@ -63,7 +63,7 @@ static km_status make_workers(evaluation *e, const km_rows *rows, const km_corpu
     for (int i = 0; i < km_pool_workers(pool); i++) {
         KM_TRY(km_eval_views_create(&e->views[i], rows, corpus, options->ratio, options->unit, options->seed));
         km_work_options limits = {.backward = false};
-        km_eval_views_limits(e->views[i], &limits.views, &limits.tokens, &limits.labelled, &limits.longest);
+        limits.limits = km_eval_views_limits(e->views[i]);
         KM_TRY(km_work_create(&e->works[i], e->model, &limits));
     }
     return KM_OK;

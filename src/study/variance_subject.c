@@ -203,8 +203,8 @@ km_status km_meter_create(km_meter **out, const km_variance_plan *plan, const km
             km_allocate((void **)vectors[i], subject->size * sizeof(float),
                         "a vector of the chosen parameters (choose fewer, or projections:N, in variance.params)");
     }
-    const km_work_options limits = {
-        .views = 1, .tokens = length, .labelled = length, .longest = length, .backward = true};
+    const km_work_options limits = {.limits = {.views = 1, .tokens = length, .labelled = length, .longest = length},
+                                    .backward = true};
     status = status == KM_OK ? km_work_create(&meter->work, subject->model, &limits) : status;
     if (status == KM_OK) {
         status = km_view_maker_create(&meter->maker, plan->corpus, length, plan->config->mask.replace_mask,

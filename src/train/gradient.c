@@ -153,7 +153,7 @@ static void add_loss(part *p, const km_batch *batch, const km_loss_sum *loss) {
     report->loss_units += good ? llrint(units) : 0;
     report->masked += loss->masked;
     report->correct += loss->correct;
-    report->tokens += batch->tokens;
+    report->tokens += batch->input.tokens;
     report->flops += km_model_flops(p->all->trainer->model, batch);
     pthread_mutex_unlock(&p->all->report_lock);
 }

@@ -17,7 +17,7 @@ static km_status allocate(km_trainer *t) {
 
 static km_work_options work_options(const km_config *config, const km_loader *loader) {
     km_work_options options = {.backward = true, .recompute = config->train.recompute, .bf16 = km_is_bf16(config)};
-    km_loader_limits(loader, &options.views, &options.tokens, &options.labelled, &options.longest);
+    options.limits = km_loader_limits(loader);
     return options;
 }
 
@@ -98,7 +98,7 @@ void km_memory_plan(km_memory *out, const km_config *config, const km_model *mod
                        .moments = owned * 2 * sizeof(float),
                        .exchange = exchange,
                        .activations = km_work_bytes(model, &options),
-                       .tokens = (size_t)options.tokens,
+                       .tokens = (size_t)options.limits.tokens,
                        .threads = workers_of(config, batches)};
     out->total = out->weights + out->sum + out->moments + out->exchange + (size_t)out->threads * out->activations;
 }

@@ -13,14 +13,14 @@ static km_eval_views *create(const km_rows *rows, double ratio, km_unit unit, ui
 static void check_row(const km_batch *batch, const km_row *row, int *sizes) {
     int covered[FAKE_LENGTH] = {0}, label = 0;
     for (int v = 0; v < batch->views; v++) {
-        assert_int_equal(batch->starts[v + 1] - batch->starts[v], row->length);
+        assert_int_equal(batch->input.starts[v + 1] - batch->input.starts[v], row->length);
         assert_int_equal(batch->rows[v], row->number);
         sizes[v] = 0;
         for (int p = 0; p < row->length; p++) {
-            int token = batch->starts[v] + p;
-            assert_true(batch->keys[token] == (uint64_t)v * 65536 + (uint64_t)p);
+            int token = batch->input.starts[v] + p;
+            assert_true(batch->input.keys[token] == (uint64_t)v * 65536 + (uint64_t)p);
             bool hidden = label < batch->labelled && batch->at[label] == token;
-            assert_int_equal(batch->ids[token], hidden ? FAKE_MASK : row->ids[p]);
+            assert_int_equal(batch->input.ids[token], hidden ? FAKE_MASK : row->ids[p]);
             if (hidden) {
                 assert_int_equal(batch->labels[label], row->ids[p]);
                 covered[p]++;
@@ -33,9 +33,9 @@ static void check_row(const km_batch *batch, const km_row *row, int *sizes) {
     for (int p = 0; p < row->length; p++) {
         assert_int_equal(covered[p], row->maskable[p]);
     }
-    assert_int_equal(batch->tokens, batch->views * row->length);
-    assert_int_equal(batch->longest, row->length);
-    assert_null(batch->types);
+    assert_int_equal(batch->input.tokens, batch->views * row->length);
+    assert_int_equal(batch->input.longest, row->length);
+    assert_null(batch->input.types);
 }
 
 static void every_unit_is_masked_once(void **state) {
@@ -47,16 +47,16 @@ static void every_unit_is_masked_once(void **state) {
     for (int unit = KM_UNIT_SUBWORD; unit <= KM_UNIT_SPAN; unit++) {
         for (size_t r = 0; r < KM_COUNT(ratios); r++) {
             km_eval_views *views = create(&rows, ratios[r], (km_unit)unit, 1);
-            int most = 0, tokens = 0, labelled = 0, longest = 0, sizes[FAKE_LENGTH] = {0};
-            km_eval_views_limits(views, &most, &tokens, &labelled, &longest);
-            assert_int_equal(most, parts[r]);
+            int sizes[FAKE_LENGTH] = {0};
+            const km_batch_limits most = km_eval_views_limits(views);
+            assert_int_equal(most.views, parts[r]);
             for (uint64_t number = 0; number < rows.count; number++) {
                 const km_batch *batch = NULL;
                 assert_int_equal(km_eval_views_make(views, number, &batch), KM_OK);
                 assert_int_equal(km_rows_read(&rows, number, row), KM_OK);
                 check_row(batch, row, sizes);
-                assert_true(batch->views <= most && batch->tokens <= tokens && batch->labelled <= labelled);
-                assert_true(batch->longest <= longest);
+                assert_true(batch->views <= most.views && batch->input.tokens <= most.tokens);
+                assert_true(batch->labelled <= most.labelled && batch->input.longest <= most.longest);
                 if (unit == KM_UNIT_SUBWORD) {
                     int units = batch->labelled;
                     assert_int_equal(batch->views, KM_MIN(units, parts[r]));
@@ -87,7 +87,7 @@ static void masks_are_frozen_and_the_seed_s(void **state) {
     size_t bytes = (size_t)x->labelled * sizeof *x->at;
     assert_int_equal(x->labelled, y->labelled);
     assert_memory_equal(x->at, y->at, bytes);
-    assert_memory_equal(x->ids, y->ids, (size_t)x->tokens * sizeof *x->ids);
+    assert_memory_equal(x->input.ids, y->input.ids, (size_t)x->input.tokens * sizeof *x->input.ids);
     assert_int_equal(x->labelled, z->labelled);
     assert_memory_not_equal(x->at, z->at, bytes);
     km_eval_views_destroy(a);
@@ -107,7 +107,7 @@ static void parts_are_uniform(void **state) {
         const km_batch *batch = NULL;
         assert_int_equal(km_eval_views_make(views, 0, &batch), KM_OK);
         for (int i = 0; i < 6; i++) {
-            assert_true(batch->at[i] < batch->starts[1]);
+            assert_true(batch->at[i] < batch->input.starts[1]);
             counts[batch->at[i]]++;
         }
         km_eval_views_destroy(views);

@@ -30,28 +30,28 @@ static km_loader *create(const km_rows *rows, const km_loader_options *options) 
 
 /* Takes a batch apart, checking what any batch must obey. Returns its number of views. */
 static int unpack(const km_loader *loader, const km_batch *batch, test_view *out) {
-    int views = 0, tokens = 0, labelled = 0, longest = 0, label = 0, seen = 0;
+    int label = 0, seen = 0;
     memset(out, 0, (size_t)batch->views * sizeof *out); /* views are compared as bytes */
-    km_loader_limits(loader, &views, &tokens, &labelled, &longest);
-    assert_true(batch->views <= views && batch->tokens <= tokens && batch->labelled <= labelled);
-    assert_true(batch->longest <= longest);
-    assert_int_equal(batch->starts[0], 0);
-    assert_int_equal(batch->starts[batch->views], batch->tokens);
+    const km_batch_limits most = km_loader_limits(loader);
+    assert_true(batch->views <= most.views && batch->input.tokens <= most.tokens);
+    assert_true(batch->labelled <= most.labelled && batch->input.longest <= most.longest);
+    assert_int_equal(batch->input.starts[0], 0);
+    assert_int_equal(batch->input.starts[batch->views], batch->input.tokens);
     for (int v = 0; v < batch->views; v++) {
         test_view *view = &out[v];
         view->row = batch->rows[v];
-        view->number = batch->keys[batch->starts[v]] / 65536;
-        view->length = batch->starts[v + 1] - batch->starts[v];
+        view->number = batch->input.keys[batch->input.starts[v]] / 65536;
+        view->length = batch->input.starts[v + 1] - batch->input.starts[v];
         seen = KM_MAX(seen, view->length);
         for (int p = 0; p < view->length; p++) {
-            int token = batch->starts[v] + p;
+            int token = batch->input.starts[v] + p;
             bool hidden = label < batch->labelled && batch->at[label] == token;
-            assert_true(batch->keys[token] == view->number * 65536 + (uint64_t)p);
-            view->ids[p] = batch->ids[token];
+            assert_true(batch->input.keys[token] == view->number * 65536 + (uint64_t)p);
+            view->ids[p] = batch->input.ids[token];
             view->labels[p] = hidden ? batch->labels[label++] : -1;
         }
     }
-    assert_int_equal(seen, batch->longest);
+    assert_int_equal(seen, batch->input.longest);
     assert_int_equal(label, batch->labelled);
     return batch->views;
 }
@@ -419,12 +419,11 @@ static void limits_are_tight_for_subwords(void **state) {
     struct km_rows rows = fake_rows(3, false);
     km_loader_options options = options_of("fully_explored", 4, 0.15);
     km_loader *loader = create(&rows, &options);
-    int views = 0, tokens = 0, labelled = 0, longest = 0;
-    km_loader_limits(loader, &views, &tokens, &labelled, &longest);
-    assert_int_equal(views, 3);
-    assert_int_equal(tokens, 3 * FAKE_LENGTH);
-    assert_int_equal(labelled, 3 * 6); /* 0.15 * 38 = 5.7 */
-    assert_int_equal(longest, FAKE_LENGTH);
+    const km_batch_limits most = km_loader_limits(loader);
+    assert_int_equal(most.views, 3);
+    assert_int_equal(most.tokens, 3 * FAKE_LENGTH);
+    assert_int_equal(most.labelled, 3 * 6); /* 0.15 * 38 = 5.7 */
+    assert_int_equal(most.longest, FAKE_LENGTH);
     km_loader_destroy(loader);
 }
 

@@ -47,12 +47,12 @@ typedef struct own_batch {
 } own_batch;
 
 static inline void own_link(own_batch *own, bool types) {
-    own->batch.starts = own->starts;
-    own->batch.ids = own->ids;
-    own->batch.types = types ? own->types : NULL;
+    own->batch.input.starts = own->starts;
+    own->batch.input.ids = own->ids;
+    own->batch.input.types = types ? own->types : NULL;
     own->batch.at = own->at;
     own->batch.labels = own->labels;
-    own->batch.keys = own->keys;
+    own->batch.input.keys = own->keys;
     own->batch.rows = own->rows;
 }
 
@@ -65,7 +65,7 @@ static inline void own_draw(own_batch *own, const km_model_config *config, const
     km_batch *batch = &own->batch;
     for (int view = 0; lengths[view] > 0; view++) {
         for (int i = 0; i < lengths[view]; i++) {
-            int n = batch->tokens++;
+            int n = batch->input.tokens++;
             own->ids[n] = (int32_t)km_rng_below(&rng, (uint32_t)config->vocab_size);
             own->types[n] = (int32_t)km_rng_below(&rng, (uint32_t)config->type_vocab_size);
             own->keys[n] = (uint64_t)(view + 100) * 65536 + (uint64_t)i;
@@ -74,23 +74,23 @@ static inline void own_draw(own_batch *own, const km_model_config *config, const
                 own->labels[batch->labelled++] = (int32_t)km_rng_below(&rng, (uint32_t)config->vocab_size);
             }
         }
-        batch->longest = KM_MAX(batch->longest, lengths[view]);
-        own->starts[++batch->views] = batch->tokens;
+        batch->input.longest = KM_MAX(batch->input.longest, lengths[view]);
+        own->starts[++batch->views] = batch->input.tokens;
     }
 }
 
 /* View number `view` of `all` alone. */
 static inline void own_view(own_batch *own, const km_batch *all, int view) {
-    int first = all->starts[view], end = all->starts[view + 1];
+    int first = all->input.starts[view], end = all->input.starts[view + 1];
     memset(own, 0, sizeof *own);
-    own_link(own, all->types != NULL);
+    own_link(own, all->input.types != NULL);
     km_batch *batch = &own->batch;
     batch->views = 1;
-    batch->tokens = batch->longest = own->starts[1] = end - first;
+    batch->input.tokens = batch->input.longest = own->starts[1] = end - first;
     for (int i = first; i < end; i++) {
-        own->ids[i - first] = all->ids[i];
-        own->types[i - first] = all->types != NULL ? all->types[i] : 0;
-        own->keys[i - first] = all->keys[i];
+        own->ids[i - first] = all->input.ids[i];
+        own->types[i - first] = all->input.types != NULL ? all->input.types[i] : 0;
+        own->keys[i - first] = all->input.keys[i];
     }
     for (int m = 0; m < all->labelled; m++) {
         if (all->at[m] >= first && all->at[m] < end) {
@@ -101,10 +101,10 @@ static inline void own_view(own_batch *own, const km_batch *all, int view) {
 }
 
 static inline km_work_options options_of(const km_batch *batch, bool recompute) {
-    return (km_work_options){.views = batch->views,
-                             .tokens = batch->tokens,
-                             .labelled = batch->labelled,
-                             .longest = batch->longest,
+    return (km_work_options){.limits.views = batch->views,
+                             .limits.tokens = batch->input.tokens,
+                             .limits.labelled = batch->labelled,
+                             .limits.longest = batch->input.longest,
                              .backward = true,
                              .recompute = recompute};
 }

@@ -102,7 +102,7 @@ static void test_dropout_is_on_when_asked(void **state) {
     km_loss_sum off, on, other;
     keeper a = gradient_of(&off, f->model, f->weights, &f->own.batch, false, false);
     keeper b = gradient_of(&on, f->model, f->weights, &f->own.batch, true, false);
-    for (int i = 0; i < f->own.batch.tokens; i++) {
+    for (int i = 0; i < f->own.batch.input.tokens; i++) {
         f->own.keys[i] += 1;
     }
     keeper c = gradient_of(&other, f->model, f->weights, &f->own.batch, true, false);
@@ -118,10 +118,10 @@ static void check_no_trace(bool recompute) {
     fixture *f = begin("bert", 0.3);
     static own_batch full, small;
     const int large_lengths[] = {24, 24, 24, 24, 24, 0}, small_lengths[] = {5, 2, 0};
-    km_work_options options = {.views = 16,
-                               .tokens = MOST_TOKENS_HERE,
-                               .labelled = MOST_TOKENS_HERE,
-                               .longest = 24,
+    km_work_options options = {.limits.views = 16,
+                               .limits.tokens = MOST_TOKENS_HERE,
+                               .limits.labelled = MOST_TOKENS_HERE,
+                               .limits.longest = 24,
                                .backward = true,
                                .recompute = recompute};
     km_work *work = NULL;
@@ -157,8 +157,8 @@ static void test_labelled_rows_do_not_depend_on_the_others(void **state) {
     static own_batch full;
     full = f->own;
     own_link(&full, true);
-    full.batch.labelled = full.batch.tokens;
-    for (int i = 0; i < full.batch.tokens; i++) {
+    full.batch.labelled = full.batch.input.tokens;
+    for (int i = 0; i < full.batch.input.tokens; i++) {
         full.at[i] = i;
         full.labels[i] = i % 41;
     }
@@ -268,7 +268,7 @@ static void test_pad_row_is_not_learned_from_reading(void **state) {
     const km_param *word = km_table_find(km_model_table(f->model), "bert.embeddings.word_embeddings.weight");
     size_t pad = word->offset + 1 * 20; /* pad_token_id 1, width 20 */
     f->own.ids[1] = 5;
-    for (int i = 0; i < f->own.batch.tokens; i++) {
+    for (int i = 0; i < f->own.batch.input.tokens; i++) {
         f->own.ids[i] = f->own.ids[i] == 1 ? 2 : f->own.ids[i];
     }
     /* Make 5 and pad read the same, so that only the name of the row differs. */

@@ -7,11 +7,11 @@ static void take_batch(golden_reader *in, own_batch *own) {
     km_batch *batch = &own->batch;
     memset(own, 0, sizeof *own);
     batch->views = take_int(in);
-    batch->tokens = take_int(in);
+    batch->input.tokens = take_int(in);
     batch->labelled = take_int(in);
     bool types = take_int(in) != 0;
-    assert_true(batch->views <= MOST_VIEWS_HERE && batch->tokens <= MOST_TOKENS_HERE);
-    size_t N = (size_t)batch->tokens, M = (size_t)batch->labelled, B = (size_t)batch->views;
+    assert_true(batch->views <= MOST_VIEWS_HERE && batch->input.tokens <= MOST_TOKENS_HERE);
+    size_t N = (size_t)batch->input.tokens, M = (size_t)batch->labelled, B = (size_t)batch->views;
     memcpy(own->starts, take(in, B + 1, 4), (B + 1) * 4);
     memcpy(own->ids, take(in, N, 4), N * 4);
     if (types) {
@@ -20,7 +20,7 @@ static void take_batch(golden_reader *in, own_batch *own) {
     memcpy(own->at, take(in, M, 4), M * 4);
     memcpy(own->labels, take(in, M, 4), M * 4);
     for (size_t v = 0; v < B; v++) {
-        batch->longest = KM_MAX(batch->longest, own->starts[v + 1] - own->starts[v]);
+        batch->input.longest = KM_MAX(batch->input.longest, own->starts[v + 1] - own->starts[v]);
     }
     own_link(own, types);
 }

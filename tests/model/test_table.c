@@ -249,7 +249,11 @@ static void test_wrong_words_and_numbers_are_refused_by_name(void **state) {
 static void test_work_areas_fit_or_are_refused(void **state) {
     (void)state;
     km_model *bert = make(small_config("bert")), *roberta = make(small_config("roberta"));
-    km_work_options kept = {.views = 4, .tokens = 96, .labelled = 20, .longest = 24, .backward = true},
+    km_work_options kept = {.limits.views = 4,
+                            .limits.tokens = 96,
+                            .limits.labelled = 20,
+                            .limits.longest = 24,
+                            .backward = true},
                     recomputed = kept, forward = kept, wrong;
     km_work *work = NULL;
     recomputed.recompute = true;
@@ -258,13 +262,13 @@ static void test_work_areas_fit_or_are_refused(void **state) {
     assert_true(km_work_bytes(bert, &recomputed) < km_work_bytes(bert, &kept));
     assert_int_equal(km_work_create(&work, roberta, &kept), KM_USAGE); /* 24 positions less 2 */
     assert_null(work);
-    wrong = kept, wrong.longest = 25;
+    wrong = kept, wrong.limits.longest = 25;
     assert_int_equal(km_work_create(&work, bert, &wrong), KM_USAGE);
-    wrong = kept, wrong.tokens = INT32_MAX;
+    wrong = kept, wrong.limits.tokens = INT32_MAX;
     assert_int_equal(km_work_create(&work, bert, &wrong), KM_USAGE);
-    wrong = kept, wrong.labelled = -1;
+    wrong = kept, wrong.limits.labelled = -1;
     assert_int_equal(km_work_create(&work, bert, &wrong), KM_USAGE);
-    wrong = kept, wrong.views = 0;
+    wrong = kept, wrong.limits.views = 0;
     assert_int_equal(km_work_create(&work, bert, &wrong), KM_USAGE);
     km_model_destroy(bert);
     km_model_destroy(roberta);

@@ -5,7 +5,7 @@
 static const int lengths[] = {7, 1, 13, 4, 0};
 
 static void avoid_pad(own_batch *own, const km_model_config *config) { /* its row learns nothing from being read */
-    for (int i = 0; i < own->batch.tokens; i++) {
+    for (int i = 0; i < own->batch.input.tokens; i++) {
         own->ids[i] += own->ids[i] == config->pad_token_id ? 1 : 0;
     }
 }
@@ -44,7 +44,7 @@ static void check_part(twin *t, double *weights, const km_param *param, const do
         km_rng rng = km_rng_make(trial, KM_RNG_TEST, 3, param->offset);
         double expected = 0, norm = 0;
         for (size_t i = 0; i < param->count; i++) {
-            direction[i] = batch->seen != NULL && in_pad_row(t, param, i) ? 0 : km_rng_normal(&rng);
+            direction[i] = batch->input.seen != NULL && in_pad_row(t, param, i) ? 0 : km_rng_normal(&rng);
             expected += gradient[param->offset + i] * direction[i];
             norm += gradient[param->offset + i] * gradient[param->offset + i];
         }
@@ -58,16 +58,16 @@ static void check_part(twin *t, double *weights, const km_param *param, const do
 
 /* The pad token at a view's ends and inside, some of it seen; other tokens that nobody sees, some of them labelled. */
 static void add_padding(own_batch *own, const km_model_config *config) {
-    for (int i = 0; i < own->batch.tokens; i++) {
+    for (int i = 0; i < own->batch.input.tokens; i++) {
         own->seen[i] = i % 4 != 3;
     }
     for (int view = 0; view < own->batch.views; view++) {
         own->seen[own->starts[view + 1] - 1] = 1; /* one at least */
     }
-    for (int i = 2; i < own->batch.tokens; i += 5) {
+    for (int i = 2; i < own->batch.input.tokens; i += 5) {
         own->ids[i] = (int32_t)config->pad_token_id;
     }
-    own->batch.seen = own->seen;
+    own->batch.input.seen = own->seen;
 }
 
 static void check_model(km_model_config config, bool types, bool dropout, bool padding) {
@@ -83,7 +83,7 @@ static void check_model(km_model_config config, bool types, bool dropout, bool p
     }
     own_draw(&own, &config, lengths, 0.35, types, 21);
     (padding ? add_padding : avoid_pad)(&own, &config);
-    assert_true(own.batch.labelled > 3 && own.batch.labelled < own.batch.tokens);
+    assert_true(own.batch.labelled > 3 && own.batch.labelled < own.batch.input.tokens);
     keeper keep = gradient_of(&sum, model, single, &own.batch, dropout, false);
     twin t = {&config, table, weights, SEED, dropout};
     double loss = twin_loss(&t, &own.batch);

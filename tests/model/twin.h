@@ -209,14 +209,15 @@ static inline double twin_loss(const twin *t, const km_batch *batch) {
     static twin_rows x;
     double loss = 0;
     for (int view = 0; view < batch->views; view++) {
-        int first = batch->starts[view], T = batch->starts[view + 1] - first;
+        int first = batch->input.starts[view], T = batch->input.starts[view + 1] - first;
         for (int i = 0; i < T; i++) {
             int n = first + i;
-            twin_embed(t, x[i], batch->ids[n], batch->types != NULL ? batch->types[n] : 0,
-                       twin_place(t, batch->ids + first, i), batch->keys[n]);
+            twin_embed(t, x[i], batch->input.ids[n], batch->input.types != NULL ? batch->input.types[n] : 0,
+                       twin_place(t, batch->input.ids + first, i), batch->input.keys[n]);
         }
         for (int l = 0; l < (int)t->config->num_hidden_layers; l++) {
-            twin_layer(t, x, batch->keys + first, batch->seen != NULL ? batch->seen + first : NULL, T, l);
+            twin_layer(t, x, batch->input.keys + first,
+                       batch->input.seen != NULL ? batch->input.seen + first : NULL, T, l);
         }
         for (int m = 0; m < batch->labelled; m++) {
             if (batch->at[m] >= first && batch->at[m] < first + T) {

@@ -175,17 +175,20 @@ static void one_gradient(world *w, const km_row *row, const int *hidden, double 
         ids[1 + hidden[i]] = 4;
     }
     const km_batch batch = {.views = 1,
-                            .tokens = row->length,
+                            .input.tokens = row->length,
                             .labelled = TAU,
-                            .longest = row->length,
-                            .starts = starts,
-                            .ids = ids,
+                            .input.longest = row->length,
+                            .input.starts = starts,
+                            .input.ids = ids,
                             .at = positions,
                             .labels = labels,
-                            .keys = keys,
+                            .input.keys = keys,
                             .rows = &number};
-    const km_work_options limits = {
-        .views = 1, .tokens = LENGTH, .labelled = LENGTH, .longest = LENGTH, .backward = true};
+    const km_work_options limits = {.limits.views = 1,
+                                    .limits.tokens = LENGTH,
+                                    .limits.labelled = LENGTH,
+                                    .limits.longest = LENGTH,
+                                    .backward = true};
     km_work *work = NULL;
     OK(km_work_create(&work, w->model, &limits));
     const km_table *table = km_model_table(w->model);

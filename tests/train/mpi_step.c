@@ -115,7 +115,7 @@ static void twin_gradient(twin *t, const km_trainer *trainer, km_loader *loader)
     int count = 0;
     const km_batch *batches = NULL;
     km_work_options limits = {.backward = true};
-    km_loader_limits(loader, &limits.views, &limits.tokens, &limits.labelled, &limits.longest);
+    limits.limits = km_loader_limits(loader);
     km_work *work = NULL;
     OK(km_work_create(&work, trainer->model, &limits));
     km_loader_request(loader, (uint64_t)trainer->step, 0, km_loader_micro_batches(loader));

@@ -220,7 +220,7 @@ typedef struct km_model_config {
     int64_t pad_token_id; /* the tokenizer's unless given; RoBERTa's positions start after it */
 } km_model_config;
 
-/* All of a run. Plain bytes without pointers: ranks broadcast it as it is. DESIGN section 6 lists the keys. */
+/* All of a run. Plain bytes without pointers: ranks broadcast it as it is. `kmask pretrain --help` lists the keys. */
 typedef struct km_config {
     struct {
         char dir[KM_PATH];

@@ -121,7 +121,7 @@ km_status km_rows_read(const km_rows *rows, uint64_t number, km_row *out) KM_NOD
 uint64_t km_order(uint64_t i, uint64_t n, uint64_t seed, uint64_t epoch);
 
 /* ---- Masks -------------------------------------------------------------------------------------------------- */
-/* DESIGN section 4. A policy is one file mask_<policy>.c and one line in the table of mask.c. */
+/* Section 4 of src/README.md. A policy is one file mask_<policy>.c and one line in the table of mask.c. */
 typedef struct km_mask_spec {
     km_unit unit;
     int splits;   /* K */

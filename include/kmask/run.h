@@ -13,7 +13,7 @@
 
 /* ---- Pre-training --------------------------------------------------------------------------------------------- */
 
-/* Trains, or resumes what is in config->run.dir; status as DESIGN section 6 has it. Collective. */
+/* Trains, or resumes what is in config->run.dir; section 6 of src/README.md lists the statuses. Collective. */
 km_status km_pretrain(km_comm *comm, const km_config *config) KM_NODISCARD;
 
 /* ---- Evaluation ----------------------------------------------------------------------------------------------- */

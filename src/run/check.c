@@ -106,6 +106,13 @@ static km_status check_resume(km_run *run, const origin *from) {
     return status;
 }
 
+/* The default of model.pad_token_id is the tokenizer's, which a config alone does not know. */
+static void fill_in_pad(km_config *config, const km_tokenizer *tokenizer) {
+    if (!km_config_given(config, "model.pad_token_id")) {
+        config->model.pad_token_id = km_tokenizer_specials(tokenizer).pad;
+    }
+}
+
 km_status km_check_config(km_run *run) {
     km_config *config = &run->config;
     const km_tokenizer *tokenizer = km_corpus_tokenizer(run->corpus);
@@ -118,16 +125,13 @@ km_status km_check_config(km_run *run) {
         take_folder(&from, run->folder);
         KM_TRY(check_tokenizer(run->corpus, &from, config->model.init));
     }
+    fill_in_pad(&from.config, tokenizer);
+    fill_in_pad(config, tokenizer);
     if (config->model.init[0] != '\0') {
         adopt_shape(config, &from.config);
     }
     if (config->model.vocab_size == 0) {
         config->model.vocab_size = km_tokenizer_size(tokenizer);
-    }
-    bool told =
-        km_config_given(run->source != NULL || run->folder != NULL ? &from.config : config, "model.pad_token_id");
-    if (!told) {
-        config->model.pad_token_id = km_tokenizer_specials(tokenizer).pad;
     }
     if (config->model.vocab_size < km_tokenizer_size(tokenizer)) {
         return km_fail(KM_USAGE, "model.vocab_size: %lld is less than the %d pieces of the corpus' tokenizer",

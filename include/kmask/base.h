@@ -13,7 +13,7 @@
 
 /* KM_VERSION, the version as text ("0.1.0"), is a compile definition: CMakeLists.txt's project(VERSION) is its only source. */
 
-/* ---- Status: an error is a code, which is also the program's exit status, and a message that grows ------- */
+/* ---- Errors: a status, which is also the program's exit status, a kind, and a message that grows ----------- */
 
 typedef enum km_status {
     KM_OK = 0,
@@ -22,6 +22,22 @@ typedef enum km_status {
     KM_NO_CHECKPOINT = 3, /* checkpoints exist, none is valid */
     KM_STOPPED = 75       /* stopped early, a checkpoint is saved: run it again to go on */
 } km_status;
+
+/* Why something failed, for code that acts on it; people read the message. */
+typedef enum km_error_kind {
+    KM_ERROR_NONE,     /* nothing has failed in this thread */
+    KM_ERROR_OTHER,    /* none of the kinds below */
+    KM_ERROR_USAGE,    /* the command line or the config is wrong: every failure with status KM_USAGE */
+    KM_ERROR_STOPPED,  /* somebody asked for the stop: every failure with status KM_STOPPED */
+    KM_ERROR_MISSING,  /* there is no such file or folder */
+    KM_ERROR_DENIED,   /* permissions, or a file system that is mounted read-only */
+    KM_ERROR_NO_SPACE, /* the file system is full */
+    KM_ERROR_QUOTA,    /* the user's quota is used up */
+    KM_ERROR_IO,       /* the device or the file server failed */
+    KM_ERROR_DAMAGED,  /* a file does not hold what it must: cut short, a wrong checksum, another format */
+    KM_ERROR_MEMORY,
+    KM_ERROR_KINDS
+} km_error_kind;
 
 #if defined(__GNUC__)
 #define KM_PRINTF(text, first) __attribute__((__format__(__printf__, text, first)))
@@ -32,12 +48,34 @@ typedef enum km_status {
 #endif
 
 /* Sets this thread's message and returns `code`: `return km_fail(KM_FAILED, "%s: empty file", path);`
- * A message is one sentence or two: the file or key, what was found, what was expected, what to do. */
+ * A message is one sentence or two: the file or key, what was found, what was expected, what to do.
+ * The kind is that of the status: USAGE, STOPPED, DAMAGED for KM_NO_CHECKPOINT, else OTHER. */
 km_status km_fail(km_status code, const char *format, ...) KM_PRINTF(2, 3);
-/* Puts "text: " before this thread's message; returns `code`. */
+/* The same with a kind of its own; returns KM_FAILED. */
+km_status km_fail_kind(km_error_kind kind, const char *format, ...) KM_PRINTF(2, 3);
+/* For a system call that failed with `number` (errno): the message is "text: what strerror says", the kind follows from the
+ * number. Returns KM_FAILED. */
+km_status km_fail_errno(int number, const char *format, ...) KM_PRINTF(2, 3);
+km_error_kind km_errno_kind(int number);
+/* Puts "text: " before this thread's message, whose kind stays; returns `code`. */
 km_status km_context(km_status code, const char *format, ...) KM_PRINTF(2, 3);
+/* Replaces this thread's message, to which arguments may point; the kind stays. Returns `code`. */
+km_status km_rephrase(km_status code, const char *format, ...) KM_PRINTF(2, 3);
 /* This thread's message; "" when nothing failed. Valid until the thread's next failure. */
 const char *km_message(void);
+km_error_kind km_message_kind(void);
+
+/* A failure as a value, to be taken to another thread, or past calls that may fail themselves. All zeros: no failure. */
+typedef struct km_error {
+    km_status status;
+    km_error_kind kind;
+    char *message; /* owned */
+} km_error;
+/* *out becomes `status` with this thread's kind and message; what was in it is freed. KM_OK clears it. */
+void km_error_copy(km_error *out, km_status status);
+/* Makes it this thread's failure and returns its status; KM_OK, and nothing changed, where there is none. */
+km_status km_error_raise(const km_error *error) KM_NODISCARD;
+void km_error_clear(km_error *error);
 
 #define KM_TRY(call)                                                                                               \
     do {                                                                                                           \

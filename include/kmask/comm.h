@@ -24,8 +24,8 @@ bool km_comm_set_node(km_comm *comm, int ranks);
  * memory. The same on all ranks. */
 void km_comm_set_apart(km_comm *comm, bool apart);
 
-/* Everyone learns whether anyone failed: returns `mine` of the lowest failing rank, whose message all ranks then
- * have; KM_OK when all are KM_OK. Wrap what can fail on one rank only: KM_TRY(km_comm_agree(comm, f(...))).
+/* Everyone learns whether anyone failed: returns `mine` of the lowest failing rank, whose message and kind of error all ranks
+ * then have; KM_OK when all are KM_OK. Wrap what can fail on one rank only: KM_TRY(km_comm_agree(comm, f(...))).
  * Collective. */
 km_status km_comm_agree(km_comm *comm, km_status mine) KM_NODISCARD;
 
@@ -175,7 +175,8 @@ typedef struct km_arrived {
     int rank;
     size_t first, count; /* elements of that rank's array */
     const float *data;   /* valid until it is released; NULL: the sender had to give up */
-    const char *why;     /* then, of rank 0's own: the reason, as long as data would be valid */
+    const km_error
+        *error; /* then, of rank 0's own: the reason, as long as data would be valid; else NULL or empty */
 } km_arrived;
 enum { KM_PIECES_UNDER_WAY = 4 };
 

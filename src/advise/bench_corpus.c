@@ -111,10 +111,10 @@ km_status km_bench_corpus_open(km_corpus **out, int64_t vocabulary, int length, 
     char *folder = km_format("%s/kmask-bench-XXXXXX", where != NULL && where[0] != '\0' ? where : "/tmp");
     km_status status = KM_OK;
     if (mkdtemp(folder) == NULL) {
-        status = km_fail(KM_FAILED,
-                         "%s: cannot make a temporary folder: %s. Set TMPDIR to a folder that takes some "
-                         "megabytes.",
-                         folder, strerror(errno));
+        status = km_fail_kind(km_errno_kind(errno),
+                              "%s: cannot make a temporary folder: %s. Set TMPDIR to a folder that takes some "
+                              "megabytes.",
+                              folder, strerror(errno));
     } else {
         status = make_and_open(out, folder, vocabulary, (uint64_t)rows * (uint64_t)(length - FRAME));
         (void)rmdir(folder);

@@ -49,7 +49,7 @@ static km_status check_log(const km_run *run) {
     km_status status = KM_OK;
     if (stat(path, &info) == 0) {
         if (access(path, R_OK | W_OK) != 0) {
-            status = km_fail(KM_FAILED, "%s: cannot open: %s", path, strerror(errno));
+            status = km_fail_errno(errno, "%s: cannot open", path);
         } else if (!S_ISREG(info.st_mode)) {
             status = km_fail(KM_FAILED, "%s: found a device or pipe, expected a file", path);
         }
@@ -62,7 +62,7 @@ static km_status check_folders(const km_run *run) {
     char *path = km_format("%s/checkpoints", run->config.run.dir);
     km_status status = km_folder_check(path);
     if (status == KM_OK && km_file_exists(path) && access(path, W_OK | X_OK) != 0) {
-        status = km_fail(KM_FAILED, "%s/room.h5.tmp: cannot create: %s", path, strerror(errno));
+        status = km_fail_errno(errno, "%s/room.h5.tmp: cannot create", path);
     }
     free(path);
     return status;

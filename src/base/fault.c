@@ -8,6 +8,7 @@
  *     kill=R     kills rank R of its host and goes on
  *     killall    kills all ranks of its host, itself last
  *     fail       has the passage fail
+ *     fail=N     has it fail as a system call does with error number N
  *     stop       stops as with SIGSTOP
  *     sleep=MS   waits
  *     tear       dies in the middle of the next write of the run folder \ these two need tests/faults/torn.c
@@ -163,6 +164,10 @@ static km_status happen(const fault *f) {
     const char *what = f->what;
     if (strcmp(what, "fail") == 0) {
         return km_fail(KM_FAILED, "%s: failed as asked for by KMASK_FAULT", f->place);
+    }
+    if (strncmp(what, "fail=", strlen("fail=")) == 0) {
+        int number = (int)strtol(what + strlen("fail="), NULL, 10);
+        return km_fail_errno(number, "%s: failed as asked for by KMASK_FAULT", f->place);
     }
     if (strncmp(what, "sleep=", strlen("sleep=")) == 0) {
         wait_milliseconds(strtol(what + strlen("sleep="), NULL, 10));

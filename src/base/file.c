@@ -22,11 +22,12 @@ km_status km_pread_all(int fd, void *bytes, size_t count, uint64_t offset, const
             continue;
         }
         if (got < 0) {
-            return km_fail(KM_FAILED, "%s: cannot read: %s", path, strerror(errno));
+            return km_fail_errno(errno, "%s: cannot read", path);
         }
         if (got == 0) {
-            return km_fail(KM_FAILED, "%s: the file ends at byte %llu, %zu bytes early; it was cut short", path,
-                           (unsigned long long)offset, count);
+            return km_fail_kind(KM_ERROR_DAMAGED,
+                                "%s: the file ends at byte %llu, %zu bytes early; it was cut short", path,
+                                (unsigned long long)offset, count);
         }
         to += got;
         count -= (size_t)got;
@@ -44,7 +45,8 @@ km_status km_pwrite_all(int fd, const void *bytes, size_t count, uint64_t offset
             continue;
         }
         if (put <= 0) {
-            return km_fail(KM_FAILED, "%s: cannot write: %s", path, put < 0 ? strerror(errno) : "no progress");
+            return put < 0 ? km_fail_errno(errno, "%s: cannot write", path)
+                           : km_fail_kind(KM_ERROR_IO, "%s: cannot write: no progress", path);
         }
         from += put;
         count -= (size_t)put;
@@ -68,7 +70,7 @@ static km_status read_open(char **out, size_t *size, int fd, const char *path, s
         }
         if (got < 0) {
             km_buffer_free(&buffer);
-            return km_fail(KM_FAILED, "%s: cannot read: %s", path, strerror(errno));
+            return km_fail_errno(errno, "%s: cannot read", path);
         }
         km_buffer_add(&buffer, piece, (size_t)got);
         if (got == 0) {
@@ -99,7 +101,7 @@ km_status km_file_read(char **out, size_t *size, const char *path, size_t limit)
     *out = NULL;
     int fd = open_without_waiting(path);
     if (fd < 0) {
-        return km_fail(KM_FAILED, "%s: cannot open: %s", path[0] != '\0' ? path : "\"\"", strerror(errno));
+        return km_fail_errno(errno, "%s: cannot open", path[0] != '\0' ? path : "\"\"");
     }
     km_status status = read_open(out, size, fd, path, limit);
     close(fd);
@@ -122,13 +124,13 @@ km_status km_file_sync(int fd, const char *path) {
     } while (failed != 0 && try_again(&interruptions));
     return failed == 0 || failed == EINVAL || failed == EROFS
                ? KM_OK
-               : km_fail(KM_FAILED, "%s: cannot sync to disk: %s", path, strerror(failed));
+               : km_fail_errno(failed, "%s: cannot sync to disk", path);
 }
 
 static km_status sync_path(const char *path, int flags) {
     int fd = open(path, flags | O_CLOEXEC);
     if (fd < 0) {
-        return km_fail(KM_FAILED, "%s: cannot open: %s", path, strerror(errno));
+        return km_fail_errno(errno, "%s: cannot open", path);
     }
     km_status status = km_file_sync(fd, path);
     close(fd);
@@ -145,7 +147,7 @@ km_status km_file_sync_folder(const char *path) {
 km_status km_file_commit(const char *temporary, const char *path) {
     KM_TRY(sync_path(temporary, O_RDWR));
     if (rename(temporary, path) != 0) {
-        return km_fail(KM_FAILED, "%s: cannot rename to %s: %s", temporary, path, strerror(errno));
+        return km_fail_errno(errno, "%s: cannot rename to %s", temporary, path);
     }
     return km_file_sync_folder(path);
 }
@@ -153,11 +155,11 @@ km_status km_file_commit(const char *temporary, const char *path) {
 static km_status write_new(const char *path, const void *bytes, size_t count) {
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (fd < 0) {
-        return km_fail(KM_FAILED, "%s: cannot create: %s", path, strerror(errno));
+        return km_fail_errno(errno, "%s: cannot create", path);
     }
     km_status status = km_pwrite_all(fd, bytes, count, 0, path);
     if (close(fd) != 0 && status == KM_OK) {
-        status = km_fail(KM_FAILED, "%s: cannot write: %s", path, strerror(errno));
+        status = km_fail_errno(errno, "%s: cannot write", path);
     }
     return status;
 }
@@ -180,10 +182,12 @@ static km_status make_one_folder(const char *path) {
     struct stat info;
     if (mkdir(path, 0777) != 0) {
         int failed = errno;
-        return stat(path, &info) == 0 && S_ISDIR(info.st_mode)
-                   ? KM_OK
-                   : km_fail(KM_FAILED, "%s: cannot make this folder: %s", path,
-                             failed == EEXIST ? "a file of that name is there" : strerror(failed));
+        if (stat(path, &info) == 0 && S_ISDIR(info.st_mode)) {
+            return KM_OK;
+        }
+        return failed == EEXIST
+                   ? km_fail(KM_FAILED, "%s: cannot make this folder: a file of that name is there", path)
+                   : km_fail_errno(failed, "%s: cannot make this folder", path);
     }
     char *above = folder_of(path);
     bool readable = access(above, R_OK) == 0; /* one may write to a folder that one cannot open */

@@ -31,7 +31,7 @@ km_status km_folder_check(const char *path) {
     char *parent = above(path);
     km_status status = strcmp(parent, path) != 0 ? km_folder_check(parent) : KM_OK;
     if (status == KM_OK && is_folder(parent) && access(parent, W_OK | X_OK) != 0) {
-        status = km_fail(KM_FAILED, "%s: cannot make this folder: %s", path, strerror(errno));
+        status = km_fail_errno(errno, "%s: cannot make this folder", path);
     }
     free(parent);
     return status;
@@ -94,7 +94,7 @@ km_status km_folder_measure(km_folder_report *out, const char *path, double seco
     int fd = mkostemp(name, O_CLOEXEC);
     km_status status = KM_OK;
     if (fd < 0) {
-        status = km_fail(KM_FAILED, "%s: no file can be made in it: %s", out->path, strerror(errno));
+        status = km_fail_errno(errno, "%s: no file can be made in it", out->path);
     } else {
         try_locks(out, fd);
         status = write_for(out, fd, seconds, name);

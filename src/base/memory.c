@@ -67,10 +67,10 @@ km_status km_allocate(void **out, size_t bytes, const char *what) {
     bool exists = rounded > bytes && (bytes < large || bytes <= km_memory_room());
     *out = exists ? allocate_block(rounded, unit == HUGE_PAGE) : NULL;
     if (*out == NULL) {
-        return km_fail(KM_FAILED,
-                       "no memory for %s: %.2f GiB are needed. Use fewer threads or ranks on a node, or "
-                       "train.recompute.",
-                       what, (double)bytes / (1024.0 * 1024.0 * 1024.0));
+        return km_fail_kind(KM_ERROR_MEMORY,
+                            "no memory for %s: %.2f GiB are needed. Use fewer threads or ranks on a node, or "
+                            "train.recompute.",
+                            what, (double)bytes / (1024.0 * 1024.0 * 1024.0));
     }
     memset(*out, 0, rounded);
     return KM_OK;

@@ -75,8 +75,7 @@ km_status km_pool_create(km_pool **out, int workers) {
         if (failed) {
             km_pool_destroy(pool);
             *out = NULL;
-            return km_fail(KM_FAILED, "parallel.threads: cannot start thread %d of %d: %s", i + 2, workers,
-                           strerror(failed));
+            return km_fail_errno(failed, "parallel.threads: cannot start thread %d of %d", i + 2, workers);
         }
         pool->started++;
     }

@@ -209,12 +209,12 @@ static km_status read_metrics(run *r) {
     km_status status = KM_OK;
     if (file == NULL) {
         bool there = stat(r->folder, &info) == 0;
-        status = km_fail(KM_FAILED, "%s: cannot open: %s.%s", there ? path : r->folder, strerror(errno),
-                         there ? " A run folder has one once the run has made a step." : "");
+        status = km_fail_kind(km_errno_kind(errno), "%s: cannot open: %s.%s", there ? path : r->folder,
+                              strerror(errno), there ? " A run folder has one once the run has made a step." : "");
     } else {
         read_lines(r, file);
         if (ferror(file)) {
-            status = km_fail(KM_FAILED, "%s: cannot read: %s", path, strerror(errno));
+            status = km_fail_errno(errno, "%s: cannot read", path);
         } else if (r->good == 0) {
             status = km_fail(KM_FAILED, "%s: found no line of a step in it. Has the run made one yet?", path);
         } else if (r->bad > 0) {

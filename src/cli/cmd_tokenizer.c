@@ -102,7 +102,7 @@ static km_status read_stream(reading *r, FILE *stream, const char *name) {
     teach(r, chunk, held);
     free(chunk);
     if (ferror(stream)) {
-        return km_fail(KM_FAILED, "%s: cannot be read: %s", name, strerror(errno));
+        return km_fail_errno(errno, "%s: cannot be read", name);
     }
     return KM_OK;
 }
@@ -113,7 +113,7 @@ static km_status read_file(reading *r, const char *path) {
     }
     FILE *stream = fopen(path, "rb");
     if (stream == NULL) {
-        return km_fail(KM_FAILED, "%s: %s", path, strerror(errno));
+        return km_fail_errno(errno, "%s", path);
     }
     km_status status = read_stream(r, stream, path);
     fclose(stream);
@@ -131,7 +131,7 @@ static km_status check_files(const train_arguments *a, uint64_t *bytes) {
             continue;
         }
         if (stat(a->files[i], &info) != 0) {
-            return km_fail(KM_FAILED, "%s: %s", a->files[i], strerror(errno));
+            return km_fail_errno(errno, "%s", a->files[i]);
         }
         if (S_ISDIR(info.st_mode)) {
             return km_fail(KM_FAILED, "%s: a folder, expected text files. Try %s/*.txt.", a->files[i], a->files[i]);

@@ -118,8 +118,8 @@ static km_status run(int argc, char **argv) {
 static km_status finish_output(void) {
     errno = 0;
     if ((fflush(stdout) != 0 || ferror(stdout)) && errno != EPIPE) {
-        return km_fail(KM_FAILED, "standard output: %s",
-                       errno != 0 ? strerror(errno) : "not everything could be written");
+        return errno != 0 ? km_fail_errno(errno, "standard output")
+                          : km_fail_kind(KM_ERROR_IO, "standard output: not everything could be written");
     }
     return KM_OK;
 }

@@ -103,11 +103,12 @@ km_status km_comm_agree(km_comm *comm, km_status mine) {
         return KM_OK;
     }
     char message[MESSAGE] = "";
-    int code = (int)mine;
+    int codes[2] = {(int)mine, (int)km_message_kind()};
     snprintf(message, sizeof message, "%s", km_message());
-    MPI_Bcast(&code, 1, MPI_INT, lowest, comm->mpi);
+    MPI_Bcast(codes, 2, MPI_INT, lowest, comm->mpi);
     MPI_Bcast(message, sizeof message, MPI_CHAR, lowest, comm->mpi);
-    return km_fail((km_status)code, "%s", message);
+    const km_error error = {(km_status)codes[0], (km_error_kind)codes[1], message};
+    return km_error_raise(&error);
 }
 
 void km_comm_sum(km_comm *comm, int64_t *values, int count) {

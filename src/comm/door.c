@@ -75,7 +75,7 @@ km_status km_door_open(km_door **out) {
     *out = door;
     if (getrandom(&door->token, sizeof door->token, 0) != (ssize_t)sizeof door->token ||
         pipe2(door->wake, 0) != 0) {
-        return km_fail(KM_FAILED, "no random numbers or no pipe: %s", strerror(errno));
+        return km_fail_errno(errno, "no random numbers or no pipe");
     }
     door->token >>= 1;
     door->count = km_listen(door->listeners, door->addresses, KM_ADDRESSES);

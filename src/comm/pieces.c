@@ -14,7 +14,7 @@ struct km_pieces {
     const float *own;
     size_t rounds; /* messages of the rank that has most */
     bool failed;
-    char *why; /* rank 0 */
+    km_error error; /* rank 0: why */
     /* Rank 0: pieces are asked for, taken and released in one order; slot = number % KM_PIECES_UNDER_WAY. */
     size_t next_round; /* the next to be asked for */
     int next_rank;
@@ -72,7 +72,7 @@ void km_pieces_destroy(km_pieces *p) {
         return;
     }
     MPI_Comm_free(&p->mpi);
-    free(p->why);
+    km_error_clear(&p->error);
     free(p->landing);
     free(p->counts);
     free(p);
@@ -90,8 +90,7 @@ void km_pieces_begin(km_pieces *p, const float *own, int times, bool good) {
     p->asked = p->taken = p->released = 0;
     p->allowed = p->sent = 0;
     p->failed = !good;
-    free(p->why);
-    p->why = NULL;
+    km_error_clear(&p->error);
     km_pieces_poll(p);
 }
 
@@ -153,12 +152,13 @@ static void ask_more(km_pieces *p) {
     while (p->asked - p->released < KM_PIECES_UNDER_WAY && next_piece(p, &a) && p->allowed > 0) {
         size_t slot = (size_t)(p->asked % KM_PIECES_UNDER_WAY);
         if (a.rank == 0) {
-            if (km_fault("save.send") != KM_OK && !p->failed) {
+            km_status status = km_fault("save.send");
+            if (status != KM_OK && !p->failed) {
                 p->failed = true;
-                p->why = km_strdup(km_message());
+                km_error_copy(&p->error, status);
             }
             a.data = p->failed ? NULL : p->own + a.first;
-            a.why = p->why;
+            a.error = &p->error;
         } else {
             a.data = p->landing + slot * p->piece;
             MPI_Irecv(p->landing + slot * p->piece, (int)a.count, MPI_FLOAT, a.rank, TAG_PIECES, p->mpi,

@@ -138,7 +138,7 @@ km_status km_star_open(km_star **out, int *argc, char ***argv) {
     if (km_hub_step(&star->rank, &star->size) && star->size > 1) {
         star->hub = km_hub_open(star->rank);
         if (star->hub == NULL) {
-            return km_fail(KM_FAILED, "no port to listen on for the other ranks: %s", strerror(errno));
+            return km_fail_errno(errno, "no port to listen on for the other ranks");
         }
     } else {
         KM_TRY(km_star_start_mpi(star, argc, argv));

@@ -71,7 +71,7 @@ static km_status check_output(const char *path) {
     if (stat(folder, &info) != 0 || !S_ISDIR(info.st_mode)) {
         status = km_fail(KM_FAILED, "%s: there is no folder %s; make it first", path, folder);
     } else if (access(folder, W_OK) != 0) {
-        status = km_fail(KM_FAILED, "%s: cannot write to folder %s: %s", path, folder, strerror(errno));
+        status = km_fail_errno(errno, "%s: cannot write to folder %s", path, folder);
     }
     free(folder);
     return status;
@@ -297,7 +297,7 @@ static km_status copy_arrays(const build *b, const target *t, int fd, const char
                              t->offset[array] + t->before[array] * bytes, path));
     }
     if (fsync(fd) != 0 && errno != EINVAL) {
-        return km_fail(KM_FAILED, "%s: cannot write: %s", path, strerror(errno));
+        return km_fail_errno(errno, "%s: cannot write", path);
     }
     return KM_OK;
 }
@@ -305,11 +305,12 @@ static km_status copy_arrays(const build *b, const target *t, int fd, const char
 static km_status copy_share(const build *b, const target *t) {
     char *path = km_format("%s.tmp", t->path);
     int fd = open(path, O_WRONLY | O_CLOEXEC);
-    km_status status = fd >= 0 ? copy_arrays(b, t, fd, path)
-                               : km_fail(KM_FAILED, "%s: cannot open: %s. All ranks must see the folder of --out.",
-                                         path, strerror(errno));
+    km_status status =
+        fd >= 0 ? copy_arrays(b, t, fd, path)
+                : km_fail_kind(km_errno_kind(errno), "%s: cannot open: %s. All ranks must see the folder of --out.",
+                               path, strerror(errno));
     if (fd >= 0 && close(fd) != 0 && status == KM_OK) {
-        status = km_fail(KM_FAILED, "%s: cannot write: %s", path, strerror(errno));
+        status = km_fail_errno(errno, "%s: cannot write", path);
     }
     free(path);
     return status;

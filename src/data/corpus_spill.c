@@ -43,7 +43,7 @@ static km_status open_stream(stream *s, const char *path, int rank, const char *
     unlink(s->path);
     s->fd = open(s->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (s->fd < 0) {
-        return km_fail(KM_FAILED, "%s: cannot create: %s", s->path, strerror(errno));
+        return km_fail_errno(errno, "%s: cannot create", s->path);
     }
     unlink(s->path);
     return KM_OK;
@@ -91,9 +91,7 @@ static km_status cut_back(stream *s, uint64_t size) {
     }
     s->used = 0;
     s->flushed = size;
-    return ftruncate(s->fd, (off_t)size) == 0
-               ? KM_OK
-               : km_fail(KM_FAILED, "%s: cannot cut back: %s", s->path, strerror(errno));
+    return ftruncate(s->fd, (off_t)size) == 0 ? KM_OK : km_fail_errno(errno, "%s: cannot cut back", s->path);
 }
 
 static void close_stream(stream *s) {

@@ -70,7 +70,7 @@ static km_status find_folder(finding *f, const char *path, const struct stat *in
 static km_status find_inside(finding *f, const char *path, const chain *above) {
     struct stat info;
     if (stat(path, &info) != 0) {
-        return km_fail(KM_FAILED, "%s: cannot read: %s", path, strerror(errno));
+        return km_fail_errno(errno, "%s: cannot read", path);
     }
     if (S_ISDIR(info.st_mode)) {
         return find_folder(f, path, &info, above);
@@ -91,7 +91,7 @@ static km_status find_folder(finding *f, const char *path, const struct stat *in
     struct dirent **entries = NULL;
     int count = scandir(path, &entries, visible, by_bytes);
     if (count < 0) {
-        return km_fail(KM_FAILED, "%s: cannot read this folder: %s", path, strerror(errno));
+        return km_fail_errno(errno, "%s: cannot read this folder", path);
     }
     km_status status = KM_OK;
     size_t length = strlen(path);
@@ -111,7 +111,7 @@ static km_status find_folder(finding *f, const char *path, const struct stat *in
 static km_status find_argument(finding *f, const char *path) {
     struct stat info;
     if (stat(path, &info) != 0) {
-        return km_fail(KM_FAILED, "%s: cannot read: %s", path, strerror(errno));
+        return km_fail_errno(errno, "%s: cannot read", path);
     }
     size_t before = f->out->count;
     if (S_ISDIR(info.st_mode)) {

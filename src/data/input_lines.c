@@ -37,7 +37,7 @@ static km_status read_some(km_lines *lines, void *to, size_t room, size_t *got) 
         count = pread(lines->fd, to, room, (off_t)lines->position);
     } while (count < 0 && errno == EINTR);
     if (count < 0) {
-        return km_fail(KM_FAILED, "%s: cannot read: %s", lines->input->path, strerror(errno));
+        return km_fail_errno(errno, "%s: cannot read", lines->input->path);
     }
     lines->position += (uint64_t)count;
     *got = (size_t)count;
@@ -45,8 +45,9 @@ static km_status read_some(km_lines *lines, void *to, size_t room, size_t *got) 
 }
 
 static km_status damaged(const km_lines *lines, const char *what) {
-    return km_fail(KM_FAILED, "%s: %s near byte %llu; expected a whole gzip file (test it with `gzip -t`)",
-                   lines->input->path, what, (unsigned long long)(lines->position - lines->zip.avail_in));
+    return km_fail_kind(KM_ERROR_DAMAGED,
+                        "%s: %s near byte %llu; expected a whole gzip file (test it with `gzip -t`)",
+                        lines->input->path, what, (unsigned long long)(lines->position - lines->zip.avail_in));
 }
 
 /* After a member: another one, the end, or zeros that fill up a tape block, which gzip(1) ignores too. */
@@ -122,7 +123,7 @@ static km_status open_zip(km_lines *lines) {
     }
     lines->packed = km_new(PACKED, 1);
     if (inflateInit2(&lines->zip, 16 + MAX_WBITS) != Z_OK) {
-        return km_fail(KM_FAILED, "%s: no memory to decompress", lines->input->path);
+        return km_fail_kind(KM_ERROR_MEMORY, "%s: no memory to decompress", lines->input->path);
     }
     lines->zipped = true;
     return KM_OK;
@@ -132,7 +133,7 @@ km_status km_lines_open(km_lines **out, const km_input *input, uint64_t begin, s
     *out = NULL;
     int fd = open(input->path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
-        return km_fail(KM_FAILED, "%s: cannot open: %s", input->path, strerror(errno));
+        return km_fail_errno(errno, "%s: cannot open", input->path);
     }
     km_lines *lines = km_new(1, sizeof *lines);
     lines->input = input;
@@ -242,7 +243,7 @@ size_t km_line_trim(const char *text, size_t count) {
 
 static km_status open_plain(const km_input *input, int *fd) {
     *fd = open(input->path, O_RDONLY | O_CLOEXEC);
-    return *fd >= 0 ? KM_OK : km_fail(KM_FAILED, "%s: cannot open: %s", input->path, strerror(errno));
+    return *fd >= 0 ? KM_OK : km_fail_errno(errno, "%s: cannot open", input->path);
 }
 
 /* Walks back over `count` bytes: true when they tell whether the line is blank. */

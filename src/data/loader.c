@@ -20,8 +20,7 @@ typedef struct loader_slot {
     int capacity;
     km_batch_room *rooms; /* (capacity) */
     km_batch *batches;    /* (capacity) what the caller sees */
-    km_status status;
-    char *message; /* messages belong to a thread: this one goes over to the taker's */
+    km_error error;       /* failures belong to a thread: this one goes over to the taker's */
 } loader_slot;
 
 /* Which view: mask `index` of the masks that are drawn together for `visit` of `row`. */
@@ -137,12 +136,7 @@ static void *work(void *payload) {
         }
         loader_slot *slot = &loader->slots[loader->made % SLOTS];
         pthread_mutex_unlock(&loader->mutex);
-        free(slot->message);
-        slot->message = NULL;
-        slot->status = make_all(loader, slot);
-        if (slot->status != KM_OK) {
-            slot->message = km_strdup(km_message());
-        }
+        km_error_copy(&slot->error, make_all(loader, slot));
         pthread_mutex_lock(&loader->mutex);
         loader->made++;
         pthread_cond_signal(&loader->ready);
@@ -190,7 +184,7 @@ static int most_labelled(const km_mask_spec *spec, int n) {
 static km_status start(km_loader *loader) {
     int error = km_thread_start(&loader->thread, work, loader);
     loader->running = error == 0;
-    return error == 0 ? KM_OK : km_fail(KM_FAILED, "the loader's thread did not start: %s.", strerror(error));
+    return error == 0 ? KM_OK : km_fail_errno(error, "the loader's thread did not start");
 }
 
 km_status km_loader_create(km_loader **out, const km_rows *rows, const km_corpus *corpus,
@@ -229,7 +223,7 @@ static void free_slot(loader_slot *slot) {
     }
     free(slot->rooms);
     free(slot->batches);
-    free(slot->message);
+    km_error_clear(&slot->error);
 }
 
 void km_loader_destroy(km_loader *loader) {
@@ -295,9 +289,7 @@ km_status km_loader_take(km_loader *loader, const km_batch **batches, int *count
     loader_slot *slot = &loader->slots[loader->taken++ % SLOTS];
     pthread_mutex_unlock(&loader->mutex);
     km_op_end();
-    if (slot->status != KM_OK) {
-        return km_fail(slot->status, "%s", slot->message);
-    }
+    KM_TRY(km_error_raise(&slot->error));
     *batches = slot->batches;
     *count = slot->count;
     return KM_OK;

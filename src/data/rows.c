@@ -159,7 +159,7 @@ static km_status make_index(km_rows *rows, const km_rows_options *options) {
     unlink(temporary);
     rows->fd = open(temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     km_status status = rows->fd >= 0 ? write_index(rows, options, temporary)
-                                     : km_fail(KM_FAILED, "%s: cannot create: %s", temporary, strerror(errno));
+                                     : km_fail_errno(errno, "%s: cannot create", temporary);
     if (status == KM_OK) {
         status = km_file_commit(temporary, rows->path);
     }
@@ -175,8 +175,9 @@ static km_status make_unnamed_index(km_rows *rows, const km_rows_options *option
     rows->path = km_format("%s/kmask-rows-XXXXXX", folder != NULL && *folder != '\0' ? folder : "/tmp");
     rows->fd = mkostemp(rows->path, O_CLOEXEC);
     if (rows->fd < 0) {
-        return km_fail(KM_FAILED, "%s: cannot create: %s. Set TMPDIR to a folder that can be written.", rows->path,
-                       strerror(errno));
+        return km_fail_kind(km_errno_kind(errno),
+                            "%s: cannot create: %s. Set TMPDIR to a folder that can be written.", rows->path,
+                            strerror(errno));
     }
     unlink(rows->path);
     return write_index(rows, options, rows->path);

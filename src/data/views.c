@@ -51,11 +51,12 @@ km_status km_replacement_init(km_replacement *out, const km_corpus *corpus, doub
 km_status km_replacement_check(const km_replacement *replacement, const km_row *row) {
     for (int p = 0; p < row->length; p++) {
         if (row->ids[p] < 0 || row->ids[p] >= replacement->vocabulary) {
-            return km_fail(KM_FAILED,
-                           "%s: row %llu holds token id %d, but its vocabulary has %d pieces. The file is damaged; "
-                           "build it again with `kmask corpus build`.",
-                           replacement->origin, (unsigned long long)row->number, (int)row->ids[p],
-                           (int)replacement->vocabulary);
+            return km_fail_kind(
+                KM_ERROR_DAMAGED,
+                "%s: row %llu holds token id %d, but its vocabulary has %d pieces. The file is damaged; "
+                "build it again with `kmask corpus build`.",
+                replacement->origin, (unsigned long long)row->number, (int)row->ids[p],
+                (int)replacement->vocabulary);
         }
     }
     return KM_OK;

@@ -235,7 +235,7 @@ static char *first_entry(const char *folder) {
 static km_status check_folder(const char *folder, bool force) {
     struct stat info;
     if (stat(folder, &info) != 0) {
-        return errno == ENOENT ? KM_OK : km_fail(KM_FAILED, "%s: %s", folder, strerror(errno));
+        return errno == ENOENT ? KM_OK : km_fail_errno(errno, "%s", folder);
     }
     if (!S_ISDIR(info.st_mode)) {
         return km_fail(KM_FAILED, "%s: a file of that name is there, expected a new or empty folder.", folder);
@@ -286,13 +286,13 @@ static km_status sync_folder(const char *path) {
     if (fd >= 0) {
         close(fd);
     }
-    return failed ? km_fail(KM_FAILED, "%s: cannot sync to disk: %s", path, strerror(why)) : KM_OK;
+    return failed ? km_fail_errno(why, "%s: cannot sync to disk", path) : KM_OK;
 }
 
 static km_status rename_folder(const char *from, const char *to) {
     KM_TRY(sync_folder(from));
     if (rename(from, to) != 0) {
-        return km_fail(KM_FAILED, "%s: cannot rename to %s: %s", from, to, strerror(errno));
+        return km_fail_errno(errno, "%s: cannot rename to %s", from, to);
     }
     const char *slash = strrchr(to, '/');
     char *parent = slash == NULL ? km_strdup(".") : km_format("%.*s", (int)KM_MAX(1, slash - to), to);

@@ -45,8 +45,9 @@ static km_status read_config(import *in) {
 
 static km_status read_tokenizer(import *in, const char *folder) {
     if (km_tokenizer_open(&in->bundle->tokenizer, folder == NULL ? in->folder : folder) != KM_OK) {
-        return folder != NULL ? KM_FAILED
-                              : km_fail(KM_FAILED, "%s Or give another folder with --tokenizer DIR.", km_message());
+        return folder != NULL
+                   ? KM_FAILED
+                   : km_rephrase(KM_FAILED, "%s Or give another folder with --tokenizer DIR.", km_message());
     }
     const km_model_config *model = &in->bundle->config.model;
     int32_t pieces = km_tokenizer_size(in->bundle->tokenizer);

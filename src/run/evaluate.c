@@ -21,7 +21,7 @@ typedef struct evaluation {
     atomic_llong *frequency; /* (V) of labels */
     atomic_llong loss, masked, correct;
     atomic_int failed;
-    char *message; /* of the first failure */
+    km_error error; /* the first failure */
 } evaluation;
 
 static void add_row(evaluation *e, const km_batch *batch, const km_loss_sum *sum) {
@@ -31,6 +31,13 @@ static void add_row(evaluation *e, const km_batch *batch, const km_loss_sum *sum
     for (int i = 0; i < batch->labelled; i++) {
         atomic_fetch_add_explicit(&e->frequency[batch->labels[i]], 1, memory_order_relaxed);
     }
+}
+
+static km_status not_finite(uint64_t row) {
+    return km_fail(
+        KM_FAILED,
+        "the evaluation's loss is not finite at row %llu; the weights are damaged or training has diverged",
+        (unsigned long long)row);
 }
 
 static void work(void *payload, int worker) {
@@ -43,17 +50,14 @@ static void work(void *payload, int worker) {
         km_pulse_tick(e->comm);
         const km_batch *batch = NULL;
         km_loss_sum sum = {0};
-        if (km_eval_views_make(e->views[worker], e->first + i, &batch) == KM_OK) {
+        km_status status = km_eval_views_make(e->views[worker], e->first + i, &batch);
+        if (status == KM_OK) {
             km_model_forward(e->model, e->weights, batch, e->works[worker], &sum, NULL);
         }
         if (batch != NULL && isfinite(sum.loss)) {
             add_row(e, batch, &sum);
         } else if (!atomic_exchange(&e->failed, 1)) {
-            e->message = batch == NULL
-                             ? km_strdup(km_message())
-                             : km_format("the evaluation's loss is not finite at row %llu; the weights are "
-                                         "damaged or training has diverged",
-                                         (unsigned long long)(e->first + i));
+            km_error_copy(&e->error, batch == NULL ? status : not_finite(e->first + i));
         }
     }
 }
@@ -81,7 +85,7 @@ static km_status run(evaluation *e, uint64_t rows, const km_eval_options *option
         int64_t ends[2] = {atomic_load(&e->failed), options->stop != NULL && options->stop(options->payload)};
         km_comm_sum(e->comm, ends, 2);
         if (ends[0] > 0) {
-            return km_comm_agree(e->comm, atomic_load(&e->failed) ? km_fail(KM_FAILED, "%s", e->message) : KM_OK);
+            return km_comm_agree(e->comm, km_error_raise(&e->error));
         }
         if (ends[1] > 0 && round < rounds) {
             return km_fail(KM_STOPPED, "the evaluation was asked to stop");
@@ -158,7 +162,7 @@ km_status km_evaluate(km_comm *comm, const km_model *model, const float *weights
     e.frequency = km_new((size_t)e.vocabulary, sizeof *e.frequency);
     km_share(&e.first, &e.number, out->rows, km_comm_rank(comm), km_comm_size(comm));
     km_status status = evaluate_rows(comm, &e, rows, corpus, options, threads, out);
-    free(e.message);
+    km_error_clear(&e.error);
     free(e.views);
     free(e.works);
     free(e.frequency);

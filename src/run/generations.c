@@ -39,9 +39,8 @@ km_status km_generations_list(km_generations *out, const char *dir) {
     char *folder = checkpoint_folder(dir);
     DIR *list = opendir(folder);
     if (list == NULL) {
-        km_status status = errno == ENOENT || errno == ENOTDIR
-                               ? KM_OK
-                               : km_fail(KM_FAILED, "%s: cannot list: %s", folder, strerror(errno));
+        km_status status =
+            errno == ENOENT || errno == ENOTDIR ? KM_OK : km_fail_errno(errno, "%s: cannot list", folder);
         free(folder);
         return status;
     }

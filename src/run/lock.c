@@ -102,7 +102,7 @@ static km_status write_owner(int fd, const owner *o, const char *path) {
     char text[LONGEST];
     int length = print_owner(text, o);
     KM_TRY(km_pwrite_all(fd, text, (size_t)length, 0, path));
-    return ftruncate(fd, length) == 0 ? KM_OK : km_fail(KM_FAILED, "%s: cannot cut: %s", path, strerror(errno));
+    return ftruncate(fd, length) == 0 ? KM_OK : km_fail_errno(errno, "%s: cannot cut", path);
 }
 
 /* ---- fcntl ---- */
@@ -163,12 +163,12 @@ static km_status take_by_name(km_lock *lock, bool *taken) {
     const useconds_t moment = 300000;
     char *temporary = km_format("%s.%s", lock->path, lock->self.token);
     int fd = open(temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    km_status status = fd >= 0 ? write_owner(fd, &lock->self, temporary)
-                               : km_fail(KM_FAILED, "%s: cannot create: %s", temporary, strerror(errno));
+    km_status status =
+        fd >= 0 ? write_owner(fd, &lock->self, temporary) : km_fail_errno(errno, "%s: cannot create", temporary);
     if (status == KM_OK) {
         (void)try_fcntl(lock, fd); /* keeps those out that can use it */
         if (rename(temporary, lock->path) != 0) {
-            status = km_fail(KM_FAILED, "%s: cannot replace: %s", lock->path, strerror(errno));
+            status = km_fail_errno(errno, "%s: cannot replace", lock->path);
         }
     }
     if (status == KM_OK) {
@@ -209,7 +209,7 @@ static km_status attempt(km_lock *lock, sight *seen, bool *taken) {
     *taken = false;
     int fd = open(lock->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0666);
     if (fd < 0) {
-        return km_fail(KM_FAILED, "%s: cannot open: %s", lock->path, strerror(errno));
+        return km_fail_errno(errno, "%s: cannot open", lock->path);
     }
     grant got = try_fcntl(lock, fd);
     double now = km_seconds();
@@ -422,7 +422,7 @@ km_status km_lock_look(const char *dir, const km_lock_options *options) {
     bool there = km_file_exists(lock.path);
     km_status status = KM_OK;
     if (access(dir, W_OK | X_OK) != 0 || (there && access(lock.path, R_OK | W_OK) != 0)) {
-        status = km_fail(KM_FAILED, "%s: cannot open: %s", lock.path, strerror(errno));
+        status = km_fail_errno(errno, "%s: cannot open", lock.path);
     } else if (there) {
         status = watch(&lock);
     }

@@ -75,13 +75,13 @@ static void find_end(km_metrics *metrics, FILE *file, int64_t step) {
 static km_status cut(km_metrics *metrics, int64_t step) {
     FILE *file = fopen(metrics->path, "r");
     if (file == NULL) {
-        return km_fail(KM_FAILED, "%s: cannot open: %s", metrics->path, strerror(errno));
+        return km_fail_errno(errno, "%s: cannot open", metrics->path);
     }
     find_end(metrics, file, step);
     fclose(file);
     return ftruncate(metrics->fd, (off_t)metrics->size) == 0
                ? KM_OK
-               : km_fail(KM_FAILED, "%s: cannot cut: %s", metrics->path, strerror(errno));
+               : km_fail_errno(errno, "%s: cannot cut", metrics->path);
 }
 
 km_status km_metrics_open(km_metrics **out, const char *dir, int64_t step) {
@@ -92,7 +92,7 @@ km_status km_metrics_open(km_metrics **out, const char *dir, int64_t step) {
     struct stat info;
     km_status status = KM_OK;
     if (metrics->fd < 0) {
-        status = km_fail(KM_FAILED, "%s: cannot open: %s", metrics->path, strerror(errno));
+        status = km_fail_errno(errno, "%s: cannot open", metrics->path);
     } else if (fstat(metrics->fd, &info) != 0 || !S_ISREG(info.st_mode)) {
         status = km_fail(KM_FAILED, "%s: found a device or pipe, expected a file", metrics->path);
     } else {
@@ -185,7 +185,7 @@ static km_status copy_with(const km_metrics *metrics, uint64_t count, const char
     char piece[1 << 16];
     int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (fd < 0) {
-        return km_fail(KM_FAILED, "%s: cannot create: %s", path, strerror(errno));
+        return km_fail_errno(errno, "%s: cannot create", path);
     }
     km_status status = KM_OK;
     for (uint64_t done = 0; status == KM_OK && done < count;) {
@@ -212,7 +212,7 @@ static km_status replace_end(km_metrics *metrics, uint64_t at, const char *text)
     }
     int fd = status == KM_OK ? open(metrics->path, O_RDWR | O_CLOEXEC) : -1;
     if (status == KM_OK && fd < 0) {
-        status = km_fail(KM_FAILED, "%s: cannot open: %s", metrics->path, strerror(errno));
+        status = km_fail_errno(errno, "%s: cannot open", metrics->path);
     }
     if (status == KM_OK) {
         close(metrics->fd);

@@ -237,21 +237,19 @@ static km_status record(loop *l, const km_step_report *report) {
 /* ---- The loop ---- */
 
 static km_status name_last_good(const loop *l, km_status status) {
-    char *path = NULL, *reason = km_strdup(km_message());
+    char *path = NULL;
     int64_t step = -1;
-    if (is_root(l) && km_newest_valid(&path, &step, l->run->config.run.dir) == KM_OK && path != NULL) {
-        (void)km_fail(status,
-                      "%s. The last good checkpoint is %s; lower optimizer.lr or look at these rows with `kmask "
-                      "corpus show`.",
-                      reason, path);
-    } else {
-        (void)km_fail(status,
-                      "%s. There is no checkpoint yet; lower optimizer.lr or look at these rows with `kmask "
-                      "corpus show`.",
-                      reason);
-    }
+    km_error error = {0};
+    km_error_copy(&error, status);
+    bool there = is_root(l) && km_newest_valid(&path, &step, l->run->config.run.dir) == KM_OK && path != NULL;
+    status = km_error_raise(&error); /* looking for a checkpoint may have failed */
+    km_error_clear(&error);
+    char *newest =
+        there ? km_format("The last good checkpoint is %s", path) : km_strdup("There is no checkpoint yet");
+    status = km_rephrase(status, "%s. %s; lower optimizer.lr or look at these rows with `kmask corpus show`.",
+                         km_message(), newest);
+    free(newest);
     free(path);
-    free(reason);
     return status;
 }
 

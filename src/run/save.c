@@ -19,7 +19,7 @@ struct km_saver {
     bool ending; /* km_saver_end is driving it: its caller says what comes of a failure */
     bool active; /* this rank has something to do for the save begun last */
     double begun, seconds;
-    char *missing; /* rank 0: what failed in the last save; NULL: nothing */
+    km_error missing; /* rank 0: what failed in the last save */
     double retry_at, retry_wait;
     double waited, tell_at; /* seconds spent waiting for the save before; told when they reach tell_at */
     int64_t stages;         /* shares that are still to be allowed */
@@ -93,7 +93,7 @@ void km_saver_destroy(km_saver *s) {
     km_writer_stop(&s->writer);
     km_pieces_destroy(s->pieces);
     km_trainer_set_poll(s->trainer, NULL, NULL);
-    free(s->missing);
+    km_error_clear(&s->missing);
     free(s->copy);
     free(s);
 }
@@ -137,7 +137,7 @@ static void open_file(km_saver *s, int which, char *path, km_hash hash, km_statu
         status = km_checkpoint_create(&file->store, &facts, path);
     }
     if (status != KM_OK) {
-        km_save_fail(file);
+        km_save_fail(file, status);
     }
 }
 
@@ -221,17 +221,23 @@ static void poll(void *saver) {
 
 /* ---- Over ---- */
 
-/* The sentence of a failure, also for the log; the caller frees. */
-static char *sentence(const km_writer *w) {
-    const km_save_file *files = w->files;
+/* *out: the failures of both files in one sentence, which is said once where they are the same, and the kind of the first. */
+static void join_failures(km_error *out, const km_writer *w) {
     km_buffer text = {0};
+    const km_error *said = NULL;
+    km_error_clear(out);
     for (int i = 0; i < KM_SAVE_FILES; i++) {
-        if (files[i].why != NULL && (i == 0 || files[0].why == NULL || strcmp(files[0].why, files[i].why) != 0)) {
-            km_buffer_print(&text, "%sstep %lld: no %s was saved: %s", text.size > 0 ? "; " : "",
-                            (long long)w->step, i == KM_SAVE_SNAPSHOT ? "snapshot" : "checkpoint", files[i].why);
+        const km_error *error = &w->files[i].error;
+        if (error->status == KM_OK || (said != NULL && strcmp(said->message, error->message) == 0)) {
+            continue;
         }
+        km_buffer_print(&text, "%sstep %lld: no %s was saved: %s", said != NULL ? "; " : "", (long long)w->step,
+                        i == KM_SAVE_SNAPSHOT ? "snapshot" : "checkpoint", error->message);
+        said = said != NULL ? said : error;
     }
-    return text.data;
+    if (said != NULL) {
+        *out = (km_error){.status = KM_FAILED, .kind = said->kind, .message = text.data};
+    }
 }
 
 static void plan_retry(km_saver *s, bool failed) {
@@ -243,16 +249,15 @@ static void plan_retry(km_saver *s, bool failed) {
 static void look_at_result(km_saver *s) {
     km_writer *w = &s->writer;
     bool was_missing = !isinf(s->retry_at), tried = w->files[KM_SAVE_CHECKPOINT].path != NULL;
-    free(s->missing);
-    s->missing = sentence(w);
+    join_failures(&s->missing, w);
     if (tried) {
-        plan_retry(s, w->files[KM_SAVE_CHECKPOINT].why != NULL);
+        plan_retry(s, w->files[KM_SAVE_CHECKPOINT].error.status != KM_OK);
     }
-    if (s->missing != NULL) {
+    if (s->missing.status != KM_OK) {
         char wait[32];
-        km_warn("%s%s", s->missing,
+        km_warn("%s%s", s->missing.message,
                 w->freed ? "; all checkpoints but the newest valid one were removed to make room" : "");
-        if (tried && w->files[KM_SAVE_CHECKPOINT].why != NULL && !s->ending) {
+        if (tried && w->files[KM_SAVE_CHECKPOINT].error.status != KM_OK && !s->ending) {
             km_log("the save is tried again in %s at most", km_duration(wait, w->freed ? 0 : s->retry_wait));
         }
     } else if (tried) {
@@ -263,7 +268,7 @@ static void look_at_result(km_saver *s) {
     }
     for (int i = 0; i < KM_SAVE_FILES; i++) {
         free(w->files[i].path);
-        free(w->files[i].why);
+        km_error_clear(&w->files[i].error);
         w->files[i] = (km_save_file){0};
     }
     km_writer_set_phase(w, KM_SAVE_IDLE);
@@ -308,11 +313,7 @@ km_status km_saver_end(km_saver *s) {
     s->ending = true;
     km_saver_settle(s);
     s->ending = false;
-    km_status status = KM_OK;
-    if (is_root(s) && s->missing != NULL) {
-        status = km_fail(KM_FAILED, "%s", s->missing);
-    }
-    return km_comm_agree(s->trainer->comm, status);
+    return km_comm_agree(s->trainer->comm, is_root(s) ? km_error_raise(&s->missing) : KM_OK);
 }
 
 bool km_saver_wants(const km_saver *s) {
@@ -354,16 +355,13 @@ km_status km_saver_prove(km_saver *s) {
     free(path);
     char size[32], took[32], reached[32];
     if (status != KM_OK) {
-        char *why = km_strdup(km_message());
-        status = km_fail(
-            KM_FAILED,
+        return km_rephrase(
+            status,
             "%s/checkpoints: no room for %lld checkpoint(s) of %sB, which checkpoint.keep = %lld and the one "
             "being written need at once: after %sB, %s. Make room, lower checkpoint.keep, or use another "
             "run.dir.",
             dir, (long long)files, km_quantity(size, (double)one), (long long)s->writer.keep,
-            km_quantity(reached, (double)written), why);
-        free(why);
-        return status;
+            km_quantity(reached, (double)written), km_message());
     }
     const double worth_telling = 3;
     double seconds = km_seconds() - start;

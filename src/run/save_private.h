@@ -11,7 +11,7 @@ typedef struct km_save_file {
     km_store *store; /* NULL: not asked for, or failed */
     char *path;      /* NULL: not asked for */
     bool weights_only;
-    char *why; /* what failed; NULL: nothing */
+    km_error error; /* what failed */
 } km_save_file;
 
 enum { KM_SAVE_SNAPSHOT, KM_SAVE_CHECKPOINT, KM_SAVE_FILES };
@@ -52,7 +52,7 @@ km_save_phase km_writer_phase(km_writer *writer);
 void km_writer_wait(km_writer *writer);
 /* Writes so many bytes to `path`, and removes them again; `written`: how many went in. */
 km_status km_prove_room(const char *path, uint64_t bytes, uint64_t *written) KM_NODISCARD;
-/* The file fails with this thread's message; its .tmp goes. */
-void km_save_fail(km_save_file *file);
+/* The file fails with this thread's failure, unless it has failed before; its .tmp goes. */
+void km_save_fail(km_save_file *file, km_status status);
 
 #endif

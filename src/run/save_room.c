@@ -32,7 +32,7 @@ km_status km_prove_room(const char *path, uint64_t bytes, uint64_t *written) {
     *written = 0;
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (fd < 0) {
-        return km_fail(KM_FAILED, "%s: cannot create: %s", path, strerror(errno));
+        return km_fail_errno(errno, "%s: cannot create", path);
     }
     void *words = NULL;
     km_status status = km_allocate(&words, STRIP, "writing a file");
@@ -41,10 +41,10 @@ km_status km_prove_room(const char *path, uint64_t bytes, uint64_t *written) {
     }
     free(words);
     if (close(fd) != 0 && status == KM_OK) {
-        status = km_fail(KM_FAILED, "%s: cannot write: %s", path, strerror(errno));
+        status = km_fail_errno(errno, "%s: cannot write", path);
     }
     if (unlink(path) != 0 && status == KM_OK) {
-        status = km_fail(KM_FAILED, "%s: cannot remove: %s", path, strerror(errno));
+        status = km_fail_errno(errno, "%s: cannot remove", path);
     }
     return status;
 }

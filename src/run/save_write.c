@@ -9,9 +9,9 @@
 #include <time.h>
 #include <unistd.h>
 
-void km_save_fail(km_save_file *file) {
-    if (file->why == NULL) {
-        file->why = km_strdup(km_message());
+void km_save_fail(km_save_file *file, km_status status) {
+    if (file->error.status == KM_OK) {
+        km_error_copy(&file->error, status);
     }
     km_store_abandon(file->store);
     file->store = NULL;
@@ -21,10 +21,8 @@ void km_save_fail(km_save_file *file) {
 
 /* A rank's array is its weights, m and v one after the other. */
 static km_status write_piece(const km_writer *w, const km_save_file *file, const km_arrived *piece) {
-    if (piece->data == NULL && piece->why != NULL) {
-        return km_fail(KM_FAILED, "%s", piece->why);
-    }
     if (piece->data == NULL) {
+        KM_TRY(piece->error != NULL ? km_error_raise(piece->error) : KM_OK);
         return km_fail(KM_FAILED, "rank %d could not send its part", piece->rank);
     }
     size_t owned = km_exchange_owned(w->trainer->exchange, piece->rank);
@@ -43,8 +41,9 @@ static km_status write_piece(const km_writer *w, const km_save_file *file, const
 static void write_to_files(km_writer *w, const km_arrived *piece) {
     for (int i = 0; i < KM_SAVE_FILES; i++) {
         km_save_file *file = &w->files[i];
-        if (file->store != NULL && write_piece(w, file, piece) != KM_OK) {
-            km_save_fail(file);
+        km_status status = file->store != NULL ? write_piece(w, file, piece) : KM_OK;
+        if (status != KM_OK) {
+            km_save_fail(file, status);
         }
     }
 }
@@ -66,14 +65,17 @@ static void commit(km_save_file *file) {
     km_set_damaged_aside(file->path);
     km_status status = km_store_commit(file->store);
     file->store = NULL;
-    if (status != KM_OK || verify(file->path) != KM_OK) {
-        km_save_fail(file);
+    if (status == KM_OK) {
+        status = verify(file->path);
+    }
+    if (status != KM_OK) {
+        km_save_fail(file, status);
     }
 }
 
-/* Both HDF5 and this program say why in the system's words. */
-static bool was_for_space(const char *why) {
-    return why != NULL && (strstr(why, strerror(ENOSPC)) != NULL || strstr(why, strerror(EDQUOT)) != NULL);
+/* Whether removing other files may help. */
+static bool lacked_space(const km_save_file *file) {
+    return file->error.kind == KM_ERROR_NO_SPACE || file->error.kind == KM_ERROR_QUOTA;
 }
 
 static void end(km_writer *w) {
@@ -83,10 +85,10 @@ static void end(km_writer *w) {
         }
     }
     const km_save_file *checkpoint = &w->files[KM_SAVE_CHECKPOINT];
-    if (checkpoint->path != NULL && checkpoint->why == NULL) {
+    if (checkpoint->path != NULL && checkpoint->error.status == KM_OK) {
         (void)km_generations_prune(w->dir, w->keep, w->step, w->step);
     }
-    w->freed = (was_for_space(checkpoint->why) || was_for_space(w->files[KM_SAVE_SNAPSHOT].why)) &&
+    w->freed = (lacked_space(checkpoint) || lacked_space(&w->files[KM_SAVE_SNAPSHOT])) &&
                km_generations_prune(w->dir, 1, w->step, -1) > 0;
 }
 
@@ -127,7 +129,7 @@ km_status km_writer_start(km_writer *w) {
     pthread_condattr_destroy(&steady);
     int failed = km_thread_start(&w->thread, work, w);
     w->started = failed == 0;
-    return failed == 0 ? KM_OK : km_fail(KM_FAILED, "cannot start the thread that writes: %s", strerror(failed));
+    return failed == 0 ? KM_OK : km_fail_errno(failed, "cannot start the thread that writes");
 }
 
 void km_writer_stop(km_writer *w) {

@@ -69,23 +69,25 @@ km_status km_block_write(int fd, uint64_t size, km_hash hash, const char *path) 
 static km_status foreign(int fd, const char *block, size_t count, const char *path) {
     char magic[sizeof HDF5_MAGIC] = {0};
     if (count == 0) {
-        return km_fail(KM_FAILED, "%s: an empty file, expected a file that kmask wrote.", path);
+        return km_fail_kind(KM_ERROR_DAMAGED, "%s: an empty file, expected a file that kmask wrote.", path);
     }
     if (count >= sizeof HDF5_MAGIC && memcmp(block, HDF5_MAGIC, sizeof HDF5_MAGIC) == 0) {
-        return km_fail(KM_FAILED, "%s: an HDF5 file, but not kmask's: it has no kmask block in front.", path);
+        return km_fail_kind(KM_ERROR_DAMAGED, "%s: an HDF5 file, but not kmask's: it has no kmask block in front.",
+                            path);
     }
     if (count == KM_BLOCK && pread(fd, magic, sizeof magic, KM_BLOCK) == (ssize_t)sizeof magic &&
         memcmp(magic, HDF5_MAGIC, sizeof magic) == 0 && block[0] == 0) {
-        return km_fail(KM_FAILED, "%s: an unfinished file: its writer stopped before the end.", path);
+        return km_fail_kind(KM_ERROR_DAMAGED, "%s: an unfinished file: its writer stopped before the end.", path);
     }
-    return km_fail(KM_FAILED, "%s: not a kmask file (it does not start with KMASKH5).", path);
+    return km_fail_kind(KM_ERROR_DAMAGED, "%s: not a kmask file (it does not start with KMASKH5).", path);
 }
 
 static km_status check_block(const char *block, uint64_t size, const char *path) {
     uint32_t version;
     uint64_t length;
     if (!km_hash_equal(get_hash(block + AT_CHECK), km_hash_bytes(block, AT_CHECK))) {
-        return km_fail(KM_FAILED, "%s: damaged: its first %d bytes do not match their checksum.", path, KM_BLOCK);
+        return km_fail_kind(KM_ERROR_DAMAGED, "%s: damaged: its first %d bytes do not match their checksum.", path,
+                            KM_BLOCK);
     }
     memcpy(&version, block + AT_VERSION, sizeof version);
     memcpy(&length, block + AT_LENGTH, sizeof length);
@@ -94,12 +96,12 @@ static km_status check_block(const char *block, uint64_t size, const char *path)
                        VERSION);
     }
     if (size < length) {
-        return km_fail(KM_FAILED, "%s: the file is cut short: %llu of %llu bytes.", path, (unsigned long long)size,
-                       (unsigned long long)length);
+        return km_fail_kind(KM_ERROR_DAMAGED, "%s: the file is cut short: %llu of %llu bytes.", path,
+                            (unsigned long long)size, (unsigned long long)length);
     }
     if (size > length) {
-        return km_fail(KM_FAILED, "%s: damaged: %llu bytes follow the %llu that kmask wrote.", path,
-                       (unsigned long long)(size - length), (unsigned long long)length);
+        return km_fail_kind(KM_ERROR_DAMAGED, "%s: damaged: %llu bytes follow the %llu that kmask wrote.", path,
+                            (unsigned long long)(size - length), (unsigned long long)length);
     }
     return KM_OK;
 }
@@ -108,7 +110,7 @@ static km_status verify(int fd, uint64_t *size, km_hash *hash, const char *path)
     struct stat info;
     char block[KM_BLOCK];
     if (fstat(fd, &info) != 0) {
-        return km_fail(KM_FAILED, "%s: cannot read: %s", path, strerror(errno));
+        return km_fail_errno(errno, "%s: cannot read", path);
     }
     if (!S_ISREG(info.st_mode)) {
         return km_fail(KM_FAILED, "%s: found a %s, expected a file", path,
@@ -121,13 +123,13 @@ static km_status verify(int fd, uint64_t *size, km_hash *hash, const char *path)
         return foreign(fd, block, count, path);
     }
     if (count < KM_BLOCK) {
-        return km_fail(KM_FAILED, "%s: the file is cut short: %zu bytes, not even its first %d.", path, count,
-                       KM_BLOCK);
+        return km_fail_kind(KM_ERROR_DAMAGED, "%s: the file is cut short: %zu bytes, not even its first %d.", path,
+                            count, KM_BLOCK);
     }
     KM_TRY(check_block(block, *size, path));
     KM_TRY(km_block_hash(hash, fd, *size, path));
     if (!km_hash_equal(*hash, get_hash(block + AT_HASH))) {
-        return km_fail(KM_FAILED, "%s: damaged: its bytes do not match their checksum.", path);
+        return km_fail_kind(KM_ERROR_DAMAGED, "%s: damaged: its bytes do not match their checksum.", path);
     }
     return KM_OK;
 }
@@ -136,7 +138,7 @@ km_status km_block_open(int *fd, uint64_t *size, km_hash *hash, const char *path
     /* O_NONBLOCK: a named pipe is refused, not waited for. */
     *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (*fd < 0) {
-        return km_fail(KM_FAILED, "%s: cannot open: %s", path, strerror(errno));
+        return km_fail_errno(errno, "%s: cannot open", path);
     }
     km_status status = verify(*fd, size, hash, path);
     if (status != KM_OK) {

@@ -10,23 +10,45 @@
 
 /* ---- Errors ---- */
 
+typedef struct reason {
+    char text[200];
+    km_error_kind kind;
+} reason;
+
+/* "file write failed: time = ..., errno = 28, error message = 'No space left on device', buf = ...": where a system call has
+ * failed, its number and the system's words; else HDF5's own words. */
+static void read_reason(reason *out, const char *description) {
+    static const char number[] = "errno = ", words[] = "error message = '";
+    const char *from = strstr(description, words), *code = strstr(description, number);
+    if (code != NULL) {
+        out->kind = km_errno_kind((int)strtol(code + sizeof number - 1, NULL, 10));
+    }
+    if (from != NULL) {
+        from += sizeof words - 1;
+        snprintf(out->text, sizeof out->text, "%.*s", (int)strcspn(from, "'"), from);
+    } else {
+        snprintf(out->text, sizeof out->text, "%.*s", (int)strcspn(description, "\n"), description);
+    }
+}
+
+/* The innermost entry of HDF5's stack of errors, where the failure began, is the first of an upward walk. */
 static herr_t take_innermost(unsigned n, const H5E_error2_t *error, void *payload) {
-    char *text = payload;
-    if (n == 0 && error->desc != NULL) {
-        /* "file write failed: time = ..., errno = 28, error message = 'No space left on device', buf = ..." */
-        static const char key[] = "error message = '";
-        const char *from = strstr(error->desc, key);
-        from = from != NULL ? from + sizeof key - 1 : error->desc;
-        snprintf(text, 200, "%.*s", (int)strcspn(from, from == error->desc ? "\n" : "'"), from);
+    reason *out = payload;
+    if (n == 0) {
+        out->kind =
+            error->min_num == H5E_NOSPACE ? KM_ERROR_MEMORY : KM_ERROR_OTHER; /* HDF5's "no space" is memory */
+        if (error->desc != NULL) {
+            read_reason(out, error->desc);
+        }
     }
     return 0;
 }
 
-/* One sentence from HDF5's own stack of messages, which its next call clears. */
+/* One sentence and a kind from HDF5's own stack of errors, which its next call clears. */
 static km_status failed(const char *path, const char *what) {
-    char why[200] = "no reason given";
-    H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, take_innermost, why);
-    return km_fail(KM_FAILED, "%s: HDF5 cannot %s: %s", path, what, why);
+    reason why = {.text = "no reason given", .kind = KM_ERROR_OTHER};
+    H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, take_innermost, &why);
+    return km_fail_kind(why.kind, "%s: HDF5 cannot %s: %s", path, what, why.text);
 }
 
 /* HDF5 prints its stack and, at exit, tries again to write files whose closing failed; we want neither. */
@@ -246,7 +268,8 @@ static herr_t visit_link(hid_t root, const char *name, const H5L_info_t *info, v
         km_array array = {0};
         char *path = km_format("/%s", name);
         if (!read_array(id, &array, r->store->size) || !km_store_insert_array(r->store, &array, path)) {
-            r->status = km_fail(KM_FAILED, "%s: array %s is not of a kind that kmask writes", r->store->path, path);
+            r->status = km_fail_kind(KM_ERROR_DAMAGED, "%s: array %s is not of a kind that kmask writes",
+                                     r->store->path, path);
             free(path);
         }
     }

@@ -39,7 +39,7 @@ static km_status add_shard(km_store *store, char *path) {
     struct stat info;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a named pipe is refused, not waited for */
     if (fd < 0) {
-        km_status status = km_fail(KM_FAILED, "%s: cannot open: %s", path, strerror(errno));
+        km_status status = km_fail_errno(errno, "%s: cannot open", path);
         free(path);
         return status;
     }

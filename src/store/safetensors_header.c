@@ -46,13 +46,13 @@ km_status km_safetensors_json(km_json **out, const char *text, size_t count, con
                        values, MOST_VALUES);
     }
     if (memmem(text, count, "\\u0000", 6) != NULL) {
-        return km_fail(KM_FAILED, "%s: \\u0000 in its header, expected text without NUL.", path);
+        return km_fail_kind(KM_ERROR_DAMAGED, "%s: \\u0000 in its header, expected text without NUL.", path);
     }
     KM_TRY(km_json_parse(out, text, count, path));
     if (!km_json_is_object(*out)) {
         km_json_destroy(*out);
         *out = NULL;
-        return km_fail(KM_FAILED, "%s: the JSON is not an object, expected {\"name\": ...}.", path);
+        return km_fail_kind(KM_ERROR_DAMAGED, "%s: the JSON is not an object, expected {\"name\": ...}.", path);
     }
     return KM_OK;
 }
@@ -81,18 +81,20 @@ static km_status read_type(km_array *out, const km_json *json, const char *path)
 static km_status read_shape(km_array *out, const km_json *json, const char *path) {
     size_t rank = km_json_size(json);
     if (!km_json_is_array(json) || rank > KM_RANK) {
-        return km_fail(KM_FAILED, "%s: tensor %s: shape is %s, expected a list of at most %d numbers.", path,
-                       out->name, km_json_is_array(json) ? "a longer list" : "no list", KM_RANK);
+        return km_fail_kind(KM_ERROR_DAMAGED, "%s: tensor %s: shape is %s, expected a list of at most %d numbers.",
+                            path, out->name, km_json_is_array(json) ? "a longer list" : "no list", KM_RANK);
     }
     out->rank = 0;
     for (const km_json *item = km_json_first(json); item != NULL; item = km_json_next(item)) {
         if (!whole(&out->dims[out->rank++], item)) {
-            return km_fail(KM_FAILED, "%s: tensor %s: its shape holds something else than whole numbers from 0.",
-                           path, out->name);
+            return km_fail_kind(KM_ERROR_DAMAGED,
+                                "%s: tensor %s: its shape holds something else than whole numbers from 0.", path,
+                                out->name);
         }
     }
     if (!km_array_measure(out)) {
-        return km_fail(KM_FAILED, "%s: tensor %s: its shape is larger than a file can be.", path, out->name);
+        return km_fail_kind(KM_ERROR_DAMAGED, "%s: tensor %s: its shape is larger than a file can be.", path,
+                            out->name);
     }
     return KM_OK;
 }
@@ -102,18 +104,20 @@ static km_status read_place(km_array *out, const km_json *json, uint64_t data, c
     uint64_t begin = 0, end = 0;
     if (!km_json_is_array(json) || km_json_size(json) != 2 || !whole(&begin, km_json_first(json)) ||
         !whole(&end, km_json_at(json, 1))) {
-        return km_fail(KM_FAILED, "%s: tensor %s: data_offsets are not two whole numbers from 0.", path, out->name);
+        return km_fail_kind(KM_ERROR_DAMAGED, "%s: tensor %s: data_offsets are not two whole numbers from 0.", path,
+                            out->name);
     }
     if (begin > end || end > data) {
-        return km_fail(KM_FAILED, "%s: tensor %s: bytes %llu to %llu, expected a stretch of the file's %llu. %s",
-                       path, out->name, (unsigned long long)begin, (unsigned long long)end,
-                       (unsigned long long)data, end > data ? "The file is cut short." : "");
+        return km_fail_kind(KM_ERROR_DAMAGED,
+                            "%s: tensor %s: bytes %llu to %llu, expected a stretch of the file's %llu. %s", path,
+                            out->name, (unsigned long long)begin, (unsigned long long)end, (unsigned long long)data,
+                            end > data ? "The file is cut short." : "");
     }
     uint64_t bytes = out->count * km_type_size(out->type);
     if (end - begin != bytes) {
-        return km_fail(KM_FAILED, "%s: tensor %s: has %llu bytes, expected %llu by its shape and type %s.", path,
-                       out->name, (unsigned long long)(end - begin), (unsigned long long)bytes,
-                       km_type_code(out->type));
+        return km_fail_kind(
+            KM_ERROR_DAMAGED, "%s: tensor %s: has %llu bytes, expected %llu by its shape and type %s.", path,
+            out->name, (unsigned long long)(end - begin), (unsigned long long)bytes, km_type_code(out->type));
     }
     out->offset = begin;
     return KM_OK;
@@ -124,8 +128,9 @@ static km_status read_tensor(km_array *out, const km_json *json, uint64_t data, 
     const km_json *dtype = km_json_get(json, "dtype"), *shape = km_json_get(json, "shape");
     const km_json *place = km_json_get(json, "data_offsets");
     if (km_json_size(json) != 3 || dtype == NULL || shape == NULL || place == NULL) {
-        return km_fail(KM_FAILED, "%s: tensor %s: found %zu keys, expected dtype, shape and data_offsets.", path,
-                       out->name, km_json_size(json));
+        return km_fail_kind(KM_ERROR_DAMAGED,
+                            "%s: tensor %s: found %zu keys, expected dtype, shape and data_offsets.", path,
+                            out->name, km_json_size(json));
     }
     KM_TRY(read_type(out, dtype, path));
     KM_TRY(read_shape(out, shape, path));
@@ -137,7 +142,7 @@ static km_status check_metadata(const km_json *json, const char *path) {
     for (const km_json *item = km_json_first(json); good && item != NULL; item = km_json_next(item)) {
         good = km_json_string(item) != NULL;
     }
-    return good ? KM_OK : km_fail(KM_FAILED, "%s: __metadata__ is not an object of texts.", path);
+    return good ? KM_OK : km_fail_kind(KM_ERROR_DAMAGED, "%s: __metadata__ is not an object of texts.", path);
 }
 
 /* ---- All tensors ---- */
@@ -158,15 +163,15 @@ static km_status check_places(km_array *arrays, int count, uint64_t data, const 
     }
     for (int i = 0; i < count; i++) {
         if (arrays[i].offset != at) {
-            return km_fail(KM_FAILED, "%s: tensor %s: begins at byte %llu, expected %llu: %s.", path,
-                           arrays[i].name, (unsigned long long)arrays[i].offset, (unsigned long long)at,
-                           arrays[i].offset < at ? "it overlaps another one" : "there is a hole before it");
+            return km_fail_kind(KM_ERROR_DAMAGED, "%s: tensor %s: begins at byte %llu, expected %llu: %s.", path,
+                                arrays[i].name, (unsigned long long)arrays[i].offset, (unsigned long long)at,
+                                arrays[i].offset < at ? "it overlaps another one" : "there is a hole before it");
         }
         at += arrays[i].count * km_type_size(arrays[i].type);
     }
     if (at != data) {
-        return km_fail(KM_FAILED, "%s: %llu bytes after the header, but its tensors take %llu.", path,
-                       (unsigned long long)data, (unsigned long long)at);
+        return km_fail_kind(KM_ERROR_DAMAGED, "%s: %llu bytes after the header, but its tensors take %llu.", path,
+                            (unsigned long long)data, (unsigned long long)at);
     }
     return KM_OK;
 }
@@ -180,10 +185,10 @@ static km_status take_tensors(km_store *store, int file, const km_json *json, ui
             continue;
         }
         if (!km_safetensors_name(km_json_key(item))) {
-            return km_fail(KM_FAILED,
-                           "%s: a tensor's name is empty, longer than %d bytes or not printable ASCII without "
-                           "quotes.",
-                           path, MOST_NAME);
+            return km_fail_kind(KM_ERROR_DAMAGED,
+                                "%s: a tensor's name is empty, longer than %d bytes or not printable ASCII without "
+                                "quotes.",
+                                path, MOST_NAME);
         }
         km_array *array = km_store_append_array(store);
         array->name = km_strdup(km_json_key(item));
@@ -201,15 +206,17 @@ static km_status take_tensors(km_store *store, int file, const km_json *json, ui
 static km_status read_header(char **out, size_t *count, const km_shard *shard, uint64_t size) {
     uint64_t length = 0;
     if (size < sizeof length) {
-        return km_fail(KM_FAILED, "%s: %llu bytes, not even the 8 of the header's length; not a safetensors file.",
-                       shard->path, (unsigned long long)size);
+        return km_fail_kind(KM_ERROR_DAMAGED,
+                            "%s: %llu bytes, not even the 8 of the header's length; not a safetensors file.",
+                            shard->path, (unsigned long long)size);
     }
     KM_TRY(km_pread_all(shard->fd, &length, sizeof length, 0, shard->path));
     if (length == 0 || length > MOST_HEADER || length > size - sizeof length) {
-        return km_fail(KM_FAILED,
-                       "%s: a header of %llu bytes, expected 1 to %d within the file's %llu: cut short, or not a "
-                       "safetensors file.",
-                       shard->path, (unsigned long long)length, MOST_HEADER, (unsigned long long)size);
+        return km_fail_kind(
+            KM_ERROR_DAMAGED,
+            "%s: a header of %llu bytes, expected 1 to %d within the file's %llu: cut short, or not a "
+            "safetensors file.",
+            shard->path, (unsigned long long)length, MOST_HEADER, (unsigned long long)size);
     }
     KM_TRY(km_allocate((void **)out, (size_t)length, "a file's header"));
     *count = (size_t)length;

@@ -76,12 +76,12 @@ km_status km_safetensors_write(km_store *store) {
     int fd = open(store->temporary, O_WRONLY | O_CLOEXEC);
     km_status status = KM_OK;
     if (fd < 0 || ftruncate(fd, (off_t)size) != 0) {
-        status = km_fail(KM_FAILED, "%s: cannot write: %s", store->temporary, strerror(errno));
+        status = km_fail_errno(errno, "%s: cannot write", store->temporary);
     } else {
         status = km_pwrite_all(fd, header.data, header.size, 0, store->temporary);
     }
     if (fd >= 0 && close(fd) != 0 && status == KM_OK) {
-        status = km_fail(KM_FAILED, "%s: cannot write: %s", store->temporary, strerror(errno));
+        status = km_fail_errno(errno, "%s: cannot write", store->temporary);
     }
     km_buffer_free(&header);
     return status;

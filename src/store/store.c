@@ -221,7 +221,7 @@ static km_status create(km_store **out, const char *path, bool safetensors) {
                  ? open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666)
                  : -1;
     if (fd < 0 || close(fd) != 0) {
-        km_status status = km_fail(KM_FAILED, "%s: cannot create: %s", temporary, strerror(errno));
+        km_status status = km_fail_errno(errno, "%s: cannot create", temporary);
         if (fd >= 0) {
             unlink(temporary);
         }
@@ -320,7 +320,7 @@ km_status km_store_layout(km_store *store) {
     store->fd = open(store->temporary, O_RDWR | O_CLOEXEC);
     off_t size = store->fd < 0 ? -1 : lseek(store->fd, 0, SEEK_END);
     if (size < 0) {
-        return km_fail(KM_FAILED, "%s: cannot open: %s", store->temporary, strerror(errno));
+        return km_fail_errno(errno, "%s: cannot open", store->temporary);
     }
     store->size = (uint64_t)size;
     return KM_OK;
@@ -373,11 +373,11 @@ static km_status finish(km_store *store) {
     int failed = close(store->fd) != 0 && errno != EINTR ? errno : 0; /* NFS tells of full disks here */
     store->fd = -1;
     if (failed) {
-        return km_fail(KM_FAILED, "%s: cannot write: %s", store->temporary, strerror(failed));
+        return km_fail_errno(failed, "%s: cannot write", store->temporary);
     }
     KM_TRY(km_fault("save.rename"));
     if (rename(store->temporary, store->path) != 0) {
-        return km_fail(KM_FAILED, "%s: cannot rename to %s: %s", store->temporary, store->path, strerror(errno));
+        return km_fail_errno(errno, "%s: cannot rename to %s", store->temporary, store->path);
     }
     KM_TRY(km_fault("save.dirsync"));
     return km_file_sync_folder(store->path);

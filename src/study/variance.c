@@ -29,8 +29,7 @@ typedef struct round {
     km_result *results; /* (items) */
     int *mine, count;   /* this rank's items that are not done yet */
     atomic_int next, failed;
-    km_status status;
-    char *message;
+    km_error error; /* of the first worker that failed */
     atomic_ullong gradients;
     km_progress *progress; /* rank 0; worker 0 draws it */
 } round;
@@ -79,8 +78,7 @@ static void work(void *payload, int worker) {
         }
         free(result.values);
         if (status != KM_STOPPED && !atomic_exchange(&r->failed, 1)) {
-            r->status = status;
-            r->message = km_strdup(km_message());
+            km_error_copy(&r->error, status);
         }
         break;
     }
@@ -182,7 +180,7 @@ static km_status measure(round *r, km_findings *findings) {
         km_progress_destroy(r->progress);
         r->progress = NULL;
     }
-    KM_TRY(km_comm_agree(all->comm, atomic_load(&r->failed) ? km_fail(r->status, "%s", r->message) : KM_OK));
+    KM_TRY(km_comm_agree(all->comm, km_error_raise(&r->error)));
     gather(r);
     KM_TRY(km_comm_agree(all->comm, is_root(all) ? check_complete(r) : KM_OK));
     if (is_root(all)) {
@@ -210,7 +208,7 @@ static km_status measure_model(measurement *all, int index) {
     free(r.meters);
     free(r.results);
     free(r.mine);
-    free(r.message);
+    km_error_clear(&r.error);
     km_subject_close(subject);
     return status;
 }

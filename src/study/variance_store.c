@@ -80,7 +80,7 @@ static km_status read_records(const char *path, km_hash key, record_reader *read
 static km_status each_file(const char *folder, km_status (*call)(const char *path, void *payload), void *payload) {
     DIR *list = opendir(folder);
     if (list == NULL) {
-        return km_fail(KM_FAILED, "%s: cannot open: %s", folder, strerror(errno));
+        return km_fail_errno(errno, "%s: cannot open", folder);
     }
     km_status status = KM_OK;
     for (struct dirent *entry = readdir(list); entry != NULL && status == KM_OK; entry = readdir(list)) {
@@ -100,7 +100,7 @@ static km_status remove_foreign(const char *path, void *payload) {
     uint64_t end = 0;
     KM_TRY(read_records(path, *(const km_hash *)payload, NULL, NULL, &end));
     if (end == 0 && unlink(path) != 0) {
-        return km_fail(KM_FAILED, "%s: cannot remove: %s", path, strerror(errno));
+        return km_fail_errno(errno, "%s: cannot remove", path);
     }
     return KM_OK;
 }
@@ -146,7 +146,7 @@ static km_status begin(km_item_store *store, km_hash key) {
     }
     store->fd = open(store->path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (store->fd < 0 || ftruncate(store->fd, (off_t)store->size) != 0) {
-        return km_fail(KM_FAILED, "%s: cannot write: %s", store->path, strerror(errno));
+        return km_fail_errno(errno, "%s: cannot write", store->path);
     }
     if (store->size > 0) {
         return KM_OK;

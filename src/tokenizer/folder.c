@@ -200,8 +200,9 @@ km_status km_tokenizer_open(km_tokenizer **out, const char *folder) {
     *out = NULL;
     struct stat info;
     if (stat(folder, &info) != 0) {
-        return km_fail(KM_FAILED, "%s: %s. Expected a tokenizer folder, such as one with a vocab.txt.", folder,
-                       strerror(errno));
+        return km_fail_kind(km_errno_kind(errno),
+                            "%s: %s. Expected a tokenizer folder, such as one with a vocab.txt.", folder,
+                            strerror(errno));
     }
     if (!S_ISDIR(info.st_mode)) {
         return km_fail(KM_FAILED, "%s: not a folder. Give the folder that holds the vocabulary.", folder);

@@ -2,6 +2,7 @@
 #include "kmask/base.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -19,6 +20,79 @@ static void messages_grow(void **state) {
     assert_string_equal(km_message(), "file a: 3 bytes");
     assert_int_equal(km_fail(KM_FAILED, "again: %s", km_message()), KM_FAILED);
     assert_string_equal(km_message(), "again: file a: 3 bytes");
+}
+
+static void kinds_follow_the_failure(void **state) {
+    (void)state;
+    (void)km_fail(KM_USAGE, "a key");
+    assert_int_equal(km_message_kind(), KM_ERROR_USAGE);
+    (void)km_fail(KM_STOPPED, "by a signal");
+    assert_int_equal(km_message_kind(), KM_ERROR_STOPPED);
+    assert_int_equal(km_fail_errno(ENOSPC, "%s: cannot write", "a.h5"), KM_FAILED);
+    assert_string_equal(km_message(), "a.h5: cannot write: No space left on device");
+    assert_int_equal(km_message_kind(), KM_ERROR_NO_SPACE);
+    assert_int_equal(km_context(KM_FAILED, "step %d", 3), KM_FAILED);
+    assert_int_equal(km_message_kind(), KM_ERROR_NO_SPACE);
+    assert_int_equal(km_rephrase(KM_FAILED, "%s. Make room.", km_message()), KM_FAILED);
+    assert_string_equal(km_message(), "step 3: a.h5: cannot write: No space left on device. Make room.");
+    assert_int_equal(km_message_kind(), KM_ERROR_NO_SPACE);
+    assert_int_equal(km_fail_kind(KM_ERROR_DAMAGED, "a.h5: cut short"), KM_FAILED);
+    assert_int_equal(km_message_kind(), KM_ERROR_DAMAGED);
+    (void)km_fail(KM_FAILED, "again: %s", km_message()); /* a new failure, although it quotes an old one */
+    assert_int_equal(km_message_kind(), KM_ERROR_OTHER);
+    static const struct {
+        int number;
+        km_error_kind kind;
+    } known[] = {{EDQUOT, KM_ERROR_QUOTA},   {EIO, KM_ERROR_IO},        {ESTALE, KM_ERROR_IO},
+                 {ENOENT, KM_ERROR_MISSING}, {EACCES, KM_ERROR_DENIED}, {EROFS, KM_ERROR_DENIED},
+                 {ENOMEM, KM_ERROR_MEMORY},  {EFBIG, KM_ERROR_OTHER}};
+    for (size_t i = 0; i < KM_COUNT(known); i++) {
+        assert_int_equal(km_errno_kind(known[i].number), known[i].kind);
+    }
+}
+
+static void calls_give_the_kind(void **state) {
+    (void)state;
+    char *text = NULL;
+    void *block = NULL;
+    assert_int_equal(km_file_read(&text, NULL, "/tmp/kmask-absent/x", 10), KM_FAILED);
+    assert_int_equal(km_message_kind(), KM_ERROR_MISSING);
+    assert_int_equal(km_allocate(&block, SIZE_MAX / 2, "everything"), KM_FAILED);
+    assert_int_equal(km_message_kind(), KM_ERROR_MEMORY);
+    int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
+    assert_true(full >= 0);
+    assert_int_equal(km_pwrite_all(full, "x", 1, 0, "/dev/full"), KM_FAILED);
+    assert_int_equal(km_message_kind(), KM_ERROR_NO_SPACE);
+    close(full);
+    char byte = 0;
+    int empty = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    assert_int_equal(km_pread_all(empty, &byte, 1, 0, "/dev/null"), KM_FAILED);
+    assert_int_equal(km_message_kind(), KM_ERROR_DAMAGED);
+    close(empty);
+}
+
+static void *fail_elsewhere(void *payload) {
+    km_error_copy(payload, km_fail_errno(EDQUOT, "b.h5: cannot write"));
+    return NULL;
+}
+
+static void failures_go_from_thread_to_thread(void **state) {
+    (void)state;
+    km_error error = {0};
+    pthread_t thread;
+    (void)km_fail(KM_USAGE, "its own");
+    assert_int_equal(km_thread_start(&thread, fail_elsewhere, &error), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_string_equal(km_message(), "its own");
+    assert_int_equal(km_message_kind(), KM_ERROR_USAGE);
+    assert_int_equal(km_error_raise(&error), KM_FAILED);
+    assert_string_equal(km_message(), "b.h5: cannot write: Disk quota exceeded");
+    assert_int_equal(km_message_kind(), KM_ERROR_QUOTA);
+    km_error_copy(&error, KM_OK); /* nothing failed: what was kept goes */
+    assert_null(error.message);
+    assert_int_equal(km_error_raise(&error), KM_OK);
+    assert_int_equal(km_message_kind(), KM_ERROR_QUOTA);
+    km_error_clear(&error);
 }
 
 /* Known answers of the authors' Random123 distribution (kat_vectors, philox4x32 10). */
@@ -215,6 +289,9 @@ static void memory_of_processes_is_read(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(messages_grow),
+        cmocka_unit_test(kinds_follow_the_failure),
+        cmocka_unit_test(calls_give_the_kind),
+        cmocka_unit_test(failures_go_from_thread_to_thread),
         cmocka_unit_test(philox_gives_known_answers),
         cmocka_unit_test(random_numbers_are_functions_of_their_purpose),
         cmocka_unit_test(numbers_below_n_are_uniform),

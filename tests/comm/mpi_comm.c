@@ -1,6 +1,7 @@
 /* Ranks: agreement, small collectives, bytes between ranks, shares of work. */
 #include "kmask/comm.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -31,6 +32,7 @@ static void check_agreement(unsigned failing) {
     snprintf(expected, sizeof expected, "rank %d: %% of file %d is bad", lowest, lowest);
     assert_int_equal(km_comm_agree(comm, mine), lowest % 2 ? KM_USAGE : KM_STOPPED);
     assert_string_equal(km_message(), expected);
+    assert_int_equal(km_message_kind(), lowest % 2 ? KM_ERROR_USAGE : KM_ERROR_STOPPED);
 }
 
 static void lowest_failing_rank_speaks_for_all(void **state) {
@@ -38,6 +40,16 @@ static void lowest_failing_rank_speaks_for_all(void **state) {
     for (unsigned failing = 1; failing < 1U << size; failing++) {
         check_agreement(failing);
     }
+}
+
+static void all_ranks_get_the_kind(void **state) {
+    (void)state;
+    km_status mine = rank == size - 1 ? km_fail_errno(ENOSPC, "a.h5: cannot write") : KM_OK;
+    assert_int_equal(km_comm_agree(comm, mine), KM_FAILED);
+    assert_int_equal(km_message_kind(), KM_ERROR_NO_SPACE);
+    mine = rank == 0 ? km_fail_kind(KM_ERROR_DAMAGED, "b.h5: cut short") : KM_OK;
+    assert_int_equal(km_comm_agree(comm, mine), KM_FAILED);
+    assert_int_equal(km_message_kind(), KM_ERROR_DAMAGED);
 }
 
 static void long_messages_arrive_whole(void **state) {
@@ -163,11 +175,12 @@ int main(int argc, char **argv) {
     rank = km_comm_rank(comm);
     size = km_comm_size(comm);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(all_well_is_agreed_on),   cmocka_unit_test(lowest_failing_rank_speaks_for_all),
-        cmocka_unit_test(sums_and_maxima),         cmocka_unit_test(long_messages_arrive_whole),
-        cmocka_unit_test(scan_is_exclusive),       cmocka_unit_test(broadcast_reaches_all),
-        cmocka_unit_test(bytes_go_round_the_ring), cmocka_unit_test(nothing_is_a_valid_amount),
-        cmocka_unit_test(shares_cover_the_work),   cmocka_unit_test(only_rank_0_talks),
+        cmocka_unit_test(all_well_is_agreed_on),      cmocka_unit_test(lowest_failing_rank_speaks_for_all),
+        cmocka_unit_test(all_ranks_get_the_kind),     cmocka_unit_test(sums_and_maxima),
+        cmocka_unit_test(long_messages_arrive_whole), cmocka_unit_test(scan_is_exclusive),
+        cmocka_unit_test(broadcast_reaches_all),      cmocka_unit_test(bytes_go_round_the_ring),
+        cmocka_unit_test(nothing_is_a_valid_amount),  cmocka_unit_test(shares_cover_the_work),
+        cmocka_unit_test(only_rank_0_talks),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     km_comm_close(comm);

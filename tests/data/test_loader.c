@@ -359,6 +359,7 @@ static void errors_reach_the_taker(void **state) {
             assert_null(batches);
             assert_int_equal(count, 0);
             assert_non_null(strstr(km_message(), row == 3 ? "fake.h5: row 3" : "fake.h5: row 2 holds token id 60"));
+            assert_int_equal(km_message_kind(), row == 3 ? KM_ERROR_OTHER : KM_ERROR_DAMAGED);
         }
     }
     assert_int_equal(failed, 2);

@@ -78,6 +78,22 @@ before=$(listing)
 expect 3 "nothing was changed" pretrain 2 ruined --set train.steps=50
 [ "$before" = "$(listing)" ] || fail "a run folder without a valid checkpoint was touched: $(listing)"
 
+# ---- What makes room where room was wanting, and only there ----
+# refused ERRNO CHECKPOINTS: the fourth save on fails with that system error; what is left of the earlier ones when the run ends.
+refused() {
+    rm -rf refused
+    KMASK_FAULT="save.open:4+:fail=$1@0" timeout 120 "$LAUNCH" 2 "$KMASK_FAULTS" pretrain c.json --set run.dir=refused \
+        --set checkpoint.every=10 >log.txt 2>&1
+    local status=$?
+    [ "$status" -eq 1 ] || fail "error number $1: status $status: $(tail -n 3 log.txt)"
+    [ "$(ls refused/checkpoints | tr '\n' ' ')" = "$2" ] || fail "error number $1 leaves $(ls refused/checkpoints)"
+}
+room="all checkpoints but the newest valid one were removed to make room"
+refused 5 "step-00000020.h5 step-00000030.h5 " # an input/output error
+grep -q "$room" log.txt && fail "an input/output error removes checkpoints"
+refused 122 "step-00000030.h5 " # a quota
+grep -q "$room" log.txt || fail "a quota removes nothing: $(tail -n 4 log.txt)"
+
 # ---- A disk that fills up and is freed ----
 # filling KEEP freed|never: trains on a disk that is full from its third save on, and is freed when a save has failed. Rank 0 stops
 # itself (KMASK_FAULT) where that save would open its file, so that nothing is being written while the disk is filled.
@@ -129,7 +145,7 @@ if unshare -rm bash -c 'mount -t tmpfs -o size=1m none /mnt' 2>/dev/null; then
     is_full 1 never 1 "step-00000040.h5 "
     # Of two generations the older one makes room for the next.
     is_full 2 never 0 "step-????????.h5 step-00000100.h5 "
-    grep -q "all checkpoints but the newest valid one were removed to make room" full.txt || fail "what made room is not said"
+    grep -q "$room" full.txt || fail "what made room is not said"
 else
     echo "no disk can be mounted here: that it fills up is not tested"
 fi

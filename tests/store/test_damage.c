@@ -86,6 +86,9 @@ static void is_refused(const char *what, size_t at) {
     if (km_store_verify("d.h5") == KM_OK) {
         fail_msg("%s at byte %zu was not seen", what, at);
     }
+    if (km_message_kind() != KM_ERROR_DAMAGED) {
+        fail_msg("%s at byte %zu: another kind of error: %s", what, at, km_message());
+    }
     if (strncmp(km_message(), "d.h5: ", 6) != 0) {
         fail_msg("%s at byte %zu: the sentence is: %s", what, at, km_message());
     }

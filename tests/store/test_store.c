@@ -4,13 +4,16 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -396,6 +399,60 @@ static void full_disks_leave_the_old_file(void **state) {
     ok(km_store_verify("b.h5"));
 }
 
+/* A disk of its own, which only this process sees; false where the system allows none. */
+static bool mount_small_disk(const char *path, const char *size) {
+    bool apart = unshare(CLONE_NEWNS) == 0 || unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0;
+    return apart && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 && mkdir(path, 0700) == 0 &&
+           mount("none", path, "tmpfs", 0, size) == 0;
+}
+
+/* With `room` bytes left on the disk. */
+static bool fails_for_space(size_t room) {
+    char zeros[4096] = {0};
+    int fd = open("disk/filler", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    off_t size = 0;
+    while (write(fd, zeros, sizeof zeros) == (ssize_t)sizeof zeros) {
+        size += (off_t)sizeof zeros;
+    }
+    bool set = ftruncate(fd, size - (off_t)room) == 0;
+    close(fd);
+    km_status status = write_large("disk/a.h5");
+    if (set && status == KM_FAILED && km_message_kind() == KM_ERROR_NO_SPACE) {
+        return true;
+    }
+    fprintf(stderr, "room %zu: status %d, kind %d: %s\n", room, (int)status, (int)km_message_kind(), km_message());
+    return false;
+}
+
+/* Whoever finds that there is no room, HDF5 with its directory or kmask with an array, says so in the same way. */
+static int fill_disks(void) {
+    enum { SKIPPED = 77 };
+    if (!mount_small_disk("disk", "size=1m")) {
+        return SKIPPED;
+    }
+    bool good = true;
+    for (size_t room = 0; room <= 128 << 10; room += 8 << 10) {
+        good = fails_for_space(room) && good;
+    }
+    return good ? 0 : 1;
+}
+
+static void full_disks_are_a_kind_of_error(void **state) {
+    (void)state;
+    int status = 0;
+    pid_t child = fork();
+    if (child == 0) {
+        _exit(fill_disks());
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    (void)rmdir("disk");
+    if (WEXITSTATUS(status) == 77) {
+        skip();
+    }
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 /* ---- Damage is a sentence ---- */
 
 static void files_cut_at_any_length_are_refused(void **state) {
@@ -476,6 +533,7 @@ int main(void) {
         cmocka_unit_test(readers_keep_the_old_file),
         cmocka_unit_test(folders_that_go_away_are_errors),
         cmocka_unit_test(full_disks_leave_the_old_file),
+        cmocka_unit_test(full_disks_are_a_kind_of_error),
         cmocka_unit_test(files_cut_at_any_length_are_refused),
         cmocka_unit_test(any_flipped_byte_is_refused),
         cmocka_unit_test(foreign_files_are_named),

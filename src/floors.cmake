@@ -1,6 +1,6 @@
 # The folders of src, lowest floor first, each with the folders whose public headers (include/kmask/<folder>.h) it may include and
 # whose libraries it links. tests/floors.sh reads this list. kmask/batch.h is a plain struct that everyone may include.
-set(KM_FOLDERS base text store kernel comm tokenizer data model train modelfile run study advise)
+set(KM_FOLDERS base text store kernel comm tokenizer data model train modelfile run task study advise)
 set(KM_MAY_INCLUDE_base)
 set(KM_MAY_INCLUDE_text base)
 set(KM_MAY_INCLUDE_store base)
@@ -12,6 +12,7 @@ set(KM_MAY_INCLUDE_model base kernel)
 set(KM_MAY_INCLUDE_train base kernel comm data model)
 set(KM_MAY_INCLUDE_modelfile base tokenizer store kernel model)
 set(KM_MAY_INCLUDE_run base store kernel comm tokenizer data model train modelfile)
+set(KM_MAY_INCLUDE_task base text store kernel comm tokenizer data model train modelfile run)
 set(KM_MAY_INCLUDE_study base store kernel comm tokenizer data model train modelfile run)
 set(KM_MAY_INCLUDE_advise base store kernel comm tokenizer data model train modelfile run)
 set(KM_MAY_INCLUDE_cli ${KM_FOLDERS})

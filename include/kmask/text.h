@@ -21,6 +21,10 @@ km_split km_split_class(uint32_t code);
 enum { KM_CODES = 0x110000 };
 const uint8_t *km_split_classes(void);
 
+/* The text in lower case by Unicode's full mapping (a final sigma is one), as Python's str.lower() has it. Bytes that are no UTF-8
+ * become U+FFFD. The caller frees. */
+char *km_text_lower(const char *text);
+
 /* ---- BERT's normalization and words --------------------------------------------------------------------------- */
 /* Clean the text, set Chinese characters apart, decompose and drop accents, lower-case. */
 enum {

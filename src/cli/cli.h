@@ -23,6 +23,7 @@ km_status cmd_doctor(int argc, char **argv);
 km_status cmd_plan(int argc, char **argv);
 km_status cmd_eval(int argc, char **argv);
 km_status cmd_fill(int argc, char **argv);
+km_status cmd_score(int argc, char **argv);
 km_status cmd_probe(int argc, char **argv);
 km_status cmd_variance(int argc, char **argv);
 km_status cmd_bench(int argc, char **argv);

@@ -21,6 +21,7 @@ static const cli_verb verbs[] = {
      "all checks before a job; memory, disk, hours by number of nodes", cmd_plan},
     {"eval", "MODEL --corpus FILE.h5", "loss, perplexity and accuracy under frozen masks", cmd_eval},
     {"fill", "MODEL \"text with [MASK]\"", "best fillers of blanks, with probabilities", cmd_fill},
+    {"score", "--metrics NAME,... --gold FILE --pred FILE", "metrics of predictions that anyone made", cmd_score},
     {"probe", "MODEL --input IDS.json --out OUT.h5", "loss, logits, hidden states and all gradients of given ids",
      cmd_probe},
     {"variance", "CONFIG.json [--set section.key=value ...]",

@@ -1,0 +1,59 @@
+/* cmd_score: metrics of predictions that anyone made. */
+#include "cli.h"
+#include "kmask/task.h"
+
+static void help(void) {
+    puts("kmask score --metrics NAME[,NAME...] --gold FILE --pred FILE [--json]\n"
+         "\n"
+         "Metrics of predictions against what was expected; both files have a line for each example.\n"
+         "\n"
+         "  accuracy, f1, f1_macro, f1_micro, matthews   a label a line; f1 is that of label 1, else of the second "
+         "label\n"
+         "  pearson, spearman                            a number a line\n"
+         "  em, f1_token, rouge_l                        an answer a line; FILE of --gold: accepted answers, tabs "
+         "between them\n"
+         "  choice                                       likewise, the right option first, then the others\n"
+         "\n"
+         "  kmask score --metrics accuracy,f1 --gold dev.labels --pred dev.predictions\n"
+         "  kmask score --metrics em,f1_token --gold answers.tsv --pred predictions.txt --json");
+}
+
+static void print(const km_json *scores) {
+    for (const km_json *score = km_json_first(scores); score != NULL; score = km_json_next(score)) {
+        double value = 0;
+        if (km_json_number(&value, score)) {
+            printf("%-10s %.6f\n", km_json_key(score), value);
+        } else {
+            printf("%-10s undefined: one side is constant, or there are fewer than two examples\n",
+                   km_json_key(score));
+        }
+    }
+}
+
+km_status cmd_score(int argc, char **argv) {
+    if (cli_wants_help(argc, argv)) {
+        help();
+        return KM_OK;
+    }
+    const char *metrics = NULL, *gold = NULL, *predicted = NULL;
+    bool json = false;
+    const cli_option options[] = {
+        {.name = "metrics", .kind = CLI_TEXT, .out = &metrics},
+        {.name = "gold", .kind = CLI_TEXT, .out = &gold},
+        {.name = "pred", .kind = CLI_TEXT, .out = &predicted},
+        {.name = "json", .kind = CLI_FLAG, .out = &json},
+    };
+    KM_TRY(cli_parse(&argc, argv, options, KM_COUNT(options)));
+    if (argc != 1 || metrics == NULL || gold == NULL || predicted == NULL) {
+        return km_fail(KM_USAGE, "score takes --metrics, --gold and --pred. See `kmask score --help`.");
+    }
+    km_json *scores = NULL;
+    KM_TRY(km_score_files(&scores, metrics, gold, predicted));
+    if (json) {
+        cli_print_json(scores);
+    } else {
+        print(scores);
+        km_json_destroy(scores);
+    }
+    return KM_OK;
+}

@@ -1,0 +1,356 @@
+#!/usr/bin/env python3
+"""Changes one line of the source at a time, and says which change no test notices.
+
+    python3 tools/change_lines.py [--only PATTERN] [--check] [--list] [--keep]
+
+Every change of the table below is a mistake that somebody could make. The script copies the source tree into build/changes,
+builds it there, and for one change after the other: writes the new text for the old, builds what its tests need, runs these
+tests until one fails, and writes the old text back. The table that it prints names the test that noticed. Status 1 where a
+change went unnoticed, or where a change could not be made because the old text is no longer there: then the table needs the
+text as it is now. A test that does not pass on the unchanged source, or takes more than a minute there, notices nothing.
+All changes take some 20 minutes on two cores; compilers' caches (CMAKE_C_COMPILER_LAUNCHER=ccache) help.
+
+    --only PATTERN   only changes whose description or file matches the regular expression
+    --check          only looks whether every old text is there exactly once
+    --list           only prints the table of changes
+    --keep           leaves build/changes, so that the next run is quicker
+"""
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+SOURCE = Path(__file__).resolve().parent.parent
+WORK = SOURCE / "build" / "changes"
+LIMIT = 60  # seconds that a test may take
+
+# (what, file, old text, new text, names of tests as ctest has them, the likeliest first). The old text must be in the file exactly once.
+CHANGES = [
+    # ---- Masks ----
+    ("masks: the number of units is rounded down", "src/data/mask.c",
+     "(int)floor(spec->ratio * units + 0.5)", "(int)floor(spec->ratio * units)", ["data/test_mask_sets"]),
+    ("masks: a shuffle that is not uniform", "src/data/mask.c",
+     "int j = i + (int)km_rng_below(rng, (uint32_t)(units->count - i));",
+     "int j = (int)km_rng_below(rng, (uint32_t)units->count);", ["data/test_mask_sets"]),
+    ("masks: a word begins only where the tokens before cannot be masked", "src/data/mask.c",
+     "row->starts_word[p] || p == 0", "p == 0", ["data/test_mask_sets"]),
+    ("masks: fully-explored masks overlap by a unit", "src/data/mask_fully_explored.c",
+     "k * tau, (k + 1) * tau);", "k * tau - (k > 0), (k + 1) * tau);", ["data/test_mask_sets"]),
+    ("masks: random masks are all the same", "src/data/mask_random.c",
+     "km_units_shuffle(units, tau, &draw.rng);", "if (k == 0) km_units_shuffle(units, tau, &draw.rng);", ["data/test_mask_sets"]),
+    ("masks: the same at every visit", "src/data/mask.c",
+     "purpose, (uint32_t)visit, row);", "purpose, (uint32_t)(visit >> 32), row);", ["data/test_mask_sets", "data/test_loader"]),
+    ("masks: another key for their numbers, so that older runs go on with other masks", "src/data/mask.c",
+     "draw->rng = km_visit_rng(seed, purpose, visit, row->number);", "draw->rng = km_visit_rng(seed, purpose, visit + 1, row->number);",
+     ["data/test_frozen"]),
+    ("masks: span lengths are drawn with p = 0.25", "src/data/mask_span.c",
+     "product *= i < length ? 4 : 5;", "product *= i < length ? 3 : 4;", ["data/test_mask_spans"]),
+    ("masks: the first span is not drawn in proportion to its length", "src/data/mask_span.c",
+     "draw_length(longest, true, rng)", "draw_length(longest, false, rng)", ["data/test_mask_spans"]),
+    ("masks: over epochs, always the first of the K masks", "src/data/loader.c",
+     "(int)(epoch % (uint64_t)splits)}", "(int)(0 * epoch)}", ["data/test_loader"]),
+    ("masks: special tokens come up as random tokens", "src/data/views.c",
+     "id += id >= replacement->specials[i];", "id += id > replacement->specials[i];", ["data/test_loader"]),
+    ("masks: random tokens where a token should stay", "src/data/views.c",
+     "ticket < replacement->by_mask + replacement->by_random ?", "ticket < 1 ?", ["data/test_loader"]),
+    ("masks: a masked token that stays is not predicted", "src/data/views.c",
+     "        if (mask[p]) {", "        if (mask[p] && (p % 64 != 63)) {", ["data/test_loader"]),
+    # ---- Order ----
+    ("order: the same in every epoch", "src/data/order.c",
+     "(uint32_t)net->epoch, (uint32_t)(net->epoch >> 32)", "0, (uint32_t)(net->epoch >> 32)", ["data/test_order"]),
+    ("order: seven rounds instead of eight, so that older runs go on with other rows", "src/data/order.c",
+     "enum { ROUNDS = 8 };", "enum { ROUNDS = 7 };", ["data/test_frozen"]),
+    ("order: a step's last row comes again in the next step", "src/data/loader.c",
+     "step * (uint64_t)options->sequences + in_step", "step * (uint64_t)(options->sequences - 1) + in_step", ["data/test_loader"]),
+    ("order: the last micro-batch is cut short", "src/data/loader.c",
+     "int to = KM_MIN(loader->views - from, loader->options.micro_batch) + from;",
+     "int to = KM_MIN(loader->views - from - 1, loader->options.micro_batch) + from;", ["data/test_loader", "train/mpi_step@1"]),
+    # ---- Packing ----
+    ("packing: a sentence that just fits goes into the next row", "src/data/rows_cut.c",
+     "if (length > room(c)) {", "if (length >= room(c)) {", ["data/test_rows"]),
+    ("packing: rows are a token shorter than they may be", "src/data/rows_cut.c",
+     "(size_t)options->length - 2,", "(size_t)options->length - 3,", ["data/test_rows"]),
+    ("packing: no [SEP] between documents", "src/data/rows_cut.c",
+     "c->row.seps++;", "c->row.seps += 0;", ["data/test_rows"]),
+    ("packing: rows with too few units are kept", "src/data/rows_cut.c",
+     "units < c->options->min_units || units == 0", "units == 0", ["data/test_rows"]),
+    ("packing: the row's first token does not begin a word", "src/data/rows.c",
+     "out->starts_word[1] = 1;", "out->starts_word[1] += 0;", ["data/test_rows"]),
+    # ---- Evaluation ----
+    ("evaluation: what is left over by the parts is never masked", "src/data/eval_views.c",
+     "int to = from + share + (part < more);", "int to = from + share;", ["data/test_eval_views"]),
+    ("evaluation: the last row is left out", "src/run/evaluate.c",
+     "e->until = e->number * round / rounds;", "e->until = (e->number - 1) * round / rounds;", ["run/run_evaluate"]),
+    ("evaluation: rows of one unit are left out", "src/run/evaluate.c",
+     ".min_units = 1};", ".min_units = 2};", ["run/run_evaluate"]),
+    ("evaluation: perplexity is 2 to the loss", "src/run/evaluate.c",
+     "out->perplexity = exp(out->loss);", "out->perplexity = exp2(out->loss);", ["run/run_evaluate"]),
+    ("evaluation: accuracy counts every token", "src/run/evaluate.c",
+     "out->accuracy = (double)totals[2] / masked;", "out->accuracy = (double)totals[1] / masked;", ["run/run_evaluate"]),
+    # ---- Loss and its normalization ----
+    ("loss: its gradient is 0.1 % too large at the label", "src/kernel/loss.c",
+     "x[labels[m]] -= 1.0f;", "x[labels[m]] -= 1.001f;", ["kernel/test_loss"]),
+    ("loss: no maximum is taken off before the exponential", "src/kernel/loss.c",
+     "x[v] = km_exp(x[v] - top);", "x[v] = km_exp(x[v]);", ["kernel/test_loss"]),
+    ("loss: a tie counts as a hit", "src/kernel/loss.c",
+     "if (x[v] == top) {", "if (x[v] > top) {", ["kernel/test_loss"]),
+    ("loss_norm masks divides by masked tokens", "src/train/step.c",
+     "by_masks ? km_loader_views(t->loader) : masked", "by_masks ? masked : masked", ["train/mpi_step@1"]),
+    ("loss: what is logged is the mean of a view", "src/train/step.c",
+     "(double)(1 << KM_LOSS_BITS) / (double)KM_MAX(totals[MASKED], 1)", "(double)(1 << KM_LOSS_BITS) / km_loader_views(t->loader)",
+     ["train/mpi_step@1"]),
+    ("loss: a gradient that is not finite goes unnoticed", "src/train/step.c",
+     "if (totals[BAD] > 0) {", "if (totals[BAD] > totals[MASKED]) {", ["train/mpi_update@1", "run/run_bad_input"]),
+    # ---- Model ----
+    ("model: attention's scores are divided by the width instead of its root", "src/kernel/attention_head.h",
+     "1.0f / sqrtf((float)shape->D)", "1.0f / (float)shape->D", ["kernel/test_attention"]),
+    ("model: layer norm's epsilon is added to the deviation", "src/kernel/norm.c",
+     "1.0f / sqrtf(squares / (float)C + eps)", "1.0f / (sqrtf(squares / (float)C) + eps)", ["kernel/test_norm"]),
+    ("model: GELU by tanh with another coefficient", "src/kernel/elementwise.c",
+     "#define TANH_CUBE 0.044715f", "#define TANH_CUBE 0.0447f", ["kernel/test_elementwise"]),
+    ("model: the pad token's embedding learns from its positions", "src/model/embedding.c",
+     "if (id != model->pad) {", "if (id >= 0) {", ["model/test_golden", "model/test_twin"]),
+    ("model: initial weights have twice the deviation", "src/model/init.c",
+     "(float)(deviation * km_rng_normal(&rng))", "(float)(2 * deviation * km_rng_normal(&rng))", ["model/test_table"]),
+    # ---- Dropout ----
+    ("dropout: what is kept is not scaled", "src/kernel/dropout.h",
+     "65536.0f / (float)(65536u - threshold)", "65536.0f / 65536.0f", ["kernel/test_dropout"]),
+    ("dropout: the same for all tokens of a view", "src/data/views.c",
+     "number * 65536 + (uint64_t)p;", "number * 65536;", ["data/test_loader"]),
+    ("dropout: the same at every step", "src/data/loader.c",
+     "uint64_t view_number = step * (uint64_t)loader->views + (uint64_t)j;", "uint64_t view_number = (uint64_t)j;", ["data/test_loader"]),
+    ("dropout: the same in all layers", "src/model/gradient.c",
+     ".site = site,", ".site = site % 3,", ["model/test_twin"]),
+    ("dropout: another key than before, so that older runs go on with other numbers", "src/model/gradient.c",
+     "km_rng_key(pass.key, dropout_seed, KM_RNG_DROPOUT);", "km_rng_key(pass.key, dropout_seed + 1, KM_RNG_DROPOUT);",
+     ["model/test_twin"]),
+    # ---- Optimizer ----
+    ("optimizer: clips at twice optimizer.clip", "src/train/optimizer.c",
+     "norm > clip ? clip / norm : 1.0", "norm > clip ? 2 * clip / norm : 1.0", ["train/mpi_update@1"]),
+    ("optimizer: clips what is below optimizer.clip too", "src/train/optimizer.c",
+     "clip > 0 && norm > clip ?", "clip > 0 ?", ["train/mpi_update@1"]),
+    ("optimizer: the bias correction is a step ahead", "src/train/optimizer.c",
+     "double step = (double)(t->step + 1);", "double step = (double)(t->step + 2);", ["train/mpi_step@1"]),
+    ("optimizer: the second moment is corrected by beta1", "src/train/optimizer.c",
+     "(1.0 - pow(t->config->optimizer.beta2, step))", "(1.0 - pow(t->config->optimizer.beta1, step))", ["train/mpi_step@1"]),
+    ("optimizer: biases and norms decay too", "src/train/optimizer.c",
+     "if (!param->decay) {", "if (param->count == 0) {", ["train/mpi_step@1"]),
+    ("optimizer: decay pushes weights away from 0", "src/kernel/update.c",
+     "+ decay * w[i]);", "- decay * w[i]);", ["kernel/test_update"]),
+    ("optimizer: eps goes under the root", "src/kernel/update.c",
+     "(sqrtf(second * c2) + eps)", "sqrtf(second * c2 + eps)", ["kernel/test_update"]),
+    ("optimizer: the second moment moves at beta1's pace", "src/kernel/update.c",
+     "(1.0f - b2) * g * g", "(1.0f - b1) * g * g", ["kernel/test_update"]),
+    ("optimizer: the norm misses the last block", "src/train/optimizer.c",
+     "i < t->table->size / KM_BLOCK; i++) {\n        squares", "i + 1 < t->table->size / KM_BLOCK; i++) {\n        squares", ["train/mpi_step@1"]),
+    # ---- Schedule ----
+    ("schedule: linear ends a step early", "src/train/schedule.c",
+     "(double)(step - 1 - warmup)", "(double)(step - warmup)", ["train/test_schedule"]),
+    ("schedule: warmup begins at 0", "src/train/schedule.c",
+     "return (double)step / (double)warmup;", "return (double)(step - 1) / (double)warmup;", ["train/test_schedule"]),
+    ("schedule: half a cosine ends at a half", "src/train/schedule.c",
+     "0.5 * (1.0 + cos(pi * behind))", "0.5 * (1.0 + cos(0.5 * pi * behind))", ["train/test_schedule"]),
+    ("schedule: the rate of the step before", "src/train/step.c",
+     "km_schedule_factor(config->schedule.name, t->step + 1,", "km_schedule_factor(config->schedule.name, t->step,", ["train/mpi_step@1"]),
+    # ---- Rounding ----
+    ("rounding: gradients are cut off instead of rounded to the integer sum's unit", "src/kernel/update.c",
+     "return bits - base;", "return bits - base - (g < 0);", ["kernel/test_update"]),
+    ("rounding: twice the largest gradient is let through", "src/kernel/update.c",
+     "bad |= size < KM_FIXED_LIMIT ? 0u : 1u; /*", "bad |= size < 2 * KM_FIXED_LIMIT ? 0u : 1u; /*", ["kernel/test_update"]),
+    ("rounding: bf16 cuts off", "src/kernel/bf16.h",
+     "bits + 0x7FFFu + ((bits >> 16) & 1u)", "bits", ["kernel/test_bf16"]),
+    ("rounding: bf16's ties go up", "src/kernel/bf16.h",
+     "bits + 0x7FFFu + ((bits >> 16) & 1u)", "bits + 0x8000u", ["kernel/test_bf16"]),
+    # ---- The exact sum ----
+    ("sum: what has no gradient this step keeps the last step's", "src/train/gradient.c",
+     "if (!all->written[stretch]) {\n            clear_stretch", "if (all->count == 0) {\n            clear_stretch", ["train/mpi_update@1", "train/mpi_step@1"]),
+    ("sum: a rank's last element is left out", "src/comm/exchange.c",
+     "for (size_t i = 0; i < count; i++) {\n        out[i] = a[i] + b[i];", "for (size_t i = 0; i + 1 < count; i++) {\n        out[i] = a[i] + b[i];",
+     ["comm/mpi_exchange@2", "comm/mpi_exchange@3"]),
+    ("sum: weights are not gathered from the first bucket", "src/comm/gather.c",
+     "for (int bucket = 0; bucket < exchange->buckets; bucket++) {\n            size_t first, count, local;\n            km_exchange_part(exchange, bucket, mate",
+     "for (int bucket = 1; bucket < exchange->buckets; bucket++) {\n            size_t first, count, local;\n            km_exchange_part(exchange, bucket, mate",
+     ["comm/mpi_exchange@2"]),
+    ("sum: of the parts, each is shifted by a block", "src/comm/plan.c",
+     "*first = (start + before) * KM_BLOCK;", "*first = (start + (before > 0 ? before - 1 : before)) * KM_BLOCK;", ["comm/mpi_exchange@2"]),
+    ("sum: ranks get shares that leave out what is left over", "src/comm/comm.c",
+     "*number = each + (r < longer ? 1 : 0);", "*number = each;", ["comm/mpi_comm@3", "comm/mpi_exchange@3"]),
+    # ---- Saving and resuming ----
+    ("saving: the first moments are saved as the second", "src/run/save.c",
+     "t->v + first, count * sizeof(float));", "t->m + first, count * sizeof(float));", ["run/run_resume"]),
+    ("saving: the second moments are not loaded", "src/run/checkpoint.c",
+     "for (int group = KM_FIRST_MOMENTS; group < KM_GROUPS; group++) {", "for (int group = KM_FIRST_MOMENTS; group < KM_SECOND_MOMENTS; group++) {",
+     ["run/run_resume"]),
+    ("saving: one checkpoint fewer than checkpoint.keep stays", "src/run/generations.c",
+     "if (valid < keep) {", "if (valid + 1 < keep) {", ["run/test_run", "run/run_resume"]),
+    ("saving: a renamed checkpoint is gone on from", "src/run/generations.c",
+     "step != generation->step) {", "step < 0) {", ["run/test_run", "run/run_resume"]),
+    ("saving: the log keeps no line of the checkpoint's own step", "src/run/metrics.c",
+     "at <= (double)step ? LINE_KEPT", "at < (double)step ? LINE_KEPT", ["run/test_run", "run/run_resume"]),
+    ("saving: what was written is not read back", "src/run/save_write.c",
+     "return km_store_verify(path);", "return path != NULL ? KM_OK : KM_FAILED;", ["run/run_damage"]),
+    ("saving: files are renamed into place without fsync", "src/store/store.c",
+     "KM_TRY(km_file_sync(store->fd, store->temporary));\n    off_t", "off_t", ["faults/run_power"]),
+    ("saving: the rank's own share of moments is read from the wrong place", "src/run/checkpoint.c",
+     "first - param->offset, count, s->to + (first - s->first));", "0 * param->offset, count, s->to + (first - s->first));",
+     ["run/run_resume"]),
+    # ---- Models as files ----
+    ("import: gamma is taken for a bias", "src/model/names.c",
+     '{".gamma", ".weight"}, {".beta", ".bias"}', '{".gamma", ".bias"}, {".beta", ".weight"}', ["modelfile/run_import"]),
+    ("import: a copy of tied weights that differs is taken", "src/modelfile/import.c",
+     "    if (!same) {\n        return km_fail(KM_FAILED,\n                       \"%s: tensor %s differs", "    if (false) {\n        return km_fail(KM_FAILED,\n                       \"%s: tensor %s differs",
+     ["modelfile/run_import"]),
+    ("import: old names are known only in the embeddings", "src/model/names.c",
+     '(strstr(rest, "LayerNorm.") != NULL ||', '(strstr(rest, "embeddings.LayerNorm.") != NULL ||', ["modelfile/run_import"]),
+    # ---- Tokenizers and corpora ----
+    ("tokenizer: merges by the rank of the right neighbour", "src/tokenizer/bpe_merge.c",
+     "best = ranks[i] < ranks[best] ? i : best;", "best = ranks[i] <= ranks[best] ? i : best;", ["tokenizer/test_bpe"]),
+]
+
+
+def sources():
+    return [Path(p) for p in subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=SOURCE, check=True, capture_output=True,
+                                            text=True).stdout.split("\n") if p and (SOURCE / p).is_file()]
+
+
+def copy_tree():
+    """The tree as it is, in WORK/source; files that are the same keep their times, so that nothing is compiled twice."""
+    root, names = WORK / "source", set()
+    for name in sources():
+        old, new = SOURCE / name, root / name
+        names.add(name)
+        if not new.is_file() or new.read_bytes() != old.read_bytes():
+            new.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(old, new)
+    for path in list(root.rglob("*")):
+        if path.is_file() and path.relative_to(root) not in names:
+            path.unlink()
+    return root
+
+
+def find_problem(change, root):
+    """A sentence where the old text is not there exactly once."""
+    what, file, old, new, tests = change
+    path = root / file
+    count = path.read_text().count(old) if path.is_file() else 0
+    if count == 1:
+        return None
+    elsewhere = [str(p.relative_to(root)) for p in sorted((root / "src").rglob("*.[ch]")) if old in p.read_text()]
+    if path.is_file() and count > 1:
+        return f"{file} has the old text {count} times"
+    there = f"; it is in {', '.join(elsewhere)}" if elsewhere else ""
+    return f"the old text is no longer in {file}{there}" if path.is_file() else f"there is no {file}{there}"
+
+
+def call(*command, **options):
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
+
+
+def targets_of(test, root):
+    folder, _, name = test.partition("/")
+    if folder == "fuzz":
+        return [f"fuzz_{name}"]
+    if name.startswith(("test_", "mpi_")):
+        return [f"{folder}_{name.split('@')[0]}"]
+    script = root / "tests" / folder / f"{name}.sh"
+    uses = script.read_text() if script.is_file() else ""
+    return ["kmask"] + (["kmask_faults"] if "KMASK_FAULT" in uses else []) + (["torn"] if "TORN" in uses else [])
+
+
+class Build:
+    def __init__(self, root):
+        self.root, self.folder = root, WORK / "release"
+        generator = ["-G", "Ninja"] if shutil.which("ninja") and not (self.folder / "CMakeCache.txt").exists() else []
+        made = call("cmake", "-S", str(root), "-B", str(self.folder), "-DCMAKE_BUILD_TYPE=Release", *generator)
+        if made.returncode != 0:
+            sys.exit(made.stdout)
+        self.known = set(re.findall(r"Test +#\d+: (\S+)", call("ctest", "--test-dir", str(self.folder), "-N").stdout))
+
+    def make(self, tests):
+        targets = sorted({t for test in tests for t in targets_of(test, self.root)})
+        return call("cmake", "--build", str(self.folder), "-j", str(os.cpu_count()), "--target", *targets)
+
+    def passes(self, test):
+        begin = time.monotonic()
+        result = call("ctest", "--test-dir", str(self.folder), "-R", f"^{re.escape(test)}$", "--timeout", str(LIMIT), "--no-tests=error")
+        return result.returncode == 0, time.monotonic() - begin
+
+
+def unchanged(build, changes):
+    """Tests that pass within the limit on the unchanged source."""
+    good = set()
+    for test in sorted({t for c in changes for t in c[4]}):
+        if test not in build.known:
+            print(f"{test}: there is no such test", flush=True)
+            continue
+        made = build.make([test])
+        if made.returncode != 0:
+            sys.exit(made.stdout[-4000:])
+        passed, seconds = build.passes(test)
+        if passed:
+            good.add(test)
+        print(f"{test}: {'passes' if passed else 'FAILS'} in {seconds:.1f} s on the unchanged source", flush=True)
+    return good
+
+
+def try_change(build, change, good):
+    """What noticed it; None: nothing."""
+    what, file, old, new, tests = change
+    path = build.root / file
+    text = path.read_text()
+    try:
+        path.write_text(text.replace(old, new))
+        usable = [t for t in tests if t in good]
+        made = build.make(usable) if usable else None
+        if made is not None and made.returncode != 0:
+            error = re.search(r"error: .*", made.stdout)
+            return f"DOES NOT COMPILE: {error.group(0) if error else made.stdout[-200:]}"
+        for test in usable:
+            passed, seconds = build.passes(test)
+            if not passed:
+                return f"{test} ({seconds:.0f} s)"
+        return None
+    finally:
+        path.write_text(text)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default=".")
+    for name in ("--check", "--list", "--keep"):
+        parser.add_argument(name, action="store_true")
+    args = parser.parse_args()
+    changes = [c for c in CHANGES if re.search(args.only, c[0]) or re.search(args.only, c[1])]
+    if args.list:
+        for what, file, old, new, tests in changes:
+            print(f"{what} ({file})\n  - {old}\n  + {new}\n  {', '.join(tests)}")
+        return 0
+    stale = [(c, p) for c in changes for p in [find_problem(c, SOURCE)] if p]
+    for change, problem in stale:
+        print(f"STALE: {change[0]}: {problem}")
+    if args.check:
+        print(f"{len(changes) - len(stale)} changes can be made, {len(stale)} cannot")
+        return 1 if stale else 0
+    for name in ("OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"):
+        os.environ[name] = "1"
+    build = Build(copy_tree())
+    changes = [c for c in changes if not find_problem(c, SOURCE)]
+    good = unchanged(build, changes)
+    missed = 0
+    print("\n| change | file | noticed by |\n| --- | --- | --- |")
+    for change in changes:
+        by = try_change(build, change, good)
+        missed += by is None or by.startswith("DOES")
+        print(f"| {change[0]} | {change[1]} | {by or 'NO TEST'} |", flush=True)
+    print(f"\n{len(changes)} changes, {missed} not noticed, {len(stale)} could not be made")
+    if not args.keep:
+        shutil.rmtree(WORK)
+    return 1 if missed or stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

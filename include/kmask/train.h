@@ -1,5 +1,8 @@
-/* train: one step of training, on any number of ranks and threads (section 3 of src/README.md). Every rank has all weights and an
- * integer sum for all gradients; the moments and updates of a parameter live on the one rank that owns it. */
+/* train: one step of training, on any number of ranks and threads (section 3 of src/README.md).
+ *
+ * A *set of parameters* is everything that training one network keeps: its weights, the exact sum of their gradient, the moments of
+ * AdamW. The *trainer* makes the steps of a masked language model over such a set. A network that is trained beside the model has a
+ * set of its own, for which the same gradient sum and the same update are called. */
 #ifndef KMASK_TRAIN_H
 #define KMASK_TRAIN_H
 
@@ -25,40 +28,89 @@ typedef struct km_gemm_name {
 } km_gemm_name;
 km_gemm_name km_gemm_named(const km_config *config);
 
-/* ---- The trainer --------------------------------------------------------------------------------------------- */
+/* ---- A set of parameters -------------------------------------------------------------------------------------- */
+
+/* Every rank has all weights and an integer sum for the whole gradient. Each element is owned by one rank (km_exchange says by
+ * which): there the ranks' sums arrive, there are its moments, and there it is updated. */
+typedef struct km_parameters {
+    km_comm *comm;
+    const km_table *table;
+    km_exchange *exchange;
+    size_t owned;   /* elements that this rank owns */
+    float *weights; /* (table->size) */
+    km_bf16 *
+        rounded; /* (table->size) the weights that products in bf16 read, rounded by km_parameters_round; NULL in fp32 */
+    int64_t *sum;   /* (table->size) this rank's sum of gradients, in fixed point (KM_FIXED_BITS) */
+    float *m, *v;   /* (owned) first and second moments, in the order of the table */
+    double *blocks; /* (table->size / KM_BLOCK) squares of the gradient, block by block */
+} km_parameters;
+
+/* Elements of a bucket of the sum: long enough for the network, short enough that several are on their way during backward. */
+enum { KM_BUCKET = 1 << 22 };
+
+/* All weights and moments are 0. `table` stays the caller's. bf16: with `rounded`. Collective. */
+km_status km_parameters_create(km_parameters **out, km_comm *comm, const km_table *table, bool bf16) KM_NODISCARD;
+void km_parameters_destroy(km_parameters *parameters); /* NULL is fine. Collective. */
+/* Elements of `table` that `rank` of `ranks` owns, as planned without a set. Local. */
+size_t km_parameters_owned(const km_table *table, int rank, int ranks);
+/* Brings `rounded` up to date, the pool's workers side by side; in fp32 it does nothing. Local. */
+void km_parameters_round(km_parameters *parameters, km_pool *pool);
+
+/* ---- The exact sum of a gradient -------------------------------------------------------------------------------- */
+
+/* One step's gradient of one set, while it is added up. A *contribution* is the gradient of one micro-batch, which comes in slices
+ * from the table's end to its start. Threads add the slices to parameters->sum as integers, so that their order does not matter.
+ * As soon as this rank's contributions to a bucket are complete, the bucket's sum over all ranks begins, while backward goes on. */
+typedef struct km_gradient_sum km_gradient_sum;
+
+/* The sum of so many contributions of this rank. shared: several threads will add to it. Local. */
+km_gradient_sum *km_gradient_sum_begin(km_parameters *parameters, int contributions, bool shared);
+/* Adds a slice of a contribution. False where a value is not finite or out of range (KM_FIXED_LIMIT). Any thread. */
+bool km_gradient_sum_add(km_gradient_sum *sum, size_t offset, const float *gradient, size_t count);
+/* A contribution will add nothing more at or beyond `offset`; offset 0 ends it. *bucket is the contribution's own count of the
+ * buckets that it has finished, 0 at first. Any thread. */
+void km_gradient_sum_passed(km_gradient_sum *sum, int *bucket, size_t offset);
+/* Begins the sums over ranks of the buckets that are complete, and lets those on their way advance. True once all have begun.
+ * To be called often, by the thread that opened the communicator. */
+bool km_gradient_sum_poll(km_gradient_sum *sum);
+/* Waits for the sums over ranks, all of which have begun: (owned) elements in the order of the table, valid until the set's next
+ * sum. Destroys `sum`. Collective. */
+const int64_t *km_gradient_sum_end(km_gradient_sum *sum);
+
+/* ---- The update --------------------------------------------------------------------------------------------------- */
+
+/* The norm of the whole gradient, which is `sums` (from km_gradient_sum_end) / divisor. Squares are added in the order of the table:
+ * the same bits on all ranks, whatever their number. Collective. */
+double km_gradient_norm(km_parameters *parameters, km_pool *pool, const int64_t *sums, double divisor);
+
+/* An update by AdamW (Loshchilov and Hutter 2019). */
+typedef struct km_update {
+    const int64_t *sums; /* from km_gradient_sum_end */
+    double divisor;      /* gradient = sums / divisor */
+    double norm,
+        clip; /* the gradient's norm; a longer gradient than `clip` is scaled down to it; clip 0: none is */
+    double lr, beta1, beta2, eps, weight_decay;
+    int64_t step; /* the update's number, from 1, for the moments' bias correction */
+} km_update;
+/* Updates the owned elements, then brings everyone's to all ranks. Collective. */
+void km_parameters_update(km_parameters *parameters, km_pool *pool, const km_update *update);
+
+/* ---- The trainer -------------------------------------------------------------------------------------------------- */
 
 typedef struct km_trainer {
     km_comm *comm;
     const km_config *config;
     const km_model *model;
-    const km_table *table;
     km_loader *loader;
     uint64_t first_batch, batches; /* this rank's micro-batches of every step */
     km_pool *pool;
-    km_work **works; /* one a worker */
-    km_exchange *exchange;
-    float *weights;   /* (table->size) */
-    km_bf16 *rounded; /* (table->size) the weights that products read; NULL in fp32 */
-    int64_t *sum;     /* (table->size) fixed point */
-    float *m, *v;     /* owned parts, compact */
-    double *blocks;   /* (table->size / KM_BLOCK) squares of the gradient */
-    int64_t step;     /* finished updates */
-    void (*poll)(
-        void *payload); /* NULL, or called often from the main thread during a step; see km_trainer_set_poll */
+    km_work **works;           /* one a worker */
+    km_parameters *parameters; /* the model's */
+    int64_t step;              /* finished updates */
+    /* NULL, or called often from the main thread during a step; see km_trainer_set_poll. */
+    void (*poll)(void *payload);
     void *poll_payload;
 } km_trainer;
-
-/* What a step says of itself; the same on all ranks but for the seconds. */
-typedef struct km_step_report {
-    double loss; /* mean over masked tokens */
-    double grad_norm;
-    double lr;
-    int64_t masked, correct, tokens;
-    double flops;
-    double seconds, comm_seconds;
-    int64_t stop; /* how many ranks want to stop */
-    int64_t save; /* how many ranks asked for a save: rank 0, when one that failed is to be tried again */
-} km_step_report;
 
 /* Everything but the weights' values. The model, loader and config stay the caller's. Collective. */
 km_status km_trainer_create(km_trainer **out, km_comm *comm, const km_config *config, const km_model *model,
@@ -67,9 +119,34 @@ void km_trainer_destroy(km_trainer *trainer); /* Collective. */
 /* `poll` is called from the main thread between slices of the gradient and between collectives, so that work beside the training
  * (such as a checkpoint on its way to the disk) can advance. NULL: nothing. Local. */
 void km_trainer_set_poll(km_trainer *trainer, void (*poll)(void *payload), void *payload);
-/* What a rank takes, in bytes: as it is planned, which is what is allocated: all that grows with the model or the step. */
+/* Begins to read the first step's rows: once, before the first km_trainer_step. */
+void km_trainer_prepare(km_trainer *trainer);
+
+/* What this rank asks of all others; they learn of it inside the step's own reduction. */
+typedef struct km_step_wish {
+    bool stop; /* this rank was asked to stop */
+    bool save; /* a save that failed is to be tried again */
+} km_step_wish;
+/* What a step says of itself; the same on all ranks but for the seconds. */
+typedef struct km_step_report {
+    double loss;      /* mean over masked tokens */
+    double grad_norm; /* before clipping */
+    double lr;
+    int64_t masked, correct, tokens;
+    double flops;
+    double seconds, comm_seconds;
+    int64_t stop; /* how many ranks want to stop */
+    int64_t save; /* how many ranks asked for a save: rank 0, when one that failed is to be tried again */
+} km_step_report;
+/* One update. A gradient or loss that is not finite is KM_FAILED with step, rows and parameter named, before any weight has
+ * changed. Collective. */
+km_status km_trainer_step(km_trainer *trainer, km_step_wish wish, km_step_report *report) KM_NODISCARD;
+
+/* ---- Memory --------------------------------------------------------------------------------------------------------- */
+
+/* What a rank takes, in bytes: all that grows with the model or the step. It is planned by the numbers that are allocated. */
 typedef struct km_memory {
-    size_t parameters;            /* elements of the table */
+    size_t parameters;            /* elements of all tables */
     size_t weights, sum, moments; /* 4 and in bf16 2 more, and 8, a parameter; 8 an owned one */
     size_t exchange;              /* the sums of owned parameters, and those on their way in; 0 with one rank */
     size_t saved; /* the copy that is written while training goes on: 12 an owned parameter; 0: nothing is saved */
@@ -77,27 +154,16 @@ typedef struct km_memory {
     int threads;                /* each has such activations */
     size_t total;
 } km_memory;
+/* The trainer's, on its rank. */
 void km_trainer_memory(km_memory *out, const km_trainer *trainer);
-/* The same for a rank of a run that is not there. */
+/* What the trainer of a run would take on `rank` of `ranks`. Local. */
 void km_memory_plan(km_memory *out, const km_config *config, const km_model *model, const km_loader *loader,
                     int rank, int ranks);
-/* Adds what saving in the background takes on this rank. */
+/* Adds a set of parameters. */
+void km_memory_add_parameters(km_memory *memory, const km_table *table, bool bf16, int rank, int ranks);
+/* Adds what saving in the background takes. */
 void km_memory_add_saved(km_memory *memory, size_t bytes);
-/* Elements of the table that `rank` of `ranks` owns. */
-size_t km_memory_owned(const km_model *model, int rank, int ranks);
 /* "1.9 GB: 24.0 bytes a parameter (...), 1.0 MB a token ..."; the caller frees. */
 char *km_memory_print(const km_memory *memory);
-/* Elements of a bucket of the sum: long enough for the network, short enough that several are on their way during backward. */
-enum { KM_BUCKET = 1 << 22 };
-/* Begins to read the first step's rows: once, before the first km_trainer_step. */
-void km_trainer_prepare(km_trainer *trainer);
-/* What this rank asks of all others; they learn of it inside the step's own reduction. */
-typedef struct km_step_wish {
-    bool stop; /* this rank was asked to stop */
-    bool save; /* a save that failed is to be tried again */
-} km_step_wish;
-/* One update. A gradient or loss
- * that is not finite is KM_FAILED with step, rows and parameter named, before any weight has changed. Collective. */
-km_status km_trainer_step(km_trainer *trainer, km_step_wish wish, km_step_report *report) KM_NODISCARD;
 
 #endif

@@ -69,7 +69,7 @@ static km_status set_up(bench *b, km_comm *comm, const km_config *config) {
     KM_TRY(km_comm_agree(comm, km_model_create(&run->model, &run->config.model)));
     KM_TRY(km_comm_agree(comm, km_check_loader(run, km_comm_size(comm))));
     KM_TRY(km_trainer_create(&run->trainer, comm, &run->config, run->model, run->loader));
-    km_model_init_weights(run->model, run->trainer->weights, (uint64_t)config->run.seed);
+    km_model_init_weights(run->model, run->trainer->parameters->weights, (uint64_t)config->run.seed);
     km_trainer_memory(&b->memory, run->trainer);
     km_trainer_prepare(run->trainer);
     return KM_OK;
@@ -93,7 +93,7 @@ static km_status make_products(bench *b) {
     b->times = km_new((size_t)workers, sizeof *b->times);
     b->passes = (int)((t->batches + (uint64_t)workers - 1) / (uint64_t)workers);
     for (int i = 0; i < workers; i++) {
-        KM_TRY(km_products_create(&b->products[i], &b->shape, t->weights, t->rounded));
+        KM_TRY(km_products_create(&b->products[i], &b->shape, t->parameters->weights, t->parameters->rounded));
     }
     return KM_OK;
 }
@@ -321,7 +321,7 @@ static void add_shapes(km_json *out, const bench *b) {
     km_json_set_number(out, "heads", s->H);
     km_json_set_number(out, "intermediate_size", s->I);
     km_json_set_number(out, "vocab_size", s->V);
-    km_json_set_number(out, "parameters", (double)t->table->elements);
+    km_json_set_number(out, "parameters", (double)t->parameters->table->elements);
     km_json_set_number(out, "length", s->T);
     km_json_set_number(out, "views", km_loader_views(b->run.loader));
     km_json_set_number(out, "splits", (double)c->mask.splits);
@@ -396,7 +396,7 @@ static km_json *report(const bench *b) {
     km_json_set_number(out, "exposed_share", median(b, value_exposed));
     add_memory(out, b);
     add_operations(out, b);
-    km_hash_text(hash, km_table_hash(b->run.trainer->table, b->run.trainer->weights));
+    km_hash_text(hash, km_table_hash(b->run.trainer->parameters->table, b->run.trainer->parameters->weights));
     km_json_set_string(out, "weights_hash", hash);
     return out;
 }

@@ -104,16 +104,16 @@ static km_status write_overlap(void *payload, const km_param *param, size_t firs
                           s->from + (first - s->first));
 }
 
-km_status km_checkpoint_write(km_store *store, const km_trainer *t, int group, int rank, size_t first, size_t count,
-                              const float *data) {
-    for (int b = 0; b < km_exchange_buckets(t->exchange); b++) {
+km_status km_checkpoint_write(km_store *store, const km_parameters *p, int group, int rank, size_t first,
+                              size_t count, const float *data) {
+    for (int b = 0; b < km_exchange_buckets(p->exchange); b++) {
         size_t place = 0, number = 0, local = 0;
-        km_exchange_part(t->exchange, b, rank, &place, &number, &local);
+        km_exchange_part(p->exchange, b, rank, &place, &number, &local);
         size_t begin = KM_MAX(local, first), end = KM_MIN(local + number, first + count);
         if (begin < end) {
             stretch s = {
                 .store = store, .group = group, .first = place + (begin - local), .from = data + (begin - first)};
-            KM_TRY(km_table_walk(t->table, s.first, end - begin, write_overlap, &s));
+            KM_TRY(km_table_walk(p->table, s.first, end - begin, write_overlap, &s));
         }
     }
     return KM_OK;
@@ -161,18 +161,19 @@ static km_status read_on_root(km_trainer *t, const km_store *store) {
     if (!km_store_number(store, "step", &t->step)) {
         return km_fail(KM_FAILED, "%s: no attribute `step`; this is not a checkpoint", km_store_path(store));
     }
-    return km_weights_read(store, t->table, t->weights);
+    return km_weights_read(store, t->parameters->table, t->parameters->weights);
 }
 
 km_status km_checkpoint_load(km_trainer *t, const km_store *store) {
+    const km_parameters *p = t->parameters;
     bool root = km_comm_rank(t->comm) == 0;
     KM_TRY(km_comm_agree(t->comm, root ? read_on_root(t, store) : KM_OK));
     km_comm_broadcast(t->comm, &t->step, sizeof t->step);
-    km_comm_broadcast(t->comm, t->weights, t->table->size * sizeof *t->weights);
-    float *moments[KM_GROUPS] = {[KM_FIRST_MOMENTS] = t->m, [KM_SECOND_MOMENTS] = t->v};
+    km_comm_broadcast(t->comm, p->weights, p->table->size * sizeof *p->weights);
+    float *moments[KM_GROUPS] = {[KM_FIRST_MOMENTS] = p->m, [KM_SECOND_MOMENTS] = p->v};
     for (int group = KM_FIRST_MOMENTS; group < KM_GROUPS; group++) {
-        stretch s = {.from_file = store, .table = t->table, .group = group};
-        KM_TRY(km_exchange_distribute(t->exchange, moments[group], read_piece, &s));
+        stretch s = {.from_file = store, .table = p->table, .group = group};
+        KM_TRY(km_exchange_distribute(p->exchange, moments[group], read_piece, &s));
     }
     return KM_OK;
 }

@@ -26,7 +26,7 @@ typedef struct km_checkpoint_facts {
 km_status km_checkpoint_create(km_store **out, const km_checkpoint_facts *facts, const char *path) KM_NODISCARD;
 /* Elements first..first+count-1 of the own parts, compact, that `rank` has of group 0 (weights), 1 (m) or 2 (v), to
  * their places in the file. Local; any thread; no HDF5. */
-km_status km_checkpoint_write(km_store *store, const km_trainer *trainer, int group, int rank, size_t first,
+km_status km_checkpoint_write(km_store *store, const km_parameters *parameters, int group, int rank, size_t first,
                               size_t count, const float *data) KM_NODISCARD;
 /* Weights, moments and step from an open file of the same model, on any number of ranks; `store` is looked at on rank 0
  * alone. Collective. */

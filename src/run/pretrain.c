@@ -204,7 +204,7 @@ static km_status record(loop *l, const km_step_report *report) {
     }
     km_json *line = make_line(l, report);
     km_eval_result result = {0};
-    km_status status = evaluates ? evaluate(l, l->run->trainer->weights, step, &result) : KM_OK;
+    km_status status = evaluates ? evaluate(l, l->run->trainer->parameters->weights, step, &result) : KM_OK;
     if (status == KM_STOPPED) {
         status = KM_OK;
         last = checkpoint = true;
@@ -215,7 +215,7 @@ static km_status record(loop *l, const km_step_report *report) {
     if (is_root(l)) {
         if (checkpoint || snapshot) {
             char text[33];
-            l->hash = km_table_hash(l->run->trainer->table, l->run->trainer->weights);
+            l->hash = km_table_hash(l->run->trainer->parameters->table, l->run->trainer->parameters->weights);
             km_hash_text(text, l->hash);
             km_json_set_string(line, "weights_hash", text);
         }
@@ -280,9 +280,9 @@ static km_status evaluate_first(loop *l) {
     if (!lacks_eval(run, step)) {
         return KM_OK;
     }
-    km_status status = evaluate_late(l, run->trainer->weights, step);
+    km_status status = evaluate_late(l, run->trainer->parameters->weights, step);
     if (status == KM_STOPPED) {
-        l->hash = km_table_hash(run->trainer->table, run->trainer->weights);
+        l->hash = km_table_hash(run->trainer->parameters->table, run->trainer->parameters->weights);
         status = run->resume_step < 0 ? save_last(l, false) : KM_OK;
     }
     return status;

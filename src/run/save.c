@@ -33,7 +33,7 @@ static bool is_root(const km_saver *s) {
 /* ---- Create, destroy ---- */
 
 static size_t owned_of(const km_trainer *t, int rank) {
-    return km_exchange_owned(t->exchange, rank);
+    return km_exchange_owned(t->parameters->exchange, rank);
 }
 
 size_t km_saver_bytes(size_t owned, int rank, int ranks) {
@@ -103,24 +103,23 @@ void km_saver_destroy(km_saver *s) {
 /* A worker's share of the copy: some buckets' weights, and a run of the moments. */
 static void copy_job(void *payload, int worker) {
     km_saver *s = payload;
-    const km_trainer *t = s->trainer;
-    int rank = km_comm_rank(t->comm), workers = km_pool_workers(t->pool);
-    size_t owned = owned_of(t, rank);
-    for (int b = worker; b < km_exchange_buckets(t->exchange); b += workers) {
+    const km_parameters *p = s->trainer->parameters;
+    int rank = km_comm_rank(p->comm), workers = km_pool_workers(s->trainer->pool);
+    for (int b = worker; b < km_exchange_buckets(p->exchange); b += workers) {
         size_t first = 0, count = 0, local = 0;
-        km_exchange_part(t->exchange, b, rank, &first, &count, &local);
-        memcpy(s->copy + local, t->weights + first, count * sizeof(float));
+        km_exchange_part(p->exchange, b, rank, &first, &count, &local);
+        memcpy(s->copy + local, p->weights + first, count * sizeof(float));
     }
     uint64_t first = 0, count = 0;
-    km_share(&first, &count, owned, worker, workers);
-    memcpy(s->copy + owned + first, t->m + first, count * sizeof(float));
-    memcpy(s->copy + 2 * owned + first, t->v + first, count * sizeof(float));
+    km_share(&first, &count, p->owned, worker, workers);
+    memcpy(s->copy + p->owned + first, p->m + first, count * sizeof(float));
+    memcpy(s->copy + 2 * p->owned + first, p->v + first, count * sizeof(float));
 }
 
 static km_checkpoint_facts facts_of(const km_saver *s, bool weights_only, km_hash hash) {
     const km_trainer *t = s->trainer;
     return (km_checkpoint_facts){.config = t->config,
-                                 .table = t->table,
+                                 .table = t->parameters->table,
                                  .corpus = s->corpus,
                                  .step = t->step,
                                  .weights_only = weights_only,

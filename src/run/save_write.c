@@ -25,13 +25,14 @@ static km_status write_piece(const km_writer *w, const km_save_file *file, const
         KM_TRY(piece->error != NULL ? km_error_raise(piece->error) : KM_OK);
         return km_fail(KM_FAILED, "rank %d could not send its part", piece->rank);
     }
-    size_t owned = km_exchange_owned(w->trainer->exchange, piece->rank);
+    size_t owned = km_exchange_owned(w->trainer->parameters->exchange, piece->rank);
     for (size_t done = 0; done < piece->count;) {
         size_t first = piece->first + done, at = first % owned;
         size_t count = KM_MIN(piece->count - done, owned - at);
         int group = (int)(first / owned);
         if (group == 0 || !file->weights_only) {
-            KM_TRY(km_checkpoint_write(file->store, w->trainer, group, piece->rank, at, count, piece->data + done));
+            KM_TRY(km_checkpoint_write(file->store, w->trainer->parameters, group, piece->rank, at, count,
+                                       piece->data + done));
         }
         done += count;
     }

@@ -73,25 +73,25 @@ static km_status share_rows(km_run *run) {
 }
 
 static km_status first_weights(km_run *run) {
-    km_trainer *t = run->trainer;
+    km_parameters *p = run->trainer->parameters;
     if (run->source != NULL) {
-        return km_weights_read(run->source, t->table, t->weights);
+        return km_weights_read(run->source, p->table, p->weights);
     }
     if (run->folder != NULL) {
-        memcpy(t->weights, run->folder->weights, t->table->size * sizeof *t->weights);
+        memcpy(p->weights, run->folder->weights, p->table->size * sizeof *p->weights);
         return KM_OK;
     }
-    km_model_init_weights(run->model, t->weights, (uint64_t)run->config.run.seed);
+    km_model_init_weights(run->model, p->weights, (uint64_t)run->config.run.seed);
     return KM_OK;
 }
 
 static km_status set_weights(km_run *run) {
-    km_trainer *t = run->trainer;
+    km_parameters *p = run->trainer->parameters;
     if (run->resume_step >= 0) {
-        KM_TRY(km_checkpoint_load(t, run->source));
+        KM_TRY(km_checkpoint_load(run->trainer, run->source));
     } else {
         KM_TRY(km_comm_agree(run->comm, is_root(run) ? first_weights(run) : KM_OK));
-        km_comm_broadcast(run->comm, t->weights, t->table->size * sizeof *t->weights);
+        km_comm_broadcast(run->comm, p->weights, p->table->size * sizeof *p->weights);
     }
     km_store_close(run->source);
     km_bundle_close(run->folder);
@@ -137,7 +137,8 @@ km_status km_run_setup(km_run *run, km_comm *comm, const km_config *config) {
 
 void km_run_memory(km_memory *out, const km_run *run, int rank, int ranks) {
     km_memory_plan(out, &run->config, run->model, run->loader, rank, ranks);
-    km_memory_add_saved(out, km_saver_bytes(km_memory_owned(run->model, rank, ranks), rank, ranks));
+    km_memory_add_saved(out,
+                        km_saver_bytes(km_parameters_owned(km_model_table(run->model), rank, ranks), rank, ranks));
 }
 
 void km_run_teardown(km_run *run) {

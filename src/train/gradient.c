@@ -1,6 +1,5 @@
+/* gradient: threads take micro-batches, and what the model makes of each goes to the gradient sum and the report. */
 #include "gradient.h"
-
-#include "timed.h"
 
 #include "kmask/kernel.h"
 
@@ -9,212 +8,132 @@
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <string.h>
 
-/* Threads add to the same sum: a lock guards each stretch of STRETCH elements, LOCKS of them in turn. */
-enum { STRETCH = 1 << 15, LOCKS = 64 };
-
-typedef struct shared {
+/* What the threads of a rank share during a step. */
+typedef struct shared_work {
     km_trainer *trainer;
+    km_gradient_sum *sum;
     const km_batch *batches;
     int count;
-    atomic_int next;         /* micro-batch to take */
-    atomic_int *bucket_done; /* (buckets) micro-batches that will add nothing more to it */
-    int begun;               /* buckets whose sum has started; main thread only */
-    bool *written;           /* (stretches) this step; what is there before is the last step's */
-    pthread_mutex_t locks[LOCKS];
+    atomic_int next; /* the micro-batch to take */
     pthread_mutex_t report_lock;
     km_gradient_report *report;
-} shared;
+} shared_work;
 
-/* One thread's view, the sink's payload. */
-typedef struct part {
-    shared *all;
+/* One thread at work on one micro-batch; the payload of the model's sink. */
+typedef struct contribution {
+    shared_work *work;
     int worker, batch;
-    int next_bucket; /* the first bucket that this micro-batch has not finished */
-    bool alone;      /* one worker: no locks */
-} part;
+    int bucket; /* see km_gradient_sum_passed */
+} contribution;
 
-static void mark_bad(part *p, size_t offset) {
-    pthread_mutex_lock(&p->all->report_lock);
-    km_gradient_report *report = p->all->report;
-    if (report->bad_batch < 0 || p->batch < report->bad_batch) {
-        report->bad_batch = p->batch;
+/* ---- Values that are not finite or out of range ---- */
+
+static void mark_bad(contribution *c, size_t offset) {
+    pthread_mutex_lock(&c->work->report_lock);
+    km_gradient_report *report = c->work->report;
+    if (report->bad_batch < 0 || c->batch < report->bad_batch) {
+        report->bad_batch = c->batch;
         report->bad_offset = offset;
     }
-    pthread_mutex_unlock(&p->all->report_lock);
+    pthread_mutex_unlock(&c->work->report_lock);
 }
 
-static void clear_stretch(const shared *all, size_t stretch) {
-    size_t first = stretch * STRETCH, size = all->trainer->table->size;
-    memset(all->trainer->sum + first, 0, KM_MIN((size_t)STRETCH, size - first) * sizeof(int64_t));
-    all->written[stretch] = true;
+static size_t first_bad(const float *gradient, size_t count) {
+    size_t i = 0;
+    while (i + 1 < count && fabsf(gradient[i]) < KM_FIXED_LIMIT) {
+        i++;
+    }
+    return i;
 }
 
-/* Within one stretch, whose lock is held. The first gradient of a whole stretch is written over the last step's sum:
- * clearing all of it, to read the zeros again, would take as long as a good part of the update. */
-static bool add_piece(const shared *all, size_t offset, const float *gradient, size_t count) {
-    const size_t stretch = offset / STRETCH;
-    int64_t *sum = all->trainer->sum + offset;
-    if (!all->written[stretch] && count == STRETCH) {
-        all->written[stretch] = true;
-        return km_fixed_set(sum, gradient, count);
-    }
-    if (!all->written[stretch]) {
-        clear_stretch(all, stretch);
-    }
-    return km_fixed_add(sum, gradient, count);
-}
-
-/* Where no gradient came, such as positions beyond the longest view. */
-static void clear_unwritten(shared *all, int bucket) {
-    size_t first = 0, count = 0;
-    km_exchange_bucket(all->trainer->exchange, bucket, &first, &count);
-    for (size_t stretch = first / STRETCH; stretch * STRETCH < first + count; stretch++) {
-        pthread_mutex_lock(&all->locks[stretch % LOCKS]);
-        if (!all->written[stretch]) {
-            clear_stretch(all, stretch);
-        }
-        pthread_mutex_unlock(&all->locks[stretch % LOCKS]);
-    }
-}
+/* ---- The model's sink ---- */
 
 /* Main thread only. */
-static void poll(const km_trainer *t) {
-    km_exchange_poll(t->exchange);
+static bool poll(shared_work *work) {
+    const km_trainer *t = work->trainer;
+    const bool begun = km_gradient_sum_poll(work->sum);
     if (t->poll != NULL) {
         t->poll(t->poll_payload);
     }
-}
-
-static void begin_complete_buckets(shared *all) {
-    km_trainer *t = all->trainer;
-    while (all->begun < km_exchange_buckets(t->exchange) &&
-           atomic_load_explicit(&all->bucket_done[all->begun], memory_order_acquire) == all->count) {
-        clear_unwritten(all, all->begun);
-        km_exchange_begin(t->exchange, all->begun, t->sum);
-        all->begun++;
-    }
-    poll(t);
+    return begun;
 }
 
 static void take_slice(void *payload, size_t offset, const float *gradient, size_t count) {
-    part *p = payload;
-    bool good = true;
-    while (count > 0) {
-        size_t piece = KM_MIN(count, STRETCH - offset % STRETCH);
-        pthread_mutex_t *lock = &p->all->locks[offset / STRETCH % LOCKS];
-        if (!p->alone) {
-            pthread_mutex_lock(lock);
-        }
-        bool fits = add_piece(p->all, offset, gradient, piece);
-        if (!p->alone) {
-            pthread_mutex_unlock(lock);
-        }
-        if (!fits && good) {
-            good = false;
-            mark_bad(p, offset);
-        }
-        offset += piece;
-        gradient += piece;
-        count -= piece;
+    contribution *c = payload;
+    if (!km_gradient_sum_add(c->work->sum, offset, gradient, count)) {
+        mark_bad(c, offset + first_bad(gradient, count));
     }
-    km_pulse_tick(p->all->trainer->comm);
-    if (p->worker == 0) {
-        poll(p->all->trainer);
+    km_pulse_tick(c->work->trainer->comm);
+    if (c->worker == 0) {
+        (void)poll(c->work);
     }
 }
 
 static void finish_from(void *payload, size_t offset) {
-    part *p = payload;
-    km_exchange *exchange = p->all->trainer->exchange;
-    while (p->next_bucket < km_exchange_buckets(exchange)) {
-        size_t first = 0, count = 0;
-        km_exchange_bucket(exchange, p->next_bucket, &first, &count);
-        if (first < offset) {
-            break;
-        }
-        atomic_fetch_add_explicit(&p->all->bucket_done[p->next_bucket], 1, memory_order_release);
-        p->next_bucket++;
-    }
-    if (p->worker == 0) {
-        begin_complete_buckets(p->all);
+    contribution *c = payload;
+    km_gradient_sum_passed(c->work->sum, &c->bucket, offset);
+    if (c->worker == 0) {
+        (void)poll(c->work);
     }
 }
 
-static void add_loss(part *p, const km_batch *batch, const km_loss_sum *loss) {
+/* ---- The threads ---- */
+
+static void add_loss(contribution *c, const km_batch *batch, const km_loss_sum *loss) {
     double units = loss->loss * (double)(1 << KM_LOSS_BITS);
     bool good = isfinite(units) && fabs(units) < 0x1p52;
     if (!good) {
-        mark_bad(p, SIZE_MAX);
+        mark_bad(c, SIZE_MAX);
     }
-    pthread_mutex_lock(&p->all->report_lock);
-    km_gradient_report *report = p->all->report;
+    pthread_mutex_lock(&c->work->report_lock);
+    km_gradient_report *report = c->work->report;
     report->loss_units += good ? llrint(units) : 0;
     report->masked += loss->masked;
     report->correct += loss->correct;
     report->tokens += batch->input.tokens;
-    report->flops += km_model_flops(p->all->trainer->model, batch);
-    pthread_mutex_unlock(&p->all->report_lock);
+    report->flops += km_model_flops(c->work->trainer->model, batch);
+    pthread_mutex_unlock(&c->work->report_lock);
 }
 
-static void work(void *payload, int worker) {
-    shared *all = payload;
-    km_trainer *t = all->trainer;
-    part p = {.all = all, .worker = worker, .alone = km_pool_workers(t->pool) == 1};
-    const km_sink sink = {.payload = &p, .ready = take_slice, .done = finish_from};
+static void compute(contribution *c) {
+    const km_trainer *t = c->work->trainer;
+    const km_batch *batch = &c->work->batches[c->batch];
+    const km_sink sink = {.payload = c, .ready = take_slice, .done = finish_from};
+    km_loss_sum loss = {0};
+    km_model_gradient(t->model, t->parameters->weights, batch, (uint64_t)t->config->run.seed, true,
+                      t->works[c->worker], &sink, &loss);
+    add_loss(c, batch, &loss);
+}
+
+static void take_batches(void *payload, int worker) {
+    shared_work *work = payload;
     for (;;) {
-        p.batch = atomic_fetch_add(&all->next, 1);
-        if (p.batch >= all->count) {
+        contribution c = {.work = work, .worker = worker, .batch = atomic_fetch_add(&work->next, 1)};
+        if (c.batch >= work->count) {
             break;
         }
-        p.next_bucket = 0;
-        km_loss_sum loss = {0};
-        const km_batch *batch = &all->batches[p.batch];
-        double start = km_seconds();
-        km_model_gradient(t->model, t->weights, batch, (uint64_t)t->config->run.seed, true, t->works[worker], &sink,
-                          &loss);
-        add_loss(&p, batch, &loss);
+        const double start = km_seconds();
+        compute(&c);
         if (worker == 0) {
-            km_pulse_pace(t->comm, km_seconds() - start);
+            km_pulse_pace(work->trainer->comm, km_seconds() - start);
         }
     }
 }
 
-/* This worker's share of the weights, as the step's products read them. */
-static void round_weights(void *payload, int worker) {
-    const km_trainer *t = payload;
-    const size_t blocks = t->table->size / KM_BLOCK, workers = (size_t)km_pool_workers(t->pool), w = (size_t)worker;
-    const size_t first = blocks * w / workers * KM_BLOCK, end = blocks * (w + 1) / workers * KM_BLOCK;
-    km_bf16_round(t->rounded + first, t->weights + first, end - first);
-}
-
-void km_gradient(km_trainer *t, const km_batch *batches, int count, km_gradient_report *report) {
+void km_gradient(km_trainer *t, km_gradient_sum *sum, const km_batch *batches, int count,
+                 km_gradient_report *report) {
     *report = (km_gradient_report){.bad_batch = -1};
-    shared all = {.trainer = t, .batches = batches, .count = count, .report = report};
-    int buckets = km_exchange_buckets(t->exchange);
-    all.bucket_done = km_new((size_t)buckets, sizeof *all.bucket_done);
-    all.written = km_new(t->table->size / STRETCH + 1, sizeof *all.written);
-    pthread_mutex_init(&all.report_lock, NULL);
-    for (int i = 0; i < LOCKS; i++) {
-        pthread_mutex_init(&all.locks[i], NULL);
-    }
-    if (t->rounded != NULL) {
-        km_pool_run(t->pool, round_weights, t);
-    }
-    km_pool_begin(t->pool, work, &all);
-    work(&all, 0);
+    shared_work work = {.trainer = t, .sum = sum, .batches = batches, .count = count, .report = report};
+    pthread_mutex_init(&work.report_lock, NULL);
+    km_parameters_round(t->parameters, t->pool);
+    km_pool_begin(t->pool, take_batches, &work);
+    take_batches(&work, 0);
     km_op_begin(KM_OP_IDLE);
-    while (all.begun < buckets) { /* the other threads' last micro-batches */
-        begin_complete_buckets(&all);
+    while (!poll(&work)) { /* until the other threads' last micro-batches are done */
         sched_yield();
     }
     km_op_end();
     km_pool_end(t->pool);
-    for (int i = 0; i < LOCKS; i++) {
-        pthread_mutex_destroy(&all.locks[i]);
-    }
-    pthread_mutex_destroy(&all.report_lock);
-    free(all.bucket_done);
-    free(all.written);
+    pthread_mutex_destroy(&work.report_lock);
 }

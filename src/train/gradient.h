@@ -1,5 +1,4 @@
-/* gradient: a step's gradient on one rank. Threads take micro-batches, add their slices to the rank's integer sum, and
- * the sums over ranks start bucket by bucket while the rest of backward is still running. */
+/* gradient: a step's gradient on one rank. Threads take micro-batches one at a time and add their gradients to a km_gradient_sum. */
 #ifndef KMASK_TRAIN_GRADIENT_H
 #define KMASK_TRAIN_GRADIENT_H
 
@@ -15,7 +14,9 @@ typedef struct km_gradient_report {
 
 enum { KM_LOSS_BITS = 24 };
 
-/* Adds up the gradients of `count` micro-batches, and begins the sums of all buckets. Collective. */
-void km_gradient(km_trainer *trainer, const km_batch *batches, int count, km_gradient_report *report);
+/* Adds the gradients of `count` micro-batches, each of them a contribution, to `sum`, and begins the sums over ranks of all buckets.
+ * Collective. */
+void km_gradient(km_trainer *trainer, km_gradient_sum *sum, const km_batch *batches, int count,
+                 km_gradient_report *report);
 
 #endif

@@ -1,90 +1,106 @@
-#include "optimizer.h"
-
-#include "timed.h"
+/* optimizer: from the sum of a gradient to its norm and to new weights, each rank on the elements that it owns. */
+#include "kmask/train.h"
 
 #include "kmask/kernel.h"
 
 #include <math.h>
 
-typedef struct update {
-    km_trainer *trainer;
+/* What the pool's workers do side by side: `visit` gets each part of a bucket that this rank owns, as elements
+ * first..first+count-1 of the table and `local`.. of the owned ones. */
+typedef struct pass pass;
+struct pass {
+    km_parameters *parameters;
+    int workers;
     const int64_t *sums;
-    double scale;
+    double scale; /* gradient = sums * scale */
     km_adamw options;
-    size_t table_first, local_first; /* of the part at hand */
-} update;
+    void (*visit)(const pass *p, size_t first, size_t count, size_t local);
+};
 
-/* Calls part(job, first, count, local) for this worker's share of the owned parts. */
-static void each_part(update *job, int worker, void (*part)(update *, size_t, size_t, size_t)) {
-    const km_trainer *t = job->trainer;
-    update own = *job; /* workers write to table_first and local_first */
-    for (int b = worker; b < km_exchange_buckets(t->exchange); b += km_pool_workers(t->pool)) {
+static void visit_parts(void *payload, int worker) {
+    const pass *p = payload;
+    const km_exchange *exchange = p->parameters->exchange;
+    const int rank = km_comm_rank(p->parameters->comm);
+    for (int b = worker; b < km_exchange_buckets(exchange); b += p->workers) {
         size_t first = 0, count = 0, local = 0;
-        km_exchange_part(t->exchange, b, km_comm_rank(t->comm), &first, &count, &local);
+        km_exchange_part(exchange, b, rank, &first, &count, &local);
         if (count > 0) {
-            part(&own, first, count, local);
+            p->visit(p, first, count, local);
         }
     }
 }
 
-static void square_part(update *job, size_t first, size_t count, size_t local) {
+static void run_pass(pass *p, km_pool *pool) {
+    p->workers = km_pool_workers(pool);
+    km_pool_run(pool, visit_parts, p);
+}
+
+/* ---- The norm ---- */
+
+static void square_part(const pass *p, size_t first, size_t count, size_t local) {
     for (size_t i = 0; i < count; i += KM_BLOCK) {
-        job->trainer->blocks[(first + i) / KM_BLOCK] =
-            km_fixed_squares(job->sums + local + i, job->scale, KM_BLOCK);
+        km_op_begin(KM_OP_OPTIMIZER);
+        p->parameters->blocks[(first + i) / KM_BLOCK] = km_fixed_squares(p->sums + local + i, p->scale, KM_BLOCK);
+        km_op_end();
     }
 }
 
-static void square_job(void *payload, int worker) {
-    each_part(payload, worker, square_part);
-}
-
-double km_gradient_norm(km_trainer *t, const int64_t *sums, double divisor) {
-    update job = {.trainer = t, .sums = sums, .scale = ldexp(1.0, -KM_FIXED_BITS) / divisor};
-    km_pool_run(t->pool, square_job, &job);
-    km_exchange_gather_blocks(t->exchange, t->blocks);
+double km_gradient_norm(km_parameters *parameters, km_pool *pool, const int64_t *sums, double divisor) {
+    pass p = {.parameters = parameters,
+              .sums = sums,
+              .scale = ldexp(1.0, -KM_FIXED_BITS) / divisor,
+              .visit = square_part};
+    run_pass(&p, pool);
+    km_exchange_gather_blocks(parameters->exchange, parameters->blocks);
     double squares = 0;
-    for (size_t i = 0; i < t->table->size / KM_BLOCK; i++) {
-        squares += t->blocks[i];
+    for (size_t i = 0; i < parameters->table->size / KM_BLOCK; i++) {
+        squares += parameters->blocks[i];
     }
     return sqrt(squares);
 }
 
+/* ---- The update ---- */
+
+/* A part of a bucket, which may hold several parameters, or a piece of one. */
+typedef struct part {
+    const pass *p;
+    size_t first, local; /* where it begins in the table, and among the owned elements */
+} part;
+
 static km_status update_overlap(void *payload, const km_param *param, size_t first, size_t count) {
-    update *job = payload;
-    km_trainer *t = job->trainer;
-    km_adamw options = job->options;
+    const part *at = payload;
+    const pass *p = at->p;
+    km_parameters *parameters = p->parameters;
+    km_adamw options = p->options;
     if (!param->decay) {
         options.weight_decay = 0;
     }
-    size_t local = job->local_first + (first - job->table_first);
-    km_adamw_update(t->weights + first, t->m + local, t->v + local, job->sums + local, job->scale, &options, count);
+    const size_t local = at->local + (first - at->first);
+    KM_TIMED(KM_OP_OPTIMIZER, km_adamw_update(parameters->weights + first, parameters->m + local,
+                                              parameters->v + local, p->sums + local, p->scale, &options, count));
     return KM_OK;
 }
 
-static void update_part(update *job, size_t first, size_t count, size_t local) {
-    job->table_first = first;
-    job->local_first = local;
-    (void)km_table_walk(job->trainer->table, first, count, update_overlap, job);
+static void update_part(const pass *p, size_t first, size_t count, size_t local) {
+    part at = {p, first, local};
+    (void)km_table_walk(p->parameters->table, first, count, update_overlap, &at);
 }
 
-static void update_job(void *payload, int worker) {
-    each_part(payload, worker, update_part);
-}
-
-void km_optimizer_update(km_trainer *t, const int64_t *sums, double divisor, double norm, double lr) {
-    double clip = t->config->optimizer.clip;
-    double shrink = clip > 0 && norm > clip ? clip / norm : 1.0;
-    double step = (double)(t->step + 1);
-    update job = {.trainer = t, .sums = sums, .scale = ldexp(1.0, -KM_FIXED_BITS) / divisor * shrink};
-    job.options = (km_adamw){
-        .lr = (float)lr,
-        .beta1 = (float)t->config->optimizer.beta1,
-        .beta2 = (float)t->config->optimizer.beta2,
-        .eps = (float)t->config->optimizer.eps,
-        .weight_decay = (float)t->config->optimizer.weight_decay,
-        .correction1 = (float)(1.0 - pow(t->config->optimizer.beta1, step)),
-        .correction2 = (float)(1.0 - pow(t->config->optimizer.beta2, step)),
+void km_parameters_update(km_parameters *parameters, km_pool *pool, const km_update *u) {
+    const double shrink = u->clip > 0 && u->norm > u->clip ? u->clip / u->norm : 1.0;
+    pass p = {.parameters = parameters,
+              .sums = u->sums,
+              .scale = ldexp(1.0, -KM_FIXED_BITS) / u->divisor * shrink,
+              .visit = update_part};
+    p.options = (km_adamw){
+        .lr = (float)u->lr,
+        .beta1 = (float)u->beta1,
+        .beta2 = (float)u->beta2,
+        .eps = (float)u->eps,
+        .weight_decay = (float)u->weight_decay,
+        .correction1 = (float)(1.0 - pow(u->beta1, (double)u->step)),
+        .correction2 = (float)(1.0 - pow(u->beta2, (double)u->step)),
     };
-    km_pool_run(t->pool, update_job, &job);
-    km_exchange_gather(t->exchange, t->weights);
+    run_pass(&p, pool);
+    km_exchange_gather(parameters->exchange, parameters->weights);
 }

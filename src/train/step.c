@@ -1,5 +1,5 @@
+/* step: one update, from the rows that are read to the new weights. */
 #include "gradient.h"
-#include "optimizer.h"
 #include "schedule.h"
 
 #include <string.h>
@@ -16,7 +16,7 @@ static const char *param_at(const km_table *table, size_t offset) {
     return "?";
 }
 
-/* The sentence of the rank that saw the value; the others are silent. */
+/* On a rank that saw a bad value: the error that names it. KM_OK on the others. */
 static km_status name_bad(const km_trainer *t, const km_batch *batches, const km_gradient_report *report) {
     if (report->bad_batch < 0) {
         return KM_OK;
@@ -28,7 +28,8 @@ static km_status name_bad(const km_trainer *t, const km_batch *batches, const km
             km_buffer_print(&rows, "%s%llu", rows.size > 0 ? ", " : "", (unsigned long long)batch->rows[i]);
         }
     }
-    const char *what = report->bad_offset == SIZE_MAX ? "the loss" : param_at(t->table, report->bad_offset);
+    const char *what =
+        report->bad_offset == SIZE_MAX ? "the loss" : param_at(t->parameters->table, report->bad_offset);
     km_status status =
         km_fail(KM_FAILED, "step %lld: %s%s is not finite or out of range, in a micro-batch with corpus rows %s",
                 (long long)t->step + 1, report->bad_offset == SIZE_MAX ? "" : "the gradient of ", what, rows.data);
@@ -50,8 +51,39 @@ static km_status take(km_trainer *t, const km_batch **batches, int *count) {
     return KM_OK;
 }
 
+static void update(km_trainer *t, const int64_t *sums, int64_t masked, km_step_report *report) {
+    const km_config *config = t->config;
+    const int64_t step = t->step + 1;
+    const double divisor = divisor_of(t, masked);
+    report->lr = config->optimizer.lr *
+                 km_schedule_factor(config->schedule.name, step, config->schedule.warmup, config->train.steps);
+    report->grad_norm = km_gradient_norm(t->parameters, t->pool, sums, divisor);
+    const km_update how = {.sums = sums,
+                           .divisor = divisor,
+                           .norm = report->grad_norm,
+                           .clip = config->optimizer.clip,
+                           .lr = report->lr,
+                           .beta1 = config->optimizer.beta1,
+                           .beta2 = config->optimizer.beta2,
+                           .eps = config->optimizer.eps,
+                           .weight_decay = config->optimizer.weight_decay,
+                           .step = step};
+    km_parameters_update(t->parameters, t->pool, &how);
+    t->step = step;
+}
+
+static void report_totals(km_step_report *report, const int64_t totals[TOTALS]) {
+    report->loss = (double)totals[LOSS] / (double)(1 << KM_LOSS_BITS) / (double)KM_MAX(totals[MASKED], 1);
+    report->masked = totals[MASKED];
+    report->correct = totals[CORRECT];
+    report->tokens = totals[TOKENS];
+    report->flops = (double)totals[MEGAFLOPS] * 1e6;
+    report->stop = totals[STOP];
+    report->save = totals[SAVE];
+}
+
 km_status km_trainer_step(km_trainer *t, km_step_wish wish, km_step_report *report) {
-    double start = km_seconds(), exposed = km_comm_seconds(t->comm);
+    const double start = km_seconds(), comm_before = km_comm_seconds(t->comm);
     km_pulse_step(t->comm, t->step + 1);
     km_pulse_phase(t->comm, KM_READING);
     const km_batch *batches = NULL;
@@ -60,10 +92,11 @@ km_status km_trainer_step(km_trainer *t, km_step_wish wish, km_step_report *repo
 
     km_gradient_report own;
     km_pulse_phase(t->comm, KM_COMPUTING);
-    km_gradient(t, batches, count, &own);
+    km_gradient_sum *sum = km_gradient_sum_begin(t->parameters, count, km_pool_workers(t->pool) > 1);
+    km_gradient(t, sum, batches, count, &own);
 
     km_pulse_phase(t->comm, KM_SUMMING);
-    const int64_t *sums = km_exchange_end(t->exchange);
+    const int64_t *sums = km_gradient_sum_end(sum);
     int64_t totals[TOTALS] = {[LOSS] = own.loss_units,    [MASKED] = own.masked,
                               [CORRECT] = own.correct,    [TOKENS] = own.tokens,
                               [BAD] = own.bad_batch >= 0, [STOP] = wish.stop,
@@ -74,22 +107,9 @@ km_status km_trainer_step(km_trainer *t, km_step_wish wish, km_step_report *repo
     }
 
     km_pulse_phase(t->comm, KM_UPDATING);
-    const km_config *config = t->config;
-    double divisor = divisor_of(t, totals[MASKED]);
-    report->lr = config->optimizer.lr * km_schedule_factor(config->schedule.name, t->step + 1,
-                                                           config->schedule.warmup, config->train.steps);
-    report->grad_norm = km_gradient_norm(t, sums, divisor);
-    km_optimizer_update(t, sums, divisor, report->grad_norm, report->lr);
-    t->step++;
-
-    report->loss = (double)totals[LOSS] / (double)(1 << KM_LOSS_BITS) / (double)KM_MAX(totals[MASKED], 1);
-    report->masked = totals[MASKED];
-    report->correct = totals[CORRECT];
-    report->tokens = totals[TOKENS];
-    report->flops = (double)totals[MEGAFLOPS] * 1e6;
-    report->stop = totals[STOP];
-    report->save = totals[SAVE];
+    update(t, sums, totals[MASKED], report);
+    report_totals(report, totals);
     report->seconds = km_seconds() - start;
-    report->comm_seconds = km_comm_seconds(t->comm) - exposed;
+    report->comm_seconds = km_comm_seconds(t->comm) - comm_before;
     return KM_OK;
 }

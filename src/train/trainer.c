@@ -1,19 +1,7 @@
-/* trainer: what a run keeps in memory on one rank, and how much that is. */
+/* trainer: what a run keeps in memory on one rank to make its steps, and how much that is. */
 #include "kmask/train.h"
 
 #include <stdlib.h>
-
-static km_status allocate(km_trainer *t) {
-    size_t size = t->table->size, owned = km_exchange_owned(t->exchange, km_comm_rank(t->comm));
-    KM_TRY(km_allocate((void **)&t->weights, size * sizeof *t->weights, "the weights"));
-    if (km_is_bf16(t->config)) {
-        KM_TRY(km_allocate((void **)&t->rounded, size * sizeof *t->rounded, "the weights in bf16"));
-    }
-    KM_TRY(km_allocate((void **)&t->sum, size * sizeof *t->sum, "the gradient sum"));
-    KM_TRY(km_allocate((void **)&t->m, owned * sizeof *t->m, "the first moments"));
-    KM_TRY(km_allocate((void **)&t->v, owned * sizeof *t->v, "the second moments"));
-    return km_allocate((void **)&t->blocks, size / KM_BLOCK * sizeof *t->blocks, "the gradient's norm");
-}
 
 static km_work_options work_options(const km_config *config, const km_loader *loader) {
     km_work_options options = {.backward = true, .recompute = config->train.recompute, .bf16 = km_is_bf16(config)};
@@ -31,7 +19,7 @@ static km_status make_workers(km_trainer *t) {
     KM_TRY(km_pool_create(&t->pool, workers));
     t->works = km_new((size_t)workers, sizeof(km_work *));
     km_work_options options = work_options(t->config, t->loader);
-    options.rounded = t->rounded;
+    options.rounded = t->parameters->rounded;
     for (int i = 0; i < workers; i++) {
         KM_TRY(km_work_create(&t->works[i], t->model, &options));
     }
@@ -45,18 +33,13 @@ km_status km_trainer_create(km_trainer **out, km_comm *comm, const km_config *co
     t->comm = comm;
     t->config = config;
     t->model = model;
-    t->table = km_model_table(model);
     t->loader = loader;
     km_share(&t->first_batch, &t->batches, (uint64_t)km_loader_micro_batches(loader), km_comm_rank(comm),
              km_comm_size(comm));
-    km_status status = km_exchange_create(&t->exchange, comm, t->table->size, KM_BUCKET);
+    km_status status = km_parameters_create(&t->parameters, comm, km_model_table(model), km_is_bf16(config));
     if (status == KM_OK) {
-        status = allocate(t);
+        status = km_comm_agree(comm, make_workers(t));
     }
-    if (status == KM_OK) {
-        status = make_workers(t);
-    }
-    status = km_comm_agree(comm, status);
     if (status != KM_OK) {
         km_trainer_destroy(t);
         *out = NULL;
@@ -73,34 +56,32 @@ void km_trainer_destroy(km_trainer *t) {
     }
     free(t->works);
     km_pool_destroy(t->pool);
-    if (t->exchange != NULL) {
-        km_exchange_destroy(t->exchange);
-    }
-    free(t->weights);
-    free(t->rounded);
-    free(t->sum);
-    free(t->m);
-    free(t->v);
-    free(t->blocks);
+    km_parameters_destroy(t->parameters);
     free(t);
 }
 
-void km_memory_plan(km_memory *out, const km_config *config, const km_model *model, const km_loader *loader,
-                    int rank, int ranks) {
-    size_t size = km_model_table(model)->size, owned = 0;
-    size_t exchange = km_exchange_bytes(&owned, size, KM_BUCKET, rank, ranks);
-    uint64_t first = 0, batches = 0;
-    km_share(&first, &batches, (uint64_t)km_loader_micro_batches(loader), rank, ranks);
-    km_work_options options = work_options(config, loader);
-    *out = (km_memory){.parameters = size,
-                       .weights = size * (sizeof(float) + (options.bf16 ? sizeof(km_bf16) : 0)),
-                       .sum = size * sizeof(int64_t),
-                       .moments = owned * 2 * sizeof(float),
-                       .exchange = exchange,
-                       .activations = km_work_bytes(model, &options),
-                       .tokens = (size_t)options.limits.tokens,
-                       .threads = workers_of(config, batches)};
-    out->total = out->weights + out->sum + out->moments + out->exchange + (size_t)out->threads * out->activations;
+void km_trainer_prepare(km_trainer *t) {
+    km_loader_request(t->loader, (uint64_t)t->step, (int)t->first_batch, (int)t->batches);
+}
+
+void km_trainer_set_poll(km_trainer *t, void (*poll)(void *payload), void *payload) {
+    t->poll = poll;
+    t->poll_payload = payload;
+}
+
+/* ---- Memory ---- */
+
+void km_memory_add_parameters(km_memory *memory, const km_table *table, bool bf16, int rank, int ranks) {
+    size_t owned = 0;
+    const size_t exchange = km_exchange_bytes(&owned, table->size, KM_BUCKET, rank, ranks);
+    const size_t weights = table->size * (sizeof(float) + (bf16 ? sizeof(km_bf16) : 0));
+    const size_t sum = table->size * sizeof(int64_t), moments = owned * 2 * sizeof(float);
+    memory->parameters += table->size;
+    memory->weights += weights;
+    memory->sum += sum;
+    memory->moments += moments;
+    memory->exchange += exchange;
+    memory->total += weights + sum + moments + exchange;
 }
 
 void km_memory_add_saved(km_memory *memory, size_t bytes) {
@@ -108,10 +89,16 @@ void km_memory_add_saved(km_memory *memory, size_t bytes) {
     memory->total += bytes;
 }
 
-size_t km_memory_owned(const km_model *model, int rank, int ranks) {
-    size_t owned = 0;
-    (void)km_exchange_bytes(&owned, km_model_table(model)->size, KM_BUCKET, rank, ranks);
-    return owned;
+void km_memory_plan(km_memory *out, const km_config *config, const km_model *model, const km_loader *loader,
+                    int rank, int ranks) {
+    uint64_t first = 0, batches = 0;
+    km_share(&first, &batches, (uint64_t)km_loader_micro_batches(loader), rank, ranks);
+    const km_work_options options = work_options(config, loader);
+    *out = (km_memory){.activations = km_work_bytes(model, &options),
+                       .tokens = (size_t)options.limits.tokens,
+                       .threads = workers_of(config, batches)};
+    out->total = (size_t)out->threads * out->activations;
+    km_memory_add_parameters(out, km_model_table(model), options.bf16, rank, ranks);
 }
 
 void km_trainer_memory(km_memory *out, const km_trainer *t) {
@@ -128,13 +115,4 @@ char *km_memory_print(const km_memory *m) {
                      km_quantity(total, (double)m->total), (double)state / n, (double)m->weights / n,
                      (double)m->sum / n, (double)m->moments / n, (double)m->exchange / n, (double)m->saved / n,
                      km_quantity(token, (double)m->activations / (double)m->tokens), m->tokens, m->threads);
-}
-
-void km_trainer_prepare(km_trainer *t) {
-    km_loader_request(t->loader, (uint64_t)t->step, (int)t->first_batch, (int)t->batches);
-}
-
-void km_trainer_set_poll(km_trainer *t, void (*poll)(void *payload), void *payload) {
-    t->poll = poll;
-    t->poll_payload = payload;
 }

@@ -126,8 +126,8 @@ static void twin_gradient(twin *t, const km_trainer *trainer, km_loader *loader)
     const km_sink sink = {.payload = t, .ready = add, .done = done};
     for (int i = 0; i < count; i++) {
         km_loss_sum sum = {0};
-        km_model_gradient(trainer->model, trainer->weights, &batches[i], (uint64_t)trainer->config->run.seed, true,
-                          work, &sink, &sum);
+        km_model_gradient(trainer->model, trainer->parameters->weights, &batches[i],
+                          (uint64_t)trainer->config->run.seed, true, work, &sink, &sum);
         t->loss += sum.loss;
         t->masked += sum.masked;
     }
@@ -155,7 +155,7 @@ static double twin_update(twin *t, const km_trainer *trainer, double *weights, d
             double m = t->m[i] / (1 - pow(c->optimizer.beta1, step)),
                    v = t->v[i] / (1 - pow(c->optimizer.beta2, step));
             double decay = param->decay ? c->optimizer.weight_decay : 0;
-            weights[i] = (double)trainer->weights[i];
+            weights[i] = (double)trainer->parameters->weights[i];
             weights[i] -= lr * (m / (sqrt(v) + c->optimizer.eps) + decay * weights[i]);
         }
     }
@@ -176,9 +176,9 @@ static void compare_step(twin *t, km_trainer *trainer, km_loader *loader, double
     for (int p = 0; p < t->table->count; p++) {
         const km_param *param = &t->table->params[p];
         for (size_t i = param->offset; i < param->offset + param->count; i++) {
-            if (fabs((double)trainer->weights[i] - weights[i]) > 2e-4 * lr + 1e-6 * fabs(weights[i])) {
+            if (fabs((double)trainer->parameters->weights[i] - weights[i]) > 2e-4 * lr + 1e-6 * fabs(weights[i])) {
                 fail_msg("%s[%zu]: %.9g, expected %.9g", param->name, i - param->offset,
-                         (double)trainer->weights[i], weights[i]);
+                         (double)trainer->parameters->weights[i], weights[i]);
             }
         }
     }
@@ -212,10 +212,10 @@ static void steps_equal_their_twin(const char *loss_norm, const char *clip, int 
     OK(km_model_create(&model, &config.model));
     km_trainer *trainer = NULL;
     OK(km_trainer_create(&trainer, comm, &config, model, loader));
-    km_model_init_weights(model, trainer->weights, 5);
+    km_model_init_weights(model, trainer->parameters->weights, 5);
     km_trainer_prepare(trainer);
-    size_t size = trainer->table->size;
-    twin t = {.table = trainer->table};
+    size_t size = trainer->parameters->table->size;
+    twin t = {.table = trainer->parameters->table};
     t.gradient = km_new(size, sizeof(double));
     t.m = km_new(size, sizeof(double));
     t.v = km_new(size, sizeof(double));

@@ -43,7 +43,7 @@ static void begin(training *t, int width, int positions, int length, double clip
     OK(km_loader_create(&t->loader, t->rows, corpus, &options));
     OK(km_model_create(&t->model, &t->config.model));
     OK(km_trainer_create(&t->trainer, comm, &t->config, t->model, t->loader));
-    km_model_init_weights(t->model, t->trainer->weights, 5);
+    km_model_init_weights(t->model, t->trainer->parameters->weights, 5);
 }
 
 static void end(training *t) {
@@ -62,11 +62,11 @@ static double moments_after(double clip, float **m, float **v, size_t *owned) {
     begin(&t, 24, 32, 20, clip);
     km_trainer_prepare(t.trainer);
     OK(km_trainer_step(t.trainer, (km_step_wish){0}, &report));
-    *owned = km_exchange_owned(t.trainer->exchange, km_comm_rank(comm));
+    *owned = t.trainer->parameters->owned;
     *m = km_new(*owned + 1, sizeof **m);
     *v = km_new(*owned + 1, sizeof **v);
-    memcpy(*m, t.trainer->m, *owned * sizeof **m);
-    memcpy(*v, t.trainer->v, *owned * sizeof **v);
+    memcpy(*m, t.trainer->parameters->m, *owned * sizeof **m);
+    memcpy(*v, t.trainer->parameters->v, *owned * sizeof **v);
     end(&t);
     return report.grad_norm;
 }
@@ -125,14 +125,15 @@ static const int64_t *sum_of(training *t, int length) {
         .rows = rows,
     };
     km_gradient_report report;
-    km_gradient(t->trainer, &batch, 1, &report);
+    km_gradient_sum *sum = km_gradient_sum_begin(t->trainer->parameters, 1, false);
+    km_gradient(t->trainer, sum, &batch, 1, &report);
     assert_int_equal(report.bad_batch, -1);
-    return km_exchange_end(t->trainer->exchange);
+    return km_gradient_sum_end(sum);
 }
 
 /* How many of the ranks' sums are not 0 in elements first.. of the table. */
 static int64_t count_nonzero(const training *t, const int64_t *sums, size_t first, size_t count) {
-    const km_exchange *exchange = t->trainer->exchange;
+    const km_exchange *exchange = t->trainer->parameters->exchange;
     int64_t nonzero = 0;
     for (int b = 0; b < km_exchange_buckets(exchange); b++) {
         size_t from = 0, number = 0, local = 0;
@@ -150,7 +151,8 @@ static void a_step_forgets_the_sum_of_the_last(void **state) {
     (void)state;
     training t;
     begin(&t, WIDE, POSITIONS, LONG, 0);
-    const km_param *positions = km_table_find(t.trainer->table, "bert.embeddings.position_embeddings.weight");
+    const km_param *positions =
+        km_table_find(t.trainer->parameters->table, "bert.embeddings.position_embeddings.weight");
     assert_non_null(positions);
     const size_t behind = positions->offset + SHORT * WIDE, count = (size_t)(LONG - SHORT) * WIDE;
     for (int round = 0; round < 2; round++) {
@@ -168,20 +170,20 @@ static void what_is_not_finite_changes_nothing(void **state) {
     training t;
     begin(&t, 24, 32, 20, 1);
     km_trainer *trainer = t.trainer;
-    const size_t size = trainer->table->size;
-    const km_param *bias = km_table_find(trainer->table, "bert.encoder.layer.0.output.dense.bias");
+    const size_t size = trainer->parameters->table->size;
+    const km_param *bias = km_table_find(trainer->parameters->table, "bert.encoder.layer.0.output.dense.bias");
     assert_non_null(bias);
     km_step_report report = {0};
     km_trainer_prepare(trainer);
     OK(km_trainer_step(trainer, (km_step_wish){0}, &report));
-    trainer->weights[bias->offset] = NAN;
+    trainer->parameters->weights[bias->offset] = NAN;
     float *before = km_new(size, sizeof *before);
-    memcpy(before, trainer->weights, size * sizeof *before);
+    memcpy(before, trainer->parameters->weights, size * sizeof *before);
     assert_int_equal(km_trainer_step(trainer, (km_step_wish){0}, &report), KM_FAILED);
     assert_non_null(strstr(km_message(), "step 2: "));
     assert_non_null(strstr(km_message(), "not finite or out of range"));
     assert_int_equal(trainer->step, 1);
-    assert_memory_equal(before, trainer->weights, size * sizeof *before);
+    assert_memory_equal(before, trainer->parameters->weights, size * sizeof *before);
     free(before);
     end(&t);
 }

@@ -191,7 +191,7 @@ static km_status create_model(bench *b) {
                                     .initializer_range = 0.02,
                                     .hidden_dropout_prob = 0.1,
                                     .attention_probs_dropout_prob = 0.1};
-    KM_TRY(km_model_create(&b->model, &config));
+    KM_TRY(km_model_create(&b->model, &config, KM_HEAD_TOKENS));
     b->table = km_model_table(b->model);
     return KM_OK;
 }

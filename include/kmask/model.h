@@ -1,6 +1,6 @@
-/* model: a masked language model as a function of weights and a micro-batch. Weights are one flat array; a table
- * names its parts. Nothing here hears of MPI, of sums or of threads: a work area belongs to one thread, weights are
- * read only. Everything is local. */
+/* model: a model as a function of weights and a micro-batch. A model is a backbone, of one of several architectures, and a head
+ * that predicts something of the backbone's last hidden states. Weights are one flat array; a table names its parts. Nothing here
+ * hears of MPI, of sums or of threads: a work area belongs to one thread, weights are read only. Everything is local. */
 #ifndef KMASK_MODEL_H
 #define KMASK_MODEL_H
 
@@ -34,41 +34,106 @@ km_hash km_table_hash(const km_table *table, const float *flat);
 typedef km_status km_overlap(void *payload, const km_param *param, size_t first, size_t count);
 km_status km_table_walk(const km_table *table, size_t first, size_t count, km_overlap *visit, void *payload);
 
-/* ---- Names in other programs' files --------------------------------------------------------------------------- */
+/* ---- Architectures -------------------------------------------------------------------------------------------- */
+
+/* Each is one file of src/model, the only place where its name is compared with another; whoever needs to know something that
+ * differs between them asks one of these functions. */
+typedef struct km_architecture km_architecture;
+
+/* What a head predicts. */
+typedef enum km_head_kind {
+    KM_HEAD_TOKENS, /* the ids at labelled places: the pre-training head of every architecture */
+    KM_HEAD_KINDS
+} km_head_kind;
+
+const km_architecture *km_architecture_named(const char *type); /* by model.type: "bert"; NULL when there is none */
+const km_architecture *km_architecture_at(int index);           /* NULL behind the last */
+const char *km_architecture_types(void);                        /* "bert|roberta" */
+const char *km_architecture_presets(void);                      /* "tiny|small|bert-base|..." */
+/* The types for a message, each in `quotes`: `"bert" or "roberta"`. The caller frees. */
+char *km_architecture_list(const char *quotes);
+
+/* Fills in what a preset's name and the type decide, where it was not given. */
+void km_model_config_fill(km_model_config *config);
+/* The longest sequence that the config's positions allow: RoBERTa leaves those out that are not behind its pad token's id. */
+int64_t km_model_longest(const km_model_config *config);
+/* The same before a tokenizer has said which id pads, with the pad id of the published models. *why: what a message adds. */
+int64_t km_model_usual_longest(const km_model_config *config, const char **why);
+/* Rows of embeddings to take where there is no tokenizer yet: those of the preset, or of the type's published base model. */
+int64_t km_model_usual_vocabulary(const km_model_config *config);
+
+/* ---- Other programs' files ------------------------------------------------------------------------------------ */
+
+/* A number of config.json, and what transformers' class takes where the file does not have it. Its name is also the model
+ * section's option. */
+typedef struct km_interchange_number {
+    const char *key;
+    double standard;
+} km_interchange_number;
+/* A switch of config.json that has to be as it is here, or absent. */
+typedef struct km_interchange_switch {
+    const char *key;
+    bool value;
+    const char *expected; /* what a message says of it */
+} km_interchange_switch;
+/* A tensor of a file that repeats a part of the table, by both names. */
+typedef struct km_interchange_copy {
+    const char *name, *of;
+} km_interchange_copy;
+
+/* How the files of an architecture's pre-trained models look (transformers' PreTrainedModel.save_pretrained). Lists end with NULL
+ * or a NULL name. */
+typedef struct km_interchange {
+    const char *type;         /* config.json's model_type: "bert" */
+    const char *class_prefix; /* of its classes: "Bert" */
+    const km_interchange_number *numbers;
+    const km_interchange_switch *switches;
+    const char *activation; /* the key of the activation's name: "hidden_act" */
+    bool sequence_ids;      /* config.json names the ids that begin and end a sequence */
+    const char *root;       /* what its backbone's names begin with: "bert." */
+    const char *words;      /* the word embeddings, behind the root */
+    const char *const
+        *backbone; /* what names behind the root begin with; those of `unused` are no part of the table */
+    const char *const *unused;
+    const char *head; /* what the pre-training head's names begin with */
+    const km_interchange_copy *copies;
+    const char *const *buffers; /* that hold no weights: numbers 0, 1, 2, ... */
+} km_interchange;
+const km_interchange *km_architecture_files(const km_architecture *architecture);
+/* transformers' class of a model with such a head: "BertForMaskedLM"; NULL where the architecture has none. */
+const char *km_architecture_class(const km_architecture *architecture, km_head_kind head);
 
 /* What stands before the names of the backbone and of the head in a file: "bert." and "" as the table has it, "" and ""
  * for a bare encoder, "0.auto_model." twice where sentence-transformers wrapped one. */
 typedef struct km_naming {
-    const char *root;      /* the table's own: "bert." or "roberta." */
+    const km_interchange *files;
     size_t backbone, head; /* bytes before their names */
     char prefix[112];      /* the backbone's; the head's is its beginning */
 } km_naming;
 /* True where `name` is that of the word embeddings, from which the naming of the whole file follows. */
-bool km_naming_from(km_naming *out, const char *type, const char *name);
+bool km_naming_from(km_naming *out, const km_interchange *files, const char *name);
 /* The name that the table, or a model with more heads, has for a file's `name`: prefixes are made the table's own, gamma
  * and beta become weight and bias. False where it is longer than `size`. */
 bool km_naming_own(char *out, size_t size, const km_naming *naming, const char *name);
 /* What a tensor that is no part of the table is, by its own name. */
-typedef enum km_stray {
-    KM_STRAY_BUFFER,      /* position_ids: numbers 0, 1, 2, ... */
-    KM_STRAY_TIED_WEIGHT, /* the decoder's weights: the word embeddings again */
-    KM_STRAY_TIED_BIAS,   /* the decoder's bias: the head's bias again */
-    KM_STRAY_EXTRA,       /* another head, a pooler */
-    KM_STRAY_UNKNOWN      /* among the model's own names, but none of them: another architecture */
-} km_stray;
-km_stray km_naming_stray(const char *root, const char *own);
+typedef enum km_tensor_kind {
+    KM_TENSOR_BUFFER,
+    KM_TENSOR_COPY,   /* of a part of the table: *copy says of which */
+    KM_TENSOR_EXTRA,  /* another head, a pooler */
+    KM_TENSOR_UNKNOWN /* among the model's own names, but none of them: another architecture */
+} km_tensor_kind;
+km_tensor_kind km_naming_kind(const km_interchange_copy **copy, const km_naming *naming, const char *own);
 
 /* ---- Models ------------------------------------------------------------------------------------------------- */
 
 typedef struct km_model km_model;
 
 /* All fields of `config` are resolved. KM_USAGE names what does not fit. The caller destroys. */
-km_status km_model_create(km_model **out, const km_model_config *config) KM_NODISCARD;
+km_status km_model_create(km_model **out, const km_model_config *config, km_head_kind head) KM_NODISCARD;
 void km_model_destroy(km_model *model);
 const km_table *km_model_table(const km_model *model);
 const km_model_config *km_model_shape(const km_model *model);
-/* The longest sequence: the position table less what RoBERTa keeps before its first token (padding and the ids below). */
-int64_t km_model_longest(const km_model_config *config);
+const km_architecture *km_model_architecture(const km_model *model);
 /* Initial weights (table->size) are a function of the seed alone: normal(0, initializer_range) for matrices, 0 for
  * biases, 1 for layer norms' weights; keyed by the part's name, so adding a part changes no other. The row of the
  * pad token stays zero as the field has it. */

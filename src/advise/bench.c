@@ -66,7 +66,7 @@ static km_status set_up(bench *b, km_comm *comm, const km_config *config) {
     KM_TRY(km_comm_agree(comm, km_threads_check(config->parallel.threads)));
     KM_TRY(km_comm_agree(comm, km_products_check(config, true)));
     KM_TRY(km_comm_agree(comm, open_data(run)));
-    KM_TRY(km_comm_agree(comm, km_model_create(&run->model, &run->config.model)));
+    KM_TRY(km_comm_agree(comm, km_model_create(&run->model, &run->config.model, KM_HEAD_TOKENS)));
     KM_TRY(km_comm_agree(comm, km_check_loader(run, km_comm_size(comm))));
     KM_TRY(km_trainer_create(&run->trainer, comm, &run->config, run->model, run->loader));
     km_model_init_weights(run->model, run->trainer->parameters->weights, (uint64_t)config->run.seed);

@@ -76,7 +76,7 @@ static km_status check_all(km_run *run, int ranks, km_scaling *scaling) {
     KM_TRY(km_check_origin(run));
     KM_TRY(km_lock_look(run->config.run.dir, &km_lock_standard));
     KM_TRY(km_check_config(run));
-    KM_TRY(km_model_create(&run->model, &run->config.model));
+    KM_TRY(km_model_create(&run->model, &run->config.model, KM_HEAD_TOKENS));
     KM_TRY(km_check_rows(run, false));
     KM_TRY(km_check_loader(run, ranks));
     if (run->source != NULL) {

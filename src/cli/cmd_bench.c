@@ -1,5 +1,6 @@
 #include "cli.h"
 #include "kmask/advise.h"
+#include "kmask/model.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -106,17 +107,14 @@ static km_status set_views(km_config *config, const arguments *given, int ranks)
 }
 
 static km_status load(km_config *config, const arguments *given, int ranks) {
-    enum { SMALL_VOCABULARY = 8192, BERT = 30522, ROBERTA = 50265 };
     KM_TRY(load_keys(config, given));
     if (config->model.init[0] != '\0') {
         return km_fail(KM_USAGE,
                        "model.init: given, but bench makes its own weights. Give shapes with --preset and "
                        "--set.");
     }
-    const bool small = strcmp(given->preset, "tiny") == 0 || strcmp(given->preset, "small") == 0;
     if (config->model.vocab_size == 0) {
-        const bool roberta = strcmp(config->model.type, "roberta") == 0;
-        config->model.vocab_size = small ? SMALL_VOCABULARY : roberta ? ROBERTA : BERT;
+        config->model.vocab_size = km_model_usual_vocabulary(&config->model);
     }
     return set_views(config, given, ranks);
 }
@@ -262,10 +260,7 @@ km_status cmd_bench(int argc, char **argv) {
     }
     arguments given = {.preset = "bert-base", .precision = "fp32", .length = 128, .repeat = 7, .threads = 1};
     const cli_option options[] = {
-        {.name = "preset",
-         .kind = CLI_TEXT,
-         .out = &given.preset,
-         .choices = "tiny|small|bert-base|bert-large|roberta-base"},
+        {.name = "preset", .kind = CLI_TEXT, .out = &given.preset, .choices = km_architecture_presets()},
         {.name = "precision", .kind = CLI_TEXT, .out = &given.precision, .choices = "fp32|bf16"},
         {.name = "length", .kind = CLI_INTEGER, .out = &given.length, .low = 3, .high = 65535},
         {.name = "views", .kind = CLI_INTEGER, .out = &given.views, .low = 1, .high = 1 << 24},

@@ -1,5 +1,5 @@
 /* Initial weights: a function of the seed and of each part's own name, so neither order nor neighbours matter. */
-#include "parts.h"
+#include "architecture.h"
 
 #include <string.h>
 
@@ -38,16 +38,10 @@ static void init_part(float *out, const km_param *param, double deviation, uint6
 
 void km_model_init_weights(const km_model *model, float *weights, uint64_t seed) {
     const km_table *table = &model->table;
-    size_t C = (size_t)model->C;
     memset(weights, 0, table->size * sizeof *weights);
     for (int i = 0; i < table->count; i++) {
         const km_param *param = &table->params[i];
         init_part(weights + param->offset, param, model->config.initializer_range, seed);
     }
-    if (model->pad >= 0) {
-        fill(weights + model->embedding.word + (size_t)model->pad * C, C, 0.0f);
-        if (model->first_position > 0) { /* RoBERTa's positions have a pad row too */
-            fill(weights + model->embedding.position + (size_t)model->pad * C, C, 0.0f);
-        }
-    }
+    model->architecture->clear_rows(model, weights);
 }

@@ -1,11 +1,11 @@
-/* Which kernel it is: of floats, or of bf16 numbers. */
+/* Kernels in the precision of the pass: of floats, or of bf16 numbers. */
 #include "parts.h"
 
 km_tensor km_tensor_at(km_tensor t, size_t at) {
     return (km_tensor){t.f == NULL ? NULL : t.f + at, t.h == NULL ? NULL : t.h + at};
 }
 
-/* Where a product in bf16 leaves its result: as it is where floats are wanted, else rounded. */
+/* Where a product in bf16 leaves its result rounded: nowhere if floats are wanted. */
 static km_bf16 *rounded_result(km_tensor t) {
     return t.f == NULL ? t.h : NULL;
 }
@@ -13,45 +13,48 @@ static km_bf16 *rounded_result(km_tensor t) {
 void km_dense_forward(const km_pass *pass, const km_dense *dense, km_tensor y, km_tensor x, int rows, bool biased) {
     const float *b = biased ? pass->weights + dense->b : NULL;
     if (pass->rounded != NULL) {
-        km_linear_forward_bf16(pass->work->gemm, y.f, rounded_result(y), x.h, pass->rounded + dense->w, b, rows,
-                               dense->in, dense->out);
+        KM_TIMED(KM_OP_FORWARD_PRODUCTS,
+                 km_linear_forward_bf16(pass->work->gemm, y.f, rounded_result(y), x.h, pass->rounded + dense->w, b,
+                                        rows, dense->in, dense->out));
     } else {
-        km_linear_forward(y.f, x.f, pass->weights + dense->w, b, rows, dense->in, dense->out);
+        KM_TIMED(KM_OP_FORWARD_PRODUCTS,
+                 km_linear_forward(y.f, x.f, pass->weights + dense->w, b, rows, dense->in, dense->out));
     }
 }
 
-void km_dense_gelu_forward(const km_pass *pass, const km_dense *dense, km_tensor y, km_tensor u, km_tensor x,
-                           int rows) {
-    const km_gelu act = pass->model->act;
+void km_dense_gelu_forward(const km_pass *pass, const km_dense *dense, km_gelu act, km_tensor y, km_tensor u,
+                           km_tensor x, int rows) {
     if (pass->rounded != NULL) {
         km_dense_forward(pass, dense, u, x, rows, true);
-        km_gelu_forward_bf16(y.h, u.h, act, rows, dense->out);
+        KM_TIMED(KM_OP_FORWARD_GELU, km_gelu_forward_bf16(y.h, u.h, act, rows, dense->out));
     } else {
         km_dense_forward(pass, dense, u, x, rows, false);
-        km_gelu_forward(y.f, u.f, pass->weights + dense->b, act, rows, dense->out);
+        KM_TIMED(KM_OP_FORWARD_GELU, km_gelu_forward(y.f, u.f, pass->weights + dense->b, act, rows, dense->out));
     }
 }
 
 void km_dense_backward(const km_pass *pass, const km_dense *dense, km_tensor dx, km_tensor dy, int ldy, int rows,
                        bool add) {
     if (pass->rounded != NULL) {
-        km_linear_backward_input_bf16(pass->work->gemm, dx.f, rounded_result(dx), dy.h, ldy,
-                                      pass->rounded + dense->w, rows, dense->in, dense->out, add);
+        KM_TIMED(KM_OP_BACKWARD_PRODUCTS,
+                 km_linear_backward_input_bf16(pass->work->gemm, dx.f, rounded_result(dx), dy.h, ldy,
+                                               pass->rounded + dense->w, rows, dense->in, dense->out, add));
     } else {
-        km_linear_backward_input(dx.f, dy.f, pass->weights + dense->w, rows, dense->in, dense->out, add);
+        KM_TIMED(KM_OP_BACKWARD_PRODUCTS,
+                 km_linear_backward_input(dx.f, dy.f, pass->weights + dense->w, rows, dense->in, dense->out, add));
     }
 }
 
 km_tensor km_dropout_of(const km_pass *pass, float *d, float *place, const km_dropout *dropout,
                         const uint64_t *keys, int rows, int C) {
     if (pass->rounded != NULL) {
-        km_dropout_apply_bf16(pass->work->d_rounded, d, dropout, keys, rows, C);
+        KM_TIMED(KM_OP_DROPOUT, km_dropout_apply_bf16(pass->work->d_rounded, d, dropout, keys, rows, C));
         return (km_tensor){NULL, pass->work->d_rounded};
     }
     if (dropout->p <= 0) {
         return (km_tensor){d, NULL};
     }
-    km_dropout_apply(place, d, dropout, keys, rows, C);
+    KM_TIMED(KM_OP_DROPOUT, km_dropout_apply(place, d, dropout, keys, rows, C));
     return (km_tensor){place, NULL};
 }
 
@@ -59,21 +62,21 @@ km_tensor km_product_operand(const km_pass *pass, float *d, int rows, int C) {
     if (pass->rounded == NULL) {
         return (km_tensor){d, NULL};
     }
-    km_bf16_round(pass->work->d_rounded, d, (size_t)rows * (size_t)C);
+    KM_TIMED(KM_OP_ROUNDING, km_bf16_round(pass->work->d_rounded, d, (size_t)rows * (size_t)C));
     return (km_tensor){NULL, pass->work->d_rounded};
 }
 
-void km_gelu_step_back(const km_pass *pass, km_tensor d, km_tensor u, int rows, int C) {
+void km_gelu_step_back(const km_pass *pass, km_gelu act, km_tensor d, km_tensor u, int rows, int C) {
     if (pass->rounded != NULL) {
-        km_gelu_backward_bf16(d.h, d.h, u.h, pass->model->act, rows, C);
+        KM_TIMED(KM_OP_BACKWARD_GELU, km_gelu_backward_bf16(d.h, d.h, u.h, act, rows, C));
     } else {
-        km_gelu_backward(d.f, d.f, u.f, pass->model->act, rows, C);
+        KM_TIMED(KM_OP_BACKWARD_GELU, km_gelu_backward(d.f, d.f, u.f, act, rows, C));
     }
 }
 
 void km_tensor_gather(const km_pass *pass, km_tensor out, km_tensor in, const int32_t *at, int rows, int C) {
-    km_gather_rows(out.f, in.f, at, rows, C);
+    KM_TIMED(KM_OP_FORWARD_EMBEDDING, km_gather_rows(out.f, in.f, at, rows, C));
     if (pass->rounded != NULL) {
-        km_gather_rows_bf16(out.h, in.h, at, rows, C);
+        KM_TIMED(KM_OP_FORWARD_EMBEDDING, km_gather_rows_bf16(out.h, in.h, at, rows, C));
     }
 }

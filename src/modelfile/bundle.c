@@ -24,7 +24,7 @@ static km_status fill_in(km_bundle *bundle, const km_store *store, const char *p
     (void)km_store_number(store, "step", &bundle->step);
     const char *source = km_store_text(store, "source");
     bundle->source = source != NULL ? km_strdup(source) : NULL;
-    KM_TRY(km_model_create(&bundle->model, &bundle->config.model));
+    KM_TRY(km_model_create(&bundle->model, &bundle->config.model, KM_HEAD_TOKENS));
     const km_table *table = km_model_table(bundle->model);
     KM_TRY(km_allocate((void **)&bundle->weights, table->size * sizeof(float), "the weights"));
     KM_TRY(km_weights_read(store, table, bundle->weights));

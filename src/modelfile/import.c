@@ -1,3 +1,4 @@
+/* import: a safetensors folder's tensors find their places in a model's table, or an account of why not. */
 #include "import.h"
 
 #include "kmask/store.h"
@@ -8,7 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { CONFIG_BYTES = 1 << 20, NAME = 640, PIECE = 1 << 20 };
+enum { CONFIG_BYTES = 1 << 20, NAME = 640, PIECE = 1 << 20, COPIES = 8 };
 
 /* A folder on its way to a bundle. */
 typedef struct import {
@@ -17,7 +18,8 @@ typedef struct import {
     km_store *store;
     km_naming naming;
     km_bundle *bundle;
-    const km_array **from; /* of each part of the table; NULL: fresh */
+    const km_array **from;          /* of each part of the table; NULL: fresh */
+    const km_array *copies[COPIES]; /* in the order of the architecture's list; NULL: not there */
     km_json *used, *ignored, *fresh, *extras;
 } import;
 
@@ -35,7 +37,7 @@ static km_status read_config(import *in) {
         status = km_model_json_read(&in->bundle->config, in->config, path);
     }
     if (status == KM_OK) {
-        status = km_model_create(&in->bundle->model, &in->bundle->config.model) == KM_OK
+        status = km_model_create(&in->bundle->model, &in->bundle->config.model, KM_HEAD_TOKENS) == KM_OK
                      ? KM_OK
                      : km_context(KM_FAILED, "%s", path);
     }
@@ -63,13 +65,28 @@ static km_status read_tokenizer(import *in, const char *folder) {
 
 /* ---- Names ---- */
 
+/* Whether the tensors' names have another architecture's root: *root is that. */
+static bool is_foreign(const import *in, const km_interchange *files) {
+    const km_naming *naming = &in->naming;
+    const char *end = naming->prefix + naming->backbone;
+    for (int i = 0; naming->head == naming->backbone && km_architecture_at(i) != NULL; i++) {
+        const km_interchange *other = km_architecture_files(km_architecture_at(i));
+        const size_t length = strlen(other->root);
+        if (other != files && naming->backbone >= length && strcmp(end - length, other->root) == 0 &&
+            (naming->backbone == length || end[-(ptrdiff_t)length - 1] == '.')) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static km_status find_naming(import *in) {
-    const char *type = in->bundle->config.model.type, *first = NULL;
-    const char *other = strcmp(type, "bert") == 0 ? "roberta." : "bert.";
+    const km_interchange *files = km_architecture_files(km_model_architecture(in->bundle->model));
+    const char *first = NULL;
     for (int i = 0; i < km_store_arrays(in->store); i++) {
         const char *name = km_store_array(in->store, i)->name;
         km_naming naming;
-        if (!km_naming_from(&naming, type, name)) {
+        if (!km_naming_from(&naming, files, name)) {
             continue;
         }
         if (first != NULL) {
@@ -84,14 +101,10 @@ static km_status find_naming(import *in) {
             "%s: no tensor is named [...]embeddings.word_embeddings.weight: not a BERT or RoBERTa model.",
             in->folder);
     }
-    size_t length = strlen(other);
-    const char *end = in->naming.prefix + in->naming.backbone;
-    bool foreign = in->naming.head == in->naming.backbone && in->naming.backbone >= length &&
-                   strcmp(end - length, other) == 0 &&
-                   (in->naming.backbone == length || end[-(ptrdiff_t)length - 1] == '.');
-    return !foreign ? KM_OK
-                    : km_fail(KM_FAILED, "%s: its tensors are named %s..., but config.json says model_type %s.",
-                              in->folder, in->naming.prefix, type);
+    return !is_foreign(in, files)
+               ? KM_OK
+               : km_fail(KM_FAILED, "%s: its tensors are named %s..., but config.json says model_type %s.",
+                         in->folder, in->naming.prefix, files->type);
 }
 
 static km_json *describe(const km_array *array, const char *own) {
@@ -166,26 +179,25 @@ static km_status take(import *in, const km_array *array, const km_param *param) 
     return KM_OK;
 }
 
-/* The two tied copies, looked at when all else is known. */
-typedef struct copies {
-    const km_array *weight, *bias;
-} copies;
+static const km_interchange *files_of(const import *in) {
+    return in->naming.files;
+}
 
-static km_status place_stray(import *in, const km_array *array, const char *own, copies *tied) {
-    switch (km_naming_stray(in->naming.root, own)) {
-    case KM_STRAY_BUFFER:
+/* A tensor that is no part of the table. */
+static km_status place_other(import *in, const km_array *array, const char *own) {
+    const km_architecture *architecture = km_model_architecture(in->bundle->model);
+    const km_interchange_copy *copy = NULL;
+    switch (km_naming_kind(&copy, &in->naming, own)) {
+    case KM_TENSOR_BUFFER:
         keep(in, array, own, true);
         return KM_OK;
-    case KM_STRAY_TIED_WEIGHT:
-        tied->weight = array;
+    case KM_TENSOR_COPY: /* looked at when all else is known */
+        in->copies[copy - files_of(in)->copies] = array;
         return KM_OK;
-    case KM_STRAY_TIED_BIAS:
-        tied->bias = array;
-        return KM_OK;
-    case KM_STRAY_EXTRA:
+    case KM_TENSOR_EXTRA:
         keep(in, array, own, false);
         return KM_OK;
-    case KM_STRAY_UNKNOWN:
+    case KM_TENSOR_UNKNOWN:
         break;
     }
     return km_fail(
@@ -193,11 +205,10 @@ static km_status place_stray(import *in, const km_array *array, const char *own,
         "%s: tensor %s has no place in the model of config.json: a %s of %lld layers. Expected the names "
         "of transformers' %s.",
         in->folder, array->name, in->bundle->config.model.type,
-        (long long)in->bundle->config.model.num_hidden_layers,
-        strcmp(in->naming.root, "bert.") == 0 ? "BertForMaskedLM" : "RobertaForMaskedLM");
+        (long long)in->bundle->config.model.num_hidden_layers, km_architecture_class(architecture, KM_HEAD_TOKENS));
 }
 
-static km_status place_all(import *in, copies *tied) {
+static km_status place_all(import *in) {
     const km_table *table = km_model_table(in->bundle->model);
     char own[NAME];
     for (int i = 0; i < km_store_arrays(in->store); i++) {
@@ -206,7 +217,7 @@ static km_status place_all(import *in, copies *tied) {
             return km_fail(KM_FAILED, "%s: tensor %.100s...: its name is too long.", in->folder, array->name);
         }
         const km_param *param = km_table_find(table, own);
-        KM_TRY(param != NULL ? take(in, array, param) : place_stray(in, array, own, tied));
+        KM_TRY(param != NULL ? take(in, array, param) : place_other(in, array, own));
     }
     return KM_OK;
 }
@@ -214,12 +225,7 @@ static km_status place_all(import *in, copies *tied) {
 /* ---- What is there and what is not ---- */
 
 static bool is_head(const import *in, const km_param *param) {
-    return strncmp(param->name, in->naming.root, strlen(in->naming.root)) != 0;
-}
-
-static const km_param *head_bias(const import *in) {
-    const km_table *table = km_model_table(in->bundle->model);
-    return km_table_find(table, strcmp(in->naming.root, "bert.") == 0 ? "cls.predictions.bias" : "lm_head.bias");
+    return strncmp(param->name, files_of(in)->root, strlen(files_of(in)->root)) != 0;
 }
 
 /* A backbone is whole or it is none; a head is whole or absent. */
@@ -231,10 +237,15 @@ static km_status check_missing(const import *in) {
         bool head = is_head(in, param);
         if (in->from[i] == NULL && !head) {
             return km_fail(KM_FAILED, "%s: tensor %.*s%s is missing, expected by config.json.", in->folder,
-                           (int)in->naming.backbone, in->naming.prefix, param->name + strlen(in->naming.root));
+                           (int)in->naming.backbone, in->naming.prefix, param->name + strlen(files_of(in)->root));
         }
         missing = head && in->from[i] == NULL ? param->name : missing;
         there = head && in->from[i] != NULL ? param->name : there;
+    }
+    const km_interchange_copy *copies = files_of(in)->copies; /* some are a head's */
+    for (int i = 0; copies[i].name != NULL && there == NULL; i++) {
+        const bool head = strncmp(copies[i].name, files_of(in)->head, strlen(files_of(in)->head)) == 0;
+        there = head && in->copies[i] != NULL ? in->copies[i]->name : NULL;
     }
     return missing == NULL || there == NULL
                ? KM_OK
@@ -280,22 +291,28 @@ static km_status check_copy(import *in, const km_array *copy, const km_array *of
     return KM_OK;
 }
 
+/* Where the part of the table that a copy repeats comes from. */
+static const km_array **original(const import *in, const km_interchange_copy *copy) {
+    const km_table *table = km_model_table(in->bundle->model);
+    return &in->from[km_table_find(table, copy->of) - table->params];
+}
+
+/* A copy takes the place of an original that is not there. */
 static km_status match(import *in) {
     const km_table *table = km_model_table(in->bundle->model);
-    copies tied = {0};
+    const km_interchange_copy *copies = files_of(in)->copies;
     in->from = km_new((size_t)table->count, sizeof(km_array *));
-    KM_TRY(place_all(in, &tied));
-    const km_array **bias = &in->from[head_bias(in) - table->params];
-    if (*bias == NULL && tied.bias != NULL) {
-        KM_TRY(take(in, tied.bias, head_bias(in)));
+    KM_TRY(place_all(in));
+    for (int i = 0; copies[i].name != NULL; i++) {
+        if (in->copies[i] != NULL && *original(in, &copies[i]) == NULL) {
+            KM_TRY(take(in, in->copies[i], km_table_find(table, copies[i].of)));
+        }
     }
     KM_TRY(check_missing(in));
-    if (*bias == NULL && tied.weight != NULL) {
-        return km_fail(KM_FAILED, "%s: half a head: tensor %s is there, %s is missing.", in->folder,
-                       tied.weight->name, head_bias(in)->name);
+    for (int i = 0; copies[i].name != NULL; i++) {
+        KM_TRY(check_copy(in, in->copies[i], *original(in, &copies[i])));
     }
-    KM_TRY(check_copy(in, tied.bias, *bias));
-    return check_copy(in, tied.weight, in->from[0]); /* the table begins with the word embeddings */
+    return KM_OK;
 }
 
 /* ---- Weights ---- */

@@ -1,21 +1,9 @@
+/* model_json: a model's config.json. */
 #include "model_json.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* What transformers' classes take where the file says nothing. */
-static const struct {
-    const char *key;
-    double bert, roberta;
-} NUMBERS[] = {
-    {"vocab_size", 30522, 50265},      {"hidden_size", 768, 768},
-    {"num_hidden_layers", 12, 12},     {"num_attention_heads", 12, 12},
-    {"intermediate_size", 3072, 3072}, {"max_position_embeddings", 512, 512},
-    {"type_vocab_size", 2, 2},         {"layer_norm_eps", 1e-12, 1e-12},
-    {"hidden_dropout_prob", 0.1, 0.1}, {"attention_probs_dropout_prob", 0.1, 0.1},
-    {"initializer_range", 0.02, 0.02}, {"pad_token_id", 0, 1},
-};
 
 /* transformers' names for the two functions. */
 static const char *const ACTIVATIONS[][2] = {
@@ -80,22 +68,12 @@ static km_status check_texts(const km_json *json, const char *path) {
     return KM_OK;
 }
 
-static km_status check_switches(const km_json *json, const char *path) {
-    static const struct {
-        const char *key;
-        bool fine;
-        const char *expected;
-    } switches[] = {
-        {"tie_word_embeddings", true, "true: kmask's output weights are the word embeddings"},
-        {"is_decoder", false, "false: an encoder that sees both sides"},
-        {"add_cross_attention", false, "false: an encoder alone"},
-        {"is_encoder_decoder", false, "false: an encoder alone"},
-    };
-    for (size_t i = 0; i < KM_COUNT(switches); i++) {
-        const km_json *value = km_json_get(json, switches[i].key);
-        bool found = switches[i].fine;
-        if (!absent(value) && (!km_json_boolean(&found, value) || found != switches[i].fine)) {
-            return refuse(path, switches[i].key, value, switches[i].expected);
+static km_status check_switches(const km_json *json, const km_interchange *files, const char *path) {
+    for (const km_interchange_switch *s = files->switches; s->key != NULL; s++) {
+        const km_json *value = km_json_get(json, s->key);
+        bool found = s->value;
+        if (!absent(value) && (!km_json_boolean(&found, value) || found != s->value)) {
+            return refuse(path, s->key, value, s->expected);
         }
     }
     return KM_OK;
@@ -112,26 +90,30 @@ static km_status check_embedding_size(const km_json *json, double hidden, const 
 
 /* ---- Reading ---- */
 
-static bool names_architecture(const km_json *json, const char *with) {
+/* The architecture that the first of the file's classes belongs to; NULL: none. */
+static const km_architecture *of_class(const km_json *json) {
     const char *first = km_json_string(km_json_first(km_json_get(json, "architectures")));
-    return first != NULL && strncmp(first, with, strlen(with)) == 0;
+    const km_architecture *found = NULL;
+    for (int i = 0; first != NULL && found == NULL && km_architecture_at(i) != NULL; i++) {
+        const char *prefix = km_architecture_files(km_architecture_at(i))->class_prefix;
+        found = strncmp(first, prefix, strlen(prefix)) == 0 ? km_architecture_at(i) : NULL;
+    }
+    return found;
 }
 
 /* Files of 2018 and 2019 have no model_type: their architectures say it. */
-static km_status read_type(const char **out, const km_json *json, const char *path) {
+static km_status read_type(const km_architecture **out, const km_json *json, const char *path) {
     const km_json *value = km_json_get(json, "model_type");
     const char *type = km_json_string(value);
-    if (absent(value)) {
-        type = names_architecture(json, "Bert") ? "bert" : names_architecture(json, "Roberta") ? "roberta" : NULL;
-        if (type == NULL) {
-            return km_fail(KM_FAILED, "%s: has no model_type, expected \"bert\" or \"roberta\".", path);
-        }
+    *out = absent(value) ? of_class(json) : type != NULL ? km_architecture_named(type) : NULL;
+    if (*out != NULL) {
+        return KM_OK;
     }
-    if (type == NULL || (strcmp(type, "bert") != 0 && strcmp(type, "roberta") != 0)) {
-        return refuse(path, "model_type", value, "\"bert\" or \"roberta\"");
-    }
-    *out = strcmp(type, "bert") == 0 ? "bert" : "roberta";
-    return KM_OK;
+    char *expected = km_architecture_list("\"");
+    km_status status = absent(value) ? km_fail(KM_FAILED, "%s: has no model_type, expected %s.", path, expected)
+                                     : refuse(path, "model_type", value, expected);
+    free(expected);
+    return status;
 }
 
 static const char *own_activation(const char *name) {
@@ -143,51 +125,59 @@ static const char *own_activation(const char *name) {
     return NULL;
 }
 
-static km_status read_activation(km_json *model, const km_json *json, const char *path) {
-    const km_json *value = km_json_get(json, "hidden_act");
+static km_status read_activation(km_json *model, const km_json *json, const km_interchange *files,
+                                 const char *path) {
+    const km_json *value = km_json_get(json, files->activation);
     const char *own = absent(value) ? "gelu" : own_activation(km_json_string(value));
     if (own == NULL) {
-        return refuse(path, "hidden_act", value, "gelu (exact), gelu_new (by tanh) or another name of these two");
+        return refuse(path, files->activation, value,
+                      "gelu (exact), gelu_new (by tanh) or another name of these two");
     }
-    km_json_set_string(model, "hidden_act", own);
+    km_json_set_string(model, files->activation, own);
     return KM_OK;
 }
 
-static km_status read_numbers(km_json *model, const km_json *json, bool roberta, const char *path) {
-    for (size_t i = 0; i < KM_COUNT(NUMBERS); i++) {
-        double number = roberta ? NUMBERS[i].roberta : NUMBERS[i].bert;
-        const km_json *value = km_json_get(json, NUMBERS[i].key);
+static km_status read_numbers(km_json *model, const km_json *json, const km_interchange *files, const char *path) {
+    for (const km_interchange_number *n = files->numbers; n->key != NULL; n++) {
+        double number = n->standard;
+        const km_json *value = km_json_get(json, n->key);
         if (!absent(value) && !km_json_number(&number, value)) {
-            return refuse(path, NUMBERS[i].key, value, "a number");
+            return refuse(path, n->key, value, "a number");
         }
-        km_json_set_number(model, NUMBERS[i].key, number);
+        km_json_set_number(model, n->key, number);
     }
     return KM_OK;
 }
 
 /* Rows of 128 tokens are the default for evaluating, or as many as there are positions. */
-static km_json *data_section(const km_json *model, bool roberta) {
+static km_json *data_section(const km_json *model) {
     double positions = 0, pad = 0;
+    const char *why = NULL;
     (void)km_json_number(&positions, km_json_get(model, "max_position_embeddings"));
     (void)km_json_number(&pad, km_json_get(model, "pad_token_id"));
-    double room = roberta ? positions - KM_MAX(2, pad + 1) : positions;
+    const double most = 0x1p53;
+    km_model_config config = {.max_position_embeddings = (int64_t)KM_MAX(-most, KM_MIN(positions, most)),
+                              .pad_token_id = (int64_t)KM_MAX(-most, KM_MIN(pad, most))};
+    snprintf(config.type, sizeof config.type, "%s", km_json_string(km_json_get(model, "type")));
+    const int64_t room = KM_MIN(km_model_longest(&config), km_model_usual_longest(&config, &why));
     km_json *data = km_json_object();
-    km_json_set_number(data, "length", KM_MAX(3, KM_MIN(128, room)));
+    km_json_set_number(data, "length", (double)KM_MAX(3, KM_MIN(128, room)));
     return data;
 }
 
 static km_status read_model(km_json *model, const km_json *json, const char *path) {
-    const char *type = NULL;
+    const km_architecture *architecture = NULL;
     double hidden = 0;
     KM_TRY(check_keys(json, path));
-    KM_TRY(read_type(&type, json, path));
+    KM_TRY(read_type(&architecture, json, path));
+    const km_interchange *files = km_architecture_files(architecture);
     KM_TRY(check_texts(json, path));
-    KM_TRY(check_switches(json, path));
-    km_json_set_string(model, "type", type);
-    KM_TRY(read_numbers(model, json, strcmp(type, "roberta") == 0, path));
+    KM_TRY(check_switches(json, files, path));
+    km_json_set_string(model, "type", files->type);
+    KM_TRY(read_numbers(model, json, files, path));
     (void)km_json_number(&hidden, km_json_get(model, "hidden_size"));
     KM_TRY(check_embedding_size(json, hidden, path));
-    return read_activation(model, json, path);
+    return read_activation(model, json, files, path);
 }
 
 km_status km_model_json_read(km_config *out, const km_json *json, const char *path) {
@@ -196,9 +186,8 @@ km_status km_model_json_read(km_config *out, const km_json *json, const char *pa
     }
     km_json *model = km_json_object(), *config = km_json_object();
     km_status status = read_model(model, json, path);
-    bool roberta = status == KM_OK && strcmp(km_json_string(km_json_get(model, "type")), "roberta") == 0;
     if (status == KM_OK) {
-        km_json_set(config, "data", data_section(model, roberta));
+        km_json_set(config, "data", data_section(model));
     }
     km_json_set(config, "model", model);
     if (status == KM_OK) {
@@ -234,18 +223,19 @@ static void set_default(km_json *json, const char *key, int64_t value) {
 }
 
 void km_model_json_write(km_json *json, const km_model_config *model, km_specials specials, const char *dtype) {
-    bool roberta = strcmp(model->type, "roberta") == 0;
-    const char *activation = own_activation(km_json_string(km_json_get(json, "hidden_act")));
+    const km_architecture *architecture = km_architecture_named(model->type);
+    const km_interchange *files = km_architecture_files(architecture);
+    const char *activation = own_activation(km_json_string(km_json_get(json, files->activation)));
     km_json *architectures = km_json_array();
-    km_json_push_string(architectures, roberta ? "RobertaForMaskedLM" : "BertForMaskedLM");
+    km_json_push_string(architectures, km_architecture_class(architecture, KM_HEAD_TOKENS));
     km_json_set(json, "architectures", architectures);
     km_json_set_string(json, "model_type", model->type);
     write_sizes(json, model);
     if (activation == NULL ||
         strcmp(activation, model->hidden_act) != 0) { /* else its own name for the same stays */
-        km_json_set_string(json, "hidden_act", model->hidden_act);
+        km_json_set_string(json, files->activation, model->hidden_act);
     }
-    if (roberta) { /* BERT's config has neither */
+    if (files->sequence_ids) {
         set_default(json, "bos_token_id", specials.cls);
         set_default(json, "eos_token_id", specials.sep);
     }

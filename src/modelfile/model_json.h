@@ -2,7 +2,7 @@
 #ifndef KMASK_MODELFILE_MODEL_JSON_H
 #define KMASK_MODELFILE_MODEL_JSON_H
 
-#include "kmask/base.h"
+#include "kmask/model.h"
 #include "kmask/tokenizer.h"
 
 /* The shape and the shares of dropout; what is not there has the field's default. What would make another computation

@@ -118,7 +118,7 @@ km_status km_run_setup(km_run *run, km_comm *comm, const km_config *config) {
     km_comm_broadcast(comm, &run->resume_step, sizeof run->resume_step);
     KM_TRY(km_comm_agree(comm, is_root(run) ? km_check_config(run) : KM_OK));
     km_comm_broadcast(comm, &run->config, sizeof run->config);
-    KM_TRY(km_comm_agree(comm, km_model_create(&run->model, &run->config.model)));
+    KM_TRY(km_comm_agree(comm, km_model_create(&run->model, &run->config.model, KM_HEAD_TOKENS)));
     KM_TRY(share_rows(run));
     KM_TRY(km_comm_agree(comm, km_check_loader(run, km_comm_size(comm))));
     if (run->resume_step >= run->config.train.steps) {

@@ -121,7 +121,7 @@ static km_status make_fresh(km_subject *subject, const km_variance_plan *plan) {
         return km_fail(KM_USAGE, "model.vocab_size: %lld is less than the %d pieces of the corpus' tokenizer",
                        (long long)shape.vocab_size, (int)pieces);
     }
-    KM_TRY(km_model_create(&subject->model, &shape));
+    KM_TRY(km_model_create(&subject->model, &shape, KM_HEAD_TOKENS));
     const km_table *table = km_model_table(subject->model);
     KM_TRY(km_allocate((void **)&subject->own_weights, table->size * sizeof(float), "the weights"));
     km_model_init_weights(subject->model, subject->own_weights, plan->seed);

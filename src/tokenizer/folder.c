@@ -94,21 +94,30 @@ static bool unsaid(const km_tokenizer *t, const km_settings *settings, km_buffer
     return names->size > 0;
 }
 
-/* The names that models of this type give their special tokens, as far as the vocabulary has them. */
-static bool take_model_type(const km_tokenizer *t, km_settings *settings, const char *type) {
-    static const char *const names[][KM_ROLES] = {{"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"},
-                                                  {"<pad>", "<unk>", "<s>", "</s>", "<mask>"}};
-    bool bert = strcmp(type, "bert") == 0;
-    if (!bert && strcmp(type, "roberta") != 0 && strcmp(type, "bart") != 0) {
-        return false;
-    }
+/* What models name their special tokens, BERT's and RoBERTa's relatives. */
+static const char *const usual_names[][KM_ROLES] = {{"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"},
+                                                    {"<pad>", "<unk>", "<s>", "</s>", "<mask>"}};
+
+/* How many of these names the vocabulary has; with settings they are taken. */
+static int take_names(const km_tokenizer *t, km_settings *settings, const char *const names[KM_ROLES]) {
+    int found = 0;
     for (size_t i = 0; i < KM_ROLES; i++) {
-        const char *name = names[bert ? 0 : 1][i];
-        if (km_tokenizer_id(t, name) >= 0) {
-            km_settings_role(settings, (km_role)i, name);
+        const bool known = km_tokenizer_id(t, names[i]) >= 0;
+        if (known && settings != NULL) {
+            km_settings_role(settings, (km_role)i, names[i]);
         }
+        found += known;
     }
-    return true;
+    return found;
+}
+
+/* The usual names of special tokens of which the vocabulary has most; false where it has none. */
+static bool take_usual_names(const km_tokenizer *t, km_settings *settings) {
+    size_t best = 0;
+    for (size_t i = 1; i < KM_COUNT(usual_names); i++) {
+        best = take_names(t, NULL, usual_names[i]) > take_names(t, NULL, usual_names[best]) ? i : best;
+    }
+    return take_names(t, settings, usual_names[best]) > 0;
 }
 
 /* tokenizer.json's tokens count in any case; whether others' words were missing, the log says. */
@@ -126,7 +135,7 @@ static km_status complete(const km_tokenizer *t, km_settings *settings, const ch
     } else if (guessing && km_file_exists(model)) {
         status = km_json_load(&json, model, CONFIG_BYTES);
         const char *type = km_json_string(km_json_get(json, "model_type"));
-        if (type != NULL && take_model_type(t, settings, type)) {
+        if (type != NULL && take_usual_names(t, settings)) {
             km_log("%s: no word of %s in tokenizer_config.json; as usual for model_type %s of config.json", folder,
                    names.data, type);
         }

@@ -21,7 +21,7 @@ static const km_model *small_model(void) {
                                     .type_vocab_size = 2,
                                     .layer_norm_eps = 1e-5,
                                     .pad_token_id = 1};
-    if (model == NULL && km_model_create(&model, &config) != KM_OK) {
+    if (model == NULL && km_model_create(&model, &config, KM_HEAD_TOKENS) != KM_OK) {
         abort();
     }
     return model;

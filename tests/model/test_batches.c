@@ -13,7 +13,7 @@ static fixture *begin(const char *type, double share) {
     fixture *f = km_new(1, sizeof *f);
     km_model_config config = small_config(type);
     config.max_position_embeddings += strcmp(type, "roberta") == 0 ? 2 : 0;
-    assert_int_equal(km_model_create(&f->model, &config), KM_OK);
+    assert_int_equal(km_model_create(&f->model, &config, KM_HEAD_TOKENS), KM_OK);
     f->weights = random_weights(f->model, 6);
     own_draw(&f->own, &config, lengths, share, true, 33);
     return f;

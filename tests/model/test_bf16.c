@@ -23,7 +23,7 @@ static fixture make(const char *type, const char *act) {
     fixture f = {0};
     km_model_config config = small_config(type);
     snprintf(config.hidden_act, sizeof config.hidden_act, "%s", act);
-    assert_int_equal(km_model_create(&f.model, &config), KM_OK);
+    assert_int_equal(km_model_create(&f.model, &config, KM_HEAD_TOKENS), KM_OK);
     f.weights = random_weights(f.model, 5);
     own_draw(&f.own, &config, lengths, 0.3, true, 6);
     own_link(&f.own, true);

@@ -77,7 +77,7 @@ static void run_golden(const char *file) {
     memcpy(probabilities, take(&in, count, 4), count * 4);
 
     km_model *model = NULL;
-    assert_int_equal(km_model_create(&model, &config), KM_OK);
+    assert_int_equal(km_model_create(&model, &config, KM_HEAD_TOKENS), KM_OK);
     const km_table *table = km_model_table(model);
     float *weights = km_new(table->size, sizeof *weights), *gradient = km_new(table->size, sizeof *gradient);
     take_parameters(&in, table, weights, gradient);

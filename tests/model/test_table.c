@@ -3,7 +3,7 @@
 
 static km_model *make(km_model_config config) {
     km_model *model = NULL;
-    if (km_model_create(&model, &config) != KM_OK) {
+    if (km_model_create(&model, &config, KM_HEAD_TOKENS) != KM_OK) {
         fail_msg("%s", km_message());
     }
     return model;
@@ -200,7 +200,7 @@ static void test_pad_rows_start_at_zero(void **state) {
 
 static void refuse(km_model_config config, const char *word) {
     km_model *model = NULL;
-    assert_int_equal(km_model_create(&model, &config), KM_USAGE);
+    assert_int_equal(km_model_create(&model, &config, KM_HEAD_TOKENS), KM_USAGE);
     assert_null(model);
     if (strstr(km_message(), word) == NULL) {
         fail_msg("\"%s\" does not name %s", km_message(), word);

@@ -74,7 +74,7 @@ static void check_model(km_model_config config, bool types, bool dropout, bool p
     km_model *model = NULL;
     static own_batch own;
     km_loss_sum sum;
-    assert_int_equal(km_model_create(&model, &config), KM_OK);
+    assert_int_equal(km_model_create(&model, &config, KM_HEAD_TOKENS), KM_OK);
     const km_table *table = km_model_table(model);
     float *single = random_weights(model, 5);
     double *weights = km_new(table->size, sizeof *weights);

@@ -48,7 +48,7 @@ static golden load_golden(const char *file) {
     km_model_config *c = &g.bundle.config.model;
     take_config(&g.in, c);
     c->hidden_dropout_prob = c->attention_probs_dropout_prob = 0.3; /* off in a probe */
-    assert_int_equal(km_model_create(&g.bundle.model, c), KM_OK);
+    assert_int_equal(km_model_create(&g.bundle.model, c, KM_HEAD_TOKENS), KM_OK);
     g.B = take_int(&g.in);
     g.T = take_int(&g.in);
     size_t N = (size_t)g.B * (size_t)g.T;

@@ -18,7 +18,7 @@ static km_model *make_model(float **weights) {
                        "  \"num_hidden_layers\": 2, \"num_attention_heads\": 3, \"intermediate_size\": 40,"
                        "  \"max_position_embeddings\": 32, \"initializer_range\": 0.4, \"pad_token_id\": 0}}",
                        "test"));
-    OK(km_model_create(&model, &config.model));
+    OK(km_model_create(&model, &config.model, KM_HEAD_TOKENS));
     *weights = km_new(km_model_table(model)->size, sizeof **weights);
     km_model_init_weights(model, *weights, 3);
     return model;

@@ -249,7 +249,7 @@ static void enter(world *w, const char *only) {
     OK(km_corpus_open(&corpus, at("c.h5")));
     km_model_config shape = config->model;
     shape.vocab_size = km_tokenizer_size(km_corpus_tokenizer(corpus));
-    OK(km_model_create(&w->model, &shape));
+    OK(km_model_create(&w->model, &shape, KM_HEAD_TOKENS));
     const km_table *table = km_model_table(w->model);
     w->weights = km_new(table->size, sizeof *w->weights);
     w->slice = km_new(table->size, sizeof *w->slice);

@@ -209,7 +209,7 @@ static void steps_equal_their_twin(const char *loss_norm, const char *clip, int 
     OK(km_rows_open(&rows, corpus, &packing, NULL));
     km_loader *loader = make_loader(rows, &config), *second = make_loader(rows, &config);
     km_model *model = NULL;
-    OK(km_model_create(&model, &config.model));
+    OK(km_model_create(&model, &config.model, KM_HEAD_TOKENS));
     km_trainer *trainer = NULL;
     OK(km_trainer_create(&trainer, comm, &config, model, loader));
     km_model_init_weights(model, trainer->parameters->weights, 5);

@@ -41,7 +41,7 @@ static void begin(training *t, int width, int positions, int length, double clip
         .replace_mask = 1,
     };
     OK(km_loader_create(&t->loader, t->rows, corpus, &options));
-    OK(km_model_create(&t->model, &t->config.model));
+    OK(km_model_create(&t->model, &t->config.model, KM_HEAD_TOKENS));
     OK(km_trainer_create(&t->trainer, comm, &t->config, t->model, t->loader));
     km_model_init_weights(t->model, t->trainer->parameters->weights, 5);
 }

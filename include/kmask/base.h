@@ -35,6 +35,7 @@ typedef enum km_error_kind {
     KM_ERROR_QUOTA,    /* the user's quota is used up */
     KM_ERROR_IO,       /* the device or the file server failed */
     KM_ERROR_DAMAGED,  /* a file does not hold what it must: cut short, a wrong checksum, another format */
+    KM_ERROR_LATER,    /* a file, or a config in one, is of a later version of kmask */
     KM_ERROR_MEMORY,
     KM_ERROR_KINDS
 } km_error_kind;

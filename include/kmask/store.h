@@ -1,8 +1,8 @@
 /* store: named arrays on disk, HDF5 and safetensors behind one face, written so that a crash at any instant leaves the
  * old file or the new one.
  *
- * HDF5, for all that is kmask's own. A file starts with an HDF5 user block of 4,096 bytes: magic "KMASKH5\n", version, length of the file, XXH3-128 of
- * all that follows the block, and a checksum of the block itself. It is verified before HDF5 opens the file, so no
+ * HDF5, for all that is kmask's own. A file starts with an HDF5 user block of 4,096 bytes: magic "KMASKH5\n", version, length of the file,
+ * XXH3-128 of all that follows the block, and a checksum of the block itself. It is verified before HDF5 opens the file, so no
  * damaged byte ever reaches HDF5. Arrays are contiguous: their bytes have a fixed offset and may be read and
  * written with pread and pwrite, by any process, without HDF5. Only one thread of a process may call what is
  * marked [HDF5].
@@ -59,6 +59,16 @@ typedef struct km_array {
 
 typedef struct km_store km_store;
 
+/* ---- Versions ---- */
+/* Every HDF5 file of kmask says in its first block which version of the format it is in. Writers say the lowest version whose
+ * readers understand the file, so that older programs read what they can. Readers open all versions up to KM_FORMAT_NEWEST; a
+ * later one is refused in a sentence, and the kind of the error is KM_ERROR_LATER. */
+enum {
+    KM_FORMAT_FIRST = 1,    /* corpora, models, checkpoints of one network */
+    KM_FORMAT_NETWORKS = 2, /* checkpoints with sections of further networks, without which a run cannot go on */
+    KM_FORMAT_NEWEST = KM_FORMAT_NETWORKS
+};
+
 /* ---- Writing ---- */
 /* Begins `path`.tmp (an existing one is replaced). [HDF5] */
 km_status km_store_create(km_store **out, const char *path) KM_NODISCARD;
@@ -72,6 +82,8 @@ km_status km_store_add(km_store *store, const char *name, km_type type, int rank
  * "format": "pt"): a text has no length limit. [HDF5] */
 km_status km_store_set_text(km_store *store, const char *name, const char *text) KM_NODISCARD;
 km_status km_store_set_number(km_store *store, const char *name, int64_t value) KM_NODISCARD;
+/* The file needs readers of `version`; KM_FORMAT_FIRST is enough unless it is said otherwise. */
+void km_store_set_format(km_store *store, int version);
 /* All arrays and attributes are named: HDF5 writes its part and closes the file. From here on arrays are filled
  * with km_store_write, or by other processes with pwrite at km_array.offset of km_store_path(store). [HDF5] */
 km_status km_store_layout(km_store *store) KM_NODISCARD;
@@ -92,6 +104,7 @@ km_status km_store_open(km_store **out, const char *path) KM_NODISCARD;
 /* Only the verification: no HDF5, cheap in memory. */
 km_status km_store_verify(const char *path) KM_NODISCARD;
 void km_store_close(km_store *store);
+int km_store_format(const km_store *store); /* its version; 0 for safetensors */
 int km_store_arrays(const km_store *store);
 const km_array *km_store_array(const km_store *store, int index);       /* in ascending order of names */
 const km_array *km_store_find(const km_store *store, const char *name); /* NULL when absent */

@@ -102,16 +102,22 @@ static km_status open_newest_of(km_store **store, int64_t *step, int64_t *newest
     KM_TRY(km_generations_list(&list, dir));
     *newest = list.count > 0 ? list.items[0].step : -1;
     KM_TRY(km_fault("resume.listed"));
-    for (int i = 0; i < list.count && *store == NULL; i++) {
+    km_status status = KM_OK;
+    for (int i = 0; i < list.count && *store == NULL && status == KM_OK; i++) {
         if (open_generation(store, &list.items[i]) == KM_OK) {
             *step = list.items[i].step;
+        } else if (km_message_kind() == KM_ERROR_LATER) {
+            status =
+                KM_FAILED; /* a later kmask has gone on with this run: older files are no place to start from */
         } else if (km_file_exists(list.items[i].path)) {
             warn_of_skipping();
         } else {
             *vanished = true;
         }
     }
-    km_status status = list.count > 0 && *store == NULL ? none_valid(dir, list.count) : KM_OK;
+    if (status == KM_OK && list.count > 0 && *store == NULL) {
+        status = none_valid(dir, list.count);
+    }
     km_generations_free(&list);
     return status;
 }

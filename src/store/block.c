@@ -1,7 +1,7 @@
 /* The block in front of the HDF5 part, and the verification of whole files: no HDF5 here.
  *
  *      0  magic "KMASKH5\n"
- *      8  version, u32
+ *      8  version of the format, u32 (store.h)
  *     16  length of the whole file, u64
  *     24  XXH3-128 of all that follows the block: low u64, high u64
  *   4080  XXH3-128 of bytes 0..4079 of the block: low u64, high u64
@@ -18,7 +18,7 @@
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "arrays are written as they are in memory");
 
-enum { VERSION = 1, AT_VERSION = 8, AT_LENGTH = 16, AT_HASH = 24, AT_CHECK = KM_BLOCK - 16, PIECE = 8 << 20 };
+enum { AT_VERSION = 8, AT_LENGTH = 16, AT_HASH = 24, AT_CHECK = KM_BLOCK - 16, PIECE = 8 << 20 };
 
 static const char MAGIC[8] = "KMASKH5\n";
 static const char HDF5_MAGIC[8] = "\x89HDF\r\n\x1a\n";
@@ -54,15 +54,15 @@ km_status km_block_hash(km_hash *out, int fd, uint64_t size, const char *path) {
     return status;
 }
 
-km_status km_block_write(int fd, uint64_t size, km_hash hash, const char *path) {
+km_status km_block_write(const km_store *store) {
     char block[KM_BLOCK] = {0};
-    const uint32_t version = VERSION;
+    const uint32_t version = (uint32_t)store->format;
     memcpy(block, MAGIC, sizeof MAGIC);
     memcpy(block + AT_VERSION, &version, sizeof version);
-    memcpy(block + AT_LENGTH, &size, sizeof size);
-    put_hash(block + AT_HASH, hash);
+    memcpy(block + AT_LENGTH, &store->size, sizeof store->size);
+    put_hash(block + AT_HASH, store->hash);
     put_hash(block + AT_CHECK, km_hash_bytes(block, AT_CHECK));
-    return km_pwrite_all(fd, block, sizeof block, 0, path);
+    return km_pwrite_all(store->fd, block, sizeof block, 0, store->temporary);
 }
 
 /* A sentence for a file that does not start with our magic. */
@@ -82,7 +82,24 @@ static km_status foreign(int fd, const char *block, size_t count, const char *pa
     return km_fail_kind(KM_ERROR_DAMAGED, "%s: not a kmask file (it does not start with KMASKH5).", path);
 }
 
-static km_status check_block(const char *block, uint64_t size, const char *path) {
+static km_status check_version(uint32_t version, const char *path) {
+    if (version > KM_FORMAT_NEWEST) {
+        return km_fail_kind(
+            KM_ERROR_LATER,
+            "%s: written by a later kmask, in version %u of the file format; this one, kmask %s, reads "
+            "versions up to %d. Use the kmask that wrote it, or a newer one.",
+            path, version, KM_VERSION, KM_FORMAT_NEWEST);
+    }
+    if (version < KM_FORMAT_FIRST) {
+        return km_fail_kind(KM_ERROR_DAMAGED, "%s: version %u of the file format, expected %d to %d.", path,
+                            version, KM_FORMAT_FIRST, KM_FORMAT_NEWEST);
+    }
+    return KM_OK;
+}
+
+static km_status check_block(km_store *store, const char *block) {
+    const uint64_t size = store->size;
+    const char *path = store->path;
     uint32_t version;
     uint64_t length;
     if (!km_hash_equal(get_hash(block + AT_CHECK), km_hash_bytes(block, AT_CHECK))) {
@@ -91,10 +108,8 @@ static km_status check_block(const char *block, uint64_t size, const char *path)
     }
     memcpy(&version, block + AT_VERSION, sizeof version);
     memcpy(&length, block + AT_LENGTH, sizeof length);
-    if (version != VERSION) {
-        return km_fail(KM_FAILED, "%s: format version %u, expected %d: it comes from another kmask.", path, version,
-                       VERSION);
-    }
+    KM_TRY(check_version(version, path));
+    store->format = (int)version;
     if (size < length) {
         return km_fail_kind(KM_ERROR_DAMAGED, "%s: the file is cut short: %llu of %llu bytes.", path,
                             (unsigned long long)size, (unsigned long long)length);
@@ -106,7 +121,9 @@ static km_status check_block(const char *block, uint64_t size, const char *path)
     return KM_OK;
 }
 
-static km_status verify(int fd, uint64_t *size, km_hash *hash, const char *path) {
+static km_status verify(km_store *store) {
+    const int fd = store->fd;
+    const char *path = store->path;
     struct stat info;
     char block[KM_BLOCK];
     if (fstat(fd, &info) != 0) {
@@ -116,8 +133,8 @@ static km_status verify(int fd, uint64_t *size, km_hash *hash, const char *path)
         return km_fail(KM_FAILED, "%s: found a %s, expected a file", path,
                        S_ISDIR(info.st_mode) ? "folder" : "device or pipe");
     }
-    *size = (uint64_t)info.st_size;
-    size_t count = (size_t)KM_MIN(*size, (uint64_t)KM_BLOCK);
+    store->size = (uint64_t)info.st_size;
+    size_t count = (size_t)KM_MIN(store->size, (uint64_t)KM_BLOCK);
     KM_TRY(km_pread_all(fd, block, count, 0, path));
     if (count < sizeof MAGIC || memcmp(block, MAGIC, sizeof MAGIC) != 0) {
         return foreign(fd, block, count, path);
@@ -126,33 +143,28 @@ static km_status verify(int fd, uint64_t *size, km_hash *hash, const char *path)
         return km_fail_kind(KM_ERROR_DAMAGED, "%s: the file is cut short: %zu bytes, not even its first %d.", path,
                             count, KM_BLOCK);
     }
-    KM_TRY(check_block(block, *size, path));
-    KM_TRY(km_block_hash(hash, fd, *size, path));
-    if (!km_hash_equal(*hash, get_hash(block + AT_HASH))) {
+    KM_TRY(check_block(store, block));
+    KM_TRY(km_block_hash(&store->hash, fd, store->size, path));
+    if (!km_hash_equal(store->hash, get_hash(block + AT_HASH))) {
         return km_fail_kind(KM_ERROR_DAMAGED, "%s: damaged: its bytes do not match their checksum.", path);
     }
     return KM_OK;
 }
 
-km_status km_block_open(int *fd, uint64_t *size, km_hash *hash, const char *path) {
+km_status km_block_open(km_store *store) {
     /* O_NONBLOCK: a named pipe is refused, not waited for. */
-    *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (*fd < 0) {
-        return km_fail_errno(errno, "%s: cannot open", path);
+    store->fd = open(store->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (store->fd < 0) {
+        return km_fail_errno(errno, "%s: cannot open", store->path);
     }
-    km_status status = verify(*fd, size, hash, path);
-    if (status != KM_OK) {
-        close(*fd);
-        *fd = -1;
-    }
-    return status;
+    return verify(store);
 }
 
 km_status km_store_verify(const char *path) {
-    int fd = -1;
-    uint64_t size = 0;
-    km_hash hash;
-    KM_TRY(km_block_open(&fd, &size, &hash, path));
-    close(fd);
-    return KM_OK;
+    km_store file = {.path = (char *)(uintptr_t)path, .fd = -1};
+    const km_status status = km_block_open(&file);
+    if (file.fd >= 0) {
+        close(file.fd);
+    }
+    return status;
 }

@@ -180,6 +180,10 @@ const char *km_store_path(const km_store *store) {
     return store->temporary != NULL ? store->temporary : store->path;
 }
 
+int km_store_format(const km_store *store) {
+    return store->format;
+}
+
 uint64_t km_store_file_size(const km_store *store) {
     return store->size;
 }
@@ -230,6 +234,7 @@ static km_status create(km_store **out, const char *path, bool safetensors) {
     }
     km_store *store = km_new(1, sizeof *store);
     store->safetensors = safetensors;
+    store->format = safetensors ? 0 : KM_FORMAT_FIRST;
     store->path = km_strdup(path);
     store->temporary = temporary;
     store->fd = -1;
@@ -306,6 +311,10 @@ static km_status set(km_store *store, const char *name, const char *text, int64_
     return KM_OK;
 }
 
+void km_store_set_format(km_store *store, int version) {
+    store->format = version;
+}
+
 km_status km_store_set_text(km_store *store, const char *name, const char *text) {
     return set(store, name, text, 0);
 }
@@ -357,7 +366,7 @@ static km_status seal(km_store *store) {
     if (!store->safetensors) {
         KM_TRY(km_fault("save.checksum"));
         KM_TRY(km_block_hash(&store->hash, store->fd, store->size, store->temporary));
-        KM_TRY(km_block_write(store->fd, store->size, store->hash, store->temporary));
+        KM_TRY(km_block_write(store));
     }
     KM_TRY(km_fault("save.fsync"));
     return km_file_sync(store->fd, store->temporary);
@@ -408,8 +417,7 @@ km_status km_store_open(km_store **out, const char *path) {
     store->path = km_strdup(path);
     store->fd = -1;
     store->safetensors = km_safetensors_path(path);
-    km_status status = store->safetensors ? km_safetensors_open(store)
-                                          : km_block_open(&store->fd, &store->size, &store->hash, path);
+    km_status status = store->safetensors ? km_safetensors_open(store) : km_block_open(store);
     if (status == KM_OK && !store->safetensors) {
         status = km_hdf5_read(store);
     }

@@ -31,6 +31,7 @@ struct km_store {
     int attribute_count, attribute_capacity;
     km_shard *shards; /* of a safetensors reader, which has no fd of its own */
     int shard_count;
+    int format;    /* version of an HDF5 file; 0 for safetensors */
     uint64_t size; /* of the file; known after layout */
     km_hash hash;  /* of what follows the block; known after reading or committing */
 };
@@ -64,9 +65,10 @@ km_status km_safetensors_write(km_store *store) KM_NODISCARD;
 
 /* Hash of [KM_BLOCK, size) of `fd`. */
 km_status km_block_hash(km_hash *out, int fd, uint64_t size, const char *path) KM_NODISCARD;
-km_status km_block_write(int fd, uint64_t size, km_hash hash, const char *path) KM_NODISCARD;
-/* Opens for reading and verifies everything. */
-km_status km_block_open(int *fd, uint64_t *size, km_hash *hash, const char *path) KM_NODISCARD;
+/* Writes the block of a file of store->size bytes with store->hash. */
+km_status km_block_write(const km_store *store) KM_NODISCARD;
+/* Opens store->path for reading and verifies everything; fills in fd, size, hash and format. */
+km_status km_block_open(km_store *store) KM_NODISCARD;
 
 /* ---- hdf5.c ---- */
 

@@ -167,8 +167,71 @@ static void blocks_that_were_lost(void **state) {
     }
 }
 
+/* The file as it would be in another version of the format, with a checksum that fits. */
+static void spill_version(uint32_t version) {
+    enum { AT_VERSION = 8, AT_CHECK = BLOCK - 16 };
+    unsigned char *changed = km_new(size, 1);
+    memcpy(changed, bytes, size);
+    memcpy(changed + AT_VERSION, &version, sizeof version);
+    const km_hash check = km_hash_bytes(changed, AT_CHECK);
+    memcpy(changed + AT_CHECK, &check.low, 8);
+    memcpy(changed + AT_CHECK + 8, &check.high, 8);
+    int fd = open("d.h5", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    ok(km_pwrite_all(fd, changed, size, 0, "d.h5"));
+    assert_int_equal(close(fd), 0);
+    free(changed);
+}
+
+static void versions_up_to_the_newest_open(void **state) {
+    (void)state;
+    for (int version = KM_FORMAT_FIRST; version <= KM_FORMAT_NEWEST; version++) {
+        km_store *store = NULL;
+        spill_version((uint32_t)version);
+        whole_is_accepted();
+        ok(km_store_open(&store, "d.h5"));
+        assert_int_equal(km_store_format(store), version);
+        km_store_close(store);
+    }
+}
+
+static void a_later_version_is_refused(void **state) {
+    (void)state;
+    static const uint32_t later[] = {KM_FORMAT_NEWEST + 1, 99, UINT32_MAX};
+    for (size_t i = 0; i < KM_COUNT(later); i++) {
+        km_store *store = NULL;
+        spill_version(later[i]);
+        assert_int_equal(km_store_open(&store, "d.h5"), KM_FAILED);
+        assert_int_equal(km_message_kind(), KM_ERROR_LATER);
+        assert_non_null(strstr(km_message(), "d.h5: written by a later kmask"));
+        assert_non_null(strstr(km_message(), "Use the kmask that wrote it, or a newer one."));
+        assert_int_equal(km_store_verify("d.h5"), KM_FAILED);
+    }
+    spill_version(0);
+    is_refused("version 0", 8);
+}
+
+static void writers_say_what_readers_need(void **state) {
+    (void)state;
+    for (int version = KM_FORMAT_FIRST; version <= KM_FORMAT_NEWEST; version++) {
+        km_store *store = NULL;
+        ok(km_store_create(&store, "v.h5"));
+        if (version != KM_FORMAT_FIRST) {
+            km_store_set_format(store, version);
+        }
+        ok(km_store_layout(store));
+        ok(km_store_commit(store));
+        ok(km_store_open(&store, "v.h5"));
+        assert_int_equal(km_store_format(store), version);
+        km_store_close(store);
+        unlink("v.h5");
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(versions_up_to_the_newest_open),
+        cmocka_unit_test(a_later_version_is_refused),
+        cmocka_unit_test(writers_say_what_readers_need),
         cmocka_unit_test(every_byte_of_the_block),
         cmocka_unit_test(bytes_elsewhere),
         cmocka_unit_test(cut_everywhere),

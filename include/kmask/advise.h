@@ -4,6 +4,7 @@
 
 #include "kmask/base.h"
 #include "kmask/comm.h"
+#include "kmask/run.h"
 
 /* ---- Measuring ------------------------------------------------------------------------------------------------- */
 

@@ -1,5 +1,5 @@
 /* base: what every floor stands on. Status codes with growing messages, memory, counter-based random
- * numbers, checksums, atomic files, JSON, the option table, log and progress.
+ * numbers, checksums, atomic files, JSON, tables of options, log and progress.
  *
  * Nothing here knows of MPI, HDF5 or BLAS. Everything is local (never collective). */
 #ifndef KMASK_BASE_H
@@ -222,11 +222,15 @@ void km_json_push_string(km_json *array, const char *value);
 void km_json_push(km_json *array, km_json *value);       /* takes ownership of value */
 char *km_json_print(const km_json *json, bool indented); /* the caller frees */
 
-/* ---- Config: one struct, one table of options ------------------------------------------------------------- */
+/* ---- Options: the keys of configs --------------------------------------------------------------------------- */
+/* A config is JSON of two levels, {"mask": {"splits": 4}, ...}, and becomes one plain C struct. The folder of src that uses an
+ * option declares it: a struct for each section, and a table with a row for each key, from which everything else follows: reading,
+ * ranges, defaults, help, man page, printing, and what may differ when a run is resumed. A schema composes the sections that a
+ * verb reads. */
 
 enum { KM_PATH = 1024, KM_WORD = 32, KM_STEPS = 64, KM_NUMBERS = 1024, KM_TEXTS = 4096 };
 
-/* A config's "an interval or a list of steps". */
+/* "An interval or a list of steps". */
 typedef struct km_steps {
     int64_t every;          /* 0: the list is used */
     int64_t list[KM_STEPS]; /* ascending */
@@ -234,114 +238,137 @@ typedef struct km_steps {
 } km_steps;
 bool km_steps_has(const km_steps *steps, int64_t step);
 
-/* A config's list of whole numbers; count 0: not given. */
+/* A list of whole numbers; count 0: not given. */
 typedef struct km_numbers {
     int64_t list[KM_NUMBERS];
     int count;
 } km_numbers;
-/* A config's list of texts, each with its NUL, one after the other. */
+/* A list of texts, each with its NUL, one after the other. */
 typedef struct km_texts {
     char text[KM_TEXTS];
     int count;
 } km_texts;
 const char *km_texts_at(const km_texts *texts, int index);
 
-/* The architecture, in the field's own words; 0 or "" = not given (km_config_resolve fills it in). */
-typedef struct km_model_config {
-    char type[KM_WORD];   /* bert | roberta */
-    char preset[KM_WORD]; /* tiny | small | bert-base | bert-large | roberta-base */
-    char init[KM_PATH];   /* checkpoint, model file or safetensors folder to start from */
-    int64_t vocab_size, hidden_size, num_hidden_layers, num_attention_heads, intermediate_size;
-    int64_t max_position_embeddings, type_vocab_size;
-    double layer_norm_eps;
-    char hidden_act[KM_WORD]; /* gelu (erf) | gelu_new (tanh) */
-    double hidden_dropout_prob, attention_probs_dropout_prob, initializer_range;
-    int64_t pad_token_id; /* the tokenizer's unless given; RoBERTa's positions start after it */
-} km_model_config;
+/* The type of an option's value: of the member in C, and in JSON where it is not plain. */
+typedef enum km_kind {
+    KM_INT,         /* int64_t */
+    KM_DOUBLE,      /* double */
+    KM_FLAG,        /* bool */
+    KM_FILE,        /* char[KM_PATH] */
+    KM_CHOICE,      /* char[KM_WORD] */
+    KM_RATIO,       /* double; 0 stands for "partition" */
+    KM_EVERY,       /* km_steps: an interval or a list of steps */
+    KM_NUMBER_LIST, /* km_numbers: a number, a text "1,4..7", or a list of both */
+    KM_TEXT_LIST    /* km_texts: a text or a list; with a range each is one of its choices */
+} km_kind;
 
-/* All of a run. Plain bytes without pointers: ranks broadcast it as it is. `kmask pretrain --help` lists the keys. */
-typedef struct km_config {
-    struct {
-        char dir[KM_PATH];
-        int64_t seed;
-        double max_hours;
-    } run; /* max_hours 0 = none */
-    km_model_config model;
-    struct {
-        char train[KM_PATH];
-        char eval[KM_PATH];
-        int64_t length;
-        char packing[KM_WORD];
-    } data;
-    struct {
-        char policy[KM_WORD], unit[KM_WORD];
-        double ratio; /* 0 = "partition" */
-        int64_t splits;
-        char over[KM_WORD];
-        double replace_mask, replace_random;
-    } mask;
-    struct {
-        int64_t steps, sequences, micro_batch; /* micro_batch 0: from length */
-        char loss_norm[KM_WORD], precision[KM_WORD];
-        bool recompute;
-    } train;
-    struct {
-        double lr, beta1, beta2, eps, weight_decay, clip;
-    } optimizer; /* clip 0 = off */
-    struct {
-        char name[KM_WORD];
-        int64_t warmup;
-    } schedule;
-    struct {
-        int64_t every, keep;
-        km_steps snapshots;
-    } checkpoint;
-    struct {
-        int64_t every;
-        double ratio;
-    } eval;
-    struct {
-        int64_t threads;
-        double timeout;
-        char gemm[KM_WORD];
-    } parallel;
-    struct {
-        int64_t every;
-    } log;
-    struct {
-        km_texts model, params, policies, units; /* model: files, or "fresh" */
-        km_numbers rows, splits, distances;
-        int64_t draws; /* 0: not given */
-        bool exhaustive, dropout;
-    } variance;
-    uint8_t given[128]; /* by option number: 1 where file or --set gave it (for presets and init) */
-} km_config;
+typedef enum km_resume {
+    KM_FIXED,      /* part of what a run is */
+    KM_MAY_CHANGE, /* a resumed run may have another value */
+    KM_ORIGIN      /* only says where other values came from, or does not concern training */
+} km_resume;
 
-/* Which keys a verb demands. */
-typedef enum km_config_use {
-    KM_CONFIG_PRETRAIN,
-    KM_CONFIG_VARIANCE, /* a corpus and a model; mask.policy, unit and splits follow variance's lists where given */
-    KM_CONFIG_ANY
-} km_config_use;
+/* One key. A value outside its own range (0, "") means "not given" and is printed as null: an option whose 0 is a proper value
+ * has 0 in its range. */
+typedef struct km_option {
+    const char *name; /* within its section: "splits" of mask.splits */
+    km_kind kind;
+    size_t place;         /* of its member in the section's struct */
+    const char *range;    /* numbers: "1..64", ">0..1" (without 0), "0..<1" (without 1), "1.." ; choices: "a|b" */
+    const char *standard; /* the default, as --set takes it; NULL: none; or KM_REQUIRED */
+    km_resume resume;
+    const char *help;             /* one line */
+    const char *(*choices)(void); /* "a|b", in place of a range: names that another table of the program owns */
+    const char *planned;     /* "c|d": names that a later version will have, which a refusal says; may be NULL */
+    const char *consequence; /* what a new value brings when a run is resumed, told there; may be NULL */
+} km_option;
 
-/* Reads the file (NULL: none), applies `set_count` assignments "key=value" on top, checks every key, type and
- * range, that required keys are there, and that choices fit together (K*ratio <= 1 for fully_explored, replace
- * shares, hidden_size divisible by heads, micro-batches against nothing else yet). Then presets and defaults that
- * follow from other keys are filled in, except what comes from tokenizer or model.init (0 or ""). A value of null
- * is as good as none. Every failure is KM_USAGE. */
-km_status km_config_load(km_config *out, const char *path, int set_count, char *const *set,
-                         km_config_use use) KM_NODISCARD;
-/* The same from JSON text that km_config_print wrote (a checkpoint's attribute); `origin` heads messages. */
-km_status km_config_parse(km_config *out, const char *json, const char *origin) KM_NODISCARD;
-/* Everything resolved, as two-level JSON text in the table's order. The caller frees. */
-char *km_config_print(const km_config *config);
-/* Whether `now` may continue a run that was started with `was`: KM_USAGE with key, old and new value and the way
- * out where it may not. What changed and may is added to `changes`, a line each. */
-km_status km_config_continues(const km_config *was, const km_config *now, km_buffer *changes) KM_NODISCARD;
+#define KM_REQUIRED "required"
+
+/* A section: its options, and the size of its struct. The struct holds no pointers, and its first member is `uint64_t given`:
+ * bit i is 1 where a file or --set gave options[i]. */
+typedef struct km_section {
+    const char *name;
+    const km_option *options;
+    int count;
+    size_t size;
+} km_section;
+
+/* Defines the section `symbol` from its struct's type and its table. */
+#define KM_SECTION(symbol, title, type, table)                                                                     \
+    _Static_assert(offsetof(type, given) == 0 && KM_COUNT(table) <= 64,                                            \
+                   "given is the first member, and has 64 bits");                                                  \
+    const km_section symbol = {.name = (title), .options = (table), .count = KM_COUNT(table), .size = sizeof(type)}
+
+/* Whether file or --set gave this option ("splits") of a section. */
+bool km_given(const km_section *section, const void *values, const char *name);
+/* The names that are allowed for an option, "a|b|c"; NULL where it is no choice. */
+const char *km_option_choices(const km_option *option);
+/* Fills `out` with the words as "a|b|c" and returns it: for an option's `choices`. */
+enum { KM_NAMES = 512 };
+const char *km_names_join(char out[KM_NAMES], const char *const *words, size_t count);
+/* The option of that name; NULL when there is none. */
+const km_option *km_section_option(const km_section *section, const char *name);
+
+/* The config of a verb: sections, in the order in which they are printed, and where their structs lie in one plain struct, which
+ * ranks broadcast as bytes. Other verbs may read the same schema. */
+typedef struct km_part {
+    const km_section *section;
+    size_t place;
+} km_part;
+typedef struct km_schema {
+    const char *verb; /* `kmask <verb> --help` explains all of its keys */
+    size_t size;      /* of the whole struct */
+    const km_part *parts;
+    int count;
+    const struct km_schema
+        *first; /* NULL, or a schema whose struct is this one's first member: its sections come first */
+} km_schema;
+
+/* One option of a schema. */
+typedef struct km_field {
+    const km_section *section;
+    const km_option *option;
+    size_t place; /* of its value in the whole struct */
+} km_field;
+/* Option `index` of all sections in order; false when there are not so many. */
+bool km_schema_field(km_field *out, const km_schema *schema, int index);
+
+/* Where a config comes from. */
+typedef struct km_config_source {
+    const char *path; /* NULL: no file */
+    int set_count;
+    char *const *set; /* "section.key=value", in order; they win over the file */
+    const km_schema *const
+        *others; /* what other verbs read, NULL at the end: their sections may be in the file, are checked, and
+                                       are not used. NULL: none */
+} km_config_source;
+
+/* Version of configs: config.json of a run folder and the attribute `config` of files have it as "version". What has none is of
+ * version 0, before there were versions, and reads the same; what has a later one is refused. */
+enum { KM_CONFIG_VERSION = 1 };
+
+/* Clears `out`, reads the file and then the assignments, and checks every key, type and range. Defaults are not filled in. A value
+ * of null is as good as none. Every failure is KM_USAGE and names file, key, what was found and what was expected. */
+km_status km_schema_read(const km_schema *schema, void *out, const km_config_source *source) KM_NODISCARD;
+/* The same from JSON that km_schema_print wrote; `origin` heads messages. Sections that are not the schema's are passed over: a
+ * file holds the config of the verb that made it. */
+km_status km_schema_parse(const km_schema *schema, void *out, const char *json, const char *origin) KM_NODISCARD;
+/* KM_USAGE names all keys that are marked KM_REQUIRED, or with `keys` ("section.key", NULL at the end) these, and are not given. */
+km_status km_schema_require(const km_schema *schema, const void *config, const char *const *keys) KM_NODISCARD;
+/* Fills in the tables' defaults where nothing was given. Fails only where a table's default is outside its own range. */
+km_status km_schema_fill(const km_schema *schema, void *config) KM_NODISCARD;
+/* All of it as JSON text that reads back to the same bits, with its version. The caller frees. */
+char *km_schema_print(const km_schema *schema, const void *config);
+/* Compares the config that a run was started with and the one that goes on with it. What differs is printed: to `refused`, with
+ * commas, where it is part of what a run is, to `changes`, a line each, where it may change. */
+void km_schema_compare(const km_schema *schema, const void *was, const void *now, km_buffer *refused,
+                       km_buffer *changes);
 /* Each key with type, range, default and meaning. */
-void km_config_help(FILE *stream);
-/* True when the file or --set gave this key ("model.hidden_size"). */
-bool km_config_given(const km_config *config, const char *key);
+void km_schema_help(const km_schema *schema, FILE *stream);
+/* "int 1..64", "a|b", "path": an option's type and range. */
+void km_option_type(const km_option *option, km_buffer *out);
 /* The word of `words` (NULL-terminated) nearest to `word` by edit distance; NULL when none is near. */
 const char *km_nearest(const char *word, const char *const *words);
 

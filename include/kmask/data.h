@@ -10,6 +10,27 @@
 #include "kmask/text.h"
 #include "kmask/tokenizer.h"
 
+/* ---- Options ----------------------------------------------------------------------------------------------- */
+
+typedef struct km_data_config {
+    uint64_t given;
+    char train[KM_PATH];
+    char eval[KM_PATH];
+    int64_t length;
+    char packing[KM_WORD];
+} km_data_config;
+typedef struct km_mask_config {
+    uint64_t given;
+    char policy[KM_WORD], unit[KM_WORD];
+    double ratio; /* 0 = "partition" */
+    int64_t splits;
+    char over[KM_WORD];
+    double replace_mask, replace_random;
+} km_mask_config;
+extern const km_section km_data_section, km_mask_section;
+/* Whether K masks of this ratio fit into a row, and shares of replacement into 1. KM_USAGE. */
+km_status km_mask_config_check(const km_mask_config *mask) KM_NODISCARD;
+
 /* ---- Corpus ------------------------------------------------------------------------------------------------ */
 /* An HDF5 file (store.h) with /tokens (n) uint16 or uint32, /word_starts (n) uint8: 1 where a token begins a word,
  * /sentence_ends and /document_ends uint64: index after the last token of each, ascending. Where it has spans (names,
@@ -73,6 +94,8 @@ typedef enum km_packing { KM_PACK_FULL_SENTENCES, KM_PACK_DOCUMENTS, KM_PACK_STR
 typedef enum km_unit { KM_UNIT_SUBWORD, KM_UNIT_WORD, KM_UNIT_SPAN } km_unit;
 bool km_packing_named(km_packing *out, const char *name);
 bool km_unit_named(km_unit *out, const char *name);
+const char *km_packing_names(void); /* "full_sentences|documents|stream" */
+const char *km_unit_names(void);
 
 typedef struct km_rows km_rows;
 
@@ -142,6 +165,7 @@ typedef struct km_mask_policy {
                       uint64_t visit, km_masks *out);
 } km_mask_policy;
 const km_mask_policy *km_mask_policy_named(const char *name); /* NULL when unknown */
+const char *km_mask_policy_names(void);                       /* "fully_explored|random" */
 
 /* tau = max(1, floor(ratio n + 0.5)), at most floor(n/K) where K ratio <= 1; partition: floor(n/K). */
 int km_mask_tau(const km_mask_spec *spec, int units);

@@ -8,6 +8,30 @@
 #include "kmask/batch.h"
 #include "kmask/kernel.h"
 
+/* ---- Options ------------------------------------------------------------------------------------------------ */
+
+/* Section `model`: the architecture, in the field's own words; 0 or "" = not given (km_model_resolve fills it in). */
+typedef struct km_model_config {
+    uint64_t given;
+    char type[KM_WORD];   /* bert | roberta */
+    char preset[KM_WORD]; /* tiny | small | bert-base | bert-large | roberta-base */
+    char init[KM_PATH];   /* checkpoint, model file or safetensors folder to start from */
+    int64_t vocab_size, hidden_size, num_hidden_layers, num_attention_heads, intermediate_size;
+    int64_t max_position_embeddings, type_vocab_size;
+    double layer_norm_eps;
+    char hidden_act[KM_WORD]; /* gelu (erf) | gelu_new (tanh) */
+    double hidden_dropout_prob, attention_probs_dropout_prob, initializer_range;
+    int64_t pad_token_id; /* the tokenizer's unless given; RoBERTa's positions start after it */
+} km_model_config;
+extern const km_section km_model_section;
+
+/* Whether type and sizes can follow from what was given; and beside `init` nothing that it decides. KM_USAGE. */
+km_status km_model_config_check_given(const km_model_config *config) KM_NODISCARD;
+/* Sizes of the preset and what follows from the type, where they were not given. A model that comes from `init` stays as it is. */
+void km_model_resolve(km_model_config *config);
+/* Sizes that must fit together, and rows of `length` tokens to the positions; sizes that are not known yet (0) pass. KM_USAGE. */
+km_status km_model_config_check(const km_model_config *config, int64_t length) KM_NODISCARD;
+
 /* ---- The table: what the flat array holds ------------------------------------------------------------------- */
 
 typedef enum km_start { KM_START_NORMAL, KM_START_ZERO, KM_START_ONE } km_start;

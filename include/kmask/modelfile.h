@@ -12,7 +12,9 @@
 
 /* What a model file or checkpoint holds, ready for use. */
 typedef struct km_bundle {
-    km_config config;
+    km_model_config shape; /* resolved */
+    char *
+        config; /* JSON: the config of the run that made it; of another program's model what follows from its config.json */
     km_tokenizer *tokenizer;
     km_model *model;
     float *weights;

@@ -11,6 +11,63 @@
 #include "kmask/store.h"
 #include "kmask/train.h"
 
+/* ---- Config --------------------------------------------------------------------------------------------------- */
+
+typedef struct km_run_config {
+    uint64_t given;
+    char dir[KM_PATH];
+    int64_t seed;
+    double max_hours; /* 0 = none */
+} km_run_config;
+typedef struct km_checkpoint_config {
+    uint64_t given;
+    int64_t every, keep;
+    km_steps snapshots;
+} km_checkpoint_config;
+typedef struct km_eval_config {
+    uint64_t given;
+    int64_t every;
+    double ratio;
+} km_eval_config;
+typedef struct km_log_config {
+    uint64_t given;
+    int64_t every;
+} km_log_config;
+extern const km_section km_run_section, km_checkpoint_section, km_eval_section, km_log_section;
+
+/* All of a run. Plain bytes without pointers: ranks broadcast it as it is. `kmask pretrain --help` lists the keys. */
+typedef struct km_config {
+    km_run_config run;
+    km_model_config model;
+    km_data_config data;
+    km_mask_config mask;
+    km_train_config train;
+    km_optimizer_config optimizer;
+    km_schedule_config schedule;
+    km_checkpoint_config checkpoint;
+    km_eval_config eval;
+    km_parallel_config parallel;
+    km_log_config log;
+} km_config;
+extern const km_schema km_config_schema;
+
+/* Reads a config and checks all of it. Then presets, defaults and what follows from other keys are filled in, except what comes
+ * from tokenizer or model.init (0 or ""). `partial`: required keys may be missing. Every failure is KM_USAGE. */
+km_status km_config_load(km_config *out, const km_config_source *source, bool partial) KM_NODISCARD;
+/* The same, partial, from the text that a file holds (its attribute `config`), which may be another verb's config; `origin` heads
+ * messages. */
+km_status km_config_parse(km_config *out, const char *json, const char *origin) KM_NODISCARD;
+/* What follows from other keys is filled in, and choices that must fit together are checked, once km_schema_fill has been called:
+ * for the configs of other verbs that hold a km_config. */
+km_status km_config_settle(km_config *config) KM_NODISCARD;
+/* All of it as JSON. The caller frees. */
+char *km_config_print(const km_config *config);
+/* Whether `now` may continue a run that was started with `was`: KM_USAGE with key, old and new value and the way
+ * out where it may not. What changed and may is added to `changes`, a line each. */
+km_status km_config_continues(const km_config *was, const km_config *now, km_buffer *changes) KM_NODISCARD;
+/* What a trainer has to know. */
+km_trainer_options km_config_trainer(const km_config *config);
+
 /* ---- Pre-training --------------------------------------------------------------------------------------------- */
 
 /* Trains, or resumes what is in config->run.dir; section 6 of src/README.md lists the statuses. Collective. */

@@ -4,13 +4,33 @@
 
 #include "kmask/base.h"
 #include "kmask/comm.h"
+#include "kmask/run.h"
 
 /* ---- Gradient variance -------------------------------------------------------------------------------------------- */
 
-/* Measures what config->variance asks for (Zheng et al. 2020, Theorem 1, Eq. 5, Figures 2 and 3; src/train/variance.h says what
+typedef struct km_variance_config {
+    uint64_t given;
+    km_texts model, params, policies, units; /* model: files, or "fresh" */
+    km_numbers rows, splits, distances;
+    int64_t draws; /* 0: not given */
+    bool exhaustive, dropout;
+} km_variance_config;
+extern const km_section km_variance_section;
+
+/* The config of `kmask variance`: a run's, of which a corpus and a model are required, and what is to be measured. */
+typedef struct km_variance_input {
+    km_config config; /* mask.policy, unit and splits are the first of the lists in `variance`, where given */
+    km_variance_config variance;
+} km_variance_input;
+extern const km_schema km_variance_schema;
+/* Reads and checks all of it. Every failure is KM_USAGE. */
+km_status km_variance_load(km_variance_input *out, const km_config_source *source) KM_NODISCARD;
+
+/* Measures what input->variance asks for (Zheng et al. 2020, Theorem 1, Eq. 5, Figures 2 and 3; src/train/variance.h says what
  * exactly). `folder`: where results and finished parts are kept; NULL: nowhere. On rank 0 *out is the result, the
  * caller's; NULL elsewhere. KM_STOPPED after a signal or run.max_hours: call again to go on. The same numbers on any
  * number of ranks and threads. Collective. */
-km_status km_variance(km_comm *comm, const km_config *config, const char *folder, km_json **out) KM_NODISCARD;
+km_status km_variance(km_comm *comm, const km_variance_input *input, const char *folder,
+                      km_json **out) KM_NODISCARD;
 
 #endif

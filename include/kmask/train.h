@@ -11,6 +11,45 @@
 #include "kmask/data.h"
 #include "kmask/model.h"
 
+/* ---- Options ------------------------------------------------------------------------------------------------- */
+
+typedef struct km_train_config {
+    uint64_t given;
+    int64_t steps, sequences, micro_batch; /* micro_batch 0: from length */
+    char loss_norm[KM_WORD], precision[KM_WORD];
+    bool recompute;
+} km_train_config;
+typedef struct km_optimizer_config {
+    uint64_t given;
+    double lr, beta1, beta2, eps, weight_decay, clip; /* clip 0 = off */
+} km_optimizer_config;
+typedef struct km_schedule_config {
+    uint64_t given;
+    char name[KM_WORD];
+    int64_t warmup;
+} km_schedule_config;
+typedef struct km_parallel_config {
+    uint64_t given;
+    int64_t threads;
+    double timeout;
+    char gemm[KM_WORD];
+} km_parallel_config;
+extern const km_section km_train_section, km_optimizer_section, km_schedule_section, km_parallel_section;
+
+/* micro_batch from the length of a row, and no clipping with loss_norm masks, where they were not given. */
+void km_train_resolve(km_train_config *train, km_optimizer_config *optimizer, int64_t length);
+/* KM_USAGE where the warmup is longer than the run. */
+km_status km_schedule_check(const km_schedule_config *schedule, const km_train_config *train) KM_NODISCARD;
+
+/* All that a trainer has to know of a config. */
+typedef struct km_trainer_options {
+    uint64_t seed;
+    km_train_config train;
+    km_optimizer_config optimizer;
+    km_schedule_config schedule;
+    km_parallel_config parallel;
+} km_trainer_options;
+
 /* ---- What this machine can compute --------------------------------------------------------------------------- */
 
 /* KM_USAGE where `threads` are more than one and this machine's OpenBLAS is its serial build, which is not safe for them. */
@@ -19,14 +58,15 @@ km_status km_threads_check(int64_t threads) KM_NODISCARD;
  * another machine (for example, when planning on a login node), so a missing CPU feature is only a warning. */
 km_status km_bf16_check(bool computes) KM_NODISCARD;
 /* Selects the libraries that make the products the config asks for, and checks that they and this CPU can; `computes` as above. */
-km_status km_products_check(const km_config *config, bool computes) KM_NODISCARD;
-bool km_is_bf16(const km_config *config); /* train.precision */
+km_status km_products_check(const km_train_config *train, const km_parallel_config *parallel,
+                            bool computes) KM_NODISCARD;
+bool km_is_bf16(const km_train_config *train); /* train.precision */
 /* The library and kernel that compute a step's products: "OpenBLAS 0.3.21" and "SkylakeX", or "oneDNN 2.6.3" and
  * "avx512_core_bf16". */
 typedef struct km_gemm_name {
     const char *library, *kernel;
 } km_gemm_name;
-km_gemm_name km_gemm_named(const km_config *config);
+km_gemm_name km_gemm_named(const km_train_config *train, const km_parallel_config *parallel);
 
 /* ---- A set of parameters -------------------------------------------------------------------------------------- */
 
@@ -99,7 +139,7 @@ void km_parameters_update(km_parameters *parameters, km_pool *pool, const km_upd
 
 typedef struct km_trainer {
     km_comm *comm;
-    const km_config *config;
+    km_trainer_options options;
     const km_model *model;
     km_loader *loader;
     uint64_t first_batch, batches; /* this rank's micro-batches of every step */
@@ -112,9 +152,9 @@ typedef struct km_trainer {
     void *poll_payload;
 } km_trainer;
 
-/* Everything but the weights' values. The model, loader and config stay the caller's. Collective. */
-km_status km_trainer_create(km_trainer **out, km_comm *comm, const km_config *config, const km_model *model,
-                            km_loader *loader) KM_NODISCARD;
+/* Everything but the weights' values. The model and the loader stay the caller's. Collective. */
+km_status km_trainer_create(km_trainer **out, km_comm *comm, const km_trainer_options *options,
+                            const km_model *model, km_loader *loader) KM_NODISCARD;
 void km_trainer_destroy(km_trainer *trainer); /* Collective. */
 /* `poll` is called from the main thread between slices of the gradient and between collectives, so that work beside the training
  * (such as a checkpoint on its way to the disk) can advance. NULL: nothing. Local. */
@@ -157,8 +197,8 @@ typedef struct km_memory {
 /* The trainer's, on its rank. */
 void km_trainer_memory(km_memory *out, const km_trainer *trainer);
 /* What the trainer of a run would take on `rank` of `ranks`. Local. */
-void km_memory_plan(km_memory *out, const km_config *config, const km_model *model, const km_loader *loader,
-                    int rank, int ranks);
+void km_memory_plan(km_memory *out, const km_trainer_options *options, const km_model *model,
+                    const km_loader *loader, int rank, int ranks);
 /* Adds a set of parameters. */
 void km_memory_add_parameters(km_memory *memory, const km_table *table, bool bf16, int rank, int ranks);
 /* Adds what saving in the background takes. */

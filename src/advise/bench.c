@@ -64,11 +64,12 @@ static km_status set_up(bench *b, km_comm *comm, const km_config *config) {
     run->config.train.steps = WARM_UP + b->repeat + 1;
     km_kernel_start();
     KM_TRY(km_comm_agree(comm, km_threads_check(config->parallel.threads)));
-    KM_TRY(km_comm_agree(comm, km_products_check(config, true)));
+    KM_TRY(km_comm_agree(comm, km_products_check(&config->train, &config->parallel, true)));
     KM_TRY(km_comm_agree(comm, open_data(run)));
     KM_TRY(km_comm_agree(comm, km_model_create(&run->model, &run->config.model, KM_HEAD_TOKENS)));
     KM_TRY(km_comm_agree(comm, km_check_loader(run, km_comm_size(comm))));
-    KM_TRY(km_trainer_create(&run->trainer, comm, &run->config, run->model, run->loader));
+    const km_trainer_options options = km_config_trainer(&run->config);
+    KM_TRY(km_trainer_create(&run->trainer, comm, &options, run->model, run->loader));
     km_model_init_weights(run->model, run->trainer->parameters->weights, (uint64_t)config->run.seed);
     km_trainer_memory(&b->memory, run->trainer);
     km_trainer_prepare(run->trainer);
@@ -337,7 +338,7 @@ static void add_shapes(km_json *out, const bench *b) {
 static void add_machine(km_json *out, const km_config *config) {
     cpu_set_t cores;
     const char *better = km_kernel_better_core();
-    const km_gemm_name gemm = km_gemm_named(config);
+    const km_gemm_name gemm = km_gemm_named(&config->train, &config->parallel);
     km_json_set_string(out, "blas", gemm.library);
     km_json_set_string(out, "blas_kernel", gemm.kernel);
     km_json_set_string(out, "better_blas_kernel", better != NULL ? better : "");

@@ -37,7 +37,7 @@ static void judge_kernel(km_ward *ward, int host, const km_json *words) {
 /* A config whose precision this host cannot have, or has slowly. */
 static void judge_bf16(km_ward *ward, int host, const km_json *words) {
     const char *bf16 = km_json_text(words, "bf16");
-    if (ward->options->config == NULL || !km_is_bf16(ward->options->config)) {
+    if (ward->options->config == NULL || !km_is_bf16(&ward->options->config->train)) {
         return;
     }
     if (strcmp(bf16, KM_BF16_WORDS_NOT_BUILT) == 0) {

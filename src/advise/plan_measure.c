@@ -134,7 +134,7 @@ static void measure(void *payload, int worker) {
 
 static void limits_of(km_work_options *out, const km_run *run) {
     *out = (km_work_options){
-        .backward = true, .recompute = run->config.train.recompute, .bf16 = km_is_bf16(&run->config)};
+        .backward = true, .recompute = run->config.train.recompute, .bf16 = km_is_bf16(&run->config.train)};
     out->limits = km_loader_limits(run->loader);
 }
 

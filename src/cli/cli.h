@@ -48,6 +48,8 @@ typedef struct cli_option {
 /* Takes options from argv (also --name=value, and anywhere between arguments; "--" ends them); what remains, the
  * positional arguments, is moved to argv[1..] and counted in *argc. */
 km_status cli_parse(int *argc, char **argv, const cli_option *options, int count) KM_NODISCARD;
+/* A config file (NULL: none) and --set; sections of all other verbs may be in the file. */
+km_config_source cli_config_source(const char *path, const cli_list *set);
 /* Ends a command that opened ranks: prints the message of a failure, closes, returns `status`. Collective. */
 km_status cli_close(km_comm *comm, km_status status);
 /* True when argv has --help or -h before any "--". */

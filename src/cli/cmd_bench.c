@@ -70,7 +70,9 @@ static km_status load_keys(km_config *config, const arguments *given) {
     for (int i = 0; i < given->set.count; i++) {
         assign(&a, given->set.items[i]);
     }
-    km_status status = km_config_load(config, NULL, a.count, a.items, KM_CONFIG_ANY);
+    const cli_list all = {.items = a.items, .count = a.count};
+    const km_config_source source = cli_config_source(NULL, &all);
+    km_status status = km_config_load(config, &source, true);
     for (int i = 0; i < own; i++) {
         free(a.items[i]);
     }
@@ -89,9 +91,9 @@ static km_status set_views(km_config *config, const arguments *given, int ranks)
     enum { BATCHES = 4 }; /* of a thread, in a step */
     const int64_t lanes = (int64_t)ranks * config->parallel.threads;
     const bool over_epochs = strcmp(config->mask.over, "epochs") == 0;
-    const bool rows_given = km_config_given(config, "train.sequences");
+    const bool rows_given = km_given(&km_train_section, &config->train, "sequences");
     int64_t views = given->views > 0 ? given->views : BATCHES * lanes * config->train.micro_batch;
-    if (!rows_given && !over_epochs && !km_config_given(config, "mask.splits")) {
+    if (!rows_given && !over_epochs && !km_given(&km_mask_section, &config->mask, "splits")) {
         config->mask.splits = fit_splits(views, config->mask.splits);
     }
     const int64_t each = over_epochs ? 1 : config->mask.splits;

@@ -118,7 +118,8 @@ static void show(void *payload, const km_json *report) {
  * problem among others. */
 static void look_at_config(km_doctor_options *options, km_config *config, const char *path, const cli_list *set,
                            char **wrong) {
-    if (km_config_load(config, path, set->count, set->items, KM_CONFIG_PRETRAIN) != KM_OK) {
+    const km_config_source source = cli_config_source(path, set);
+    if (km_config_load(config, &source, false) != KM_OK) {
         *wrong = km_strdup(km_message());
         options->wrong = *wrong;
         return;

@@ -3,6 +3,8 @@
 #include "kmask/modelfile.h"
 #include "kmask/run.h"
 
+#include <stdlib.h>
+
 static void help(void) {
     puts("kmask eval MODEL --corpus FILE.h5 [--length N] [--packing NAME] [--ratio R] [--seed N] [--threads N]\n"
          "            [--json]\n"
@@ -22,7 +24,8 @@ typedef struct arguments {
     bool json;
 } arguments;
 
-static km_status options_of(km_eval_options *out, const km_config *config, const arguments *given) {
+/* What is not given is as in the run that made the model. */
+static km_status choose(km_eval_options *out, const km_config *config, const arguments *given) {
     const char *packing = given->packing != NULL ? given->packing : config->data.packing;
     *out = (km_eval_options){
         .length = (int)(given->length > 0 ? given->length : config->data.length),
@@ -32,7 +35,17 @@ static km_status options_of(km_eval_options *out, const km_config *config, const
     if (!km_packing_named(&out->packing, packing) || !km_unit_named(&out->unit, config->mask.unit)) {
         return km_fail(KM_USAGE, "--packing: found %s, expected full_sentences, documents or stream", packing);
     }
-    int64_t room = km_model_longest(&config->model);
+    return KM_OK;
+}
+
+static km_status options_of(km_eval_options *out, const km_bundle *bundle, const char *path,
+                            const arguments *given) {
+    km_config *config = km_new(1, sizeof *config);
+    km_status status = km_config_parse(config, bundle->config, path);
+    status = status == KM_OK ? choose(out, config, given) : status;
+    free(config);
+    KM_TRY(status);
+    int64_t room = km_model_longest(&bundle->shape);
     if (out->length > room) {
         return km_fail(KM_USAGE, "--length: %d is more than the %lld positions of the model", out->length,
                        (long long)room);
@@ -73,7 +86,7 @@ static km_status open_both(km_bundle **bundle, km_corpus **corpus, km_eval_optio
     KM_TRY(km_bundle_open(bundle, model));
     KM_TRY(km_corpus_open(corpus, given->corpus));
     KM_TRY(check_tokenizers(*bundle, *corpus));
-    return options_of(options, &(*bundle)->config, given);
+    return options_of(options, *bundle, model, given);
 }
 
 static km_status evaluate(km_comm *comm, const char *model, const arguments *given) {

@@ -337,7 +337,9 @@ static void print_config(const findings *f) {
         printf("\nconfig\n");
     }
     for (const km_json *section = km_json_first(f->config); section != NULL; section = km_json_next(section)) {
-        print_section(section);
+        if (km_json_is_object(section)) { /* and no version */
+            print_section(section);
+        }
     }
 }
 

@@ -108,7 +108,8 @@ static void print(const km_json *plan) {
 static km_status plan(const char *path, const cli_list *set, const km_plan_options *options, bool json) {
     km_config *config = km_new(1, sizeof *config);
     km_json *found = NULL;
-    km_status status = km_config_load(config, path, set->count, set->items, KM_CONFIG_PRETRAIN);
+    const km_config_source source = cli_config_source(path, set);
+    km_status status = km_config_load(config, &source, false);
     if (status == KM_OK) {
         status = km_plan(config, options, &found);
     }

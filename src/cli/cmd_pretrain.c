@@ -25,14 +25,14 @@ static void help(void) {
          "it kill its ranks a second later).\n"
          "\n"
          "Keys:\n");
-    km_config_help(stdout);
+    km_schema_help(&km_config_schema, stdout);
 }
 
 /* Rank 0 reads the file; all ranks have the same bytes. */
 static km_status load(km_comm *comm, km_config *config, const char *path, const cli_list *set) {
     bool root = km_comm_rank(comm) == 0;
-    KM_TRY(km_comm_agree(comm,
-                         root ? km_config_load(config, path, set->count, set->items, KM_CONFIG_PRETRAIN) : KM_OK));
+    const km_config_source source = cli_config_source(path, set);
+    KM_TRY(km_comm_agree(comm, root ? km_config_load(config, &source, false) : KM_OK));
     km_comm_broadcast(comm, config, sizeof *config);
     return KM_OK;
 }

@@ -35,7 +35,7 @@ static void help(void) {
          "finished. Without run.dir nothing is written. Exit status 75: stopped early, run it again to go on.\n"
          "\n"
          "Keys:\n");
-    km_config_help(stdout);
+    km_schema_help(&km_variance_schema, stdout);
 }
 
 static double number(const km_json *object, const char *key) {
@@ -94,23 +94,24 @@ static void print(km_json *found, bool json) {
 }
 
 /* Rank 0 reads the file; all ranks have the same bytes. */
-static km_status load(km_comm *comm, km_config *config, const char *path, const cli_list *set) {
+static km_status load(km_comm *comm, km_variance_input *input, const char *path, const cli_list *set) {
     bool root = km_comm_rank(comm) == 0;
-    KM_TRY(km_comm_agree(comm,
-                         root ? km_config_load(config, path, set->count, set->items, KM_CONFIG_VARIANCE) : KM_OK));
-    km_comm_broadcast(comm, config, sizeof *config);
+    const km_config_source source = cli_config_source(path, set);
+    KM_TRY(km_comm_agree(comm, root ? km_variance_load(input, &source) : KM_OK));
+    km_comm_broadcast(comm, input, sizeof *input);
     return KM_OK;
 }
 
 static km_status measure(km_comm *comm, const char *path, const cli_list *set, const char *out, bool json) {
-    km_config *config = km_new(1, sizeof *config);
+    km_variance_input *input = km_new(1, sizeof *input);
+    const km_run_config *run = &input->config.run;
     km_json *found = NULL;
-    km_status status = load(comm, config, path, set);
+    km_status status = load(comm, input, path, set);
     if (status == KM_OK) {
         char *folder = out != NULL                  ? km_strdup(out)
-                       : config->run.dir[0] != '\0' ? km_format("%s/variance", config->run.dir)
+                       : run->dir[0] != '\0' ? km_format("%s/variance", run->dir)
                                                     : NULL;
-        status = km_variance(comm, config, folder, &found);
+        status = km_variance(comm, input, folder, &found);
         if (status == KM_OK && found != NULL) {
             print(found, json);
             km_log("%s%s", folder != NULL ? "saved in " : "without run.dir or --out nothing is saved",
@@ -118,7 +119,7 @@ static km_status measure(km_comm *comm, const char *path, const cli_list *set, c
         }
         free(folder);
     }
-    free(config);
+    free(input);
     return status;
 }
 

@@ -17,6 +17,15 @@ const km_mask_policy *km_mask_policy_named(const char *name) {
     return NULL;
 }
 
+const char *km_mask_policy_names(void) {
+    static char names[KM_NAMES];
+    const char *words[KM_COUNT(policies)];
+    for (size_t i = 0; i < KM_COUNT(policies); i++) {
+        words[i] = policies[i]->name;
+    }
+    return km_names_join(names, words, KM_COUNT(policies));
+}
+
 bool km_mask_disjoint(const km_mask_spec *spec) {
     const double rounding = 1e-9; /* three masks of 0.333333333333 and ten of 0.1 are meant to fit */
     return spec->splits * spec->ratio <= 1 + rounding;

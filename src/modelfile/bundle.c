@@ -1,5 +1,6 @@
 /* bundle: a model file or checkpoint, opened for use. */
 #include "import.h"
+#include "shape.h"
 #include "kmask/modelfile.h"
 
 #include <stdlib.h>
@@ -16,15 +17,16 @@ static km_status fill_in(km_bundle *bundle, const km_store *store, const char *p
         return km_fail(KM_FAILED, "%s: the attribute `%s` is missing", path,
                        config == NULL ? "config" : "tokenizer");
     }
-    KM_TRY(km_config_parse(&bundle->config, config, path));
+    KM_TRY(km_shape_parse(&bundle->shape, config, 0, path));
+    bundle->config = km_strdup(config);
     KM_TRY(km_tokenizer_parse(&bundle->tokenizer, tokenizer, strlen(tokenizer), path));
-    if (!km_config_given(&bundle->config, "model.pad_token_id")) {
-        bundle->config.model.pad_token_id = km_tokenizer_specials(bundle->tokenizer).pad;
+    if (!km_given(&km_model_section, &bundle->shape, "pad_token_id")) {
+        bundle->shape.pad_token_id = km_tokenizer_specials(bundle->tokenizer).pad;
     }
     (void)km_store_number(store, "step", &bundle->step);
     const char *source = km_store_text(store, "source");
     bundle->source = source != NULL ? km_strdup(source) : NULL;
-    KM_TRY(km_model_create(&bundle->model, &bundle->config.model, KM_HEAD_TOKENS));
+    KM_TRY(km_model_create(&bundle->model, &bundle->shape, KM_HEAD_TOKENS));
     const km_table *table = km_model_table(bundle->model);
     KM_TRY(km_allocate((void **)&bundle->weights, table->size * sizeof(float), "the weights"));
     KM_TRY(km_weights_read(store, table, bundle->weights));
@@ -60,6 +62,7 @@ void km_bundle_close(km_bundle *bundle) {
     if (bundle->tokenizer != NULL) {
         km_tokenizer_destroy(bundle->tokenizer);
     }
+    free(bundle->config);
     free(bundle->source);
     free(bundle->weights);
     free(bundle);

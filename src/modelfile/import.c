@@ -3,6 +3,7 @@
 
 #include "kmask/store.h"
 #include "model_json.h"
+#include "shape.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -32,12 +33,14 @@ bool km_import_is_folder(const char *path) {
 
 static km_status read_config(import *in) {
     char *path = km_format("%s/config.json", in->folder);
+    int64_t length = 0;
     km_status status = km_json_load(&in->config, path, CONFIG_BYTES);
     if (status == KM_OK) {
-        status = km_model_json_read(&in->bundle->config, in->config, path);
+        status = km_model_json_read(&in->bundle->shape, &length, in->config, path);
     }
     if (status == KM_OK) {
-        status = km_model_create(&in->bundle->model, &in->bundle->config.model, KM_HEAD_TOKENS) == KM_OK
+        in->bundle->config = km_shape_print(&in->bundle->shape, length);
+        status = km_model_create(&in->bundle->model, &in->bundle->shape, KM_HEAD_TOKENS) == KM_OK
                      ? KM_OK
                      : km_context(KM_FAILED, "%s", path);
     }
@@ -51,7 +54,7 @@ static km_status read_tokenizer(import *in, const char *folder) {
                    ? KM_FAILED
                    : km_rephrase(KM_FAILED, "%s Or give another folder with --tokenizer DIR.", km_message());
     }
-    const km_model_config *model = &in->bundle->config.model;
+    const km_model_config *model = &in->bundle->shape;
     int32_t pieces = km_tokenizer_size(in->bundle->tokenizer);
     if (model->vocab_size < pieces) {
         return km_fail(
@@ -204,8 +207,8 @@ static km_status place_other(import *in, const km_array *array, const char *own)
         KM_FAILED,
         "%s: tensor %s has no place in the model of config.json: a %s of %lld layers. Expected the names "
         "of transformers' %s.",
-        in->folder, array->name, in->bundle->config.model.type,
-        (long long)in->bundle->config.model.num_hidden_layers, km_architecture_class(architecture, KM_HEAD_TOKENS));
+        in->folder, array->name, in->bundle->shape.type,
+        (long long)in->bundle->shape.num_hidden_layers, km_architecture_class(architecture, KM_HEAD_TOKENS));
 }
 
 static km_status place_all(import *in) {
@@ -434,13 +437,13 @@ static km_status add_weights(km_store *out, const km_table *table) {
 }
 
 static km_status set_texts(km_store *out, const km_bundle *bundle) {
-    char *config = km_config_print(&bundle->config), *pieces = km_tokenizer_print(bundle->tokenizer);
+    char *pieces = km_tokenizer_print(bundle->tokenizer);
     char weights_hash[33], tokenizer_hash[33];
     km_hash_text(weights_hash, bundle->weights_hash);
     km_hash_text(tokenizer_hash, km_tokenizer_hash(bundle->tokenizer));
     const char *const texts[][2] = {
         {"kind", "model"},
-        {"config", config},
+        {"config", bundle->config},
         {"tokenizer", pieces},
         {"tokenizer_hash", tokenizer_hash},
         {"weights_hash", weights_hash},
@@ -452,7 +455,6 @@ static km_status set_texts(km_store *out, const km_bundle *bundle) {
         status = km_store_set_text(out, texts[i][0], texts[i][1]);
     }
     free(pieces);
-    free(config);
     return status == KM_OK ? km_store_set_number(out, "step", 0) : status;
 }
 
@@ -507,7 +509,7 @@ static km_json *account_of(import *in) {
     km_json *account = km_json_object();
     char hash[33];
     km_hash_text(hash, in->bundle->weights_hash);
-    km_json_set_string(account, "model_type", in->bundle->config.model.type);
+    km_json_set_string(account, "model_type", in->bundle->shape.type);
     km_json_set_string(account, "weights_hash", hash);
     km_json_set(account, "used", in->used);
     km_json_set(account, "ignored", in->ignored);

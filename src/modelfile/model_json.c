@@ -1,5 +1,6 @@
 /* model_json: a model's config.json. */
 #include "model_json.h"
+#include "shape.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -150,7 +151,7 @@ static km_status read_numbers(km_json *model, const km_json *json, const km_inte
 }
 
 /* Rows of 128 tokens are the default for evaluating, or as many as there are positions. */
-static km_json *data_section(const km_json *model) {
+static int64_t length_of(const km_json *model) {
     double positions = 0, pad = 0;
     const char *why = NULL;
     (void)km_json_number(&positions, km_json_get(model, "max_position_embeddings"));
@@ -160,9 +161,7 @@ static km_json *data_section(const km_json *model) {
                               .pad_token_id = (int64_t)KM_MAX(-most, KM_MIN(pad, most))};
     snprintf(config.type, sizeof config.type, "%s", km_json_string(km_json_get(model, "type")));
     const int64_t room = KM_MIN(km_model_longest(&config), km_model_usual_longest(&config, &why));
-    km_json *data = km_json_object();
-    km_json_set_number(data, "length", (double)KM_MAX(3, KM_MIN(128, room)));
-    return data;
+    return KM_MAX(3, KM_MIN(128, room));
 }
 
 static km_status read_model(km_json *model, const km_json *json, const char *path) {
@@ -180,19 +179,17 @@ static km_status read_model(km_json *model, const km_json *json, const char *pat
     return read_activation(model, json, files, path);
 }
 
-km_status km_model_json_read(km_config *out, const km_json *json, const char *path) {
+km_status km_model_json_read(km_model_config *out, int64_t *length, const km_json *json, const char *path) {
     if (!km_json_is_object(json)) {
         return km_fail(KM_FAILED, "%s: not a JSON object, expected a model's config.json.", path);
     }
     km_json *model = km_json_object(), *config = km_json_object();
     km_status status = read_model(model, json, path);
-    if (status == KM_OK) {
-        km_json_set(config, "data", data_section(model));
-    }
     km_json_set(config, "model", model);
     if (status == KM_OK) {
+        *length = length_of(model);
         char *text = km_json_print(config, false);
-        status = km_config_parse(out, text, path) == KM_OK ? KM_OK : KM_FAILED; /* ranges, sizes that fit */
+        status = km_shape_parse(out, text, *length, path) == KM_OK ? KM_OK : KM_FAILED; /* ranges, sizes that fit */
         free(text);
     }
     km_json_destroy(config);

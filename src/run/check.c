@@ -36,7 +36,7 @@ typedef struct origin {
 } origin;
 
 static void take_folder(origin *out, const km_bundle *folder) {
-    out->config = folder->config;
+    out->config.model = folder->shape;
     km_hash_text(out->tokenizer_hash, km_tokenizer_hash(folder->tokenizer));
 }
 
@@ -57,10 +57,11 @@ static void adopt_shape(km_config *config, const km_config *from) {
     config->model = from->model;
     memcpy(config->model.init, given.init, sizeof given.init);
     memcpy(config->model.preset, given.preset, sizeof given.preset);
-    if (km_config_given(config, "model.hidden_dropout_prob")) {
+    config->model.given = given.given;
+    if (km_given(&km_model_section, &given, "hidden_dropout_prob")) {
         config->model.hidden_dropout_prob = given.hidden_dropout_prob;
     }
-    if (km_config_given(config, "model.attention_probs_dropout_prob")) {
+    if (km_given(&km_model_section, &given, "attention_probs_dropout_prob")) {
         config->model.attention_probs_dropout_prob = given.attention_probs_dropout_prob;
     }
 }
@@ -107,9 +108,9 @@ static km_status check_resume(km_run *run, const origin *from) {
 }
 
 /* The default of model.pad_token_id is the tokenizer's, which a config alone does not know. */
-static void fill_in_pad(km_config *config, const km_tokenizer *tokenizer) {
-    if (!km_config_given(config, "model.pad_token_id")) {
-        config->model.pad_token_id = km_tokenizer_specials(tokenizer).pad;
+static void fill_in_pad(km_model_config *model, const km_tokenizer *tokenizer) {
+    if (!km_given(&km_model_section, model, "pad_token_id")) {
+        model->pad_token_id = km_tokenizer_specials(tokenizer).pad;
     }
 }
 
@@ -125,8 +126,8 @@ km_status km_check_config(km_run *run) {
         take_folder(&from, run->folder);
         KM_TRY(check_tokenizer(run->corpus, &from, config->model.init));
     }
-    fill_in_pad(&from.config, tokenizer);
-    fill_in_pad(config, tokenizer);
+    fill_in_pad(&from.config.model, tokenizer);
+    fill_in_pad(&config->model, tokenizer);
     if (config->model.init[0] != '\0') {
         adopt_shape(config, &from.config);
     }

@@ -11,7 +11,7 @@
 /* ---- What the bits depend on besides the config ---- */
 
 static char *blas_text(const km_config *config) {
-    const km_gemm_name gemm = km_gemm_named(config);
+    const km_gemm_name gemm = km_gemm_named(&config->train, &config->parallel);
     return km_format("%s %s, loops %s", gemm.library, gemm.kernel, km_kernel_vector());
 }
 

@@ -12,6 +12,7 @@ enum { SHARES = 8, GROUPS = 3, RETRY_FIRST = 10, RETRY_MOST = 180 };
 
 struct km_saver {
     km_trainer *trainer;
+    const km_config *config;
     const km_corpus *corpus;
     km_metrics *metrics;
     km_pieces *pieces;
@@ -60,14 +61,16 @@ static km_status make_own(km_saver *s) {
 
 static void poll(void *saver);
 
-km_status km_saver_create(km_saver **out, km_trainer *trainer, const km_corpus *corpus) {
+km_status km_saver_create(km_saver **out, km_trainer *trainer, const km_config *config,
+                          const km_corpus *corpus) {
     km_saver *s = km_new(1, sizeof *s);
     s->trainer = trainer;
+    s->config = config;
     s->corpus = corpus;
     s->retry_at = INFINITY;
     s->writer.trainer = trainer;
-    s->writer.dir = trainer->config->run.dir;
-    s->writer.keep = trainer->config->checkpoint.keep;
+    s->writer.dir = config->run.dir;
+    s->writer.keep = config->checkpoint.keep;
     km_status status = make_pieces(s);
     if (status == KM_OK) {
         status = km_comm_agree(trainer->comm, make_own(s));
@@ -118,7 +121,7 @@ static void copy_job(void *payload, int worker) {
 
 static km_checkpoint_facts facts_of(const km_saver *s, bool weights_only, km_hash hash) {
     const km_trainer *t = s->trainer;
-    return (km_checkpoint_facts){.config = t->config,
+    return (km_checkpoint_facts){.config = s->config,
                                  .table = t->parameters->table,
                                  .corpus = s->corpus,
                                  .step = t->step,
@@ -186,7 +189,7 @@ void km_saver_begin(km_saver *s, bool checkpoint, bool snapshot, km_hash hash) {
     }
     s->active = true;
     km_pieces_begin(s->pieces, s->copy, checkpoint ? GROUPS : 1, status == KM_OK);
-    s->stages = shares_of(s->trainer->config);
+    s->stages = shares_of(s->config);
     km_saver_step(s);
 }
 
@@ -279,7 +282,7 @@ void km_saver_step(km_saver *s) {
         return;
     }
     if (is_root(s) && s->stages > 0) {
-        size_t all = km_pieces_elements(s->pieces), shares = (size_t)shares_of(s->trainer->config);
+        size_t all = km_pieces_elements(s->pieces), shares = (size_t)shares_of(s->config);
         km_pieces_allow(s->pieces, s->stages == 1 ? SIZE_MAX : all / shares + 1);
         s->stages--;
     }

@@ -32,7 +32,8 @@
 #include "metrics.h"
 
 /* Has the trainer's steps poll it. Collective. */
-km_status km_saver_create(km_saver **out, km_trainer *trainer, const km_corpus *corpus) KM_NODISCARD;
+km_status km_saver_create(km_saver **out, km_trainer *trainer, const km_config *config,
+                          const km_corpus *corpus) KM_NODISCARD;
 /* Rank 0, before the first save: the lines that are on the disk before a checkpoint is. */
 void km_saver_set_metrics(km_saver *saver, km_metrics *metrics);
 /* Waits for what is under way. NULL is fine. Collective. */

@@ -112,7 +112,7 @@ km_status km_run_setup(km_run *run, km_comm *comm, const km_config *config) {
     *run = (km_run){.comm = comm, .config = *config, .resume_step = -1, .started = km_seconds()};
     km_kernel_start();
     KM_TRY(km_comm_agree(comm, km_threads_check(config->parallel.threads)));
-    KM_TRY(km_comm_agree(comm, km_products_check(config, true)));
+    KM_TRY(km_comm_agree(comm, km_products_check(&config->train, &config->parallel, true)));
     KM_TRY(km_comm_agree(comm, km_check_corpora(run)));
     KM_TRY(km_comm_agree(comm, is_root(run) ? claim_folder(run) : KM_OK));
     km_comm_broadcast(comm, &run->resume_step, sizeof run->resume_step);
@@ -124,9 +124,10 @@ km_status km_run_setup(km_run *run, km_comm *comm, const km_config *config) {
     if (run->resume_step >= run->config.train.steps) {
         return KM_OK;
     }
-    KM_TRY(km_trainer_create(&run->trainer, comm, &run->config, run->model, run->loader));
+    const km_trainer_options options = km_config_trainer(&run->config);
+    KM_TRY(km_trainer_create(&run->trainer, comm, &options, run->model, run->loader));
     KM_TRY(set_weights(run));
-    KM_TRY(km_saver_create(&run->saver, run->trainer, run->corpus));
+    KM_TRY(km_saver_create(&run->saver, run->trainer, &run->config, run->corpus));
     KM_TRY(km_comm_agree(comm, is_root(run) ? km_saver_prove(run->saver) : KM_OK));
     KM_TRY(km_comm_agree(comm, is_root(run) ? write_config(run) : KM_OK));
     KM_TRY(km_comm_agree(comm, is_root(run) ? km_metrics_open(&run->metrics, run->config.run.dir, run->resume_step)
@@ -136,7 +137,8 @@ km_status km_run_setup(km_run *run, km_comm *comm, const km_config *config) {
 }
 
 void km_run_memory(km_memory *out, const km_run *run, int rank, int ranks) {
-    km_memory_plan(out, &run->config, run->model, run->loader, rank, ranks);
+    const km_trainer_options options = km_config_trainer(&run->config);
+    km_memory_plan(out, &options, run->model, run->loader, rank, ranks);
     km_memory_add_saved(out,
                         km_saver_bytes(km_parameters_owned(km_model_table(run->model), rank, ranks), rank, ranks));
 }

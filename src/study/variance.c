@@ -216,20 +216,21 @@ static km_status measure_model(measurement *all, int index) {
 /* ---- The whole -------------------------------------------------------------------------------------------------------- */
 
 /* Rank 0 makes the folder and the rows' index, the others find them. */
-static km_status prepare(measurement *all, const km_config *config) {
+static km_status prepare(measurement *all, const km_variance_input *input) {
+    const km_parallel_config *parallel = &input->config.parallel;
     bool root = is_root(all);
     km_comm *comm = all->comm;
-    KM_TRY(km_comm_agree(comm, km_threads_check(config->parallel.threads)));
+    KM_TRY(km_comm_agree(comm, km_threads_check(parallel->threads)));
     if (all->folder != NULL) {
         KM_TRY(km_comm_agree(comm, root ? km_lock_take(&all->lock, all->folder, &km_lock_standard) : KM_OK));
     }
-    KM_TRY(km_comm_agree(comm, root ? km_variance_plan_make(&all->plan, config, all->folder) : KM_OK));
-    KM_TRY(km_comm_agree(comm, root ? KM_OK : km_variance_plan_make(&all->plan, config, all->folder)));
+    KM_TRY(km_comm_agree(comm, root ? km_variance_plan_make(&all->plan, input, all->folder) : KM_OK));
+    KM_TRY(km_comm_agree(comm, root ? KM_OK : km_variance_plan_make(&all->plan, input, all->folder)));
     if (all->folder != NULL) {
         KM_TRY(km_comm_agree(comm, root ? km_item_store_clean(all->folder, all->plan.key) : KM_OK));
     }
     KM_TRY(km_comm_agree(comm, km_item_store_open(&all->store, all->folder, km_comm_rank(comm), all->plan.key)));
-    return km_comm_agree(comm, km_pool_create(&all->pool, (int)config->parallel.threads));
+    return km_comm_agree(comm, km_pool_create(&all->pool, (int)parallel->threads));
 }
 
 static void announce(const measurement *all) {
@@ -246,8 +247,8 @@ static void announce(const measurement *all) {
         km_comm_size(all->comm), (long long)plan->config->parallel.threads);
 }
 
-static km_status run(measurement *all, const km_config *config, km_json **out) {
-    KM_TRY(prepare(all, config));
+static km_status run(measurement *all, const km_variance_input *input, km_json **out) {
+    KM_TRY(prepare(all, input));
     all->models = KM_MAX(1, all->plan.models.count);
     all->findings = km_new((size_t)all->models, sizeof *all->findings);
     announce(all);
@@ -265,12 +266,12 @@ static km_status run(measurement *all, const km_config *config, km_json **out) {
     return KM_OK;
 }
 
-km_status km_variance(km_comm *comm, const km_config *config, const char *folder, km_json **out) {
+km_status km_variance(km_comm *comm, const km_variance_input *input, const char *folder, km_json **out) {
     measurement all = {.comm = comm, .folder = folder, .started = km_seconds()};
     *out = NULL;
     km_signals_catch();
     km_kernel_start();
-    km_status status = run(&all, config, out);
+    km_status status = run(&all, input, out);
     for (int m = 0; all.findings != NULL && m < all.models; m++) {
         km_findings_free(&all.findings[m]);
     }

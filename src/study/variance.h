@@ -56,6 +56,7 @@ typedef struct km_cell {
 
 typedef struct km_variance_plan {
     const km_config *config;
+    const km_variance_config *wanted;
     km_corpus *corpus;
     uint64_t seed;
     km_row **rows; /* (row_count): N */
@@ -73,7 +74,7 @@ typedef struct km_variance_plan {
 } km_variance_plan;
 
 /* `folder`: where the rows' index is kept; NULL: nowhere. */
-km_status km_variance_plan_make(km_variance_plan *out, const km_config *config, const char *folder) KM_NODISCARD;
+km_status km_variance_plan_make(km_variance_plan *out, const km_variance_input *input, const char *folder) KM_NODISCARD;
 void km_variance_plan_free(km_variance_plan *plan);
 /* The share of the farthest distance that distance `index` is in a row. */
 double km_variance_share(const km_variance_plan *plan, const km_row *row, int index);

@@ -15,8 +15,8 @@ int km_cell_tau(const km_cell *cell, const km_row *row) {
 
 static km_status make_cells(km_variance_plan *plan) {
     const km_config *config = plan->config;
-    const km_texts *units = &config->variance.units;
-    const km_numbers *splits = &config->variance.splits;
+    const km_texts *units = &plan->wanted->units;
+    const km_numbers *splits = &plan->wanted->splits;
     int unit_count = KM_MAX(1, units->count), split_count = KM_MAX(1, splits->count);
     plan->cells = km_new((size_t)unit_count * (size_t)split_count, sizeof *plan->cells);
     for (int u = 0; u < unit_count; u++) {
@@ -36,7 +36,7 @@ static km_status make_cells(km_variance_plan *plan) {
 static km_status make_policies(km_variance_plan *plan) {
     static const char *const both[] = {"fully_explored", "random"};
     const double rounding = 1e-9;
-    const km_texts *given = &plan->config->variance.policies;
+    const km_texts *given = &plan->wanted->policies;
     for (int i = 0; i < KM_POLICIES; i++) {
         bool wanted = given->count == 0;
         for (int g = 0; g < given->count; g++) {
@@ -63,7 +63,7 @@ static km_status make_policies(km_variance_plan *plan) {
 
 /* The numbers: those given, or those of a run's first step. */
 static km_status choose_rows(km_variance_plan *plan, const km_rows *rows, uint64_t **out) {
-    const km_numbers *given = &plan->config->variance.rows;
+    const km_numbers *given = &plan->wanted->rows;
     uint64_t total = km_rows_count(rows);
     int64_t sequences = plan->config->train.sequences;
     plan->row_count = given->count > 0 ? given->count : (int)(sequences > 0 ? sequences : SEQUENCES);
@@ -208,7 +208,7 @@ static void default_distances(km_variance_plan *plan) {
 }
 
 static km_status make_distances(km_variance_plan *plan) {
-    const km_numbers *given = &plan->config->variance.distances;
+    const km_numbers *given = &plan->wanted->distances;
     if (given->count == 0) {
         default_distances(plan);
         return KM_OK;
@@ -260,7 +260,7 @@ static void make_key(km_variance_plan *plan) {
         hash_numbers(hasher, &distance, 1);
     }
     km_hasher_add(hasher, plan->policies[0]->name, strlen(plan->policies[0]->name));
-    km_hasher_add(hasher, &config->variance.params, sizeof config->variance.params);
+    km_hasher_add(hasher, &plan->wanted->params, sizeof plan->wanted->params);
     plan->key = km_hasher_end(hasher);
 }
 
@@ -275,13 +275,16 @@ static km_status check_exhaustive(const km_variance_plan *plan) {
     return km_exact_check(plan, 1, 1);
 }
 
-km_status km_variance_plan_make(km_variance_plan *out, const km_config *config, const char *folder) {
+km_status km_variance_plan_make(km_variance_plan *out, const km_variance_input *input, const char *folder) {
+    const km_config *config = &input->config;
+    const km_variance_config *wanted = &input->variance;
     *out = (km_variance_plan){.config = config,
+                              .wanted = wanted,
                               .seed = (uint64_t)config->run.seed,
-                              .models = config->variance.model,
-                              .exhaustive = config->variance.exhaustive,
-                              .dropout = config->variance.dropout};
-    int64_t draws = config->variance.draws > 0 ? config->variance.draws : DRAWS;
+                              .models = wanted->model,
+                              .exhaustive = wanted->exhaustive,
+                              .dropout = wanted->dropout};
+    int64_t draws = wanted->draws > 0 ? wanted->draws : DRAWS;
     out->replicates = (int)KM_MIN(draws, REPLICATES);
     out->draws = (int)((draws + out->replicates - 1) / out->replicates);
     KM_TRY(make_cells(out));

@@ -142,7 +142,7 @@ static km_status check_length(const km_subject *subject, const km_variance_plan 
 static km_status fill_in(km_subject *subject, const km_variance_plan *plan, bool fresh) {
     KM_TRY(fresh ? make_fresh(subject, plan) : open_file(subject, plan));
     KM_TRY(check_length(subject, plan));
-    KM_TRY(choose(subject, &plan->config->variance.params));
+    KM_TRY(choose(subject, &plan->wanted->params));
     return plan->exhaustive ? km_exact_check(plan, subject->size, km_subject_parts(subject)) : KM_OK;
 }
 

@@ -101,8 +101,8 @@ static void compute(contribution *c) {
     const km_batch *batch = &c->work->batches[c->batch];
     const km_sink sink = {.payload = c, .ready = take_slice, .done = finish_from};
     km_loss_sum loss = {0};
-    km_model_gradient(t->model, t->parameters->weights, batch, (uint64_t)t->config->run.seed, true,
-                      t->works[c->worker], &sink, &loss);
+    km_model_gradient(t->model, t->parameters->weights, batch, t->options.seed, true, t->works[c->worker], &sink,
+                      &loss);
     add_loss(c, batch, &loss);
 }
 

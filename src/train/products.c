@@ -15,12 +15,12 @@ km_status km_threads_check(int64_t threads) {
     return KM_OK;
 }
 
-bool km_is_bf16(const km_config *config) {
-    return strcmp(config->train.precision, "bf16") == 0;
+bool km_is_bf16(const km_train_config *train) {
+    return strcmp(train->precision, "bf16") == 0;
 }
 
-km_gemm_name km_gemm_named(const km_config *config) {
-    const bool onednn = km_is_bf16(config) || strcmp(config->parallel.gemm, "onednn") == 0;
+km_gemm_name km_gemm_named(const km_train_config *train, const km_parallel_config *parallel) {
+    const bool onednn = km_is_bf16(train) || strcmp(parallel->gemm, "onednn") == 0;
     return onednn && km_kernel_onednn() != NULL ? (km_gemm_name){km_kernel_onednn(), km_kernel_isa()}
                                                 : (km_gemm_name){km_kernel_blas(), km_kernel_core()};
 }
@@ -51,12 +51,12 @@ km_status km_bf16_check(bool computes) {
     }
 }
 
-km_status km_products_check(const km_config *config, bool computes) {
-    if (!km_kernel_use(config->parallel.gemm)) {
+km_status km_products_check(const km_train_config *train, const km_parallel_config *parallel, bool computes) {
+    if (!km_kernel_use(parallel->gemm)) {
         return km_fail(KM_USAGE,
                        "parallel.gemm: found onednn, but this kmask was built without oneDNN, or with one whose "
                        "threads cannot be turned off. Install it (Debian: libdnnl-dev), configure with "
                        "-DKMASK_ONEDNN=ON and build again; or leave the key out.");
     }
-    return km_is_bf16(config) ? km_bf16_check(computes) : KM_OK;
+    return km_is_bf16(train) ? km_bf16_check(computes) : KM_OK;
 }

@@ -38,35 +38,35 @@ static km_status name_bad(const km_trainer *t, const km_batch *batches, const km
 }
 
 static double divisor_of(const km_trainer *t, int64_t masked) {
-    bool by_masks = strcmp(t->config->train.loss_norm, "masks") == 0;
+    bool by_masks = strcmp(t->options.train.loss_norm, "masks") == 0;
     int64_t count = by_masks ? km_loader_views(t->loader) : masked;
     return (double)KM_MAX(count, 1);
 }
 
 static km_status take(km_trainer *t, const km_batch **batches, int *count) {
     KM_TRY(km_comm_agree(t->comm, km_loader_take(t->loader, batches, count)));
-    if (t->step + 1 < t->config->train.steps) {
+    if (t->step + 1 < t->options.train.steps) {
         km_loader_request(t->loader, (uint64_t)t->step + 1, (int)t->first_batch, (int)t->batches);
     }
     return KM_OK;
 }
 
 static void update(km_trainer *t, const int64_t *sums, int64_t masked, km_step_report *report) {
-    const km_config *config = t->config;
+    const km_trainer_options *options = &t->options;
     const int64_t step = t->step + 1;
     const double divisor = divisor_of(t, masked);
-    report->lr = config->optimizer.lr *
-                 km_schedule_factor(config->schedule.name, step, config->schedule.warmup, config->train.steps);
+    report->lr = options->optimizer.lr *
+                 km_schedule_factor(options->schedule.name, step, options->schedule.warmup, options->train.steps);
     report->grad_norm = km_gradient_norm(t->parameters, t->pool, sums, divisor);
     const km_update how = {.sums = sums,
                            .divisor = divisor,
                            .norm = report->grad_norm,
-                           .clip = config->optimizer.clip,
+                           .clip = options->optimizer.clip,
                            .lr = report->lr,
-                           .beta1 = config->optimizer.beta1,
-                           .beta2 = config->optimizer.beta2,
-                           .eps = config->optimizer.eps,
-                           .weight_decay = config->optimizer.weight_decay,
+                           .beta1 = options->optimizer.beta1,
+                           .beta2 = options->optimizer.beta2,
+                           .eps = options->optimizer.eps,
+                           .weight_decay = options->optimizer.weight_decay,
                            .step = step};
     km_parameters_update(t->parameters, t->pool, &how);
     t->step = step;

@@ -3,22 +3,22 @@
 
 #include <stdlib.h>
 
-static km_work_options work_options(const km_config *config, const km_loader *loader) {
-    km_work_options options = {.backward = true, .recompute = config->train.recompute, .bf16 = km_is_bf16(config)};
+static km_work_options work_options(const km_train_config *train, const km_loader *loader) {
+    km_work_options options = {.backward = true, .recompute = train->recompute, .bf16 = km_is_bf16(train)};
     options.limits = km_loader_limits(loader);
     return options;
 }
 
 /* Threads without a micro-batch are not started. */
-static int workers_of(const km_config *config, uint64_t batches) {
-    return (int)KM_MIN((uint64_t)config->parallel.threads, KM_MAX(batches, 1));
+static int workers_of(const km_parallel_config *parallel, uint64_t batches) {
+    return (int)KM_MIN((uint64_t)parallel->threads, KM_MAX(batches, 1));
 }
 
 static km_status make_workers(km_trainer *t) {
-    int workers = workers_of(t->config, t->batches);
+    int workers = workers_of(&t->options.parallel, t->batches);
     KM_TRY(km_pool_create(&t->pool, workers));
     t->works = km_new((size_t)workers, sizeof(km_work *));
-    km_work_options options = work_options(t->config, t->loader);
+    km_work_options options = work_options(&t->options.train, t->loader);
     options.rounded = t->parameters->rounded;
     for (int i = 0; i < workers; i++) {
         KM_TRY(km_work_create(&t->works[i], t->model, &options));
@@ -26,17 +26,18 @@ static km_status make_workers(km_trainer *t) {
     return KM_OK;
 }
 
-km_status km_trainer_create(km_trainer **out, km_comm *comm, const km_config *config, const km_model *model,
-                            km_loader *loader) {
+km_status km_trainer_create(km_trainer **out, km_comm *comm, const km_trainer_options *options,
+                            const km_model *model, km_loader *loader) {
     km_trainer *t = km_new(1, sizeof *t);
     *out = t;
     t->comm = comm;
-    t->config = config;
+    t->options = *options;
     t->model = model;
     t->loader = loader;
     km_share(&t->first_batch, &t->batches, (uint64_t)km_loader_micro_batches(loader), km_comm_rank(comm),
              km_comm_size(comm));
-    km_status status = km_parameters_create(&t->parameters, comm, km_model_table(model), km_is_bf16(config));
+    km_status status =
+        km_parameters_create(&t->parameters, comm, km_model_table(model), km_is_bf16(&options->train));
     if (status == KM_OK) {
         status = km_comm_agree(comm, make_workers(t));
     }
@@ -89,20 +90,20 @@ void km_memory_add_saved(km_memory *memory, size_t bytes) {
     memory->total += bytes;
 }
 
-void km_memory_plan(km_memory *out, const km_config *config, const km_model *model, const km_loader *loader,
-                    int rank, int ranks) {
+void km_memory_plan(km_memory *out, const km_trainer_options *options, const km_model *model,
+                    const km_loader *loader, int rank, int ranks) {
     uint64_t first = 0, batches = 0;
     km_share(&first, &batches, (uint64_t)km_loader_micro_batches(loader), rank, ranks);
-    const km_work_options options = work_options(config, loader);
-    *out = (km_memory){.activations = km_work_bytes(model, &options),
-                       .tokens = (size_t)options.limits.tokens,
-                       .threads = workers_of(config, batches)};
+    const km_work_options work = work_options(&options->train, loader);
+    *out = (km_memory){.activations = km_work_bytes(model, &work),
+                       .tokens = (size_t)work.limits.tokens,
+                       .threads = workers_of(&options->parallel, batches)};
     out->total = (size_t)out->threads * out->activations;
-    km_memory_add_parameters(out, km_model_table(model), options.bf16, rank, ranks);
+    km_memory_add_parameters(out, km_model_table(model), work.bf16, rank, ranks);
 }
 
 void km_trainer_memory(km_memory *out, const km_trainer *t) {
-    km_memory_plan(out, t->config, t->model, t->loader, km_comm_rank(t->comm), km_comm_size(t->comm));
+    km_memory_plan(out, &t->options, t->model, t->loader, km_comm_rank(t->comm), km_comm_size(t->comm));
 }
 
 char *km_memory_print(const km_memory *m) {

@@ -45,7 +45,7 @@ static golden load_golden(const char *file) {
         km_format("%.*smodel/golden/%s", (int)(strlen(TEST_DATA) - strlen("modelfile/golden")), TEST_DATA, file);
     g.in = open_golden(path, "KMG2");
     free(path);
-    km_model_config *c = &g.bundle.config.model;
+    km_model_config *c = &g.bundle.shape;
     take_config(&g.in, c);
     c->hidden_dropout_prob = c->attention_probs_dropout_prob = 0.3; /* off in a probe */
     assert_int_equal(km_model_create(&g.bundle.model, c, KM_HEAD_TOKENS), KM_OK);
@@ -128,7 +128,7 @@ static void expect_array(const km_store *store, const char *name, const float *e
 }
 
 static void expect_states(const km_store *store, const golden *g) {
-    const km_model_config *c = &g->bundle.config.model;
+    const km_model_config *c = &g->bundle.shape;
     const size_t N = (size_t)g->B * (size_t)g->T, logits = N * (size_t)c->vocab_size;
     const size_t width = N * (size_t)c->hidden_size;
     expect_array(store, "/logits", g->states, logits, largest(g->states, logits));
@@ -179,7 +179,7 @@ static void compare(const char *file) {
     assert_int_equal(km_probe(&g.bundle, "ids.json", "again.h5", false, &result), KM_OK);
     assert_int_equal(result.labelled, 0);
     assert_int_equal(km_store_open(&store, "again.h5"), KM_OK);
-    assert_int_equal(km_store_arrays(store), 1 + g.bundle.config.model.num_hidden_layers + 1);
+    assert_int_equal(km_store_arrays(store), 1 + g.bundle.shape.num_hidden_layers + 1);
     expect_states(store, &g);
     km_store_close(store);
     close_golden(&g);

@@ -82,7 +82,7 @@ static int clean(void **state) {
 
 /* ---- The measurement ------------------------------------------------------------------------------------------------ */
 
-static void make_config(km_config *config, const char *const *more) {
+static void make_input(km_variance_input *input, const char *const *more) {
     char *set[24], *train = km_format("data.train=%s", at("c.h5"));
     static const char *const base[] = {"model.type=bert",
                                        "model.hidden_size=8",
@@ -106,18 +106,18 @@ static void make_config(km_config *config, const char *const *more) {
     for (; *more != NULL; more++) {
         set[count++] = (char *)(uintptr_t)*more;
     }
-    OK(km_config_load(config, NULL, count, set, KM_CONFIG_VARIANCE));
+    OK(km_variance_load(input, &(km_config_source){.set = set, .set_count = count}));
     free(train);
 }
 
 /* On rank 0 the results; NULL elsewhere. */
 static km_json *measure(const char *const *more, const char *out) {
-    km_config *config = km_new(1, sizeof *config);
+    km_variance_input *input = km_new(1, sizeof *input);
     km_json *found = NULL;
-    make_config(config, more);
-    OK(km_variance(comm, config, out, &found));
+    make_input(input, more);
+    OK(km_variance(comm, input, out, &found));
     assert_int_equal(found != NULL, km_comm_rank(comm) == 0);
-    free(config);
+    free(input);
     return found;
 }
 
@@ -243,11 +243,11 @@ static void fill_rows(world *w, const km_corpus *corpus) {
 static void enter(world *w, const char *only) {
     *w = (world){.only = only};
     static const char *const none[] = {NULL};
-    km_config *config = km_new(1, sizeof *config);
-    make_config(config, none);
+    km_variance_input *input = km_new(1, sizeof *input);
+    make_input(input, none);
     km_corpus *corpus = NULL;
     OK(km_corpus_open(&corpus, at("c.h5")));
-    km_model_config shape = config->model;
+    km_model_config shape = input->config.model;
     shape.vocab_size = km_tokenizer_size(km_corpus_tokenizer(corpus));
     OK(km_model_create(&w->model, &shape, KM_HEAD_TOKENS));
     const km_table *table = km_model_table(w->model);
@@ -258,7 +258,7 @@ static void enter(world *w, const char *only) {
     list_masks(w);
     fill_rows(w, corpus);
     km_corpus_close(corpus);
-    free(config);
+    free(input);
 }
 
 static void leave(world *w) {

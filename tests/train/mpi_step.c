@@ -2,6 +2,7 @@
  * AdamW by the textbook in double. */
 #include "kmask/kernel.h"
 #include "kmask/train.h"
+#include "settings.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -12,7 +13,7 @@
 
 #include <cmocka.h>
 
-enum { STEPS = 4 };
+enum { STEPS = 4, SPLITS = 3 };
 
 static km_comm *comm;
 static char folder[64];
@@ -84,14 +85,21 @@ static int clean(void **state) {
 }
 
 static const char CONFIG[] =
-    "{\"run\": {\"dir\": \"unused\", \"seed\": 5},"
-    " \"model\": {\"type\": \"bert\", \"vocab_size\": 15, \"hidden_size\": 24, \"num_hidden_layers\": 2,"
+    "{\"model\": {\"type\": \"bert\", \"vocab_size\": 15, \"hidden_size\": 24, \"num_hidden_layers\": 2,"
     "  \"num_attention_heads\": 3, \"intermediate_size\": 40, \"max_position_embeddings\": 32,"
     "  \"initializer_range\": 0.1},"
-    " \"data\": {\"train\": \"unused\", \"length\": 20}, \"mask\": {\"splits\": 3, \"replace_mask\": 0.8,"
+    " \"mask\": {\"splits\": 3, \"replace_mask\": 0.8,"
     "  \"replace_random\": 0.1},"
     " \"train\": {\"steps\": 4, \"sequences\": 5, \"micro_batch\": 2, \"loss_norm\": \"%s\"},"
     " \"optimizer\": {\"lr\": 0.01, \"clip\": %s}, \"schedule\": {\"warmup\": 2}, \"parallel\": {\"threads\": %d}}";
+
+static settings settings_of(const char *loss_norm, const char *clip, int threads) {
+    settings s;
+    char json[sizeof CONFIG + 32];
+    snprintf(json, sizeof json, CONFIG, loss_norm, clip, km_kernel_concurrent() ? threads : 1);
+    OK(settings_read(&s, json));
+    return s;
+}
 
 typedef struct twin {
     const km_table *table;
@@ -126,8 +134,8 @@ static void twin_gradient(twin *t, const km_trainer *trainer, km_loader *loader)
     const km_sink sink = {.payload = t, .ready = add, .done = done};
     for (int i = 0; i < count; i++) {
         km_loss_sum sum = {0};
-        km_model_gradient(trainer->model, trainer->parameters->weights, &batches[i],
-                          (uint64_t)trainer->config->run.seed, true, work, &sink, &sum);
+        km_model_gradient(trainer->model, trainer->parameters->weights, &batches[i], trainer->options.seed, true,
+                          work, &sink, &sum);
         t->loss += sum.loss;
         t->masked += sum.masked;
     }
@@ -136,9 +144,9 @@ static void twin_gradient(twin *t, const km_trainer *trainer, km_loader *loader)
 
 /* The weights that AdamW should give; returns the norm. */
 static double twin_update(twin *t, const km_trainer *trainer, double *weights, double lr) {
-    const km_config *c = trainer->config;
-    double divisor = strcmp(c->train.loss_norm, "masks") == 0 ? (double)(c->train.sequences * c->mask.splits)
-                                                              : (double)t->masked;
+    const km_trainer_options *c = &trainer->options;
+    double divisor =
+        strcmp(c->train.loss_norm, "masks") == 0 ? (double)(c->train.sequences * SPLITS) : (double)t->masked;
     double norm = 0, step = (double)trainer->step + 1;
     for (size_t i = 0; i < t->table->size; i++) {
         t->gradient[i] /= divisor;
@@ -164,7 +172,7 @@ static double twin_update(twin *t, const km_trainer *trainer, double *weights, d
 
 static void compare_step(twin *t, km_trainer *trainer, km_loader *loader, double *weights) {
     static const double factors[STEPS] = {0.5, 1, 1, 0.5}; /* warm-up 2 of 4 steps, then linear */
-    double lr = trainer->config->optimizer.lr * factors[trainer->step];
+    double lr = trainer->options.optimizer.lr * factors[trainer->step];
     twin_gradient(t, trainer, loader);
     double norm = twin_update(t, trainer, weights, lr);
     km_step_report report = {0};
@@ -184,15 +192,15 @@ static void compare_step(twin *t, km_trainer *trainer, km_loader *loader, double
     }
 }
 
-static km_loader *make_loader(const km_rows *rows, const km_config *config) {
+static km_loader *make_loader(const km_rows *rows, const settings *s) {
     const km_loader_options options = {
-        .seed = (uint64_t)config->run.seed,
-        .sequences = (int)config->train.sequences,
-        .micro_batch = (int)config->train.micro_batch,
-        .mask = {.unit = KM_UNIT_SUBWORD, .splits = (int)config->mask.splits, .ratio = config->mask.ratio},
+        .seed = s->trainer.seed,
+        .sequences = (int)s->trainer.train.sequences,
+        .micro_batch = (int)s->trainer.train.micro_batch,
+        .mask = {.unit = KM_UNIT_SUBWORD, .splits = (int)s->mask.splits, .ratio = s->mask.ratio},
         .policy = km_mask_policy_named("fully_explored"),
-        .replace_mask = config->mask.replace_mask,
-        .replace_random = config->mask.replace_random,
+        .replace_mask = s->mask.replace_mask,
+        .replace_random = s->mask.replace_random,
     };
     km_loader *loader = NULL;
     OK(km_loader_create(&loader, rows, corpus, &options));
@@ -200,18 +208,16 @@ static km_loader *make_loader(const km_rows *rows, const km_config *config) {
 }
 
 static void steps_equal_their_twin(const char *loss_norm, const char *clip, int threads) {
-    char json[sizeof CONFIG + 32];
-    snprintf(json, sizeof json, CONFIG, loss_norm, clip, km_kernel_concurrent() ? threads : 1);
-    km_config config;
-    OK(km_config_parse(&config, json, "test"));
+    settings s = settings_of(loss_norm, clip, threads);
+    assert_int_equal(s.mask.splits, SPLITS);
     km_rows *rows = NULL;
     const km_rows_options packing = {.length = 20, .unit = KM_UNIT_SUBWORD, .min_units = 3};
     OK(km_rows_open(&rows, corpus, &packing, NULL));
-    km_loader *loader = make_loader(rows, &config), *second = make_loader(rows, &config);
+    km_loader *loader = make_loader(rows, &s), *second = make_loader(rows, &s);
     km_model *model = NULL;
-    OK(km_model_create(&model, &config.model, KM_HEAD_TOKENS));
+    OK(km_model_create(&model, &s.model, KM_HEAD_TOKENS));
     km_trainer *trainer = NULL;
-    OK(km_trainer_create(&trainer, comm, &config, model, loader));
+    OK(km_trainer_create(&trainer, comm, &s.trainer, model, loader));
     km_model_init_weights(model, trainer->parameters->weights, 5);
     km_trainer_prepare(trainer);
     size_t size = trainer->parameters->table->size;

@@ -3,13 +3,14 @@
 #include "gradient.h"
 #include "kmask/kernel.h"
 #include "kmask/train.h"
+#include "settings.h"
 #include "tiny_corpus.h"
 
 #include <math.h>
 
 /* All that a trainer needs, alive together. */
 typedef struct training {
-    km_config config;
+    settings settings;
     km_rows *rows;
     km_loader *loader;
     km_model *model;
@@ -17,32 +18,31 @@ typedef struct training {
 } training;
 
 static const char CONFIG[] =
-    "{\"run\": {\"dir\": \"unused\", \"seed\": 5},"
-    " \"model\": {\"type\": \"bert\", \"vocab_size\": 15, \"hidden_size\": %d, \"num_hidden_layers\": 1,"
+    "{\"model\": {\"type\": \"bert\", \"vocab_size\": 15, \"hidden_size\": %d, \"num_hidden_layers\": 1,"
     "  \"num_attention_heads\": 2, \"intermediate_size\": 40, \"max_position_embeddings\": %d,"
     "  \"initializer_range\": 0.1, \"pad_token_id\": 0},"
-    " \"data\": {\"train\": \"unused\", \"length\": %d}, \"mask\": {\"splits\": 2},"
+    " \"mask\": {\"splits\": 2},"
     " \"train\": {\"steps\": 4, \"sequences\": 4, \"micro_batch\": 2},"
     " \"optimizer\": {\"lr\": 0.01, \"clip\": %.17g}, \"schedule\": {\"warmup\": 2}}";
 
 static void begin(training *t, int width, int positions, int length, double clip) {
     *t = (training){0};
-    char *json = km_format(CONFIG, width, positions, length, clip);
-    OK(km_config_parse(&t->config, json, "test"));
+    char *json = km_format(CONFIG, width, positions, clip);
+    OK(settings_read(&t->settings, json));
     free(json);
     const km_rows_options packing = {.length = length, .unit = KM_UNIT_SUBWORD, .min_units = 3};
     OK(km_rows_open(&t->rows, corpus, &packing, NULL));
     const km_loader_options options = {
         .seed = 5,
-        .sequences = (int)t->config.train.sequences,
-        .micro_batch = (int)t->config.train.micro_batch,
-        .mask = {.unit = KM_UNIT_SUBWORD, .splits = 2, .ratio = t->config.mask.ratio},
+        .sequences = (int)t->settings.trainer.train.sequences,
+        .micro_batch = (int)t->settings.trainer.train.micro_batch,
+        .mask = {.unit = KM_UNIT_SUBWORD, .splits = 2, .ratio = t->settings.mask.ratio},
         .policy = km_mask_policy_named("fully_explored"),
         .replace_mask = 1,
     };
     OK(km_loader_create(&t->loader, t->rows, corpus, &options));
-    OK(km_model_create(&t->model, &t->config.model, KM_HEAD_TOKENS));
-    OK(km_trainer_create(&t->trainer, comm, &t->config, t->model, t->loader));
+    OK(km_model_create(&t->model, &t->settings.model, KM_HEAD_TOKENS));
+    OK(km_trainer_create(&t->trainer, comm, &t->settings.trainer, t->model, t->loader));
     km_model_init_weights(t->model, t->trainer->parameters->weights, 5);
 }
 

@@ -1,21 +1,23 @@
 /* The help on config keys: a column each for key and default, then meaning and range, wrapped. */
-#include "config_option.h"
+#include "option.h"
 
 #include <string.h>
 
 enum { INDENT = 48, WIDTH = 110 };
 
-static void range_text(const km_option *option, km_buffer *out) {
+void km_option_type(const km_option *option, km_buffer *out) {
     static const char *const before[] = {[KM_INT] = "int ",
                                          [KM_DOUBLE] = "",
-                                         [KM_BOOL] = "true|false",
+                                         [KM_FLAG] = "true|false",
                                          [KM_FILE] = "path",
                                          [KM_CHOICE] = "",
                                          [KM_RATIO] = "partition|",
                                          [KM_EVERY] = "N or [N, ...], each ",
                                          [KM_NUMBER_LIST] = "N or [N, ...], each ",
                                          [KM_TEXT_LIST] = "one or a list of "};
-    km_buffer_print(out, "[%s%s]", before[option->kind], option->range == NULL ? "" : option->range);
+    const char *choices = km_option_choices(option), *range = choices != NULL ? choices : option->range;
+    bool texts = option->kind == KM_TEXT_LIST && range == NULL;
+    km_buffer_print(out, "%s%s", before[option->kind], texts ? "texts" : range == NULL ? "" : range);
 }
 
 /* The words of `text` and then `last`, which stays in one piece; what follows the first line starts at INDENT. */
@@ -36,21 +38,24 @@ static void print_wrapped(FILE *stream, const char *text, const char *last) {
     fprintf(stream, "\n");
 }
 
-void km_config_help(FILE *stream) {
+void km_schema_help(const km_schema *schema, FILE *stream) {
     fprintf(stream, "  %-*s%s\n", INDENT - 2, "  key                          default",
             "meaning [range]      (*: may differ on resume)");
-    for (int i = 0; i < km_option_count; i++) {
-        const km_option *option = &km_options[i];
-        const char *dot = strchr(option->key, '.');
-        int section = (int)(dot - option->key);
-        if (i == 0 || strncmp(km_options[i - 1].key, option->key, (size_t)section + 1) != 0) {
-            fprintf(stream, "%.*s\n", section, option->key);
+    km_field field;
+    const km_section *last = NULL;
+    for (int i = 0; km_schema_field(&field, schema, i); i++) {
+        const km_option *option = field.option;
+        if (field.section != last) {
+            fprintf(stream, "%s\n", field.section->name);
         }
-        fprintf(stream, "  %c %-28s", option->resume == KM_MAY_CHANGE ? '*' : ' ', dot + 1);
+        last = field.section;
+        fprintf(stream, "  %c %-28s", option->resume == KM_MAY_CHANGE ? '*' : ' ', option->name);
         fprintf(stream, " %-*s", INDENT - 33, option->standard == NULL ? "-" : option->standard);
-        km_buffer text = {0};
-        range_text(option, &text);
-        print_wrapped(stream, option->help, text.data);
-        km_buffer_free(&text);
+        km_buffer type = {0};
+        km_buffer_print(&type, "[");
+        km_option_type(option, &type);
+        km_buffer_print(&type, "]");
+        print_wrapped(stream, option->help, type.data);
+        km_buffer_free(&type);
     }
 }

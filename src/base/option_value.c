@@ -1,5 +1,5 @@
 /* One option's value: its range, reading it from JSON or from --set, printing it back. */
-#include "config_option.h"
+#include "option.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -51,6 +51,19 @@ static bool is_choice(const char *choices, const char *word) {
     return false;
 }
 
+const char *km_option_choices(const km_option *option) {
+    bool words = option->kind == KM_CHOICE || option->kind == KM_TEXT_LIST;
+    return !words ? NULL : option->choices != NULL ? option->choices() : option->range;
+}
+
+const char *km_names_join(char out[KM_NAMES], const char *const *words, size_t count) {
+    size_t used = 0;
+    for (size_t i = 0; i < count && used < KM_NAMES; i++) {
+        used += (size_t)snprintf(out + used, KM_NAMES - used, "%s%s", i > 0 ? "|" : "", words[i]);
+    }
+    return out;
+}
+
 /* ---- Numbers as text ---- */
 
 /* The shortest of 15 to 17 digits that reads back to the same bits. */
@@ -79,13 +92,14 @@ static void print_string(km_buffer *out, const char *text) {
 void km_option_expected(const km_option *option, km_buffer *out) {
     static const char *const words[] = {[KM_INT] = "a whole number",
                                         [KM_DOUBLE] = "a number",
-                                        [KM_BOOL] = "true or false",
+                                        [KM_FLAG] = "true or false",
                                         [KM_FILE] = "a path",
                                         [KM_CHOICE] = "one of",
                                         [KM_RATIO] = "\"partition\" or a number",
                                         [KM_EVERY] = "an interval in steps or an ascending list of steps",
                                         [KM_NUMBER_LIST] = "a whole number or a list of them",
                                         [KM_TEXT_LIST] = "a text or a list of texts"};
+    const char *choices = km_option_choices(option);
     km_buffer_print(out, "%s", words[option->kind]);
     if (option->kind == KM_FILE) {
         km_buffer_print(out, " of at most %d bytes", KM_PATH - 1);
@@ -93,12 +107,12 @@ void km_option_expected(const km_option *option, km_buffer *out) {
         km_buffer_print(out, " (at most %d, each %s)", KM_STEPS, option->range);
     } else if (option->kind == KM_NUMBER_LIST) {
         km_buffer_print(out, ", [1, 2] or 1,4..7 (at most %d, each %s)", KM_NUMBERS, option->range);
-    } else if (option->kind == KM_TEXT_LIST && option->range == NULL) {
+    } else if (option->kind == KM_TEXT_LIST && choices == NULL) {
         km_buffer_print(out, " (together at most %d bytes)", KM_TEXTS);
     } else if (option->kind == KM_TEXT_LIST) {
-        km_buffer_print(out, ", each one of %s", option->range);
-    } else if (option->range != NULL) {
-        km_buffer_print(out, " %s", option->range);
+        km_buffer_print(out, ", each one of %s", choices);
+    } else if (choices != NULL || option->range != NULL) {
+        km_buffer_print(out, " %s", choices != NULL ? choices : option->range);
     }
 }
 
@@ -128,25 +142,17 @@ static void describe(km_buffer *out, const km_json *json) {
     free(text);
 }
 
-/* Choices that are planned: the message says so instead of calling them unknown. */
+/* A name of a later version is not called unknown. */
 static bool is_planned(const km_option *option, const char *word) {
-    static const char *const planned[][2] = {{"model.type", "bart"},     {"mask.policy", "salient"},
-                                             {"mask.policy", "denoise"}, {"mask.policy", "supervised"},
-                                             {"mask.policy", "meta"},    {"mask.policy", "proposal"}};
-    for (size_t i = 0; word != NULL && i < KM_COUNT(planned); i++) {
-        if (strcmp(planned[i][0], option->key) == 0 && strcmp(planned[i][1], word) == 0) {
-            return true;
-        }
-    }
-    return false;
+    return word != NULL && option->planned != NULL && is_choice(option->planned, word);
 }
 
-static km_status refuse(const km_option *option, const km_json *json) {
+static km_status refuse(const km_section *section, const km_option *option, const km_json *json) {
     km_buffer found = {0}, expected = {0};
     describe(&found, json);
     km_option_expected(option, &expected);
-    bool planned = option->kind == KM_CHOICE && is_planned(option, km_json_string(json));
-    km_fail(KM_USAGE, "%s: found %s%s, expected %s", option->key, found.data,
+    bool planned = is_planned(option, km_json_string(json));
+    km_fail(KM_USAGE, "%s.%s: found %s%s, expected %s", section->name, option->name, found.data,
             planned ? ", which this version cannot do yet" : "", expected.data);
     km_buffer_free(&found);
     km_buffer_free(&expected);
@@ -158,7 +164,7 @@ static km_status refuse(const km_option *option, const km_json *json) {
 static size_t size_of(const km_option *option) {
     static const size_t sizes[] = {[KM_INT] = sizeof(int64_t),
                                    [KM_DOUBLE] = sizeof(double),
-                                   [KM_BOOL] = sizeof(bool),
+                                   [KM_FLAG] = sizeof(bool),
                                    [KM_FILE] = KM_PATH,
                                    [KM_CHOICE] = KM_WORD,
                                    [KM_RATIO] = sizeof(double),
@@ -168,8 +174,8 @@ static size_t size_of(const km_option *option) {
     return sizes[option->kind];
 }
 
-void km_option_clear(const km_option *option, km_config *config) {
-    memset(km_option_value(option, config), 0, size_of(option));
+static void clear(const km_option *option, void *values) {
+    memset((char *)values + option->place, 0, size_of(option));
 }
 
 static bool read_step(int64_t *out, const km_option *option, const km_json *json) {
@@ -198,7 +204,7 @@ static bool read_steps(km_steps *out, const km_option *option, const km_json *js
 
 static bool read_text(char *out, const km_option *option, const char *text) {
     if (text == NULL || text[0] == '\0' || strlen(text) >= size_of(option) ||
-        (option->kind == KM_CHOICE && !is_choice(option->range, text))) {
+        (option->kind == KM_CHOICE && !is_choice(km_option_choices(option), text))) {
         return false;
     }
     memcpy(out, text, strlen(text));
@@ -288,9 +294,10 @@ static bool add_text(km_texts *out, size_t *used, const km_option *option, const
     if (length == 0 || length >= sizeof out->text - *used) {
         return false;
     }
-    if (option->range != NULL) {
+    const char *choices = km_option_choices(option);
+    if (choices != NULL) {
         memcpy(word, text, KM_MIN(length, sizeof word - 1));
-        if (length >= sizeof word || !is_choice(option->range, word)) {
+        if (length >= sizeof word || !is_choice(choices, word)) {
             return false;
         }
     }
@@ -312,7 +319,7 @@ static bool read_texts(km_texts *out, const km_option *option, const km_json *js
             return false;
         }
         while (more) {
-            size_t length = option->range != NULL ? strcspn(text, ",") : strlen(text);
+            size_t length = km_option_choices(option) != NULL ? strcspn(text, ",") : strlen(text);
             if (!add_text(out, &used, option, text, length)) {
                 return false;
             }
@@ -338,7 +345,7 @@ static bool read_value(void *out, const km_option *option, const km_json *json) 
     case KM_DOUBLE:
     case KM_RATIO:
         return read_number(out, option, json);
-    case KM_BOOL:
+    case KM_FLAG:
         return km_json_boolean(out, json);
     case KM_FILE:
     case KM_CHOICE:
@@ -353,39 +360,44 @@ static bool read_value(void *out, const km_option *option, const km_json *json) 
     return false;
 }
 
-km_status km_option_set(const km_option *option, km_config *config, const km_json *json) {
-    km_option_clear(option, config);
-    config->given[option - km_options] = !km_json_is_null(json);
-    if (km_json_is_null(json) || read_value(km_option_value(option, config), option, json)) {
+static void mark(const km_section *section, const km_option *option, void *values, bool given) {
+    uint64_t bit = UINT64_C(1) << (option - section->options), *bits = values;
+    *bits = given ? *bits | bit : *bits & ~bit;
+}
+
+km_status km_option_set(const km_section *section, const km_option *option, void *values, const km_json *json) {
+    clear(option, values);
+    mark(section, option, values, !km_json_is_null(json));
+    if (km_json_is_null(json) || read_value((char *)values + option->place, option, json)) {
         return KM_OK;
     }
-    km_option_clear(option, config);
-    return refuse(option, json);
+    clear(option, values);
+    return refuse(section, option, json);
 }
 
 /* For paths and words everything is text but a JSON string and null; else what is not JSON is text. */
-km_status km_option_set_text(const km_option *option, km_config *config, const char *text) {
+km_status km_option_set_text(const km_section *section, const km_option *option, void *values, const char *text) {
     km_json *json = NULL;
-    bool parsed = km_json_parse(&json, text, strlen(text), option->key) == KM_OK;
+    bool parsed = km_json_parse(&json, text, strlen(text), option->name) == KM_OK;
     bool texts = option->kind == KM_TEXT_LIST && km_json_is_array(json);
     bool wordy = option->kind == KM_FILE || option->kind == KM_CHOICE || option->kind == KM_TEXT_LIST;
     if (!parsed || (wordy && !texts && km_json_string(json) == NULL && !km_json_is_null(json))) {
         km_json_destroy(json);
         km_json *list = km_json_array();
         km_json_push_string(list, text);
-        km_status status = km_option_set(option, config, km_json_first(list));
+        km_status status = km_option_set(section, option, values, km_json_first(list));
         km_json_destroy(list);
         return status;
     }
-    km_status status = km_option_set(option, config, json);
+    km_status status = km_option_set(section, option, values, json);
     km_json_destroy(json);
     return status;
 }
 
 /* ---- Printing ---- */
 
-bool km_option_is_set(const km_option *option, const km_config *config) {
-    const void *value = km_option_look(option, config);
+bool km_option_is_set(const km_option *option, const void *values) {
+    const void *value = (const char *)values + option->place;
     switch (option->kind) {
     case KM_INT:
         return in_range(option, (double)*(const int64_t *)value);
@@ -400,7 +412,7 @@ bool km_option_is_set(const km_option *option, const km_config *config) {
         return ((const km_numbers *)value)->count > 0;
     case KM_TEXT_LIST:
         return ((const km_texts *)value)->count > 0;
-    case KM_BOOL:
+    case KM_FLAG:
     case KM_RATIO:
         break;
     }
@@ -433,9 +445,9 @@ static void print_texts(km_buffer *out, const km_texts *texts) {
     km_buffer_print(out, "]");
 }
 
-void km_option_print(const km_option *option, const km_config *config, km_buffer *out) {
-    const void *value = km_option_look(option, config);
-    if (!km_option_is_set(option, config)) {
+void km_option_print(const km_option *option, const void *values, km_buffer *out) {
+    const void *value = (const char *)values + option->place;
+    if (!km_option_is_set(option, values)) {
         km_buffer_print(out, "null");
         return;
     }
@@ -452,7 +464,7 @@ void km_option_print(const km_option *option, const km_config *config, km_buffer
     case KM_DOUBLE:
         print_number(out, *(const double *)value);
         break;
-    case KM_BOOL:
+    case KM_FLAG:
         km_buffer_print(out, *(const bool *)value ? "true" : "false");
         break;
     case KM_FILE:

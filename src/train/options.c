@@ -1,0 +1,71 @@
+/* options: the sections `train`, `optimizer`, `schedule` and `parallel` of a config. */
+#include "kmask/train.h"
+
+#include <string.h>
+
+#define AT(member) offsetof(km_train_config, member)
+static const km_option train_options[] = {
+    {"steps", KM_INT, AT(steps), "1..1e9", KM_REQUIRED, KM_MAY_CHANGE, .help = "updates in all",
+     .consequence = "the schedule follows the new end"},
+    {"sequences", KM_INT, AT(sequences), "1..1048576", KM_REQUIRED, KM_FIXED, .help = "rows of each step"},
+    {"micro_batch", KM_INT, AT(micro_batch), "1..4096", NULL, KM_FIXED,
+     .help = "views computed at once by one thread (default: 1024 / length)"},
+    {"loss_norm", KM_CHOICE, AT(loss_norm), "tokens|masks", "tokens", KM_FIXED,
+     .help = "the summed loss is divided by masked tokens, or by masks (Eq. 4)"},
+    {"precision", KM_CHOICE, AT(precision), "fp32|bf16", "fp32", KM_FIXED,
+     .help = "of what is multiplied; bf16 is twice as fast on CPUs with AVX512_BF16 or AMX, by oneDNN"},
+    {"recompute", KM_FLAG, AT(recompute), NULL, "false", KM_MAY_CHANGE,
+     .help = "less memory, about a third more work, the same bits"},
+};
+#undef AT
+KM_SECTION(km_train_section, "train", km_train_config, train_options);
+
+#define AT(member) offsetof(km_optimizer_config, member)
+static const km_option optimizer_options[] = {
+    {"lr", KM_DOUBLE, AT(lr), ">0..", KM_REQUIRED, KM_FIXED, .help = "learning rate at its peak"},
+    {"beta1", KM_DOUBLE, AT(beta1), "0..<1", "0.9", KM_FIXED, .help = "AdamW"},
+    {"beta2", KM_DOUBLE, AT(beta2), "0..<1", "0.999", KM_FIXED, .help = "AdamW"},
+    {"eps", KM_DOUBLE, AT(eps), ">0..1", "1e-6", KM_FIXED, .help = "AdamW"},
+    {"weight_decay", KM_DOUBLE, AT(weight_decay), "0..", "0.01", KM_FIXED, .help = "not on biases and layer norms"},
+    {"clip", KM_DOUBLE, AT(clip), "0..", "1", KM_FIXED,
+     .help = "largest global norm of the gradient, 0: off (default 0 with loss_norm masks)"},
+};
+#undef AT
+KM_SECTION(km_optimizer_section, "optimizer", km_optimizer_config, optimizer_options);
+
+#define AT(member) offsetof(km_schedule_config, member)
+static const km_option schedule_options[] = {
+    {"name", KM_CHOICE, AT(name), "linear|cosine|constant|inverse_sqrt", "linear", KM_FIXED,
+     .help = "of the learning rate after warmup"},
+    {"warmup", KM_INT, AT(warmup), "0..1e9", "0", KM_FIXED, .help = "steps from 0 to the full learning rate"},
+};
+#undef AT
+KM_SECTION(km_schedule_section, "schedule", km_schedule_config, schedule_options);
+
+#define AT(member) offsetof(km_parallel_config, member)
+static const km_option parallel_options[] = {
+    {"threads", KM_INT, AT(threads), "1..1024", "1", KM_MAY_CHANGE, .help = "of each rank"},
+    {"gemm", KM_CHOICE, AT(gemm), "openblas|onednn", "openblas", KM_MAY_CHANGE,
+     .help = "the library that multiplies in fp32; another one, other bits"},
+    {"timeout", KM_DOUBLE, AT(timeout), "0..", "600", KM_MAY_CHANGE,
+     .help = "seconds without a sign of life or of progress until a run is given up; 0: never"},
+};
+#undef AT
+KM_SECTION(km_parallel_section, "parallel", km_parallel_config, parallel_options);
+
+void km_train_resolve(km_train_config *train, km_optimizer_config *optimizer, int64_t length) {
+    if (train->micro_batch == 0) {
+        train->micro_batch = KM_MAX(1, 1024 / length);
+    }
+    if (strcmp(train->loss_norm, "masks") == 0 && !km_given(&km_optimizer_section, optimizer, "clip")) {
+        optimizer->clip = 0; /* such gradients are about tau times larger */
+    }
+}
+
+km_status km_schedule_check(const km_schedule_config *schedule, const km_train_config *train) {
+    if (train->steps > 0 && schedule->warmup > train->steps) {
+        return km_fail(KM_USAGE, "schedule.warmup: found %lld, expected at most train.steps (%lld)",
+                       (long long)schedule->warmup, (long long)train->steps);
+    }
+    return KM_OK;
+}

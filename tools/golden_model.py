@@ -164,4 +164,5 @@ def main():
         print(name, "mean loss", write_padded(f"{sys.argv[1]}/{name}.bin", case, build(case)))
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -22,6 +22,10 @@ typedef struct km_model_config {
     char hidden_act[KM_WORD]; /* gelu (erf) | gelu_new (tanh) */
     double hidden_dropout_prob, attention_probs_dropout_prob, initializer_range;
     int64_t pad_token_id; /* the tokenizer's unless given; RoBERTa's positions start after it */
+    /* Of models with a classification head: */
+    int64_t num_labels; /* 0: there is no such head; 1: it predicts a number */
+    bool has_classifier_dropout;
+    double classifier_dropout; /* where given; else hidden_dropout_prob is its share */
 } km_model_config;
 extern const km_section km_model_section;
 
@@ -67,6 +71,7 @@ typedef struct km_architecture km_architecture;
 /* What a head predicts. */
 typedef enum km_head_kind {
     KM_HEAD_TOKENS, /* the ids at labelled places: the pre-training head of every architecture */
+    KM_HEAD_CLASSES, /* a class of each view, or with num_labels 1 a number */
     KM_HEAD_KINDS
 } km_head_kind;
 

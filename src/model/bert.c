@@ -247,6 +247,8 @@ static const km_masked_lm_options masked_lm = {.dense = "cls.predictions.transfo
                                                .norm = "cls.predictions.transform.LayerNorm",
                                                .bias = "cls.predictions.bias"};
 
+static const km_classes_options classes = {.dense = "bert.pooler.dense", .out = "classifier"};
+
 const km_architecture km_bert = {
     .files = {.type = "bert",
               .class_prefix = "Bert",
@@ -263,7 +265,8 @@ const km_architecture km_bert = {
     .presets = presets,
     .preset_count = KM_COUNT(presets),
     .vocabulary = 30522,
-    .heads = {[KM_HEAD_TOKENS] = {&km_head_masked_lm, "BertForMaskedLM", &masked_lm}},
+    .heads = {[KM_HEAD_TOKENS] = {&km_head_masked_lm, "BertForMaskedLM", &masked_lm},
+              [KM_HEAD_CLASSES] = {&km_head_classes, "BertForSequenceClassification", &classes}},
     .fill = fill_config,
     .check = check,
     .longest = longest,

@@ -7,6 +7,9 @@
 
 typedef struct km_head {
     size_t parts_size, work_size; /* of what it keeps in model->head_parts and work->head */
+    /* KM_USAGE names what it lacks in a config, or in a batch's targets; NULL: nothing. */
+    km_status (*check_config)(const km_model_config *config);
+    km_status (*check_batch)(const km_model *model, const km_batch *batch);
     /* Adds its parts to the table, behind the backbone's; runs twice, as an architecture's place(). */
     void (*place)(km_model *model, km_table *table);
     /* Places its activations, and work->logits. */
@@ -40,5 +43,12 @@ typedef struct km_masked_lm_options {
     const char *dense, *norm, *bias; /* names of its parts */
     bool exact_gelu;                 /* its gelu is the exact one, whatever the config's is */
 } km_masked_lm_options;
+
+/* dense -> tanh -> dropout -> classes, or one number, of each view's first token (head_classes.c). */
+extern const km_head km_head_classes;
+typedef struct km_classes_options {
+    const char *dense, *out; /* names of its parts */
+    bool dropout_first;      /* of the hidden states, before `dense` */
+} km_classes_options;
 
 #endif

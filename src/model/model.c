@@ -24,10 +24,18 @@ km_status km_model_create(km_model **out, const km_model_config *config, km_head
     *out = NULL;
     KM_TRY(find_architecture(&architecture, config));
     KM_TRY(architecture->check(config));
+    const km_head_use *use = &architecture->heads[head];
+    if (use->kind == NULL) {
+        return km_fail(KM_USAGE, "model.type is \"%s\", of which kmask knows no model with such a head.",
+                       architecture->files.type);
+    }
+    if (use->kind->check_config != NULL) {
+        KM_TRY(use->kind->check_config(config));
+    }
     km_model *model = km_new(1, sizeof *model);
     model->config = *config;
     model->architecture = architecture;
-    model->head = &architecture->heads[head];
+    model->head = use;
     model->V = (int)config->vocab_size;
     model->pad = (int)config->pad_token_id;
     architecture->take_config(model);
@@ -101,9 +109,8 @@ static km_status check_views(const km_model *model, const km_batch *batch) {
     return KM_OK;
 }
 
-km_status km_model_check(const km_model *model, const km_batch *batch) {
-    KM_TRY(check_views(model, batch));
-    KM_TRY(check_tokens(model, batch));
+/* Tokens that are to be predicted. */
+static km_status check_labels(const km_model *model, const km_batch *batch) {
     for (int m = 0; m < batch->labelled; m++) {
         if (batch->at[m] < (m > 0 ? batch->at[m - 1] + 1 : 0) || batch->at[m] >= batch->input.tokens) {
             return km_fail(KM_USAGE, "labelled place %d is not an ascending one of the batch's %d tokens.",
@@ -115,4 +122,12 @@ km_status km_model_check(const km_model *model, const km_batch *batch) {
         }
     }
     return KM_OK;
+}
+
+km_status km_model_check(const km_model *model, const km_batch *batch) {
+    const km_head *head = model->head->kind;
+    KM_TRY(check_views(model, batch));
+    KM_TRY(check_tokens(model, batch));
+    KM_TRY(check_labels(model, batch));
+    return head->check_batch != NULL ? head->check_batch(model, batch) : KM_OK;
 }

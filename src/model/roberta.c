@@ -62,6 +62,9 @@ static const km_interchange_copy copies[] = {
 static const km_masked_lm_options masked_lm = {
     .dense = "lm_head.dense", .norm = "lm_head.layer_norm", .bias = "lm_head.bias", .exact_gelu = true};
 
+static const km_classes_options classes = {
+    .dense = "classifier.dense", .out = "classifier.out_proj", .dropout_first = true};
+
 const km_architecture km_roberta = {
     .files = {.type = "roberta",
               .class_prefix = "Roberta",
@@ -79,7 +82,8 @@ const km_architecture km_roberta = {
     .presets = presets,
     .preset_count = KM_COUNT(presets),
     .vocabulary = 50265,
-    .heads = {[KM_HEAD_TOKENS] = {&km_head_masked_lm, "RobertaForMaskedLM", &masked_lm}},
+    .heads = {[KM_HEAD_TOKENS] = {&km_head_masked_lm, "RobertaForMaskedLM", &masked_lm},
+              [KM_HEAD_CLASSES] = {&km_head_classes, "RobertaForSequenceClassification", &classes}},
     .fill = fill,
     .check = check,
     .longest = longest,

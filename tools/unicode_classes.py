@@ -53,7 +53,7 @@ def main():
                 found[-1][1] = code
             elif member:
                 found.append([code, code])
-    print("/* Made by tools/unicode_classes.py from the tokenizers package. Ranges are ascending, ends included. */")
+    print("/* classes: the code points of each character class, as ascending ranges with both ends included. Made by\n * tools/unicode_classes.py from the tokenizers package. */")
     print("#ifndef KM_TEXT_CLASSES_H\n#define KM_TEXT_CLASSES_H\n\n#include <stdint.h>\n")
     print("typedef struct km_range {\n    uint32_t first, last;\n} km_range;")
     print("\n/* clang-format off */")

@@ -1,97 +1,108 @@
-/* text: what Unicode text consists of: characters and their classes, words as BERT's tokenizers normalize them, sentences, and
- * names, dates and numbers. Case and decomposition come from utf8proc, sentence ends from ICU. Everything is local. */
+/* text: what Unicode text consists of. Characters and their classes, the normalized words of BERT's tokenizers, sentences, and
+ * names, dates and numbers. Case mappings and decompositions come from utf8proc, sentence ends from ICU. Everything is
+ * local. Texts are UTF-8 and need no NUL at the end. */
 #ifndef KMASK_TEXT_H
 #define KMASK_TEXT_H
 
 #include "kmask/base.h"
 
 /* ---- Characters ----------------------------------------------------------------------------------------------- */
-/* Decodes one code point at *at and moves on; -1 for an invalid sequence, which counts as one for each maximal
- * subpart (Unicode 15, section 3.9; what Python's errors="replace" does). */
+/* Decodes the code point at *at (which must be before `end`) and moves *at behind it. Returns -1 for an invalid sequence; a
+ * damaged stretch counts as one sequence for each maximal subpart (Unicode 15, section 3.9), as with Python's
+ * errors="replace". */
 int32_t km_utf8_next(const char **at, const char *end);
-/* Writes up to 4 bytes and returns how many. */
+/* Writes a code point as 1 to 4 bytes of UTF-8 and returns their number. */
 size_t km_utf8_put(char *out, uint32_t code);
 
-bool km_is_word(uint32_t code); /* \w of regular expressions: what an added token's single_word asks for */
+enum { KM_CODE_POINTS = 0x110000 };
+/* The classes that GPT-2's splitting pattern knows: \p{L}, \p{N}, \s and everything else, in the Unicode version of the
+ * tokenizers package. */
+typedef enum km_char_class { KM_CHAR_OTHER, KM_CHAR_LETTER, KM_CHAR_NUMBER, KM_CHAR_SPACE } km_char_class;
+km_char_class km_char_class_of(uint32_t code);
+/* (KM_CODE_POINTS) The class of every code point, as a table that the process makes at the first call and keeps. */
+const uint8_t *km_char_classes(void);
+/* Whether the character is \w to the tokenizers package's regular expressions, which decides what an added token with
+ * single_word may stand beside. */
+bool km_is_word_char(uint32_t code);
 
-/* The classes of GPT-2's splitting pattern, as the reference's regular expressions know them. */
-typedef enum km_split { KM_OTHER, KM_LETTER, KM_NUMBER, KM_WHITE } km_split;
-km_split km_split_class(uint32_t code);
-/* The class of every code point, made once in a process. */
-enum { KM_CODES = 0x110000 };
-const uint8_t *km_split_classes(void);
-
-/* The text in lower case by Unicode's full mapping (a final sigma is one), as Python's str.lower() has it. Bytes that are no UTF-8
- * become U+FFFD. The caller frees. */
+/* The text in lower case by Unicode's full mapping, as Python's str.lower() has it (a sigma at the end of a word becomes the
+ * final one). Bytes that are not UTF-8 become U+FFFD. The caller frees. */
 char *km_text_lower(const char *text);
 
-/* ---- BERT's normalization and words --------------------------------------------------------------------------- */
-/* Clean the text, set Chinese characters apart, decompose and drop accents, lower-case. */
+/* ---- Words as BERT normalizes them ----------------------------------------------------------------------------- */
+/* BERT's normalizer removes control characters, sets Chinese characters apart, strips accents (decomposes, and drops the
+ * combining marks) and lower-cases; the last three can be switched off. The result is the one of the tokenizers package's
+ * BertNormalizer. */
+
 enum {
-    KM_WORD_CHARS = 100, /* longer words are unknown as a whole (max_input_chars_per_word) */
+    KM_WORD_CHARS = 100, /* WordPiece's max_input_chars_per_word: a longer word is [UNK] as a whole */
     KM_WORD_BYTES = 4 * KM_WORD_CHARS
 };
 
-/* What happens to each character; read-only once made. `kind` and `lower` are for bytes, `table` for code points:
- * kind in the upper 8 bits, resulting code point below. */
-typedef struct km_fold {
+/* A normalizer: its three switches, and for each character what becomes of it. An entry has the action (words.c) in its upper 8
+ * bits and the resulting code point below. Read-only after km_normalizer_init; nothing needs to be freed. */
+typedef struct km_normalizer {
     bool lowercase, strip_accents, chinese;
-    uint8_t kind[256];
-    uint8_t lower[128];
-    const uint32_t *table; /* shared */
-} km_fold;
-void km_fold_create(km_fold *fold, bool lowercase, bool strip_accents, bool chinese);
+    uint8_t action[256]; /* of a character that begins with this byte */
+    uint8_t ascii[128];  /* the result for ASCII characters */
+    const uint32_t
+        *table; /* entries of the first 0x20000 code points; shared by all normalizers with these switches */
+} km_normalizer;
+void km_normalizer_init(km_normalizer *normalizer, bool lowercase, bool strip_accents, bool chinese);
 
-/* A word as it grows. Only the first KM_WORD_CHARS characters are kept; `chars` counts all. */
-typedef struct km_word_text {
+/* A normalized word. Only its first KM_WORD_CHARS characters are kept; `chars` counts all. */
+typedef struct km_word {
     char bytes[KM_WORD_BYTES + 8];
-    size_t count; /* bytes */
-    size_t run;   /* where the marks after the last starter begin (canonical ordering) */
+    size_t count; /* bytes that are kept */
+    size_t marks; /* where the combining marks at the end begin, which canonical ordering sorts */
     size_t chars;
-    const char *begin, *end; /* where it stands in the text, with the marks that were dropped from it */
-} km_word_text;
+    const char *begin,
+        *end; /* the part of the text that the word was made of, with marks that were dropped at its end */
+} km_word;
 
-/* Splits a text at spaces and around punctuation, and calls `sink` for each normalized word. One pass, no allocation.
- * Returns the number of invalid UTF-8 sequences, which are dropped. */
-typedef void (*km_word_sink)(void *context, const km_word_text *word);
-uint64_t km_words(const km_fold *fold, const char *text, size_t count, km_word_sink sink, void *context);
+/* Normalizes a text, splits it at white space and around punctuation, and calls `sink` for each word. One pass, no
+ * allocation. Returns the number of invalid UTF-8 sequences; they are dropped. */
+typedef void (*km_word_sink)(void *context, const km_word *word);
+uint64_t km_each_word(const km_normalizer *normalizer, const char *text, size_t count, km_word_sink sink,
+                      void *context);
 
-/* The normalized text itself, where it is needed and not its words.
- * Zero-initialize, set `placed` where it is wanted, free with km_normalized_free. */
+/* A normalized text that is not split into words. Zero-initialize; free with km_normalized_free. With `ranges`, which is set
+ * before the first call, byte i of the result comes from bytes begins[i]..ends[i]-1 of the text. */
 typedef struct km_normalized {
     char *text;
     size_t count, capacity;
-    bool placed; /* with begins and ends */
-    size_t *begins,
-        *ends;  /* byte i comes from bytes begins[i]..ends[i]-1, with the marks that were dropped behind them */
-    size_t run; /* where the marks after the last starter begin */
+    bool ranges;
+    size_t *begins, *ends; /* NULL without `ranges`. Characters that were dropped belong to the one before them. */
+    size_t marks;          /* as in km_word */
 } km_normalized;
-
-/* Appends text[from, to). Returns the number of invalid UTF-8 sequences, which are dropped. */
-uint64_t km_normalize(km_normalized *out, const km_fold *fold, const char *text, size_t from, size_t to);
+/* Appends text[from, to), normalized. Returns the number of invalid UTF-8 sequences; they are dropped. */
+uint64_t km_normalize(km_normalized *out, const km_normalizer *normalizer, const char *text, size_t from,
+                      size_t to);
 void km_normalized_free(km_normalized *normalized);
 
 /* ---- Sentence ends ------------------------------------------------------------------------------------------- */
-/* Where sentences end inside a text without paragraphs (a line), as ICU's sentence break iterator says: Unicode Annex 29
- * for all scripts, and English abbreviations ("Mr.", "e.g.", "vs.") that end none. Bytes that are no UTF-8 are characters
- * as any other. Time is linear in the text, memory does not depend on it. One object for each thread. */
+/* Finds where sentences end inside one line, as ICU's sentence break iterator does: by the rules of Unicode Annex 29, which
+ * hold for all scripts, and without an end after English abbreviations ("Mr.", "e.g.", "vs."). Bytes that are not UTF-8 are
+ * treated as characters. Time is linear in the text, and memory does not depend on it. Threads need an object each. */
 typedef struct km_sentences km_sentences;
-/* KM_FAILED where ICU's data are not installed. The caller destroys. */
+/* KM_FAILED where ICU's data files are not installed. The caller destroys. */
 km_status km_sentences_create(km_sentences **out) KM_NODISCARD;
 void km_sentences_destroy(km_sentences *sentences);
-/* Which rules these are, for what was made by them: "icu 72.1 en@ss=standard". */
+/* Names the rules and their version, "icu 72.1 en@ss=standard", so that files can record how they were made. */
 const char *km_sentences_rules(const km_sentences *sentences);
-/* `text` must stay until the last km_sentences_next. */
+/* Starts with a text, which must stay in memory until the last km_sentences_next. */
 void km_sentences_begin(km_sentences *sentences, const char *text, size_t count);
-/* The byte after the next sentence's last character that is no blank; for the last sentence `count`; then 0. */
+/* Returns the end of the next sentence: the index behind its last character that is not a blank. The last sentence ends at
+ * `count`, blanks included; the call after that returns 0. */
 size_t km_sentences_next(km_sentences *sentences);
 
 /* ---- Names, dates and numbers -------------------------------------------------------------------------------- */
-/* Spans that carry facts, for salient span masking (Guu et al. 2020, REALM, section 3.4) where nothing better is given. */
+/* Spans that carry facts. Salient span masking (Guu et al. 2020, REALM, section 3.4) masks them; km_find_spans finds them by
+ * rules where a corpus brings no annotation. */
 typedef enum km_span_kind { KM_SPAN_ENTITY, KM_SPAN_DATE, KM_SPAN_NUMBER, KM_SPAN_KINDS } km_span_kind;
 const char *km_span_kind_name(km_span_kind kind); /* "entity", "date", "number" */
-/* The kind of a label as corpora have it: DATE, TIME -> date; CARDINAL, ORDINAL, PERCENT, MONEY, QUANTITY and their like ->
- * number; anything else -> entity. Case does not matter. */
+/* The kind that a corpus' label stands for: DATE, TIME and the like are dates; CARDINAL, ORDINAL, PERCENT, MONEY, QUANTITY and
+ * the like are numbers; every other label is an entity. Case does not matter. */
 km_span_kind km_span_kind_of(const char *label);
 
 typedef struct km_span {
@@ -105,11 +116,11 @@ typedef struct km_spans {
 } km_spans;
 void km_spans_add(km_spans *spans, size_t begin, size_t end, km_span_kind kind);
 void km_spans_free(km_spans *spans);
-/* Appends what a text (lines that end with newlines) holds of capitalized names, acronyms, dates, times and numbers, in
- * ascending order and without overlap; no span goes over a line end. The first word of a sentence is a name only where
- * the text shows it: by its shape, by a capitalized word behind it, or by being capitalized elsewhere inside sentences.
- * Names need a script with capital letters; numbers and dates do not. A function of the text; linear time; memory
- * beyond the spans is bounded. */
+/* Appends the capitalized names, acronyms, dates, times and numbers of a text, in ascending order and without overlap. Lines
+ * end with newlines, and no span crosses one. The first word of a sentence counts as a name only where the text gives
+ * evidence: its own shape (NASA, McDonald), a capitalized word after it, or capitals where the same word stands inside a
+ * sentence. Names are found only in scripts with capital letters; numbers and dates in all. The result depends on the text
+ * alone. Linear time; memory beyond the spans is bounded. */
 void km_find_spans(const char *text, size_t count, km_spans *out);
 
 #endif

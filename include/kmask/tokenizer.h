@@ -1,6 +1,6 @@
-/* tokenizer: from text to ids and back. WordPiece as BERT's cased and uncased tokenizers do it, byte-level BPE as GPT-2's,
- * RoBERTa's and BART's do it, and the trainers of both. Everything is local; a tokenizer is read-only after opening and
- * may be shared by threads. */
+/* tokenizer: from text to token ids and back. WordPiece as BERT's cased and uncased tokenizers do it, byte-level BPE as GPT-2's,
+ * RoBERTa's and BART's do it, and the trainers of both. Ids are those of HuggingFace's tokenizers package. Everything is local;
+ * a tokenizer is read-only after opening and may be shared by threads. */
 #ifndef KMASK_TOKENIZER_H
 #define KMASK_TOKENIZER_H
 
@@ -8,47 +8,55 @@
 
 typedef struct km_tokenizer km_tokenizer;
 
-/* Ids of the special tokens; -1 where the vocabulary has none. */
+/* Ids of the special tokens; -1 where the vocabulary has none. In RoBERTa's vocabulary cls is <s> and sep is </s>. */
 typedef struct km_specials {
     int32_t pad, unk, cls, sep, mask;
 } km_specials;
 
-/* Opens a tokenizer folder: vocab.txt (WordPiece), vocab.json and merges.txt or encoder.json and vocab.bpe (BPE), or
- * tokenizer.json alone. What tokenizer_config.json, special_tokens_map.json and added_tokens.json do not say is taken
- * from tokenizer.json, then from config.json's model_type (a log line says so), then as usual: WordPiece lower-cases
- * and strips accents; special tokens go by their usual names; BPE's mask takes the space before it. A WordPiece
- * vocabulary without [UNK], [CLS], [SEP], [MASK] or [PAD], an empty file, a piece that stands twice and anything in
- * tokenizer.json that the two families do not use are errors. The caller destroys. */
+/* ---- Files ----------------------------------------------------------------------------------------------------- */
+
+/* Opens a tokenizer folder. The vocabulary is vocab.txt (WordPiece), vocab.json with merges.txt, or encoder.json with vocab.bpe
+ * (both byte-level BPE), or else tokenizer.json. Settings are taken from tokenizer_config.json, special_tokens_map.json and
+ * added_tokens.json; a setting that these files do not give comes from tokenizer.json, or else from config.json's model_type
+ * (in both cases with a line in the log), or else has its usual value: WordPiece lower-cases and strips accents; special tokens have
+ * their usual names; BPE's mask token takes the space before it. It is an error if a WordPiece vocabulary has no [UNK], [CLS],
+ * [SEP], [MASK] or [PAD], if a vocabulary is empty or has a piece twice, and if tokenizer.json asks for something that these two
+ * families do not do. The caller destroys. */
 km_status km_tokenizer_open(km_tokenizer **out, const char *folder) KM_NODISCARD;
-/* The same from the text that km_tokenizer_print wrote (a corpus or model carries it). */
+/* Makes a tokenizer from what km_tokenizer_print wrote; corpora and model files carry that text. `origin` begins error messages. */
 km_status km_tokenizer_parse(km_tokenizer **out, const char *json, size_t count, const char *origin) KM_NODISCARD;
 void km_tokenizer_destroy(km_tokenizer *tokenizer);
 
 /* Everything that encoding and decoding need, as JSON for km_tokenizer_parse. The caller frees. */
 char *km_tokenizer_print(const km_tokenizer *tokenizer);
-/* XXH3-128 of what decides ids: pieces, merges, normalization, special and added tokens. Equal hashes give equal ids;
- * it does not matter which files they were read from. */
+/* XXH3-128 of everything that decides ids: pieces, merges, normalization, special and added tokens. Tokenizers with equal hashes
+ * give equal ids, whichever files they were read from. */
 km_hash km_tokenizer_hash(const km_tokenizer *tokenizer);
-/* Writes the family's classic files (vocab.txt; vocab.json and merges.txt), tokenizer.json, tokenizer_config.json and
- * special_tokens_map.json into `folder` (made when missing); the other family's files there are removed. */
+/* Writes the family's classic files (vocab.txt, or vocab.json and merges.txt), tokenizer.json, tokenizer_config.json and
+ * special_tokens_map.json into `folder`, which is made if it is missing. Files of another tokenizer there are removed. */
 km_status km_tokenizer_save(const km_tokenizer *tokenizer, const char *folder) KM_NODISCARD;
-/* KM_FAILED with a sentence that names what is missing of the mask, cls, sep and pad that masked language modelling
- * needs (GPT-2's vocabulary has none). `origin` heads it. */
-km_status km_tokenizer_can_mask(const km_tokenizer *tokenizer, const char *origin) KM_NODISCARD;
 
+/* ---- The vocabulary -------------------------------------------------------------------------------------------- */
+
+/* KM_FAILED, with the missing tokens in the message, where the vocabulary lacks one of mask, cls, sep and pad, which masked
+ * language modelling needs. GPT-2's vocabulary is such a one. `origin` begins the message. */
+km_status km_tokenizer_can_mask(const km_tokenizer *tokenizer, const char *origin) KM_NODISCARD;
 int32_t km_tokenizer_size(const km_tokenizer *tokenizer); /* V: ids are 0..V-1 */
 km_specials km_tokenizer_specials(const km_tokenizer *tokenizer);
-const char *km_tokenizer_piece(const km_tokenizer *tokenizer,
-                               int32_t id); /* "##ing", "\u0120the"; NULL out of range */
+/* A piece as the vocabulary writes it, such as "##ing" or "\u0120the"; NULL for an id out of range. */
+const char *km_tokenizer_piece(const km_tokenizer *tokenizer, int32_t id);
 int32_t km_tokenizer_id(const km_tokenizer *tokenizer, const char *piece); /* -1 when absent */
 
-/* A growing list of ids; starts_word[i] is 1 where ids[i] begins a word. A word is what BERT's tokenizers split text into
- * before pieces are looked for, and for BPE what GPT-2's pattern does: letters, digits and punctuation apart, each with
- * the space before it. So "home." is two words in both families: masking it whole would hide the word and ask for the
- * dot, which is no question. Zero-initialize; free with km_ids_free.
- * Where `ranges` was set before the first encoding, text[begins[i], ends[i]) is what ids[i] stands for, in bytes: the
- * whole word of a WordPiece token, with the marks that normalization drops from it; the token's own bytes without
- * its leading space for BPE. */
+/* ---- Encoding and decoding ------------------------------------------------------------------------------------- */
+
+/* A growing list of ids; starts_word[i] is 1 where ids[i] begins a word. Words are what a tokenizer splits text into before it
+ * looks for pieces: BERT's splits at white space and around punctuation; GPT-2's pattern separates letters, digits and
+ * punctuation, each with the space before it. So "home." is two words in both families, and masking a word never hides its
+ * punctuation too, which would be trivial to predict. Zero-initialize; free with km_ids_free.
+ *
+ * With `ranges`, which is set before the first encoding, ids[i] stands for text[begins[i], ends[i]), in bytes. For WordPiece that
+ * is the whole word that the token belongs to, with marks that normalization dropped from it; for BPE the token's own bytes
+ * without its leading space. */
 typedef struct km_ids {
     int32_t *ids;
     uint8_t *starts_word;
@@ -58,48 +66,50 @@ typedef struct km_ids {
 } km_ids;
 void km_ids_free(km_ids *ids);
 
-/* Appends the ids of `count` bytes of text ([CLS] and [SEP] are not put around them). Invalid UTF-8 becomes U+FFFD,
- * which BERT drops; the number of bad sequences is added to *invalid (may be NULL). With `specials`, "[MASK]" and its
- * like inside the text become their ids; without, they are text as any other. Tokens that were added to a vocabulary
- * and are not special are always found. Never fails. */
+/* Appends the ids of `count` bytes of text, without [CLS] and [SEP] around them. Invalid UTF-8 is read as U+FFFD, which BERT's
+ * normalizer drops; the number of invalid sequences is added to *invalid, which may be NULL. With `specials`, special tokens
+ * that the text spells out ("[MASK]") become their ids; without, they are ordinary text. Added tokens that are not special are
+ * always found. Never fails. */
 void km_encode(const km_tokenizer *tokenizer, const char *text, size_t count, bool specials, km_ids *out,
                uint64_t *invalid);
-/* Text of ids. WordPiece: pieces joined, "##" removed, the spaces before punctuation as the `tokenizers` package leaves
- * them, and as transformers does where the tokenizer's clean_up_tokenization_spaces is true. BPE: the bytes, invalid
- * sequences as U+FFFD. Special tokens are kept unless skip_specials; ids out of range are left out. The caller frees. */
+/* The text of ids. WordPiece joins pieces, removes "##", and treats the spaces before punctuation as the tokenizers package does
+ * and, where clean_up_tokenization_spaces is true, as transformers does on top of it. BPE gives the bytes, with U+FFFD for
+ * invalid sequences. Special tokens are kept unless skip_specials; ids out of range are left out. The caller frees. */
 char *km_decode(const km_tokenizer *tokenizer, const int32_t *ids, size_t count, bool skip_specials);
-/* The same in place of what `out` holds; the text of BPE may have NUL bytes inside. */
+/* Like km_decode, but replaces what `out` holds, whose size also tells of NUL bytes in the text of BPE. */
 void km_decode_to(km_buffer *out, const km_tokenizer *tokenizer, const int32_t *ids, size_t count,
                   bool skip_specials);
 
-/* Learning a WordPiece vocabulary: words are counted, then the most frequent pair is merged until `vocab_size`
- * pieces exist (the merges of Sennrich et al. 2016 with "##" pieces, as the tokenizers package trains
- * WordPiece). Ties go to the lower pair of ids, so the result depends on the text alone. Words of more than 100
- * characters, which encoding does not know either, are left out. Memory grows with the number of different words
- * only. */
+/* ---- Training -------------------------------------------------------------------------------------------------- */
+
+/* Learns a WordPiece vocabulary as the tokenizers package does: counts the words of the text, then merges the most frequent pair
+ * of neighbouring pieces until there are `vocab_size` pieces (Sennrich et al. 2016, with "##" for pieces inside words). Between
+ * equally frequent pairs the one with the lower ids wins, so the result depends on the text alone. Words of more than
+ * KM_WORD_CHARS characters (text.h) are left out, because encoding makes them [UNK]. Memory grows with the number of different
+ * words only. */
 typedef struct km_wordpiece_trainer km_wordpiece_trainer;
 typedef struct km_wordpiece_options {
     int vocab_size;
     bool cased;
-    int min_frequency;  /* of a pair to be merged; default 2 */
-    int alphabet_limit; /* different characters kept, most frequent first; default 1000 */
+    int min_frequency;  /* least number of occurrences of a pair that is merged; usually 2 */
+    int alphabet_limit; /* most different characters, the most frequent ones; usually 1000 */
 } km_wordpiece_options;
 km_wordpiece_trainer *km_wordpiece_trainer_create(const km_wordpiece_options *options);
 void km_wordpiece_trainer_add(km_wordpiece_trainer *trainer, const char *text, size_t count);
-/* Makes the tokenizer; KM_FAILED when there was no text. The trainer stays and is destroyed by the caller. */
+/* Makes the tokenizer; KM_FAILED if there was no text. The caller destroys both, the trainer and the tokenizer. */
 km_status km_wordpiece_trainer_end(km_wordpiece_trainer *trainer, km_tokenizer **out) KM_NODISCARD;
 void km_wordpiece_trainer_destroy(km_wordpiece_trainer *trainer);
 
-/* The same for byte-level BPE, as the tokenizers package trains it: <s>, <pad>, </s>, <unk> and <mask>, the 256 bytes,
- * then merges inside what GPT-2's pattern cuts. A line is a text: pre-tokens do not go on beyond its end, which belongs
- * to none. Pre-tokens of more than 4,096 bytes are left out. */
+/* Learns a byte-level BPE vocabulary as the tokenizers package does: <s>, <pad>, </s>, <unk> and <mask>, the 256 bytes, then merges
+ * inside the pre-tokens of GPT-2's pattern. Every line is split by itself, without its line end. Pre-tokens of more than 4,096
+ * bytes are left out. */
 typedef struct km_bpe_trainer km_bpe_trainer;
 typedef struct km_bpe_options {
     int vocab_size;    /* at least 261 */
-    int min_frequency; /* of a pair to be merged; default 2 */
+    int min_frequency; /* least number of occurrences of a pair that is merged; usually 2 */
 } km_bpe_options;
 km_bpe_trainer *km_bpe_trainer_create(const km_bpe_options *options);
-/* Whole lines, or a part of one that the next call goes on with at white space behind a word. */
+/* Takes whole lines. A long line may come in several parts that are cut behind a word, before white space. */
 void km_bpe_trainer_add(km_bpe_trainer *trainer, const char *text, size_t count);
 km_status km_bpe_trainer_end(km_bpe_trainer *trainer, km_tokenizer **out) KM_NODISCARD;
 void km_bpe_trainer_destroy(km_bpe_trainer *trainer);

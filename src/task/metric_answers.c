@@ -39,7 +39,7 @@ static void split_block(words *w) {
 
 /* What Python's str.split() splits at. */
 static bool is_blank(int32_t code) {
-    return code >= 0 && ((code >= 0x1c && code <= 0x1f) || km_split_class((uint32_t)code) == KM_WHITE);
+    return code >= 0 && ((code >= 0x1c && code <= 0x1f) || km_char_class_of((uint32_t)code) == KM_CHAR_SPACE);
 }
 
 static bool is_ascii_punctuation(char c) {
@@ -56,8 +56,8 @@ static bool is_word_character(int32_t code) {
     if (code < 0) {
         return false;
     }
-    km_split class = km_split_class((uint32_t)code);
-    return class == KM_LETTER || class == KM_NUMBER;
+    km_char_class class = km_char_class_of((uint32_t)code);
+    return class == KM_CHAR_LETTER || class == KM_CHAR_NUMBER;
 }
 
 static char *without_punctuation(const char *text) {

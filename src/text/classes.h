@@ -1,4 +1,5 @@
-/* Made by tools/unicode_classes.py from the tokenizers package. Ranges are ascending, ends included. */
+/* classes: the code points of each character class, as ascending ranges with both ends included. Made by
+ * tools/unicode_classes.py from the tokenizers package. */
 #ifndef KM_TEXT_CLASSES_H
 #define KM_TEXT_CLASSES_H
 

@@ -1,6 +1,6 @@
-/* Sentence ends inside a line: the rules of Unicode Annex 29 with the Common Locale Data's list of English abbreviations
- * that end no sentence, both from ICU. What cannot hold an end is not shown to ICU, which is the larger part of the
- * time. */
+/* Sentence ends inside a line, by ICU: the rules of Unicode Annex 29, and the Common Locale Data's list of English abbreviations
+ * behind which no sentence ends. ICU takes most of the time, so text without a character that could end a sentence is not
+ * passed to it. */
 #include <stdlib.h>
 #include <string.h>
 #include <unicode/ubrk.h>
@@ -11,20 +11,22 @@
 
 #include "kmask/text.h"
 
-/* English suppressions: on text in other languages they match next to nothing, and the rules are the same for all
- * languages but Greek, whose question mark is a semicolon. */
+/* The English abbreviations are used for all languages: they match next to nothing in text of another one, and the rules are the
+ * same for every language but Greek, whose question mark is a semicolon. */
 #define LOCALE "en@ss=standard"
-enum { WINDOW = 1 << 30 /* ICU counts in 32 bits */ };
+enum { WINDOW = 1 << 30 /* bytes that ICU is given at a time: it counts in 32 bits */ };
 
 struct km_sentences {
     UBreakIterator *iterator;
     UText *reader;
     const char *text;
-    size_t count, at, window; /* `at`: where ICU's part of the text begins; `window`: its bytes */
-    size_t last;              /* end found */
-    bool done;
+    size_t count;
+    size_t at, window; /* where the part that ICU has begins, and its bytes */
+    size_t last;       /* the end that was found last */
+    bool done;         /* the end of the text has been returned */
     char rules[64];
-    uint8_t ends[0x3000 / 8]; /* may end a sentence: bit by code point; what is above is asked of ICU */
+    uint8_t
+        ends[0x3000 / 8]; /* a bit for each code point that may end a sentence; ICU is asked about those above */
 };
 
 const char *km_sentences_rules(const km_sentences *s) {
@@ -85,12 +87,12 @@ static bool is_blank(char c) {
     return c == ' ' || c == '\t' || c == '\r' || c == '\n' || c == '\v' || c == '\f';
 }
 
-/* A full stop with a small letter or a digit behind it ends nothing, whatever comes before (rules 6 and 8). */
+/* A full stop before a small letter or a digit never ends a sentence (Annex 29, rules SB6 and SB8). */
 static bool goes_on(const char *at, const char *end) {
     return at < end && ((*at >= 'a' && *at <= 'z') || (*at >= '0' && *at <= '9'));
 }
 
-/* Without the blanks, the closing quotes before them, and the marks before those: the end that is no news. */
+/* The bytes of the text without the blanks, closing quotes and full stops at its end, which only mark the end of the whole. */
 static size_t without_last_end(const char *text, size_t count) {
     while (count > 0 && is_blank(text[count - 1])) {
         count--;
@@ -104,7 +106,7 @@ static size_t without_last_end(const char *text, size_t count) {
     return count;
 }
 
-/* Whether a character that may end a sentence stands before the last ones. */
+/* Whether a character that may end a sentence stands before the end of the text. */
 static bool has_end_inside(const km_sentences *s, const char *text, size_t count) {
     count = without_last_end(text, count);
     for (size_t i = 0; i < count;) {
@@ -127,8 +129,8 @@ static bool has_end_inside(const km_sentences *s, const char *text, size_t count
     return false;
 }
 
-/* Shows ICU what lies ahead; false where there is no end in it but its own. */
-static bool show(km_sentences *s) {
+/* Gives ICU the next part of the text; returns false where no sentence ends before the end of that part. */
+static bool give_to_icu(km_sentences *s) {
     s->window = KM_MIN(s->count - s->at, (size_t)WINDOW);
     UErrorCode code = U_ZERO_ERROR;
     if (!has_end_inside(s, s->text + s->at, s->window)) {
@@ -136,7 +138,7 @@ static bool show(km_sentences *s) {
     }
     s->reader = utext_openUTF8(s->reader, s->text + s->at, (int64_t)s->window, &code);
     ubrk_setUText(s->iterator, s->reader, &code);
-    if (U_FAILURE(code)) { /* no memory: one sentence */
+    if (U_FAILURE(code)) { /* out of memory: the part is one sentence */
         return false;
     }
     ubrk_first(s->iterator);
@@ -150,7 +152,7 @@ void km_sentences_begin(km_sentences *s, const char *text, size_t count) {
     s->done = count == 0;
 }
 
-/* The next end in the window, 0 where there is none but its own. */
+/* The next end that ICU finds before the end of its part; 0 for none. */
 static size_t next_inside(km_sentences *s) {
     int32_t found = 0;
     while ((found = ubrk_next(s->iterator)) != UBRK_DONE && (size_t)found < s->window) {
@@ -158,7 +160,7 @@ static size_t next_inside(km_sentences *s) {
         while (end > s->last && is_blank(s->text[end - 1])) {
             end--;
         }
-        if (end > s->last) { /* more than blanks */
+        if (end > s->last) { /* else ICU found a sentence of blanks only */
             s->last = end;
             return end;
         }
@@ -168,7 +170,7 @@ static size_t next_inside(km_sentences *s) {
 
 size_t km_sentences_next(km_sentences *s) {
     while (s->at < s->count) {
-        size_t end = s->window > 0 || show(s) ? next_inside(s) : 0;
+        size_t end = s->window > 0 || give_to_icu(s) ? next_inside(s) : 0;
         if (end > 0) {
             return end;
         }

@@ -1,13 +1,17 @@
-/* Names, dates and numbers: patterns over words and their shapes, and what the text itself says about a word that
- * stands at a sentence's beginning. */
+/* Finds names, dates and numbers by patterns over words and their shapes. Whether a capitalized word at the beginning of a sentence
+ * is a name is decided by how the same word is written inside sentences of the same block of text. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "span_words.h"
 
-enum { BLOCK = 1 << 20, SLOTS = 1 << 16, NAME_WORDS = 12 };
+enum {
+    BLOCK = 1 << 20, /* bytes that are looked at together */
+    SLOTS = 1 << 16, /* most slots of the table of words, so that memory is bounded */
+    NAME_WORDS = 12  /* most words of a name */
+};
 
-/* How often a word is seen inside sentences, capitalized and small. */
+/* How often a word stands inside sentences, capitalized and in small letters. */
 typedef struct slot {
     uint32_t hash; /* 0: empty */
     uint32_t capital, small;
@@ -16,15 +20,15 @@ typedef struct slot {
 typedef struct finder {
     const char *text; /* the block */
     km_span_words words;
-    slot *slots;
+    slot *slots; /* a hash table with open addressing */
     size_t mask, used;
-    size_t base; /* of the block in the whole text */
+    size_t base; /* where the block begins in the whole text */
     km_spans *out;
 } finder;
 
-/* ---- Words that are known ------------------------------------------------------------------------------------ */
+/* ---- Lists of words ------------------------------------------------------------------------------------------ */
 
-/* Small letters, one blank around each. */
+/* Every list is in lower case and has one blank before and after each word. */
 static const char months[] = " january february march april may june july august september october november "
                              "december jan feb mar apr jun jul aug "
                              "sep sept oct nov dec januar februar märz mai juni juli oktober dezember janvier "
@@ -34,6 +38,7 @@ static const char months[] = " january february march april may june july august
                              "diciembre gennaio febbraio aprile maggio giugno luglio settembre ottobre dicembre "
                              "janeiro fevereiro março maio junho "
                              "julho setembro outubro novembro dezembro januari februari maart mei augustus ";
+/* Names of months that mean nothing else, so that they are a date without a day or year beside them. */
 static const char sure_months[] =
     " january february april june july september october november december januar februar "
     "märz oktober dezember ";
@@ -42,17 +47,20 @@ static const char weekdays[] = " monday tuesday wednesday thursday friday saturd
 static const char short_weekdays[] = " mon tue wed thu fri sat sun tues thur thurs ";
 static const char seasons[] = " spring summer autumn fall winter ";
 static const char eras[] = " bc bce ad ce ";
-/* Words that stand before a year. */
+/* Words that show that the number behind them is a year. */
 static const char before_year[] =
     " in since by from until till to of before after around circa during year early late mid "
     "between about through jahr year году года год anno vers depuis seit um en ab bis ";
+/* Words that belong to the number before them. */
 static const char magnitudes[] = " hundred thousand million billion trillion dozen percent dollars euros pounds ";
+/* Words in small letters that may stand inside a name. */
 static const char particles[] =
     " of de van von der den del della di da du la le el al bin ibn ter ten dos das do des y zu zur "
     "und et af av ";
+/* Titles and other abbreviations that stand before a name. */
 static const char titles[] =
     " mr mrs ms dr prof st gen col capt lt sgt sen rep gov rev hon mt ft ste messrs mme mlle ";
-/* Words that begin no name: what sentences begin with. */
+/* Words that begin sentences and never a name. */
 static const char no_names[] =
     " a about above according actually after afterwards again against all almost along already also although "
     "always among an "
@@ -77,8 +85,8 @@ static const char no_names[] =
     "les l un une des et il elle nous vous je ce cette ces dans pour sur avec mais si en "
     "una unos y o pero por con para se su sus este esta como no lo ";
 
-/* The word in small letters between blanks; false for one too long to be known. */
-static bool known(const finder *f, const km_span_word *word, const char *list) {
+/* Whether a word, in any case, is one of a list. */
+static bool is_one_of(const finder *f, const km_span_word *word, const char *list) {
     char key[24] = " ";
     size_t length = word->end - word->begin;
     if (length + 2 >= sizeof key) {
@@ -95,7 +103,7 @@ static bool known(const finder *f, const km_span_word *word, const char *list) {
     return strstr(list, key) != NULL;
 }
 
-static bool is(const km_span_word *word, km_shape shape) {
+static bool is(const km_span_word *word, km_word_shape shape) {
     return word->shape == shape;
 }
 
@@ -107,20 +115,20 @@ static bool is_name_like(const km_span_word *word) {
     return is_capital(word) || is(word, KM_SHAPE_MIXED);
 }
 
-/* Word i of the same line as the one before it; NULL beyond. */
+/* Word i; NULL where it does not exist or begins another line. */
 static const km_span_word *follow(const finder *f, size_t i) {
-    return i < f->words.count && !f->words.words[i].line ? &f->words.words[i] : NULL;
+    return i < f->words.count && !f->words.words[i].first_in_line ? &f->words.words[i] : NULL;
 }
 
-/* The same, behind nothing but one or two blanks. */
+/* Word i, where one or two blanks and nothing else separate it from word i - 1; NULL otherwise. */
 static const km_span_word *follow_spaced(const finder *f, size_t i) {
     const km_span_word *word = follow(f, i);
-    return word != NULL && word->space && word->begin - f->words.words[i - 1].end <= 2 ? word : NULL;
+    return word != NULL && word->after_space && word->begin - f->words.words[i - 1].end <= 2 ? word : NULL;
 }
 
 static bool follows_mark(const finder *f, size_t i, char mark) {
     const km_span_word *word = follow(f, i);
-    return word != NULL && is(word, KM_SHAPE_MARK) && word->mark == (uint8_t)mark && !word->space;
+    return word != NULL && is(word, KM_SHAPE_MARK) && word->mark == (uint8_t)mark && !word->after_space;
 }
 
 /* ---- Dates ---------------------------------------------------------------------------------------------------- */
@@ -135,20 +143,21 @@ static bool is_day(const km_span_word *word) {
            word->value <= 31;
 }
 
-/* A month's name: capitalized in English, small too in other languages. */
+/* Whether a word names a month: capitalized, or, as in other languages than English, in small letters. */
 static bool is_month(const finder *f, const km_span_word *word) {
     return word != NULL && (is_capital(word) || (is(word, KM_SHAPE_LOWER) && word->end - word->begin > 3)) &&
-           known(f, word, months);
+           is_one_of(f, word, months);
 }
 
-/* ", 1999", "of 1999", "de 1999", "1999" from word i on: the words it takes, 0 for no year. */
+/* How many words from word i on are a year with what connects it (", 1999", "of 1999", "de 1999" or "1999"); 0 for none. This and
+ * the functions below return numbers of words. */
 static size_t year_behind(const finder *f, size_t i) {
     const km_span_word *word = follow(f, i);
-    size_t taken = word != NULL && (follows_mark(f, i, ',') || known(f, word, " of de del ")) ? 1 : 0;
+    size_t taken = word != NULL && (follows_mark(f, i, ',') || is_one_of(f, word, " of de del ")) ? 1 : 0;
     return is_year(follow_spaced(f, i + taken)) ? taken + 1 : 0;
 }
 
-/* "March 12, 1999", "March 12-15", "March 1999", "Jan. 5". 0 for none. */
+/* "March 12, 1999", "March 12-15", "March 1999", "Jan. 5", and "March" alone where the word before it shows that it is a date. */
 static size_t month_first(const finder *f, size_t i) {
     const km_span_word *month = &f->words.words[i];
     if (!is_month(f, month) || is(month, KM_SHAPE_LOWER)) {
@@ -160,15 +169,15 @@ static size_t month_first(const finder *f, size_t i) {
     }
     if (is_day(follow_spaced(f, i + n))) {
         n++;
-        if (follows_mark(f, i + n, '-') && is_day(follow(f, i + n + 1)) && !f->words.words[i + n + 1].space) {
+        if (follows_mark(f, i + n, '-') && is_day(follow(f, i + n + 1)) && !f->words.words[i + n + 1].after_space) {
             n += 2;
         }
         return n + year_behind(f, i + n);
     }
-    const km_span_word *before = i > 0 && !month->line ? &f->words.words[i - 1] : NULL;
-    bool shown = before != NULL && month->space &&
-                 known(f, before, " in since until by from of last next early late mid during this ");
-    bool sure = known(f, month, sure_months) && is(month, KM_SHAPE_CAPITAL);
+    const km_span_word *before = i > 0 && !month->first_in_line ? &f->words.words[i - 1] : NULL;
+    bool shown = before != NULL && month->after_space &&
+                 is_one_of(f, before, " in since until by from of last next early late mid during this ");
+    bool sure = is_one_of(f, month, sure_months) && is(month, KM_SHAPE_CAPITAL);
     return sure || (shown && is(month, KM_SHAPE_CAPITAL)) ? 1 : 0;
 }
 
@@ -179,7 +188,7 @@ static size_t day_first(const finder *f, size_t i) {
     }
     size_t n = 1 + follows_mark(f, i + 1, '.');
     const km_span_word *next = follow_spaced(f, i + n);
-    if (next != NULL && known(f, next, " of de ")) {
+    if (next != NULL && is_one_of(f, next, " of de ")) {
         n++;
         next = follow_spaced(f, i + n);
     }
@@ -193,13 +202,14 @@ static size_t day_first(const finder *f, size_t i) {
 
 static bool is_era(const finder *f, size_t i) {
     const km_span_word *word = follow_spaced(f, i);
-    return word != NULL && is(word, KM_SHAPE_UPPER) && known(f, word, eras);
+    return word != NULL && is(word, KM_SHAPE_UPPER) && is_one_of(f, word, eras);
 }
 
-/* "1984", "1939-1945", "1939-45", "44 BC", "5 p.m.". Years alone where something says that they are, or plausible. */
+/* "1984", "1939-1945", "1939-45", "44 BC", "5 p.m.". A number alone is a year where the word before it says so, or where it lies
+ * between 1800 and 2039 and no word in small letters follows that it could count. */
 static size_t year_or_hour(const finder *f, size_t i) {
     const km_span_word *word = &f->words.words[i];
-    const km_span_word *before = i > 0 && !word->line ? &f->words.words[i - 1] : NULL;
+    const km_span_word *before = i > 0 && !word->first_in_line ? &f->words.words[i - 1] : NULL;
     const km_span_word *next = follow_spaced(f, i + 1);
     if (!is(word, KM_SHAPE_NUMBER) || word->value < 0) {
         return 0;
@@ -207,30 +217,33 @@ static size_t year_or_hour(const finder *f, size_t i) {
     if (is_era(f, i + 1)) {
         return 2;
     }
-    if (word->value <= 24 && next != NULL && known(f, next, " am pm a.m p.m a.m. p.m. o'clock ")) {
+    if (word->value <= 24 && next != NULL && is_one_of(f, next, " am pm a.m p.m a.m. p.m. o'clock ")) {
         return 2;
     }
-    bool shown = before != NULL && (known(f, before, before_year) || before->mark == '(' || before->mark == ',');
-    bool counted = next != NULL && is(next, KM_SHAPE_LOWER) && !known(f, next, before_year) && !shown;
+    bool shown =
+        before != NULL && (is_one_of(f, before, before_year) || before->mark == '(' || before->mark == ',');
+    bool counted = next != NULL && is(next, KM_SHAPE_LOWER) && !is_one_of(f, next, before_year) && !shown;
     if (!is_year(word) || (!shown && (word->value < 1800 || word->value > 2039 || counted))) {
         return 0;
     }
     const km_span_word *to = follow(f, i + 2);
     bool dash = follow(f, i + 1) != NULL && is(&f->words.words[i + 1], KM_SHAPE_MARK) &&
-                !f->words.words[i + 1].space &&
+                !f->words.words[i + 1].after_space &&
                 (f->words.words[i + 1].mark == '-' || f->words.words[i + 1].mark == 0);
-    bool range = dash && to != NULL && !to->space && is(to, KM_SHAPE_NUMBER) && to->value > 0 &&
+    bool range = dash && to != NULL && !to->after_space && is(to, KM_SHAPE_NUMBER) && to->value > 0 &&
                  (is_year(to) || (to->end - to->begin == 2 && to->value > word->value % 100));
     return range ? 3 : 1;
 }
 
-/* "the 19th century". */
+/* "19th century", "1st century BC". */
 static size_t century(const finder *f, size_t i) {
     const km_span_word *next = follow_spaced(f, i + 1);
-    bool found = is(&f->words.words[i], KM_SHAPE_ORDINAL) && next != NULL && known(f, next, " century centuries ");
+    bool found =
+        is(&f->words.words[i], KM_SHAPE_ORDINAL) && next != NULL && is_one_of(f, next, " century centuries ");
     return found ? 2 + (size_t)is_era(f, i + 2) : 0;
 }
 
+/* A date without the name of a day before it. */
 static size_t core_date(const finder *f, size_t i) {
     size_t n = month_first(f, i);
     n = n > 0 ? n : day_first(f, i);
@@ -238,28 +251,28 @@ static size_t core_date(const finder *f, size_t i) {
     n = n > 0 ? n : year_or_hour(f, i);
     if (n == 0 && (is(&f->words.words[i], KM_SHAPE_DATE) || is(&f->words.words[i], KM_SHAPE_TIME))) {
         const km_span_word *next = follow_spaced(f, i + 1);
-        bool half =
-            is(&f->words.words[i], KM_SHAPE_TIME) && next != NULL && known(f, next, " am pm a.m p.m a.m. p.m. ");
+        bool half = is(&f->words.words[i], KM_SHAPE_TIME) && next != NULL &&
+                    is_one_of(f, next, " am pm a.m p.m a.m. p.m. ");
         n = half ? 2 : 1;
     }
     return n;
 }
 
-/* Words i.. that are a date: how many, or 0. */
+/* How many words from word i on are a date; 0 for none. */
 static size_t date_at(const finder *f, size_t i) {
     const km_span_word *word = &f->words.words[i];
-    bool day = is_capital(word) && known(f, word, weekdays), season = false;
-    if (day || (is(word, KM_SHAPE_CAPITAL) && known(f, word, short_weekdays))) {
+    bool day = is_capital(word) && is_one_of(f, word, weekdays), season = false;
+    if (day || (is(word, KM_SHAPE_CAPITAL) && is_one_of(f, word, short_weekdays))) {
         size_t comma = 1 + (size_t)(follows_mark(f, i + 1, ',') || follows_mark(f, i + 1, '.'));
         size_t n = follow_spaced(f, i + comma) != NULL ? core_date(f, i + comma) : 0;
         return n > 0 ? comma + n : day ? 1 : 0;
     }
-    season = (is(word, KM_SHAPE_LOWER) || is(word, KM_SHAPE_CAPITAL)) && known(f, word, seasons);
+    season = (is(word, KM_SHAPE_LOWER) || is(word, KM_SHAPE_CAPITAL)) && is_one_of(f, word, seasons);
     if (season) {
         size_t n = year_behind(f, i + 1);
         return n > 0 && !follows_mark(f, i + 1, ',') ? 1 + n : 0;
     }
-    if (is(word, KM_SHAPE_UPPER) && known(f, word, " ad ")) {
+    if (is(word, KM_SHAPE_UPPER) && is_one_of(f, word, " ad ")) {
         const km_span_word *next = follow_spaced(f, i + 1);
         return next != NULL && is(next, KM_SHAPE_NUMBER) && next->value > 0 ? 2 : 0;
     }
@@ -276,11 +289,11 @@ static slot *slot_of(const finder *f, uint32_t hash) {
     return &f->slots[at];
 }
 
-/* Counts words inside sentences; where the table is half full, no new ones. */
+/* Counts how words are written inside sentences. Once the table is half full, no new words are counted. */
 static void gather_evidence(finder *f) {
     for (size_t i = 0; i < f->words.count; i++) {
         const km_span_word *word = &f->words.words[i];
-        bool capital = is(word, KM_SHAPE_CAPITAL) && !word->initial && !word->line;
+        bool capital = is(word, KM_SHAPE_CAPITAL) && !word->may_begin_sentence && !word->first_in_line;
         if (!capital && !is(word, KM_SHAPE_LOWER)) {
             continue;
         }
@@ -295,42 +308,44 @@ static void gather_evidence(finder *f) {
     }
 }
 
-/* Whether the rest of the text shows a word as a name, or as none. */
+/* 1 where the block mostly writes the word with a capital inside sentences, -1 where mostly without, 0 where it does not tell. */
 static int evidence(const finder *f, const km_span_word *word) {
     const slot *s = slot_of(f, word->hash | 1);
     return s->capital > s->small ? 1 : s->small > s->capital ? -1 : 0;
 }
 
-/* Behind word i-1 of a name: how many words i.. go on with it. "of the", "van der", "&"; a capital is the last one. */
+/* How many words from word i on continue a name that word i - 1 belongs to: another capitalized word, or particles ("of the",
+ * "van der", "&") together with the capitalized word behind them. */
 static size_t continuation(const finder *f, size_t i) {
     const km_span_word *word = follow_spaced(f, i);
     if (word == NULL) {
         return 0;
     }
-    if ((is_name_like(word) && !known(f, word, no_names)) || is(word, KM_SHAPE_INITIAL)) {
-        return known(f, word, weekdays) || date_at(f, i) > 1 ? 0 : 1;
+    if ((is_name_like(word) && !is_one_of(f, word, no_names)) || is(word, KM_SHAPE_INITIAL)) {
+        return is_one_of(f, word, weekdays) || date_at(f, i) > 1 ? 0 : 1;
     }
     size_t n = 0;
     if (is(word, KM_SHAPE_MARK) && word->mark == '&') {
         n = 1;
     } else {
         while (n < 3 && word != NULL && is(word, KM_SHAPE_LOWER) &&
-               known(f, word, n > 0 ? " the der den la las los " : particles)) {
+               is_one_of(f, word, n > 0 ? " the der den la las los " : particles)) {
             word = follow_spaced(f, i + ++n);
         }
     }
     word = n > 0 ? follow_spaced(f, i + n) : NULL;
-    bool capital = word != NULL && is_name_like(word) && !known(f, word, no_names) && !is_month(f, word);
+    bool capital = word != NULL && is_name_like(word) && !is_one_of(f, word, no_names) && !is_month(f, word);
     return capital ? n + 1 : 0;
 }
 
-/* A line of capitals alone says nothing about names. */
-static bool in_shouting(const finder *f, size_t i) {
+/* Whether word i stands in a line written all in capitals, which say nothing about names there. */
+static bool in_all_capitals(const finder *f, size_t i) {
     size_t first = i, uppers = 0;
-    while (first > 0 && i - first < 12 && !f->words.words[first].line) {
+    while (first > 0 && i - first < 12 && !f->words.words[first].first_in_line) {
         first--;
     }
-    for (size_t w = first; w < f->words.count && w < first + 24 && (w == first || !f->words.words[w].line); w++) {
+    for (size_t w = first; w < f->words.count && w < first + 24 && (w == first || !f->words.words[w].first_in_line);
+         w++) {
         const km_span_word *word = &f->words.words[w];
         if (is(word, KM_SHAPE_LOWER) || is(word, KM_SHAPE_CAPITAL) || is(word, KM_SHAPE_MIXED)) {
             return false;
@@ -345,31 +360,31 @@ static bool in_shouting(const finder *f, size_t i) {
 static bool begins_name(const finder *f, size_t i, size_t n) {
     const km_span_word *word = &f->words.words[i];
     if (is(word, KM_SHAPE_UPPER)) {
-        return !in_shouting(f, i);
+        return !in_all_capitals(f, i);
     }
     if (is(word, KM_SHAPE_INITIAL)) {
         return n > 1 && !is(&f->words.words[i + n - 1], KM_SHAPE_INITIAL);
     }
-    if (is(word, KM_SHAPE_MIXED) || !word->initial) {
+    if (is(word, KM_SHAPE_MIXED) || !word->may_begin_sentence) {
         return true;
     }
     return evidence(f, word) > (n > 1 ? -1 : 0);
 }
 
-/* Words i.. that are a name: how many, or 0. */
+/* How many words from word i on are a name; 0 for none. */
 static size_t name_at(const finder *f, size_t i) {
     const km_span_word *word = &f->words.words[i];
-    if ((!is_name_like(word) && !is(word, KM_SHAPE_INITIAL)) || known(f, word, no_names)) {
+    if ((!is_name_like(word) && !is(word, KM_SHAPE_INITIAL)) || is_one_of(f, word, no_names)) {
         return 0;
     }
-    bool title = is(word, KM_SHAPE_CAPITAL) && known(f, word, titles);
+    bool title = is(word, KM_SHAPE_CAPITAL) && is_one_of(f, word, titles);
     size_t n = 1 + (size_t)(title && follows_mark(f, i + 1, '.'));
     size_t more = continuation(f, i + n);
     bool alone = more == 0;
     while (more > 0 && n < NAME_WORDS) {
         n += more;
         bool dot = is(&f->words.words[i + n - 1], KM_SHAPE_CAPITAL) &&
-                   known(f, &f->words.words[i + n - 1], titles) && follows_mark(f, i + n, '.') &&
+                   is_one_of(f, &f->words.words[i + n - 1], titles) && follows_mark(f, i + n, '.') &&
                    continuation(f, i + n + 1) > 0;
         n += dot;
         more = continuation(f, i + n);
@@ -380,9 +395,9 @@ static size_t name_at(const finder *f, size_t i) {
     return begins_name(f, i, n) ? n : 0;
 }
 
-/* ---- All -------------------------------------------------------------------------------------------------------- */
+/* ---- Numbers, and the whole text ---------------------------------------------------------------------------------- */
 
-/* "3 million". */
+/* How many words from word i on are a number, such as "3 million"; 0 for none. */
 static size_t number_at(const finder *f, size_t i) {
     const km_span_word *word = &f->words.words[i];
     if (is(word, KM_SHAPE_ORDINAL)) {
@@ -393,7 +408,7 @@ static size_t number_at(const finder *f, size_t i) {
     }
     size_t n = 1;
     for (const km_span_word *next = follow_spaced(f, i + 1);
-         n < 4 && next != NULL && is(next, KM_SHAPE_LOWER) && known(f, next, magnitudes);
+         n < 4 && next != NULL && is(next, KM_SHAPE_LOWER) && is_one_of(f, next, magnitudes);
          next = follow_spaced(f, i + n)) {
         n++;
     }
@@ -429,7 +444,7 @@ static void find_in_block(finder *f, size_t count) {
     free(f->slots);
 }
 
-/* Where a long text is cut: behind a line, else a blank, else anywhere between characters. */
+/* Where a long text is cut into blocks: behind a line if there is one, else behind a blank, else between two characters. */
 static size_t block_end(const char *text, size_t count) {
     if (count <= BLOCK) {
         return count;

@@ -1,4 +1,4 @@
-/* Words and their shapes. Upper and lower case come from utf8proc. */
+/* Cuts a text into words, numbers and marks and gives each its shape. Whether a letter is upper or lower case comes from utf8proc. */
 #include "span_words.h"
 
 #include <stdlib.h>
@@ -10,7 +10,7 @@ typedef enum class { SPACE, NEWLINE, UPPER, LOWER, LETTER, JOINED, DIGIT, CURREN
 typedef struct reader {
     const char *text, *end, *at;
     km_span_words *out;
-    bool line, space, initial;
+    bool first_in_line, after_space, may_begin_sentence; /* of the next word */
 } reader;
 
 /* A character and where the next one begins. */
@@ -57,6 +57,7 @@ static class class_of_ascii(uint8_t c) {
                                    : OTHER;
 }
 
+/* The character at `at`; beyond the text, a newline. */
 static character look(const reader *r, const char *at) {
     character c = {.class = NEWLINE, .next = at};
     if (at >= r->end) {
@@ -83,7 +84,7 @@ static bool is_word(class c) {
     return c == UPPER || c == LOWER || c == LETTER || c == JOINED || c == DIGIT;
 }
 
-static km_span_word *push(reader *r, const char *begin, const char *end, km_shape shape) {
+static km_span_word *push(reader *r, const char *begin, const char *end, km_word_shape shape) {
     km_span_words *out = r->out;
     if (out->count == out->capacity) {
         out->capacity = 2 * out->capacity + 64;
@@ -94,10 +95,10 @@ static km_span_word *push(reader *r, const char *begin, const char *end, km_shap
                            .end = (uint32_t)(end - r->text),
                            .value = -1,
                            .shape = (uint8_t)shape,
-                           .line = r->line,
-                           .space = r->space,
-                           .initial = r->initial};
-    r->line = r->space = r->initial = false;
+                           .first_in_line = r->first_in_line,
+                           .after_space = r->after_space,
+                           .may_begin_sentence = r->may_begin_sentence};
+    r->first_in_line = r->after_space = r->may_begin_sentence = false;
     r->at = end;
     return word;
 }
@@ -123,7 +124,8 @@ static bool ends_here(const reader *r, const char *at) {
     return !is_word(look(r, at).class);
 }
 
-/* ":30", ":59.9", "Z", "+02:00", "pm" behind the hour. NULL for no time. */
+/* Reads the rest of a time of day whose hour ends at `at`: ":30", ":30:59.9", then "Z", "+02:00" or "pm". Returns where it ends,
+ * NULL where no minutes follow. */
 static const char *clock_behind(const reader *r, const char *at) {
     const char *end = at;
     int parts = 0;
@@ -145,11 +147,12 @@ static const char *clock_behind(const reader *r, const char *at) {
         return byte_at(r, end + 3) == ':' && skip_digits(r, end + 4, 3) == end + 6 ? end + 6 : end + 3;
     }
     char half = byte_at(r, end);
-    bool noon = (half == 'a' || half == 'p' || half == 'A' || half == 'P') && (byte_at(r, end + 1) | 32) == 'm';
-    return noon && ends_here(r, end + 2) ? end + 2 : end;
+    bool meridiem = (half == 'a' || half == 'p' || half == 'A' || half == 'P') && (byte_at(r, end + 1) | 32) == 'm';
+    return meridiem && ends_here(r, end + 2) ? end + 2 : end;
 }
 
-/* 1999-12-31, 31.12.1999, 12/31/99, each with a time behind a T. NULL for none. */
+/* Returns the end of a date in digits, 1999-12-31, 31.12.1999 or 12/31/99, with the time if a T and a time follow; NULL where
+ * there is no such date. */
 static const char *numeric_date(const reader *r, const char *at) {
     const char *parts[3], *ends[3];
     char separator = '\0';
@@ -181,8 +184,9 @@ static const char *numeric_date(const reader *r, const char *at) {
     return ends_here(r, at) && !is_digit(byte_at(r, at)) ? at : NULL;
 }
 
-/* Years, months and days with their signs behind them, as Chinese, Japanese and Korean write dates. */
-static const char *signed_date(const reader *r, const char *at) {
+/* Returns the end of a date as Chinese, Japanese and Korean write it, each number followed by the character for year, month or
+ * day; NULL where there is none. */
+static const char *east_asian_date(const reader *r, const char *at) {
     static const char *const signs[] = {"年", "月", "日", "년", "월", "일"};
     const char *found = NULL;
     for (int parts = 0; parts < 3; parts++) {
@@ -200,7 +204,7 @@ static const char *signed_date(const reader *r, const char *at) {
     return found;
 }
 
-/* The digits of a number with their separators, in any script. */
+/* Returns where a number ends: digits of any script with separators between them. */
 static const char *plain_number(const reader *r, const char *at) {
     for (;;) {
         character c = look(r, at);
@@ -216,8 +220,8 @@ static const char *plain_number(const reader *r, const char *at) {
     }
 }
 
-static bool in_list(const reader *r, const char *at, const char *end, const char *list) {
-    (void)r;
+/* Whether text[at, end) is one of the words of a list, which blanks separate. */
+static bool in_list(const char *at, const char *end, const char *list) {
     size_t length = (size_t)(end - at);
     for (const char *item = list; *item != '\0';) {
         size_t size = strcspn(item, " ");
@@ -229,7 +233,7 @@ static bool in_list(const reader *r, const char *at, const char *end, const char
     return false;
 }
 
-/* Signs of per cent and degree, currencies, units: what belongs to the number before it. */
+/* Returns where a number ends together with the per cent sign, degrees or currency sign behind it. */
 static const char *with_unit(const reader *r, const char *at) {
     character c = look(r, at);
     if (c.code == '%' || c.code == 0x2030 || c.class == CURRENCY) {
@@ -249,7 +253,7 @@ static const char *with_unit(const reader *r, const char *at) {
 
 static void read_number(reader *r, const char *begin, const char *digits) {
     const char *end = NULL;
-    if ((end = numeric_date(r, digits)) != NULL || (end = signed_date(r, digits)) != NULL) {
+    if ((end = numeric_date(r, digits)) != NULL || (end = east_asian_date(r, digits)) != NULL) {
         push(r, begin, end, KM_SHAPE_DATE);
         return;
     }
@@ -266,13 +270,13 @@ static void read_number(reader *r, const char *begin, const char *digits) {
         letters = c.next;
         c = look(r, letters);
     }
-    if (simple && plain - digits == 4 && plain[-1] == '0' && in_list(r, end, letters, "s")) {
+    if (simple && plain - digits == 4 && plain[-1] == '0' && in_list(end, letters, "s")) {
         push(r, begin, letters, KM_SHAPE_DATE);
-    } else if (in_list(r, end, letters, "st nd rd th ST ND RD TH")) {
+    } else if (in_list(end, letters, "st nd rd th ST ND RD TH")) {
         push(r, begin, letters, KM_SHAPE_ORDINAL)->value = simple ? number_in(digits, plain) : -1;
-    } else if (in_list(r, end, letters, "am pm AM PM")) {
+    } else if (in_list(end, letters, "am pm AM PM")) {
         push(r, begin, letters, KM_SHAPE_TIME);
-    } else if (in_list(r, end, letters,
+    } else if (in_list(end, letters,
                        "kg g mg km m cm mm ms s h GB MB KB kB TB GHz MHz kHz Hz V W kW MW A L l ml mph kbps Mbps "
                        "Gbps bit "
                        "ft in lb oz K M B bn k x nm dpi px")) {
@@ -288,9 +292,11 @@ static void read_number(reader *r, const char *begin, const char *digits) {
 
 /* ---- Words -------------------------------------------------------------------------------------------------- */
 
+/* What has been seen of a word. */
 typedef struct shape {
     int uppers, lowers, others, digits;
-    bool upper_first, lower_first, inner; /* inner: a capital behind a small letter */
+    bool upper_first, lower_first;
+    bool inner; /* a capital follows a small letter */
     uint32_t hash;
 } shape;
 
@@ -309,7 +315,7 @@ static void add_letter(shape *s, character c, class before) {
     s->hash ^= s->hash >> 15;
 }
 
-static km_shape shape_of(const shape *s) {
+static km_word_shape shape_of(const shape *s) {
     if (s->others > 0 || (!s->upper_first && !s->lower_first)) {
         return KM_SHAPE_LETTERS;
     }
@@ -326,8 +332,9 @@ static bool is_apostrophe(uint32_t code) {
     return code == '\'' || code == 0x2019;
 }
 
-/* Whether the connector `c` goes on with the word: an apostrophe before a letter (but not the possessive), a hyphen
- * before a capital, a full stop or the like inside an address or a file's name. */
+/* Whether the word goes on across the character `c`: an apostrophe before a letter (unless it is a possessive 's), a hyphen
+ * before a capital, an & between capitals, or punctuation inside an address or file name, in which case *address becomes
+ * true. */
 static bool connects(const reader *r, const shape *s, character c, bool *address) {
     character next = look(r, c.next);
     if (is_apostrophe(c.code)) {
@@ -348,7 +355,8 @@ static bool connects(const reader *r, const shape *s, character c, bool *address
     return *address;
 }
 
-/* "U.S.", "J.R.R.": single capitals with full stops between them. NULL for none; *count letters. */
+/* Returns the end of single capitals with full stops between them, such as "U.S." or "J.R.R.", and their number in *count;
+ * NULL where there are none. */
 static const char *dotted(const reader *r, const char *at, int *count) {
     *count = 0;
     for (;;) {
@@ -363,6 +371,7 @@ static const char *dotted(const reader *r, const char *at, int *count) {
     }
 }
 
+/* Returns where an address or file name ends: at white space, or before punctuation that ends the sentence. */
 static const char *skip_address(const reader *r, const char *at) {
     for (character c = look(r, at); c.class != SPACE && c.class != NEWLINE; c = look(r, at)) {
         bool closing = strchr(".,;:!?)\"'>]}", c.code < 0x80 ? (int)c.code : 'a') != NULL;
@@ -398,7 +407,7 @@ static void read_word(reader *r) {
     push(r, begin, at, address ? KM_SHAPE_LETTERS : shape_of(&s))->hash = s.hash;
 }
 
-/* ---- All ---------------------------------------------------------------------------------------------------- */
+/* ---- Marks, and the whole text -------------------------------------------------------------------------------- */
 
 static bool opens(uint32_t code) {
     return code == '"' || code == '(' || code == '[' || code == 0x201C || code == 0x2018 || code == 0xAB ||
@@ -416,28 +425,35 @@ static bool ends_sentence(uint32_t code) {
 }
 
 static void read_mark(reader *r, character c) {
-    const bool was_initial = r->initial, first = r->line, spaced = r->space;
+    const bool may_begin = r->may_begin_sentence, first = r->first_in_line, spaced = r->after_space;
     bool possessive = is_apostrophe(c.code) && !spaced && (look(r, c.next).code | 32) == 's';
     const char *end = possessive ? look(r, c.next).next : c.next;
     push(r, r->at, end, KM_SHAPE_MARK)->mark = c.code < 0x80 ? (uint8_t)c.code : 0;
-    /* What opens or closes hands on what came before it; a dash or bullet at the line's beginning begins a sentence. */
-    r->initial = ends_sentence(c.code) || (c.code == '-' && (first || spaced)) || (was_initial && !possessive) ||
-                 (opens(c.code) && spaced);
-    r->initial = r->initial && !(c.code == ',' || (closes(c.code) && !was_initial && !opens(c.code)));
+    /* A sentence may begin behind a full stop and the like, behind a dash or bullet that begins a line or follows a space, and
+     * behind an opening quote or bracket. Any other mark leaves it as it was before the mark; a comma ends it. */
+    r->may_begin_sentence = ends_sentence(c.code) || (c.code == '-' && (first || spaced)) ||
+                            (may_begin && !possessive) || (opens(c.code) && spaced);
+    r->may_begin_sentence =
+        r->may_begin_sentence && !(c.code == ',' || (closes(c.code) && !may_begin && !opens(c.code)));
 }
 
 void km_span_words_read(km_span_words *out, const char *text, size_t count) {
-    reader r = {
-        .text = text, .end = text + count, .at = text, .out = out, .line = true, .space = true, .initial = true};
+    reader r = {.text = text,
+                .end = text + count,
+                .at = text,
+                .out = out,
+                .first_in_line = true,
+                .after_space = true,
+                .may_begin_sentence = true};
     out->count = 0;
     while (r.at < r.end) {
         character c = look(&r, r.at);
         character next = look(&r, c.next);
-        bool sign = r.space && (c.code == '-' || c.code == '+' || c.code == 0x2212 || c.code == 0xB1);
+        bool sign = r.after_space && (c.code == '-' || c.code == '+' || c.code == 0x2212 || c.code == 0xB1);
         if (c.class == SPACE || c.class == NEWLINE) {
-            r.line = r.line || c.class == NEWLINE;
-            r.initial = r.initial || c.class == NEWLINE;
-            r.space = true;
+            r.first_in_line = r.first_in_line || c.class == NEWLINE;
+            r.may_begin_sentence = r.may_begin_sentence || c.class == NEWLINE;
+            r.after_space = true;
             r.at = c.next;
         } else if (c.class == DIGIT) {
             read_number(&r, r.at, r.at);

@@ -1,4 +1,4 @@
-/* Lists of spans, and the kinds that labels stand for. How spans are found: span_find.c. */
+/* Lists of spans, and the kinds that labels stand for. span_find.c finds spans. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,7 +9,7 @@ const char *km_span_kind_name(km_span_kind kind) {
     return names[kind];
 }
 
-/* OntoNotes' labels, those of other common sets, and our own names. */
+/* The labels of OntoNotes and other common data sets, and the names of km_span_kind_name. */
 km_span_kind km_span_kind_of(const char *label) {
     static const struct {
         const char *label;

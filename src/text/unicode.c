@@ -1,4 +1,5 @@
-/* Character classes, decomposition and lower case: the tables of classes.h, and utf8proc where no version differs. */
+/* Character classes from the tables of classes.h; decomposition, combining classes and lower case from utf8proc, with corrections
+ * where its versions differ from the tokenizers package. */
 #include "unicode.h"
 
 #include <pthread.h>
@@ -41,41 +42,41 @@ bool km_is_mark(uint32_t code) {
     return in_ranges(km_marks, KM_COUNT(km_marks), code);
 }
 
-bool km_is_word(uint32_t code) {
+bool km_is_word_char(uint32_t code) {
     return in_ranges(km_word_marks, KM_COUNT(km_word_marks), code);
 }
 
-km_split km_split_class(uint32_t code) {
+km_char_class km_char_class_of(uint32_t code) {
     if (in_ranges(km_letters, KM_COUNT(km_letters), code)) {
-        return KM_LETTER;
+        return KM_CHAR_LETTER;
     }
     if (in_ranges(km_digits, KM_COUNT(km_digits), code)) {
-        return KM_NUMBER;
+        return KM_CHAR_NUMBER;
     }
-    return in_ranges(km_whites, KM_COUNT(km_whites), code) ? KM_WHITE : KM_OTHER;
+    return in_ranges(km_whites, KM_COUNT(km_whites), code) ? KM_CHAR_SPACE : KM_CHAR_OTHER;
 }
 
-static uint8_t split_classes[KM_CODES];
+static uint8_t char_classes[KM_CODE_POINTS];
 
-static void set_class(const km_range *ranges, size_t count, km_split class) {
+static void set_class(const km_range *ranges, size_t count, km_char_class class) {
     for (size_t i = 0; i < count; i++) {
-        memset(split_classes + ranges[i].first, (int)class, ranges[i].last - ranges[i].first + 1);
+        memset(char_classes + ranges[i].first, (int)class, ranges[i].last - ranges[i].first + 1);
     }
 }
 
-static void fill_split_classes(void) {
-    set_class(km_letters, KM_COUNT(km_letters), KM_LETTER);
-    set_class(km_digits, KM_COUNT(km_digits), KM_NUMBER);
-    set_class(km_whites, KM_COUNT(km_whites), KM_WHITE);
+static void fill_char_classes(void) {
+    set_class(km_letters, KM_COUNT(km_letters), KM_CHAR_LETTER);
+    set_class(km_digits, KM_COUNT(km_digits), KM_CHAR_NUMBER);
+    set_class(km_whites, KM_COUNT(km_whites), KM_CHAR_SPACE);
 }
 
-const uint8_t *km_split_classes(void) {
+const uint8_t *km_char_classes(void) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, fill_split_classes);
-    return split_classes;
+    pthread_once(&once, fill_char_classes);
+    return char_classes;
 }
 
-/* The reference decomposes by Unicode 9.0: characters that decompose since are left whole. */
+/* Characters that decompose since Unicode 9.0 only. The tokenizers package has that version and leaves them whole. */
 static const km_range whole[] = {
     {0x105C9, 0x105C9}, {0x105E4, 0x105E4}, {0x11383, 0x11383}, {0x11385, 0x11385},
     {0x1138E, 0x1138E}, {0x11391, 0x11391}, {0x113C5, 0x113C5}, {0x113C7, 0x113C8},
@@ -99,7 +100,7 @@ int km_decompose(uint32_t out[KM_DECOMPOSED], uint32_t code) {
     return (int)count;
 }
 
-/* Marks with a combining class that came after Unicode 9.0: starters to the reference. */
+/* Marks that came after Unicode 9.0. To the tokenizers package they have combining class 0. */
 static const km_range starters[] = {
     {0x7FD, 0x7FD},     {0x897, 0x89F},     {0x8CA, 0x8D3},     {0x9FE, 0x9FE},     {0xC3C, 0xC3C},
     {0xD3B, 0xD3C},     {0xEBA, 0xEBA},     {0x1715, 0x1715},   {0x1ABF, 0x1AEB},   {0x1DF6, 0x1DFA},
@@ -120,8 +121,8 @@ int km_combining_class(uint32_t code) {
     return class != 0 && in_ranges(starters, KM_COUNT(starters), code) ? 0 : class;
 }
 
-/* Lower case that came with Unicode 14 to 17: older versions of utf8proc do not know it. Where `step` is 2, every
- * other character is upper case. */
+/* Lower case that came with Unicode 14 to 17 and that older versions of utf8proc do not know. With a `step` of 2 every other
+ * character of the range is an upper case one. */
 static const struct {
     uint32_t first, last, step;
     int32_t shift;

@@ -14,7 +14,7 @@ int32_t km_utf8_next(const char **at, const char *end) {
         return -1;
     }
     size_t size = lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
-    /* The second byte's range refuses overlong forms, surrogates and what is beyond U+10FFFF. */
+    /* The range of the second byte excludes overlong forms, surrogates and code points beyond U+10FFFF. */
     uint8_t low = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;
     uint8_t high = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;
     uint32_t code = lead & (0x7FU >> size);

@@ -1,3 +1,4 @@
+/* Sets of added tokens, and the search for them. */
 #include "added.h"
 
 #include <stdlib.h>
@@ -5,23 +6,24 @@
 
 #include "kmask/text.h"
 
-/* ---- A set ---------------------------------------------------------------------------------------------- */
+/* ---- Sets ----------------------------------------------------------------------------------------------- */
 
-void km_added_set_add(km_added_set *set, const km_added *token) {
-    const char *text = token->normal != NULL ? token->normal : token->content;
+void km_added_set_add(km_added_set *set, const km_added_token *token) {
+    const char *text = token->normalized_text != NULL ? token->normalized_text : token->content;
     if (*text == '\0') {
         return;
     }
     if ((set->count & (set->count - 1)) == 0) {
         set->patterns = km_grow(set->patterns, KM_MAX(2 * set->count, 1), sizeof *set->patterns);
     }
-    set->patterns[set->count++] = (km_pattern){.text = text, .size = strlen(text), .token = token};
-    set->plain = set->plain || !token->special;
+    set->patterns[set->count++] = (km_added_pattern){.text = text, .size = strlen(text), .token = token};
+    set->has_ordinary = set->has_ordinary || !token->special;
 }
 
-/* By bytes; of two that are the same once normalized a special one is first, or else the one with the lower id. */
+/* Orders patterns by their bytes. Of two equal ones (tokens that differ before normalization only) a special token comes first, then
+ * the one with the lower id. */
 static int by_text(const void *a, const void *b) {
-    const km_pattern *x = a, *y = b;
+    const km_added_pattern *x = a, *y = b;
     int order = memcmp(x->text, y->text, KM_MIN(x->size, y->size));
     if (order != 0) {
         return order;
@@ -33,7 +35,7 @@ static int by_text(const void *a, const void *b) {
                                                   : (x->token->id > y->token->id) - (x->token->id < y->token->id);
 }
 
-void km_added_set_end(km_added_set *set) {
+void km_added_set_finish(km_added_set *set) {
     if (set->count > 0) {
         qsort(set->patterns, set->count, sizeof *set->patterns, by_text);
     }
@@ -52,7 +54,7 @@ void km_added_set_free(km_added_set *set) {
     *set = (km_added_set){0};
 }
 
-/* The first of patterns low..high-1, which are longer than `depth`, whose byte there is at least `byte`. */
+/* The first of the patterns low..high-1 whose byte number `depth` is at least `byte`. All of them have such a byte. */
 static size_t lower_bound(const km_added_set *set, size_t low, size_t high, size_t depth, unsigned byte) {
     while (low < high) {
         size_t middle = (low + high) / 2;
@@ -65,9 +67,10 @@ static size_t lower_bound(const km_added_set *set, size_t low, size_t high, size
     return low;
 }
 
-/* The longest pattern that stands at `at`, NULL for none: byte by byte, those that go on as the text does. */
-static const km_pattern *longest_at(const km_added_set *set, const char *at, const char *end) {
-    const km_pattern *best = NULL;
+/* The longest pattern that the text at `at` begins with; NULL for none. Patterns low..high-1 are those that agree with the text so
+ * far, in `depth` bytes. */
+static const km_added_pattern *longest_at(const km_added_set *set, const char *at, const char *end) {
+    const km_added_pattern *best = NULL;
     size_t low = set->first[(uint8_t)*at], high = set->first[(uint8_t)*at + 1];
     for (size_t depth = 1; low < high; depth++) {
         if (set->patterns[low].size == depth) {
@@ -86,9 +89,9 @@ static const km_pattern *longest_at(const km_added_set *set, const char *at, con
     return best;
 }
 
-/* ---- What stands around it ------------------------------------------------------------------------------ */
+/* ---- What stands around a match -------------------------------------------------------------------------- */
 
-/* The character that ends at `at`, -1 for none; *before is where it begins. */
+/* The character that ends at `at`, -1 where there is none or it is invalid; *before becomes its beginning. */
 static int32_t character_before(const char **before, const char *from, const char *at) {
     if (at == from) {
         return -1;
@@ -104,9 +107,10 @@ static int32_t character_before(const char **before, const char *from, const cha
 }
 
 static bool is_white(int32_t code) {
-    return code >= 0 && km_split_class((uint32_t)code) == KM_WHITE;
+    return code >= 0 && km_char_class_of((uint32_t)code) == KM_CHAR_SPACE;
 }
 
+/* Where the white space that ends at `at` begins. */
 static const char *space_before(const char *from, const char *at) {
     const char *before = at;
     while (is_white(character_before(&before, from, at))) {
@@ -115,6 +119,7 @@ static const char *space_before(const char *from, const char *at) {
     return at;
 }
 
+/* Where the white space that begins at `at` ends. */
 static const char *space_behind(const char *at, const char *end) {
     for (const char *next = at; at < end; at = next) {
         if (!is_white(km_utf8_next(&next, end))) {
@@ -124,38 +129,40 @@ static const char *space_behind(const char *at, const char *end) {
     return at;
 }
 
+/* Whether the match [at, stop) stands between characters that are no part of a word. */
 static bool is_single(const char *begin, const char *at, const char *stop, const char *end) {
     const char *before = at, *behind = stop;
     int32_t left = character_before(&before, begin, at), right = stop < end ? km_utf8_next(&behind, end) : -1;
-    return (left < 0 || !km_is_word((uint32_t)left)) && (right < 0 || !km_is_word((uint32_t)right));
+    return (left < 0 || !km_is_word_char((uint32_t)left)) && (right < 0 || !km_is_word_char((uint32_t)right));
 }
 
-km_found km_added_next(const km_added_set *set, const char *begin, const char *taken, const char *at,
-                       const char *end, bool specials) {
-    while ((specials || set->plain) && at < end) {
+km_added_match km_added_set_next(const km_added_set *set, const char *begin, const char *taken, const char *at,
+                                 const char *end, bool specials) {
+    while ((specials || set->has_ordinary) && at < end) {
         uint8_t byte = (uint8_t)*at;
-        const km_pattern *found = set->first[byte] < set->first[byte + 1] ? longest_at(set, at, end) : NULL;
+        const km_added_pattern *found = set->first[byte] < set->first[byte + 1] ? longest_at(set, at, end) : NULL;
         if (found == NULL) {
             at++;
             continue;
         }
-        const km_added *token = found->token;
+        const km_added_token *token = found->token;
         const char *stop = at + found->size;
         if ((specials || !token->special) && (token->single_word != 1 || is_single(begin, at, stop, end))) {
             const char *first = token->lstrip != 1 ? at : at > taken ? space_before(taken, at) : taken;
             const char *last = token->rstrip == 1 ? space_behind(stop, end) : stop;
-            if (first < last) { /* else the one before has taken all of it: a token that is white space itself */
-                return (km_found){.token = token, .begin = first, .end = last, .next = stop, .size = found->size};
+            if (first < last) { /* otherwise it is white space that the match before has taken */
+                return (km_added_match){
+                    .token = token, .begin = first, .end = last, .next = stop, .size = found->size};
             }
         }
         at = stop;
     }
-    return (km_found){.token = NULL, .begin = end, .end = end, .next = end};
+    return (km_added_match){.token = NULL, .begin = end, .end = end, .next = end};
 }
 
-/* ---- Two kinds or one ----------------------------------------------------------------------------------- */
+/* ---- Whether the order of the two sets matters ----------------------------------------------------------- */
 
-/* Whether a text can hold both so that they share bytes. */
+/* Whether a text can contain both so that they share bytes. */
 static bool overlap(const char *a, const char *b) {
     if (strstr(a, b) != NULL || strstr(b, a) != NULL) {
         return true;
@@ -179,16 +186,17 @@ static bool holds_white(const char *text) {
     return false;
 }
 
-static bool minds(const km_added *a, const km_added *b) {
+/* Whether finding one of the tokens first can change where the other one is found. */
+static bool interact(const km_added_token *a, const km_added_token *b) {
     return overlap(a->content, b->content) || a->single_word == 1 || b->single_word == 1 ||
            ((a->lstrip == 1 || a->rstrip == 1) && holds_white(b->content)) ||
            ((b->lstrip == 1 || b->rstrip == 1) && holds_white(a->content));
 }
 
-bool km_added_order_matters(const km_added *tokens, size_t count) {
+bool km_added_order_matters(const km_added_token *tokens, size_t count) {
     for (size_t i = 0; i < count; i++) {
         for (size_t j = 0; tokens[i].normalized == 1 && j < count; j++) {
-            if (tokens[j].normalized != 1 && minds(&tokens[i], &tokens[j])) {
+            if (tokens[j].normalized != 1 && interact(&tokens[i], &tokens[j])) {
                 return true;
             }
         }

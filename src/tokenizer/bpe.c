@@ -1,16 +1,16 @@
-/* The byte-level BPE family: its tables, its settings, its print. */
+/* The byte-level BPE family: its tables, and its part of a tokenizer's JSON. */
 #include "bpe.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const usual[][KM_ROLES] = {{"<pad>", "<unk>", "<s>", "</s>", "<mask>"},
-                                              {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"},
-                                              {NULL, "<|endoftext|>", NULL, NULL, NULL}};
+static const char *const usual_names[][KM_ROLES] = {{"<pad>", "<unk>", "<s>", "</s>", "<mask>"},
+                                                    {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"},
+                                                    {NULL, "<|endoftext|>", NULL, NULL, NULL}};
 
-/* ---- The byte alphabet ---------------------------------------------------------------------------------- */
+/* ---- Bytes as characters -------------------------------------------------------------------------------- */
 
-/* Printable bytes of Latin-1 stand for themselves, the 68 others for U+0100 and up, in order. */
+/* As in GPT-2, the printable characters of Latin-1 stand for their own bytes, and U+0100 to U+0143 for the 68 other bytes. */
 static bool stands_for_itself(uint32_t byte) {
     return (byte >= 0x21 && byte <= 0x7E) || (byte >= 0xA1 && byte <= 0xAC) || (byte >= 0xAE && byte <= 0xFF);
 }
@@ -69,10 +69,11 @@ static void fill_pairs(const km_tokenizer *t) {
                (b->pairs[slot].left != merge.left || b->pairs[slot].right != merge.right)) {
             slot = (slot + 1) & b->pair_mask;
         }
-        b->pairs[slot] = (km_pair){merge.left, merge.right, (uint32_t)i, merge.result};
+        b->pairs[slot] = (km_bpe_pair){merge.left, merge.right, (uint32_t)i, merge.result};
     }
 }
 
+/* The bytes that each piece stands for, and the piece of each single byte. */
 static void fill_raw(const km_tokenizer *t) {
     km_bpe *b = t->bpe;
     b->raw = km_new(t->pieces.used + 1, 1);
@@ -94,36 +95,36 @@ static void fill_raw(const km_tokenizer *t) {
     b->raw_starts[t->pieces.count] = used;
 }
 
-static void insert_whole(km_bpe *b, int32_t id) {
+static void insert_shortcut(km_bpe *b, int32_t id) {
     size_t size = b->raw_starts[id + 1] - b->raw_starts[id];
     uint64_t hash = km_bytes_hash(b->raw + b->raw_starts[id], size);
-    size_t slot = (size_t)hash & b->whole_mask;
-    while (b->wholes[slot].id >= 0) {
-        slot = (slot + 1) & b->whole_mask;
+    size_t slot = (size_t)hash & b->shortcut_mask;
+    while (b->shortcuts[slot].id >= 0) {
+        slot = (slot + 1) & b->shortcut_mask;
     }
-    b->wholes[slot] = (km_whole){(uint32_t)(hash >> 32), id};
+    b->shortcuts[slot] = (km_bpe_shortcut){(uint32_t)(hash >> 32), id};
 }
 
-/* Which pieces are found without merging: those that merging makes of their own bytes. */
-static void fill_wholes(const km_tokenizer *t) {
+/* Finds the pieces that merging makes out of their own bytes. */
+static void fill_shortcuts(const km_tokenizer *t) {
     enum { LONGEST = 256 };
     km_bpe *b = t->bpe;
     size_t slots = 64;
     while (slots < 2 * (size_t)t->pieces.count) {
         slots *= 2;
     }
-    b->whole_mask = slots - 1;
-    b->wholes = km_new(slots, sizeof *b->wholes);
+    b->shortcut_mask = slots - 1;
+    b->shortcuts = km_new(slots, sizeof *b->shortcuts);
     for (size_t i = 0; i < slots; i++) {
-        b->wholes[i].id = -1;
+        b->shortcuts[i].id = -1;
     }
     for (int32_t id = 0; id < t->model_size; id++) {
         int32_t ids[LONGEST];
         uint32_t sizes[LONGEST];
         size_t size = b->raw_starts[id + 1] - b->raw_starts[id];
-        b->longest = 0; /* by merging, not by looking up */
+        b->longest = 0; /* so that km_bpe_merge merges and does not look for a shortcut */
         if (size <= LONGEST && km_bpe_merge(t, b->raw + b->raw_starts[id], size, ids, sizes) == 1 && ids[0] == id) {
-            insert_whole(b, id);
+            insert_shortcut(b, id);
         }
     }
     b->longest = LONGEST;
@@ -133,10 +134,10 @@ static km_status prepare(km_tokenizer *t, const km_settings *settings, const cha
     (void)origin;
     km_bpe *b = t->bpe = km_new(1, sizeof *b);
     b->prefix_space = settings->prefix_space == 1;
-    b->classes = km_split_classes();
+    b->classes = km_char_classes();
     fill_pairs(t);
     fill_raw(t);
-    fill_wholes(t);
+    fill_shortcuts(t);
     return KM_OK;
 }
 
@@ -145,13 +146,14 @@ static void destroy(km_tokenizer *t) {
         free(t->bpe->raw);
         free(t->bpe->raw_starts);
         free(t->bpe->pairs);
-        free(t->bpe->wholes);
+        free(t->bpe->shortcuts);
         free(t->bpe);
     }
 }
 
 /* ---- As JSON -------------------------------------------------------------------------------------------- */
 
+/* Whether every byte has a piece, so that the unknown token is never used. */
 static bool all_bytes_known(const km_tokenizer *t) {
     for (size_t i = 0; i < 256; i++) {
         if (t->bpe->byte_ids[i] == t->unknown) {
@@ -175,7 +177,7 @@ static void print(const km_tokenizer *t, km_json *json, bool ids_only) {
     km_json_set(json, "merges", merges);
 }
 
-/* The piece with this id, for messages NULL. */
+/* The piece whose id the JSON number is; NULL where it is none. */
 static const char *piece_of(const km_tokenizer *t, const km_json *number) {
     double id = -1;
     bool there =
@@ -209,8 +211,8 @@ static km_status parse(km_tokenizer *t, km_settings *settings, const km_json *js
 }
 
 const km_family km_family_bpe = {.type = "bpe",
-                                 .usual = usual,
-                                 .usual_count = KM_COUNT(usual),
+                                 .usual_names = usual_names,
+                                 .usual_count = KM_COUNT(usual_names),
                                  .mask_lstrip = true,
                                  .prepare = prepare,
                                  .destroy = destroy,

@@ -1,55 +1,58 @@
-/* Byte-level BPE (Radford et al. 2019): text is cut into pre-tokens by GPT-2's pattern; each is its bytes at first, of
- * which the pair that was learned soonest is merged again and again. Pieces are written with a printable character
- * for each byte ("\u0120the" is " the"). */
+/* bpe: byte-level byte-pair encoding (Radford et al. 2019). GPT-2's pattern cuts text into pre-tokens; each pre-token begins as
+ * its single bytes, and the pair of neighbours whose merge was learned first is merged, again and again. The vocabulary writes
+ * pieces with a printable character for each byte: "\u0120the" is " the". */
 #ifndef KM_TOKENIZER_BPE_H
 #define KM_TOKENIZER_BPE_H
 
 #include "tokenizer.h"
 
-/* A pair of neighbours that merges; rank 0 is the first. */
-typedef struct km_pair {
-    int32_t left, right; /* left -1: an empty place of the table */
-    uint32_t rank;
+/* A pair of neighbouring pieces that merges. */
+typedef struct km_bpe_pair {
+    int32_t left, right; /* left -1: the slot is empty */
+    uint32_t rank;       /* which merge it is; the lowest rank is applied first */
     int32_t result;
-} km_pair;
+} km_bpe_pair;
 
-typedef struct km_whole {
-    uint32_t tag;
-    int32_t id; /* -1: empty */
-} km_whole;
+/* A piece that merging makes out of exactly its own bytes. A pre-token with these bytes is that piece, without any merging. */
+typedef struct km_bpe_shortcut {
+    uint32_t tag; /* part of the hash */
+    int32_t id;   /* -1: the slot is empty */
+} km_bpe_shortcut;
 
 struct km_bpe {
-    bool prefix_space;
-    const uint8_t *classes; /* (KM_CODES) km_split */
-    char *raw;              /* the bytes that pieces stand for, one after the other */
-    size_t *raw_starts;     /* (pieces + 1) */
-    int32_t byte_ids[256];  /* -1: the byte has no piece */
-    km_pair *pairs;         /* open addressing */
-    int pair_shift;         /* 64 - log2 of its size */
+    bool prefix_space;      /* km_settings */
+    const uint8_t *classes; /* km_char_classes() */
+    char *raw;              /* the bytes that pieces stand for, one piece after the other */
+    size_t *raw_starts;     /* (pieces + 1) where each piece begins in `raw` */
+    int32_t byte_ids[256];  /* the piece of each single byte; km_tokenizer.unknown for a byte without one */
+    km_bpe_pair *pairs;     /* a hash table with open addressing */
+    int pair_shift;         /* 64 - log2(slots of the table) */
     size_t pair_mask;
-    km_whole *wholes; /* pieces that merging makes of their own bytes: found without merging; open addressing */
-    size_t whole_mask;
-    size_t longest; /* bytes of the longest of them */
+    km_bpe_shortcut *shortcuts; /* a hash table with open addressing */
+    size_t shortcut_mask;
+    size_t longest; /* most bytes of a shortcut */
 };
 
 enum {
-    KM_MERGE_SCAN = 64,        /* bytes up to which the next pair is found by looking at all */
-    KM_MERGE_WINDOW = 1 << 14, /* bytes of a pre-token that are merged at a time */
-    KM_MERGE_BEHIND = 1 << 11  /* of which those at its end only show what follows */
+    KM_MERGE_SCAN = 64,        /* up to so many symbols, the next pair to merge is found by comparing all */
+    KM_MERGE_WINDOW = 1 << 14, /* most bytes of a pre-token that are merged at a time */
+    KM_MERGE_BEHIND =
+        1 << 11 /* the last bytes of a window, whose pieces are not taken: what follows could change them */
 };
 
-/* The character of a byte, and the byte of a character (-1: none). */
+/* The character that stands for a byte in the vocabulary, and the byte that a character stands for (-1: none). */
 uint32_t km_byte_char(uint8_t byte);
 int km_char_byte(uint32_t code);
-/* The bytes that a piece stands for, into out (as long as the piece); returns how many. Of a piece with other
- * characters they are its own. */
+/* Writes the bytes that a piece stands for to `out`, which has room for `size` bytes, and returns their number. A piece with other
+ * characters than those that stand for bytes is copied as it is, and *of_bytes is false. */
 size_t km_piece_bytes(char *out, const char *piece, size_t size, bool *of_bytes);
 
-/* The ids of `count` bytes (at most KM_MERGE_WINDOW) of one pre-token; returns how many. `sizes` (may be NULL): the bytes
- * of each. Both have room for `count`. */
+/* Writes the ids of `count` bytes (at most KM_MERGE_WINDOW) of one pre-token and, to `sizes`, the bytes of each. Returns their
+ * number. Both arrays have room for `count`. */
 size_t km_bpe_merge(const km_tokenizer *tokenizer, const char *bytes, size_t count, int32_t *ids, uint32_t *sizes);
 
-/* The end of the pre-token that begins at `at`; *valid is false where it holds invalid UTF-8, whose number is added. */
+/* Returns the end of the pre-token that begins at `at`. If it contains invalid UTF-8, *valid becomes false and the number of
+ * invalid sequences is added to *invalid. */
 const char *km_bpe_split(const uint8_t *classes, const char *at, const char *end, bool *valid, uint64_t *invalid);
 
 uint64_t km_bpe_encode(const km_tokenizer *tokenizer, const char *text, const char *from, const char *end,
@@ -73,10 +76,11 @@ static inline uint64_t km_bytes_hash(const char *bytes, size_t count) {
     return hash ^ hash >> 29;
 }
 
-static inline const km_pair *km_pair_find(const km_bpe *b, int32_t left, int32_t right) {
+/* The pair with these two pieces; NULL where they do not merge. */
+static inline const km_bpe_pair *km_bpe_pair_find(const km_bpe *b, int32_t left, int32_t right) {
     uint64_t key = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
     for (size_t slot = (size_t)(key * 0x9E3779B97F4A7C15ULL >> b->pair_shift);; slot = (slot + 1) & b->pair_mask) {
-        const km_pair *pair = &b->pairs[slot];
+        const km_bpe_pair *pair = &b->pairs[slot];
         if (pair->left == left && pair->right == right) {
             return pair;
         }

@@ -1,4 +1,4 @@
-/* Byte-level BPE from text to ids and back. */
+/* Byte-level BPE: from text to pre-tokens to ids, and back. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,7 +7,7 @@
 /* ---- Pre-tokens ----------------------------------------------------------------------------------------- */
 /* GPT-2's pattern: 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+ */
 
-/* The class of the character at *at, which is passed over; an invalid sequence is one U+FFFD. */
+/* The class of the character at *at, which moves behind it. An invalid sequence is read as U+FFFD and counted in *bad. */
 static inline uint8_t next_class(const uint8_t *classes, const char **at, const char *end, uint64_t *bad) {
     uint8_t byte = (uint8_t) * *at;
     if (byte < 0x80) {
@@ -16,9 +16,10 @@ static inline uint8_t next_class(const uint8_t *classes, const char **at, const 
     }
     int32_t code = km_utf8_next(at, end);
     *bad += code < 0;
-    return code < 0 ? KM_OTHER : classes[code];
+    return code < 0 ? KM_CHAR_OTHER : classes[code];
 }
 
+/* The end of an English contraction ('s, 're, ...) that begins at `at`; NULL for none. */
 static const char *contraction(const char *at, const char *end) {
     if (end - at < 2 || *at != '\'') {
         return NULL;
@@ -47,16 +48,16 @@ const char *km_bpe_split(const uint8_t *classes, const char *at, const char *end
     }
     const char *next = at;
     uint8_t class = next_class(classes, &next, end, &bad);
-    if (class == KM_WHITE) { /* a space before other things is theirs */
+    if (class == KM_CHAR_SPACE) { /* a single space before something else belongs to its pre-token */
         last = next;
-        uint8_t behind = next == end ? (uint8_t)KM_WHITE : next_class(classes, &last, end, &more);
-        if (behind == KM_WHITE) {
+        uint8_t behind = next == end ? (uint8_t)KM_CHAR_SPACE : next_class(classes, &last, end, &more);
+        if (behind == KM_CHAR_SPACE) {
             const char *before = at;
             while (next < end) {
                 last = next;
                 more = 0;
-                if (next_class(classes, &last, end, &more) != KM_WHITE) {
-                    return before; /* all but the last white character */
+                if (next_class(classes, &last, end, &more) != KM_CHAR_SPACE) {
+                    return before; /* the last white character is left for what follows */
                 }
                 before = next;
                 next = last;
@@ -88,12 +89,12 @@ typedef struct encoding {
     const km_tokenizer *tokenizer;
     const char *text;
     km_ids *out;
-    char *window; /* (KM_MERGE_WINDOW), NULL until it is needed */
-    int32_t *ids; /* (KM_MERGE_WINDOW) */
+    char *window; /* (KM_MERGE_WINDOW) for long pre-tokens; NULL until the first one */
+    int32_t *ids; /* (KM_MERGE_WINDOW) of the pieces in the window */
     uint32_t *sizes;
 } encoding;
 
-/* `count` tokens of the bytes from `at` on; `hidden` bytes before `at` are not in the text. */
+/* Appends `count` tokens for the bytes from `at` on. The tokens also cover `hidden` bytes before `at` that are not in the text. */
 static void put(encoding *e, const int32_t *ids, const uint32_t *sizes, size_t count, bool starts, const char *at,
                 size_t hidden) {
     km_ids *out = e->out;
@@ -110,7 +111,8 @@ static void put(encoding *e, const int32_t *ids, const uint32_t *sizes, size_t c
     }
 }
 
-/* Fills a window of `room` bytes with the text at *at, invalid sequences as U+FFFD; returns the bytes that it holds. */
+/* Copies the text at *at behind the `held` bytes of a window with room for `room`, invalid sequences as U+FFFD. Returns how many
+ * bytes the window holds then. */
 static size_t refill(char *window, size_t room, size_t held, const char **at, const char *end) {
     while (*at < end && held + 4 <= room) {
         const char *from = *at;
@@ -125,10 +127,10 @@ static size_t refill(char *window, size_t room, size_t held, const char **at, co
     return held;
 }
 
-/* A long pre-token, merged window by window: the pieces of a window but for its end are taken, and the next window begins
- * behind them. What follows a piece at such a distance does not change it: pieces are short, and each was learned from its
- * own bytes. All its tokens have its range. */
-static void put_slowly(encoding *e, const char *at, const char *stop, bool prefix) {
+/* Appends the ids of a long pre-token, which is merged window by window. Of each window the pieces are taken except for those in its
+ * last KM_MERGE_BEHIND bytes, and the next window begins behind them: pieces are short, so bytes that far away do not change
+ * them. All tokens get the range of the whole pre-token. */
+static void put_long(encoding *e, const char *at, const char *stop, bool prefix) {
     if (e->window == NULL) {
         e->window = km_new(KM_MERGE_WINDOW, 1);
         e->ids = km_new(KM_MERGE_WINDOW, sizeof *e->ids);
@@ -158,16 +160,16 @@ static void put_slowly(encoding *e, const char *at, const char *stop, bool prefi
     km_ids_range(e->out, first, (size_t)(begin - e->text), (size_t)(stop - e->text));
 }
 
-enum { SHORT = 1024 };
+enum { SHORT = 1024 }; /* bytes below which a pre-token is merged at once */
 
-/* A pre-token, behind a space that is not in the text where `prefix`. Where it has to be mended, its tokens have the
- * range of the whole. */
+/* Appends the ids of a pre-token; with `prefix`, as if a space stood before it. If it contains invalid UTF-8, its tokens get the
+ * range of the whole pre-token. */
 static void put_pretoken(encoding *e, const char *at, const char *stop, bool valid, bool prefix) {
     char bytes[3 * SHORT + 4];
     int32_t ids[3 * SHORT + 4];
     uint32_t sizes[3 * SHORT + 4];
     if (stop - at >= SHORT) {
-        put_slowly(e, at, stop, prefix);
+        put_long(e, at, stop, prefix);
         return;
     }
     const char *from = at;
@@ -190,7 +192,7 @@ static void put_pretoken(encoding *e, const char *at, const char *stop, bool val
     }
 }
 
-/* The first pre-token of a text before which a space is thought; returns its end. */
+/* Appends the ids of the first pre-token of a text that is encoded as if a space stood before it; returns its end. */
 static const char *put_first(encoding *e, const char *from, const char *end, uint64_t *invalid) {
     const uint8_t *classes = e->tokenizer->bpe->classes;
     const char *stop = from;
@@ -206,7 +208,7 @@ static const char *put_first(encoding *e, const char *from, const char *end, uin
         bad += more;
     }
     *invalid += bad;
-    if (class == KM_WHITE && stop < end) {
+    if (class == KM_CHAR_SPACE && stop < end) {
         stop = before; /* the last white character stays for what follows */
     }
     put_pretoken(e, from, stop, bad == 0, true);
@@ -234,7 +236,7 @@ uint64_t km_bpe_encode(const km_tokenizer *tokenizer, const char *text, const ch
     return invalid;
 }
 
-/* ---- Back ----------------------------------------------------------------------------------------------- */
+/* ---- Decoding ------------------------------------------------------------------------------------------- */
 
 void km_bpe_decode(const km_tokenizer *tokenizer, const int32_t *ids, size_t count, km_buffer *out) {
     const km_bpe *b = tokenizer->bpe;
@@ -244,7 +246,7 @@ void km_bpe_decode(const km_tokenizer *tokenizer, const int32_t *ids, size_t cou
         km_buffer_add(&bytes, b->raw + b->raw_starts[ids[i]], b->raw_starts[ids[i] + 1] - b->raw_starts[ids[i]]);
     }
     const char *at = bytes.data, *end = bytes.data + bytes.size;
-    while (at < end) { /* tokens may cut characters: only the whole is text */
+    while (at < end) { /* a character may be spread over several tokens, so UTF-8 is checked in the joined bytes */
         const char *from = at;
         bool good = km_utf8_next(&at, end) >= 0;
         km_buffer_add(out, good ? from : "\xEF\xBF\xBD", good ? (size_t)(at - from) : 3);

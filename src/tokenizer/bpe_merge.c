@@ -1,19 +1,20 @@
-/* A pre-token's bytes merged into pieces. */
+/* Byte-level BPE: merges the bytes of one pre-token into pieces. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "bpe.h"
 
-static const uint32_t NONE = UINT32_MAX; /* rank of a pair that does not merge */
+static const uint32_t NONE = UINT32_MAX; /* the rank of a pair that does not merge */
 
-static int32_t find_whole(const km_tokenizer *t, const char *bytes, size_t count) {
+/* The shortcut with these bytes; -1 where there is none. */
+static int32_t find_shortcut(const km_tokenizer *t, const char *bytes, size_t count) {
     const km_bpe *b = t->bpe;
     if (count > b->longest) {
         return -1;
     }
     uint64_t hash = km_bytes_hash(bytes, count);
-    for (size_t slot = (size_t)hash & b->whole_mask;; slot = (slot + 1) & b->whole_mask) {
-        km_whole found = b->wholes[slot];
+    for (size_t slot = (size_t)hash & b->shortcut_mask;; slot = (slot + 1) & b->shortcut_mask) {
+        km_bpe_shortcut found = b->shortcuts[slot];
         if (found.id < 0) {
             return -1;
         }
@@ -26,7 +27,7 @@ static int32_t find_whole(const km_tokenizer *t, const char *bytes, size_t count
     }
 }
 
-/* The pieces of single bytes; those without are left out or unknown. */
+/* Writes the piece of each byte. A byte without a piece becomes the unknown token or, if there is none, is left out. */
 static size_t single_bytes(const km_tokenizer *t, const char *bytes, size_t count, int32_t *ids, uint32_t *sizes) {
     size_t out = 0;
     for (size_t i = 0; i < count; i++) {
@@ -39,11 +40,12 @@ static size_t single_bytes(const km_tokenizer *t, const char *bytes, size_t coun
 }
 
 static uint32_t rank_of(const km_bpe *b, int32_t left, int32_t right) {
-    const km_pair *pair = km_pair_find(b, left, right);
+    const km_bpe_pair *pair = km_bpe_pair_find(b, left, right);
     return pair == NULL ? NONE : pair->rank;
 }
 
-/* Few symbols: the pair of lowest rank, leftmost first, found by looking at all. */
+/* Merges few symbols: the pair with the lowest rank, the leftmost of equal ones, is found by comparing all pairs. Returns how many
+ * symbols are left. */
 static size_t merge_few(const km_bpe *b, int32_t *ids, uint32_t *sizes, size_t count) {
     uint32_t ranks[KM_MERGE_SCAN];
     for (size_t i = 0; i + 1 < count; i++) {
@@ -57,7 +59,7 @@ static size_t merge_few(const km_bpe *b, int32_t *ids, uint32_t *sizes, size_t c
         if (ranks[best] == NONE) {
             break;
         }
-        ids[best] = km_pair_find(b, ids[best], ids[best + 1])->result;
+        ids[best] = km_bpe_pair_find(b, ids[best], ids[best + 1])->result;
         sizes[best] += sizes[best + 1];
         count--;
         for (size_t i = best + 1; i < count; i++) {
@@ -75,8 +77,9 @@ static size_t merge_few(const km_bpe *b, int32_t *ids, uint32_t *sizes, size_t c
     return count;
 }
 
-/* ---- Many symbols: a queue of pairs, symbols as a list --------------------------------------------------- */
+/* ---- Many symbols: a priority queue of pairs over a linked list of symbols ------------------------------- */
 
+/* A pair in the queue: at symbol `at`, as it was when it was put in. */
 typedef struct waiting {
     uint32_t rank, at;
     int32_t left, right;
@@ -84,10 +87,10 @@ typedef struct waiting {
 
 typedef struct merging {
     const km_bpe *bpe;
-    int32_t *ids; /* -1: merged into the one before */
+    int32_t *ids; /* -1: the symbol was merged into the one before it */
     uint32_t *sizes, *next, *before;
     size_t count;
-    waiting *queue; /* a heap: at most one entry at first and two for each merge */
+    waiting *queue; /* a binary heap; it gets one entry for each symbol and two for each merge at most */
     size_t queue_count;
 } merging;
 
@@ -129,14 +132,14 @@ static waiting dequeue(merging *m) {
     return first;
 }
 
-/* A pair that one of its symbols left since is passed over. */
+/* Merges the next pair of the queue, unless one of its symbols has been merged since it was put in. */
 static void merge_next(merging *m) {
     waiting item = dequeue(m);
     uint32_t at = item.at, next = m->next[at];
     if (m->ids[at] != item.left || next >= m->count || m->ids[next] != item.right) {
         return;
     }
-    m->ids[at] = km_pair_find(m->bpe, item.left, item.right)->result;
+    m->ids[at] = km_bpe_pair_find(m->bpe, item.left, item.right)->result;
     m->sizes[at] += m->sizes[next];
     m->ids[next] = -1;
     m->next[at] = m->next[next];
@@ -176,7 +179,7 @@ static size_t merge_many(const km_bpe *b, int32_t *ids, uint32_t *sizes, size_t 
 }
 
 size_t km_bpe_merge(const km_tokenizer *tokenizer, const char *bytes, size_t count, int32_t *ids, uint32_t *sizes) {
-    int32_t whole = find_whole(tokenizer, bytes, count);
+    int32_t whole = find_shortcut(tokenizer, bytes, count);
     if (whole >= 0) {
         ids[0] = whole;
         sizes[0] = (uint32_t)count;

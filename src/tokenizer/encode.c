@@ -1,4 +1,4 @@
-/* Text to ids and back, whatever the family: added tokens are found first, the family does the rest. */
+/* Encoding and decoding for both families: added tokens are found here, and the family encodes what lies between them. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,7 +31,7 @@ void km_ids_free(km_ids *ids) {
     *ids = (km_ids){0};
 }
 
-/* ---- Added tokens, and what is between them ------------------------------------------------------------- */
+/* ---- Encoding ------------------------------------------------------------------------------------------- */
 
 typedef struct encoding {
     const km_tokenizer *tokenizer;
@@ -40,13 +40,14 @@ typedef struct encoding {
     uint64_t invalid;
 } encoding;
 
-/* What to do with text[from, to) between tokens. */
+/* Encodes text[from, to), which lies between added tokens. */
 typedef void (*between)(encoding *e, const char *text, size_t from, size_t to);
 
+/* Finds the tokens of a set in text[from, to), appends their ids, and passes what lies between them to `rest`. */
 static void split(encoding *e, const km_added_set *set, const char *text, size_t from, size_t to, between rest) {
     const char *begin = text + from, *end = text + to, *taken = begin, *at = begin;
     for (;;) {
-        const km_found found = km_added_next(set, begin, taken, at, end, e->specials);
+        const km_added_match found = km_added_set_next(set, begin, taken, at, end, e->specials);
         if (taken < found.begin) {
             rest(e, text, (size_t)(taken - text), (size_t)(found.begin - text));
         }
@@ -70,25 +71,25 @@ static void encode_normalized(encoding *e, const char *text, size_t from, size_t
     e->invalid += e->tokenizer->family->encode_normalized(e->tokenizer, text, text + from, text + to, e->out);
 }
 
-/* In text that holds no tokens of the first kind any more: those of the second, which are found in normalized text. */
+/* Looks for the tokens of added_normalized, in text that contains none of added_raw. */
 static void encode_between(encoding *e, const char *text, size_t from, size_t to) {
     const km_tokenizer *t = e->tokenizer;
     const km_added_set *set = &t->added_normalized;
-    if (set->count == 0 || !(e->specials || set->plain)) {
+    if (set->count == 0 || !(e->specials || set->has_ordinary)) {
         encode_plainly(e, text, from, to);
         return;
     }
-    if (t->family->normalize == NULL) { /* normalization changes nothing */
+    if (t->family->normalize == NULL) { /* the family does not normalize */
         split(e, set, text, from, to, encode_plainly);
         return;
     }
-    km_normalized n = {.placed = e->out->ranges};
+    km_normalized n = {.ranges = e->out->ranges};
     const size_t first = e->out->count;
     e->invalid += t->family->normalize(t, &n, text, from, to);
     if (n.count > 0) {
         split(e, set, n.text, 0, n.count, encode_normalized);
     }
-    for (size_t i = first; n.placed && i < e->out->count; i++) {
+    for (size_t i = first; n.ranges && i < e->out->count; i++) {
         e->out->begins[i] = n.begins[e->out->begins[i]];
         e->out->ends[i] = n.ends[e->out->ends[i] - 1];
     }
@@ -106,7 +107,7 @@ void km_encode(const km_tokenizer *tokenizer, const char *text, size_t count, bo
     }
 }
 
-/* ---- Back ----------------------------------------------------------------------------------------------- */
+/* ---- Decoding ------------------------------------------------------------------------------------------- */
 
 void km_decode_to(km_buffer *out, const km_tokenizer *tokenizer, const int32_t *ids, size_t count,
                   bool skip_specials) {
@@ -114,7 +115,7 @@ void km_decode_to(km_buffer *out, const km_tokenizer *tokenizer, const int32_t *
     size_t kept_count = 0;
     for (size_t i = 0; i < count; i++) {
         bool there = ids[i] >= 0 && ids[i] < km_tokenizer_size(tokenizer);
-        const km_added *token = skip_specials && there ? km_added_of(tokenizer, ids[i]) : NULL;
+        const km_added_token *token = skip_specials && there ? km_added_token_of(tokenizer, ids[i]) : NULL;
         if (there && (token == NULL || !token->special)) {
             kept[kept_count++] = ids[i];
         }

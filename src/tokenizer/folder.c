@@ -1,4 +1,4 @@
-/* A tokenizer's folder: the vocabulary in its classic files or in tokenizer.json, and what stands beside it. */
+/* Opens a tokenizer folder: finds the vocabulary, in the classic files or in tokenizer.json, and the settings beside it. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +22,8 @@ static const char *next_line(const char **at, const char *end, size_t *size) {
     return line;
 }
 
-/* A whole file of lines, without NUL bytes. The caller frees the text, also on errors. */
+/* Reads a whole text file and refuses one with NUL bytes; `what` is what its lines hold. The caller frees *text, also on
+ * errors. */
 static km_status read_lines(char **text, size_t *bytes, const char *path, const char *what) {
     KM_TRY(km_file_read(text, bytes, path, VOCAB_BYTES));
     if (memchr(*text, '\0', *bytes) != NULL) {
@@ -37,7 +38,7 @@ static km_status read_vocab_txt(km_tokenizer *t, const char *path) {
     km_status status = read_lines(&text, &bytes, path, "piece");
     const char *at = text, *line;
     while (status == KM_OK && (line = next_line(&at, text + bytes, &size)) != NULL) {
-        text[line - text + (long)size] = '\0'; /* at the line's end */
+        text[line - text + (long)size] = '\0'; /* in place of the line end */
         status = km_tokenizer_add(t, line, size, path);
     }
     free(text);
@@ -77,28 +78,28 @@ static km_status read_merges(km_tokenizer *t, const char *path) {
     return status;
 }
 
-/* ---- What no file has said ------------------------------------------------------------------------------ */
+/* ---- Settings that the classic files do not give -------------------------------------------------------- */
 
-/* Names of what would have to be guessed; false where nothing would. */
-static bool unsaid(const km_tokenizer *t, const km_settings *settings, km_buffer *names) {
-    const char *mask = settings->role[KM_MASK];
-    if (t->family == &km_family_wordpiece && settings->lowercase == KM_UNSAID) {
+/* Prints the names of settings that matter for ids and have not been given; returns false if there are none. */
+static bool not_given(const km_tokenizer *t, const km_settings *settings, km_buffer *names) {
+    const char *mask = settings->role[KM_ROLE_MASK];
+    if (t->family == &km_family_wordpiece && settings->lowercase == KM_UNSET) {
         km_buffer_print(names, "lower case and accents");
     }
-    if (t->family == &km_family_bpe && settings->prefix_space == KM_UNSAID) {
+    if (t->family == &km_family_bpe && settings->prefix_space == KM_UNSET) {
         km_buffer_print(names, "the space before a text");
     }
-    if (mask == NULL || (t->family == &km_family_bpe && !km_settings_told(settings, mask))) {
+    if (mask == NULL || (t->family == &km_family_bpe && !km_settings_has_lstrip(settings, mask))) {
         km_buffer_print(names, "%sspecial tokens", names->size > 0 ? ", " : "");
     }
     return names->size > 0;
 }
 
-/* What models name their special tokens, BERT's and RoBERTa's relatives. */
+/* The usual names of special tokens, in models of BERT's family and of RoBERTa's. */
 static const char *const usual_names[][KM_ROLES] = {{"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"},
                                                     {"<pad>", "<unk>", "<s>", "</s>", "<mask>"}};
 
-/* How many of these names the vocabulary has; with settings they are taken. */
+/* Counts how many of these names the vocabulary has. With `settings`, those that it has become the tokens of their roles. */
 static int take_names(const km_tokenizer *t, km_settings *settings, const char *const names[KM_ROLES]) {
     int found = 0;
     for (size_t i = 0; i < KM_ROLES; i++) {
@@ -111,7 +112,7 @@ static int take_names(const km_tokenizer *t, km_settings *settings, const char *
     return found;
 }
 
-/* The usual names of special tokens of which the vocabulary has most; false where it has none. */
+/* Takes the set of usual names of which the vocabulary has most; returns false if it has none. */
 static bool take_usual_names(const km_tokenizer *t, km_settings *settings) {
     size_t best = 0;
     for (size_t i = 1; i < KM_COUNT(usual_names); i++) {
@@ -120,11 +121,12 @@ static bool take_usual_names(const km_tokenizer *t, km_settings *settings) {
     return take_names(t, settings, usual_names[best]) > 0;
 }
 
-/* tokenizer.json's tokens count in any case; whether others' words were missing, the log says. */
+/* Fills in settings from tokenizer.json, if there is one; beside a config.json of a model, special tokens get their usual
+ * names. A line in the log says so where settings that matter were missing. */
 static km_status complete(const km_tokenizer *t, km_settings *settings, const char *folder) {
     km_buffer names = {0};
     km_status status = KM_OK;
-    const bool guessing = unsaid(t, settings, &names);
+    const bool guessing = not_given(t, settings, &names);
     char *whole = km_format("%s/tokenizer.json", folder), *model = km_format("%s/config.json", folder);
     km_json *json = NULL;
     if (km_file_exists(whole)) {
@@ -151,10 +153,10 @@ static km_status complete(const km_tokenizer *t, km_settings *settings, const ch
 
 typedef struct files {
     char *vocab, *merges, *origin;
-    const km_family *family; /* NULL: tokenizer.json */
+    const km_family *family; /* NULL: `vocab` is a tokenizer.json, which says what it is */
 } files;
 
-/* The first kind of vocabulary that is whole in the folder. */
+/* Finds the first kind of vocabulary of which the folder has all files. */
 static km_status find_files(files *found, const char *folder) {
     static const struct {
         const char *vocab, *merges;

@@ -1,4 +1,5 @@
-#include "merges.h"
+/* The counts of all pairs, a priority queue over them, and merging in all words that have the pair. */
+#include "merge_learner.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -6,71 +7,72 @@
 typedef struct pair {
     uint32_t left, right;
     int64_t count;
-    uint32_t *words; /* where it may be; a word may stand twice or have lost the pair */
+    uint32_t *words; /* words that may contain it: one may be listed twice, or have lost the pair since */
     uint32_t used, room;
-    bool raised; /* by the current merge */
+    bool raised; /* its count has grown since the queue was last updated */
 } pair;
 
 typedef struct word {
-    size_t start; /* of its symbols */
+    size_t start; /* where its symbols begin */
     uint32_t size;
     uint64_t count;
 } word;
 
-/* A pair as it was when it came into the queue; counts that fell since are put right when it comes out. */
+/* A pair in the queue with the count that it had when it was put in. If the count has fallen since, that is noticed when the pair
+ * is taken out. */
 typedef struct waiting {
     int64_t count;
     uint32_t pair;
 } waiting;
 
-struct km_merges {
+struct km_merge_learner {
     uint32_t *symbols;
     size_t symbol_count, symbol_room;
     word *words;
     uint32_t word_count, word_room;
     pair *pairs;
     uint32_t pair_count, pair_room;
-    uint32_t *table; /* of pairs, open addressing: number + 1, or 0 */
+    uint32_t *table; /* a hash table of pairs with open addressing: number + 1, or 0 for an empty slot */
     size_t mask;
-    waiting *queue; /* a heap, the next to merge first */
+    waiting *queue; /* a binary heap, the most frequent pair first */
     size_t queue_count, queue_room;
-    uint32_t *raised;
+    uint32_t *raised; /* pairs whose count has grown since the queue was last updated */
     size_t raised_count, raised_room;
-    uint32_t best;
+    uint32_t best; /* the pair that km_merge_learner_best has found */
 };
 
-/* Room for one more item in an array that doubles. */
+/* Makes room for one more item in an array, by doubling it. */
 #define ROOM(array, count, room)                                                                                   \
     ((count) < (room) ? (void)0                                                                                    \
                       : (void)((room) = (room) == 0 ? 64 : 2 * (room),                                             \
                                (array) = km_grow((array), (size_t)(room), sizeof *(array))))
 
-km_merges *km_merges_create(void) {
-    km_merges *m = km_new(1, sizeof *m);
+km_merge_learner *km_merge_learner_create(void) {
+    km_merge_learner *m = km_new(1, sizeof *m);
     m->mask = 1023;
     m->table = km_new(m->mask + 1, sizeof *m->table);
     return m;
 }
 
-void km_merges_destroy(km_merges *merges) {
-    if (merges == NULL) {
+void km_merge_learner_destroy(km_merge_learner *learner) {
+    if (learner == NULL) {
         return;
     }
-    for (uint32_t i = 0; i < merges->pair_count; i++) {
-        free(merges->pairs[i].words);
+    for (uint32_t i = 0; i < learner->pair_count; i++) {
+        free(learner->pairs[i].words);
     }
-    free(merges->symbols);
-    free(merges->words);
-    free(merges->pairs);
-    free(merges->table);
-    free(merges->queue);
-    free(merges->raised);
-    free(merges);
+    free(learner->symbols);
+    free(learner->words);
+    free(learner->pairs);
+    free(learner->table);
+    free(learner->queue);
+    free(learner->raised);
+    free(learner);
 }
 
 /* ---- Pairs ---------------------------------------------------------------------------------------------- */
 
-static size_t slot_of(const km_merges *m, uint32_t left, uint32_t right) {
+static size_t slot_of(const km_merge_learner *m, uint32_t left, uint32_t right) {
     size_t slot = (size_t)km_mix64((uint64_t)left << 32 | right) & m->mask;
     while (m->table[slot] != 0) {
         const pair *p = &m->pairs[m->table[slot] - 1];
@@ -82,7 +84,7 @@ static size_t slot_of(const km_merges *m, uint32_t left, uint32_t right) {
     return slot;
 }
 
-static void widen_table(km_merges *m) {
+static void widen_table(km_merge_learner *m) {
     free(m->table);
     m->mask = 2 * m->mask + 1;
     m->table = km_new(m->mask + 1, sizeof *m->table);
@@ -91,7 +93,8 @@ static void widen_table(km_merges *m) {
     }
 }
 
-static uint32_t pair_number(km_merges *m, uint32_t left, uint32_t right) {
+/* The number of a pair, which is added if it is new. */
+static uint32_t pair_number(km_merge_learner *m, uint32_t left, uint32_t right) {
     size_t slot = slot_of(m, left, right);
     if (m->table[slot] != 0) {
         return m->table[slot] - 1;
@@ -106,11 +109,12 @@ static uint32_t pair_number(km_merges *m, uint32_t left, uint32_t right) {
     return number;
 }
 
-static void lower(km_merges *m, uint32_t left, uint32_t right, uint64_t count) {
+static void lower_count(km_merge_learner *m, uint32_t left, uint32_t right, uint64_t count) {
     m->pairs[pair_number(m, left, right)].count -= (int64_t)count;
 }
 
-static void raise_in(km_merges *m, uint32_t left, uint32_t right, uint32_t in) {
+/* One more occurrence of a pair in word `in`. */
+static void raise_count(km_merge_learner *m, uint32_t left, uint32_t right, uint32_t in) {
     uint32_t number = pair_number(m, left, right);
     pair *p = &m->pairs[number];
     p->count += (int64_t)m->words[in].count;
@@ -125,27 +129,28 @@ static void raise_in(km_merges *m, uint32_t left, uint32_t right, uint32_t in) {
     }
 }
 
-void km_merges_add(km_merges *merges, const uint32_t *symbols, size_t size, uint64_t count) {
+void km_merge_learner_add(km_merge_learner *learner, const uint32_t *symbols, size_t size, uint64_t count) {
     if (size < 2) {
         return;
     }
-    if (merges->symbol_count + size > merges->symbol_room) {
-        merges->symbol_room = 2 * (merges->symbol_count + size);
-        merges->symbols = km_grow(merges->symbols, merges->symbol_room, sizeof *symbols);
+    if (learner->symbol_count + size > learner->symbol_room) {
+        learner->symbol_room = 2 * (learner->symbol_count + size);
+        learner->symbols = km_grow(learner->symbols, learner->symbol_room, sizeof *symbols);
     }
-    memcpy(merges->symbols + merges->symbol_count, symbols, size * sizeof *symbols);
-    ROOM(merges->words, merges->word_count, merges->word_room);
-    uint32_t number = merges->word_count++;
-    merges->words[number] = (word){merges->symbol_count, (uint32_t)size, count};
-    merges->symbol_count += size;
+    memcpy(learner->symbols + learner->symbol_count, symbols, size * sizeof *symbols);
+    ROOM(learner->words, learner->word_count, learner->word_room);
+    uint32_t number = learner->word_count++;
+    learner->words[number] = (word){learner->symbol_count, (uint32_t)size, count};
+    learner->symbol_count += size;
     for (size_t i = 0; i + 1 < size; i++) {
-        raise_in(merges, symbols[i], symbols[i + 1], number);
+        raise_count(learner, symbols[i], symbols[i + 1], number);
     }
 }
 
 /* ---- The queue ------------------------------------------------------------------------------------------ */
 
-static bool before(const km_merges *m, waiting a, waiting b) {
+/* Whether pair a is merged before pair b. */
+static bool before(const km_merge_learner *m, waiting a, waiting b) {
     const pair *p = &m->pairs[a.pair], *q = &m->pairs[b.pair];
     if (a.count != b.count) {
         return a.count > b.count;
@@ -153,7 +158,7 @@ static bool before(const km_merges *m, waiting a, waiting b) {
     return p->left != q->left ? p->left < q->left : p->right < q->right;
 }
 
-static void enqueue(km_merges *m, waiting item) {
+static void enqueue(km_merge_learner *m, waiting item) {
     ROOM(m->queue, m->queue_count, m->queue_room);
     size_t i = m->queue_count++;
     for (; i > 0 && before(m, item, m->queue[(i - 1) / 2]); i = (i - 1) / 2) {
@@ -162,7 +167,7 @@ static void enqueue(km_merges *m, waiting item) {
     m->queue[i] = item;
 }
 
-static waiting dequeue(km_merges *m) {
+static waiting dequeue(km_merge_learner *m) {
     waiting first = m->queue[0], last = m->queue[--m->queue_count];
     size_t i = 0;
     for (;;) {
@@ -180,7 +185,7 @@ static waiting dequeue(km_merges *m) {
     return first;
 }
 
-static void enqueue_raised(km_merges *m) {
+static void enqueue_raised(km_merge_learner *m) {
     for (size_t i = 0; i < m->raised_count; i++) {
         pair *p = &m->pairs[m->raised[i]];
         p->raised = false;
@@ -191,20 +196,20 @@ static void enqueue_raised(km_merges *m) {
     m->raised_count = 0;
 }
 
-bool km_merges_best(km_merges *merges, uint64_t least, uint32_t *left, uint32_t *right) {
-    enqueue_raised(merges);
+bool km_merge_learner_best(km_merge_learner *learner, uint64_t least, uint32_t *left, uint32_t *right) {
+    enqueue_raised(learner);
     int64_t floor = KM_MAX((int64_t)least, 1);
-    while (merges->queue_count > 0) {
-        waiting top = dequeue(merges);
-        pair *p = &merges->pairs[top.pair];
+    while (learner->queue_count > 0) {
+        waiting top = dequeue(learner);
+        pair *p = &learner->pairs[top.pair];
         if (p->count < floor) {
             continue;
         }
         if (p->count != top.count) {
-            enqueue(merges, (waiting){p->count, top.pair});
+            enqueue(learner, (waiting){p->count, top.pair});
             continue;
         }
-        merges->best = top.pair;
+        learner->best = top.pair;
         *left = p->left;
         *right = p->right;
         return true;
@@ -212,9 +217,10 @@ bool km_merges_best(km_merges *merges, uint64_t least, uint32_t *left, uint32_t 
     return false;
 }
 
-/* ---- A merge -------------------------------------------------------------------------------------------- */
+/* ---- Merging -------------------------------------------------------------------------------------------- */
 
-static void merge_in(km_merges *m, uint32_t in, uint32_t left, uint32_t right, uint32_t symbol) {
+/* Replaces the pair by `symbol` in word `in`. */
+static void merge_in(km_merge_learner *m, uint32_t in, uint32_t left, uint32_t right, uint32_t symbol) {
     word *w = &m->words[in];
     uint32_t *s = m->symbols + w->start;
     uint32_t out = 0;
@@ -224,12 +230,12 @@ static void merge_in(km_merges *m, uint32_t in, uint32_t left, uint32_t right, u
             continue;
         }
         if (out > 0) {
-            lower(m, s[out - 1], left, w->count);
-            raise_in(m, s[out - 1], symbol, in);
+            lower_count(m, s[out - 1], left, w->count);
+            raise_count(m, s[out - 1], symbol, in);
         }
         if (i + 2 < w->size) {
-            lower(m, right, s[i + 2], w->count);
-            raise_in(m, symbol, s[i + 2], in);
+            lower_count(m, right, s[i + 2], w->count);
+            raise_count(m, symbol, s[i + 2], in);
         }
         s[out++] = symbol;
         i++;
@@ -237,14 +243,14 @@ static void merge_in(km_merges *m, uint32_t in, uint32_t left, uint32_t right, u
     w->size = out;
 }
 
-void km_merges_apply(km_merges *merges, uint32_t symbol) {
-    pair *p = &merges->pairs[merges->best];
+void km_merge_learner_apply(km_merge_learner *learner, uint32_t symbol) {
+    pair *p = &learner->pairs[learner->best];
     uint32_t left = p->left, right = p->right, used = p->used, *words = p->words;
     p->words = NULL;
     p->used = p->room = 0;
     for (uint32_t i = 0; i < used; i++) {
-        merge_in(merges, words[i], left, right, symbol);
+        merge_in(learner, words[i], left, right, symbol);
     }
     free(words);
-    merges->pairs[merges->best].count = 0;
+    learner->pairs[learner->best].count = 0;
 }

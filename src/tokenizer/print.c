@@ -1,4 +1,4 @@
-/* A tokenizer as the JSON text that corpora and models carry, and its hash. */
+/* A tokenizer as the JSON text that corpora and model files carry: printing, parsing, and the hash of it. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,15 +11,16 @@ static void list_ids(int32_t ids[KM_ROLES], const km_specials *s) {
     memcpy(ids, all, sizeof all);
 }
 
-/* Added tokens are the five special ones by their usual names, and nothing is remarkable about them. */
+/* Whether the added tokens are just the five special ones under their usual names and with their usual flags. They are not printed
+ * then. */
 static bool as_usual(const km_tokenizer *t) {
     int32_t ids[KM_ROLES];
     list_ids(ids, &t->specials);
     bool usual = t->family == &km_family_wordpiece && t->added_count == KM_ROLES;
     for (size_t i = 0; usual && i < KM_ROLES; i++) {
-        const km_added *token = &t->added[i];
+        const km_added_token *token = &t->added[i];
         usual = token->special && token->lstrip != 1 && token->rstrip != 1 && token->single_word != 1 &&
-                token->normalized != 1 && km_tokenizer_id(t, t->family->usual[0][i]) == ids[i];
+                token->normalized != 1 && km_tokenizer_id(t, t->family->usual_names[0][i]) == ids[i];
     }
     return usual;
 }
@@ -32,7 +33,8 @@ static km_json *print_added(const km_tokenizer *t) {
         km_json_set_boolean(token, "lstrip", t->added[i].lstrip == 1);
         km_json_set_boolean(token, "rstrip", t->added[i].rstrip == 1);
         km_json_set_boolean(token, "special", t->added[i].special);
-        if (t->added[i].single_word == 1) { /* rare: older hashes stay */
+        if (t->added[i].single_word ==
+            1) { /* printed only if true, so that hashes from before these flags existed stay the same */
             km_json_set_boolean(token, "single_word", true);
         }
         if (t->added[i].normalized == 1) {
@@ -97,7 +99,7 @@ km_status km_tokenizer_read_pieces(km_tokenizer *tokenizer, const km_json *json,
     return KM_OK;
 }
 
-/* The number under `key`, from `low` to `high`. */
+/* Reads a whole number from `low` to `high` under `key`. */
 static km_status read_number(int32_t *out, const km_json *object, const char *key, int32_t low, int32_t high,
                              const char *origin) {
     double value = 0;
@@ -117,10 +119,10 @@ static km_status read_added(km_tokenizer *t, km_settings *settings, const km_jso
         int lstrip = 0, rstrip = 0, special = 0, single = 0, normalized = 0;
         int *const flags[] = {&lstrip, &rstrip, &special, &single, &normalized};
         static const char *const names[] = {"lstrip", "rstrip", "special", "single_word", "normalized"};
-        km_added token = {0};
+        km_added_token token = {0};
         KM_TRY(read_number(&token.id, item, "id", 0, last, origin));
         for (size_t i = 0; i < KM_COUNT(flags); i++) {
-            *flags[i] = KM_UNSAID;
+            *flags[i] = KM_UNSET;
             KM_TRY(km_settings_flag(flags[i], item, names[i], origin));
         }
         token.content = (char *)(uintptr_t)km_tokenizer_piece(t, token.id);
@@ -139,7 +141,8 @@ static km_status read_added(km_tokenizer *t, km_settings *settings, const km_jso
     return read_number(&t->model_size, json, "model_size", 1, last + 1, origin);
 }
 
-/* Without "added" the ids follow from the usual names; a text that says otherwise was changed by someone. */
+/* Without the member "added" the special tokens are found by their usual names. A text whose "specials" say otherwise has been
+ * changed by someone. */
 static km_status check_specials(const km_tokenizer *t, const km_json *json, const char *origin) {
     const km_json *specials = km_json_get(json, "specials");
     int32_t ids[KM_ROLES];
@@ -149,7 +152,7 @@ static km_status check_specials(const km_tokenizer *t, const km_json *json, cons
         if (!km_json_number(&value, km_json_get(specials, keys[i])) || value < ids[i] || value > ids[i]) {
             return km_fail(KM_FAILED,
                            "%s: the tokenizer's \"specials\" has another id for \"%s\" than the %d of %s", origin,
-                           keys[i], ids[i], t->family->usual[0][i]);
+                           keys[i], ids[i], t->family->usual_names[0][i]);
         }
     }
     return KM_OK;
@@ -167,12 +170,12 @@ static km_status from_json(km_tokenizer **out, km_settings *settings, const km_j
                        type == NULL ? "" : "\"");
     }
     KM_TRY((*out)->family->parse(*out, settings, json, origin));
-    bool told = km_json_get(json, "added") != NULL;
-    if (told) {
+    bool has_added = km_json_get(json, "added") != NULL;
+    if (has_added) {
         KM_TRY(read_added(*out, settings, json, origin));
     }
     KM_TRY(km_tokenizer_finish(out, settings, origin));
-    return told ? KM_OK : check_specials(*out, json, origin);
+    return has_added ? KM_OK : check_specials(*out, json, origin);
 }
 
 km_status km_tokenizer_parse(km_tokenizer **out, const char *json, size_t count, const char *origin) {

@@ -1,4 +1,5 @@
-/* A tokenizer's folder, written: the classic files of its family, and tokenizer.json. */
+/* Writes a tokenizer folder: the classic files of the tokenizer's family, tokenizer.json, and the files of settings. All of them
+ * replace older ones together, or none does. */
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -6,7 +7,7 @@
 #include "bpe.h"
 #include "wordpiece.h"
 
-/* ---- JSON as text: objects with as many members as a vocabulary has pieces ------------------------------- */
+/* ---- JSON as text, without a tree in memory, for objects with a member for each piece ------------------- */
 
 void km_quote(km_buffer *out, const char *text) {
     km_buffer_add(out, "\"", 1);
@@ -36,8 +37,8 @@ static const char *truth(bool value) {
     return value ? "true" : "false";
 }
 
-/* The members of an added token's object. */
-static void quote_added(km_buffer *out, const km_added *token) {
+/* The members of an added token's object, from "content" on, and its closing brace. */
+static void quote_added(km_buffer *out, const km_added_token *token) {
     km_buffer_print(out, "\"content\":");
     km_quote(out, token->content);
     km_buffer_print(out, ",\"single_word\":%s,\"lstrip\":%s,\"rstrip\":%s,\"normalized\":%s,\"special\":%s}",
@@ -71,7 +72,8 @@ void km_wordpiece_print_json(const km_tokenizer *tokenizer, km_buffer *out) {
     km_buffer_print(out,
                     "\"normalizer\":{\"type\":\"BertNormalizer\",\"clean_text\":true,\"handle_chinese_chars\":%s,"
                     "\"strip_accents\":%s,\"lowercase\":%s},\"pre_tokenizer\":{\"type\":\"BertPreTokenizer\"},",
-                    truth(w->fold.chinese), truth(w->fold.strip_accents), truth(w->fold.lowercase));
+                    truth(w->normalizer.chinese), truth(w->normalizer.strip_accents),
+                    truth(w->normalizer.lowercase));
     const char *text =
         "{\"Sequence\":{\"id\":\"%s\",\"type_id\":%d}},{\"SpecialToken\":{\"id\":%s,\"type_id\":%d}}";
     km_buffer first = {0};
@@ -124,7 +126,8 @@ void km_bpe_print_json(const km_tokenizer *tokenizer, km_buffer *out) {
                          "\"byte_fallback\":false,\"ignore_merges\":false,\"vocab\":");
     km_quote_vocab(out, tokenizer);
     km_buffer_print(out, ",\"merges\":[");
-    for (size_t i = 0; i < tokenizer->merge_count; i++) { /* as pairs: a piece may hold a space */
+    for (size_t i = 0; i < tokenizer->merge_count;
+         i++) { /* as pairs and not as "left right", since a piece may contain a space */
         km_buffer_print(out, i > 0 ? ",[" : "[");
         quote_token(out, tokenizer, tokenizer->merges[i].left);
         km_buffer_print(out, ",");
@@ -136,7 +139,7 @@ void km_bpe_print_json(const km_tokenizer *tokenizer, km_buffer *out) {
 
 /* ---- Classic files -------------------------------------------------------------------------------------- */
 
-/* Under a name of its own: a tokenizer that was in the folder stays whole until all files of the new one are. */
+/* Files get the name <name>.new first, so that a tokenizer that is in the folder stays whole until the new one is complete. */
 km_status km_save_text(const char *folder, const char *name, const char *text, size_t count) {
     char *path = km_format("%s/%s.new", folder, name);
     km_status status = km_file_replace(path, text, count);
@@ -205,6 +208,7 @@ km_json *km_specials_map(const km_tokenizer *tokenizer) {
     return json;
 }
 
+/* tokenizer_config.json's "added_tokens_decoder". */
 static km_json *added_decoder(const km_tokenizer *t) {
     km_json *json = km_json_object();
     for (size_t i = 0; i < t->added_count; i++) {
@@ -228,9 +232,9 @@ static km_status save_config(const km_tokenizer *t, const char *folder) {
     if (t->family == &km_family_wordpiece) {
         const km_wordpiece *w = t->wordpiece;
         km_json_set_boolean(config, "clean_up_tokenization_spaces", w->clean_up);
-        km_json_set_boolean(config, "do_lower_case", w->fold.lowercase);
-        km_json_set_boolean(config, "strip_accents", w->fold.strip_accents);
-        km_json_set_boolean(config, "tokenize_chinese_chars", w->fold.chinese);
+        km_json_set_boolean(config, "do_lower_case", w->normalizer.lowercase);
+        km_json_set_boolean(config, "strip_accents", w->normalizer.strip_accents);
+        km_json_set_boolean(config, "tokenize_chinese_chars", w->normalizer.chinese);
         km_json_set_string(config, "tokenizer_class", "BertTokenizer");
     } else {
         bool roberta = t->specials.cls >= 0 && t->specials.mask >= 0;
@@ -252,7 +256,8 @@ static km_status save_all(const km_tokenizer *tokenizer, const char *folder) {
 
 /* ---- All or nothing ------------------------------------------------------------------------------------- */
 
-/* In the order in which they get their names: without its vocabulary the folder is no tokenizer. */
+/* All files that tokenizers have, in the order in which the new ones are renamed. The vocabulary comes after the files that describe
+ * it: without it the folder is no tokenizer yet. */
 static const char *const NAMES[] = {"tokenizer_config.json",
                                     "special_tokens_map.json",
                                     "tokenizer.json",
@@ -263,7 +268,8 @@ static const char *const NAMES[] = {"tokenizer_config.json",
                                     "vocab.bpe",
                                     "added_tokens.json"};
 
-/* Gives the new files their names and removes those that another tokenizer left, or removes the new ones. */
+/* If all files were written, renames them and removes other files that an older tokenizer left; after an error, removes the new
+ * files. */
 static km_status settle(const char *folder, km_status status) {
     for (size_t i = 0; i < KM_COUNT(NAMES); i++) {
         char *from = km_format("%s/%s.new", folder, NAMES[i]), *to = km_format("%s/%s", folder, NAMES[i]);
@@ -283,7 +289,7 @@ static km_status settle(const char *folder, km_status status) {
 
 km_status km_tokenizer_save(const km_tokenizer *tokenizer, const char *folder) {
     KM_TRY(km_make_folder(folder));
-    for (size_t i = 0; i < KM_COUNT(NAMES); i++) { /* what a killed process left */
+    for (size_t i = 0; i < KM_COUNT(NAMES); i++) { /* files that a killed process has left */
         char *path = km_format("%s/%s.new", folder, NAMES[i]);
         unlink(path);
         free(path);

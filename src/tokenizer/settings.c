@@ -1,3 +1,4 @@
+/* Reads the files beside a vocabulary: tokenizer_config.json, special_tokens_map.json and added_tokens.json. */
 #include "settings.h"
 
 #include <stdlib.h>
@@ -6,12 +7,12 @@
 enum { CONFIG_BYTES = 1 << 26 };
 
 void km_settings_init(km_settings *settings) {
-    *settings = (km_settings){.lowercase = KM_UNSAID,
-                              .strip_accents = KM_UNSAID,
-                              .chinese = KM_UNSAID,
-                              .piece_clean_up = KM_UNSAID,
-                              .clean_up = KM_UNSAID,
-                              .prefix_space = KM_UNSAID};
+    *settings = (km_settings){.lowercase = KM_UNSET,
+                              .strip_accents = KM_UNSET,
+                              .chinese = KM_UNSET,
+                              .piece_clean_up = KM_UNSET,
+                              .clean_up = KM_UNSET,
+                              .prefix_space = KM_UNSET};
 }
 
 void km_settings_free(km_settings *settings) {
@@ -31,7 +32,7 @@ void km_settings_role(km_settings *settings, km_role role, const char *name) {
     }
 }
 
-static km_added *find(const km_settings *settings, const char *content) {
+static km_added_token *find(const km_settings *settings, const char *content) {
     for (size_t i = 0; i < settings->added_count; i++) {
         if (strcmp(settings->added[i].content, content) == 0) {
             return &settings->added[i];
@@ -40,19 +41,19 @@ static km_added *find(const km_settings *settings, const char *content) {
     return NULL;
 }
 
-bool km_settings_told(const km_settings *settings, const char *content) {
-    const km_added *token = find(settings, content);
-    return token != NULL && token->lstrip != KM_UNSAID;
+bool km_settings_has_lstrip(const km_settings *settings, const char *content) {
+    const km_added_token *token = find(settings, content);
+    return token != NULL && token->lstrip != KM_UNSET;
 }
 
-void km_settings_add(km_settings *settings, const km_added *token) {
-    km_added *same = find(settings, token->content);
+void km_settings_add(km_settings *settings, const km_added_token *token) {
+    km_added_token *same = find(settings, token->content);
     if (same != NULL) {
         same->id = same->id < 0 ? token->id : same->id;
-        same->lstrip = same->lstrip == KM_UNSAID ? token->lstrip : same->lstrip;
-        same->rstrip = same->rstrip == KM_UNSAID ? token->rstrip : same->rstrip;
-        same->single_word = same->single_word == KM_UNSAID ? token->single_word : same->single_word;
-        same->normalized = same->normalized == KM_UNSAID ? token->normalized : same->normalized;
+        same->lstrip = same->lstrip == KM_UNSET ? token->lstrip : same->lstrip;
+        same->rstrip = same->rstrip == KM_UNSET ? token->rstrip : same->rstrip;
+        same->single_word = same->single_word == KM_UNSET ? token->single_word : same->single_word;
+        same->normalized = same->normalized == KM_UNSET ? token->normalized : same->normalized;
         same->special = same->special || token->special;
         return;
     }
@@ -72,11 +73,11 @@ km_status km_settings_flag(int *flag, const km_json *object, const char *key, co
     if (!km_json_boolean(&said, value)) {
         return km_fail(KM_FAILED, "%s: \"%s\" is not true or false", path, key);
     }
-    *flag = *flag == KM_UNSAID ? said : *flag;
+    *flag = *flag == KM_UNSET ? said : *flag;
     return KM_OK;
 }
 
-/* A token's id; -1 where there is none. */
+/* Reads a token's id; *id stays as it is where there is none. */
 static km_status read_id(int32_t *id, const km_json *value, const char *content, const char *path) {
     double number = -1;
     if (value == NULL) {
@@ -95,36 +96,37 @@ km_status km_settings_read_token(km_settings *settings, const km_json *token, in
     if (content == NULL || *content == '\0') {
         return km_fail(KM_FAILED, "%s: an added token has no \"content\", expected its text", path);
     }
-    int lstrip = KM_UNSAID, rstrip = KM_UNSAID, single = KM_UNSAID, normalized = KM_UNSAID, is_special = KM_UNSAID;
+    int lstrip = KM_UNSET, rstrip = KM_UNSET, single = KM_UNSET, normalized = KM_UNSET, is_special = KM_UNSET;
     KM_TRY(km_settings_flag(&lstrip, token, "lstrip", path));
     KM_TRY(km_settings_flag(&rstrip, token, "rstrip", path));
     KM_TRY(km_settings_flag(&single, token, "single_word", path));
     KM_TRY(km_settings_flag(&normalized, token, "normalized", path));
     KM_TRY(km_settings_flag(&is_special, token, "special", path));
     KM_TRY(read_id(&id, km_json_get(token, "id"), content, path));
-    special = is_special == KM_UNSAID ? special : is_special == 1;
-    const km_added added = {.content = (char *)(uintptr_t)content,
-                            .id = id,
-                            .lstrip = (int8_t)lstrip,
-                            .rstrip = (int8_t)rstrip,
-                            .single_word = (int8_t)single,
-                            .normalized = (int8_t)normalized,
-                            .special = special};
+    special = is_special == KM_UNSET ? special : is_special == 1;
+    const km_added_token added = {.content = (char *)(uintptr_t)content,
+                                  .id = id,
+                                  .lstrip = (int8_t)lstrip,
+                                  .rstrip = (int8_t)rstrip,
+                                  .single_word = (int8_t)single,
+                                  .normalized = (int8_t)normalized,
+                                  .special = special};
     km_settings_add(settings, &added);
     return KM_OK;
 }
 
-static km_added unsaid(const char *content, bool special) {
-    return (km_added){.content = (char *)(uintptr_t)content,
-                      .id = -1,
-                      .lstrip = KM_UNSAID,
-                      .rstrip = KM_UNSAID,
-                      .single_word = KM_UNSAID,
-                      .normalized = KM_UNSAID,
-                      .special = special};
+/* A token of which only the text is given. */
+static km_added_token token_of_text(const char *content, bool special) {
+    return (km_added_token){.content = (char *)(uintptr_t)content,
+                            .id = -1,
+                            .lstrip = KM_UNSET,
+                            .rstrip = KM_UNSET,
+                            .single_word = KM_UNSET,
+                            .normalized = KM_UNSET,
+                            .special = special};
 }
 
-/* A token as its text or as an object; *name is its text, NULL where there is none. */
+/* Adds a special token that is given by its text or as an object; *name becomes its text, NULL where there is none. */
 static km_status read_named(km_settings *settings, const char **name, const km_json *value, const char *key,
                             const char *path) {
     *name = NULL;
@@ -133,7 +135,7 @@ static km_status read_named(km_settings *settings, const char **name, const km_j
     }
     *name = km_json_string(value);
     if (*name != NULL && **name != '\0') {
-        const km_added added = unsaid(*name, true);
+        const km_added_token added = token_of_text(*name, true);
         km_settings_add(settings, &added);
         return KM_OK;
     }
@@ -145,6 +147,7 @@ static km_status read_named(km_settings *settings, const char **name, const km_j
     return km_settings_read_token(settings, value, -1, true, path);
 }
 
+/* The tokens of special_tokens_map.json, which tokenizer_config.json may hold too. */
 static km_status read_roles(km_settings *settings, const km_json *json, const char *path) {
     static const char *const keys[] = {"pad_token",  "unk_token", "cls_token", "sep_token",
                                        "mask_token", "bos_token", "eos_token"};
@@ -166,7 +169,7 @@ static km_status read_roles(km_settings *settings, const km_json *json, const ch
     return KM_OK;
 }
 
-/* {"50264": {"content": "<mask>", ...}, ...} */
+/* "added_tokens_decoder": {"50264": {"content": "<mask>", ...}, ...} */
 static km_status read_decoder(km_settings *settings, const km_json *tokens, const char *path) {
     for (const km_json *item = km_json_first(tokens); item != NULL; item = km_json_next(item)) {
         const char *key = km_json_key(item);
@@ -191,10 +194,10 @@ static km_status read_config(km_settings *settings, const km_json *json, const c
     return read_roles(settings, json, path);
 }
 
-/* {"<new>": 30522, ...} */
+/* added_tokens.json: {"<new>": 30522, ...} */
 static km_status read_added(km_settings *settings, const km_json *json, const char *path) {
     for (const km_json *item = km_json_first(json); item != NULL; item = km_json_next(item)) {
-        km_added token = unsaid(km_json_key(item), false);
+        km_added_token token = token_of_text(km_json_key(item), false);
         KM_TRY(read_id(&token.id, item, token.content, path));
         if (*token.content != '\0') {
             km_settings_add(settings, &token);

@@ -1,8 +1,10 @@
+/* A set of different strings with numbers: their bytes one after the other, and a hash table over them. */
 #include "strings.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+/* Puts a number into the first free slot of its string. */
 static void place(km_strings *s, uint32_t number) {
     size_t slot = (size_t)km_hash_bytes(km_strings_get(s, number), km_strings_size(s, number)).low & s->mask;
     while (s->table[slot] != 0) {

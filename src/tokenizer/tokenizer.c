@@ -1,4 +1,4 @@
-/* A tokenizer from its pieces: checked, its special and added tokens found. */
+/* Makes a tokenizer out of pieces and settings: checks the pieces, gives added tokens their ids, and finds the special tokens. */
 #include "tokenizer.h"
 
 #include <stdlib.h>
@@ -20,7 +20,7 @@ void km_tokenizer_destroy(km_tokenizer *tokenizer) {
     tokenizer->family->destroy(tokenizer);
     for (size_t i = 0; i < tokenizer->added_count; i++) {
         free(tokenizer->added[i].content);
-        free(tokenizer->added[i].normal);
+        free(tokenizer->added[i].normalized_text);
     }
     free(tokenizer->added);
     km_added_set_free(&tokenizer->added_raw);
@@ -30,7 +30,7 @@ void km_tokenizer_destroy(km_tokenizer *tokenizer) {
     free(tokenizer);
 }
 
-/* ---- Asking --------------------------------------------------------------------------------------------- */
+/* ---- The vocabulary ------------------------------------------------------------------------------------- */
 
 int32_t km_tokenizer_id(const km_tokenizer *tokenizer, const char *piece) {
     return (int32_t)km_strings_find(&tokenizer->pieces, piece, strlen(piece));
@@ -52,7 +52,7 @@ km_specials km_tokenizer_specials(const km_tokenizer *tokenizer) {
 km_status km_tokenizer_can_mask(const km_tokenizer *tokenizer, const char *origin) {
     const km_specials *s = &tokenizer->specials;
     const int32_t ids[] = {s->pad, 0, s->cls, s->sep, s->mask};
-    const char *const *usual = tokenizer->family->usual[0];
+    const char *const *usual = tokenizer->family->usual_names[0];
     km_buffer missing = {0};
     for (size_t i = 0; i < KM_ROLES; i++) {
         if (ids[i] < 0) {
@@ -71,7 +71,7 @@ km_status km_tokenizer_can_mask(const km_tokenizer *tokenizer, const char *origi
     return status;
 }
 
-const km_added *km_added_of(const km_tokenizer *tokenizer, int32_t id) {
+const km_added_token *km_added_token_of(const km_tokenizer *tokenizer, int32_t id) {
     size_t low = 0, high = tokenizer->added_count;
     while (low < high) {
         size_t middle = (low + high) / 2;
@@ -148,19 +148,19 @@ km_status km_tokenizer_merge(km_tokenizer *tokenizer, const char *left, size_t l
 /* ---- Special and added tokens --------------------------------------------------------------------------- */
 
 static int by_id(const void *a, const void *b) {
-    const km_added *x = a, *y = b;
+    const km_added_token *x = a, *y = b;
     return (x->id > y->id) - (x->id < y->id);
 }
 
-/* An added token that the vocabulary ends before follows it as a piece. */
+/* Makes the list of added tokens. One whose id lies behind the vocabulary becomes a piece of its own there. */
 static km_status place_added(km_tokenizer *t, const km_settings *settings, const char *origin) {
     t->added = km_new(settings->added_count + KM_ROLES, sizeof *t->added);
     for (size_t i = 0; i < settings->added_count; i++) {
-        km_added token = settings->added[i];
+        km_added_token token = settings->added[i];
         int32_t found = km_tokenizer_id(t, token.content);
         token.id = token.id < 0 ? found : token.id;
         if (token.id < 0) {
-            continue; /* named, but not in this vocabulary */
+            continue; /* a file names it, but this vocabulary does not have it */
         }
         if (found >= 0 ? found != token.id : token.id < t->model_size) {
             return km_fail(KM_FAILED,
@@ -173,7 +173,7 @@ static km_status place_added(km_tokenizer *t, const km_settings *settings, const
     }
     qsort(t->added, t->added_count, sizeof *t->added, by_id);
     for (size_t i = 0; i < t->added_count; i++) {
-        const km_added *token = &t->added[i];
+        const km_added_token *token = &t->added[i];
         if (token->id < (int32_t)t->pieces.count) {
             const char *piece = km_tokenizer_piece(t, token->id);
             if (strcmp(piece, token->content) != 0) {
@@ -192,7 +192,7 @@ static km_status place_added(km_tokenizer *t, const km_settings *settings, const
     return KM_OK;
 }
 
-/* The token of a role is an added one, and special whatever files say. */
+/* Makes the special token of a role an added token. It is special, whatever files say. */
 static void add_role(km_tokenizer *t, int32_t id) {
     for (size_t i = 0; i < t->added_count; i++) {
         if (t->added[i].id == id) {
@@ -200,17 +200,18 @@ static void add_role(km_tokenizer *t, int32_t id) {
             return;
         }
     }
-    t->added[t->added_count++] = (km_added){.content = km_strdup(km_tokenizer_piece(t, id)),
-                                            .id = id,
-                                            .lstrip = KM_UNSAID,
-                                            .rstrip = KM_UNSAID,
-                                            .single_word = KM_UNSAID,
-                                            .normalized = KM_UNSAID,
-                                            .special = true};
+    t->added[t->added_count++] = (km_added_token){.content = km_strdup(km_tokenizer_piece(t, id)),
+                                                  .id = id,
+                                                  .lstrip = KM_UNSET,
+                                                  .rstrip = KM_UNSET,
+                                                  .single_word = KM_UNSET,
+                                                  .normalized = KM_UNSET,
+                                                  .special = true};
     qsort(t->added, t->added_count, sizeof *t->added, by_id);
 }
 
-/* The token that files name, "" for none; else, or where the vocabulary has no such piece, a usual one. */
+/* The id of the token that files give for a role (-1 if they give "", that is, none). If they give none, or one that the vocabulary
+ * does not have, the first usual name that it has is used. */
 static int32_t role_id(const km_tokenizer *t, const km_settings *settings, km_role role) {
     const char *named = settings->role[role];
     int32_t found = named == NULL ? -1 : km_tokenizer_id(t, named);
@@ -218,7 +219,7 @@ static int32_t role_id(const km_tokenizer *t, const km_settings *settings, km_ro
         return found;
     }
     for (size_t set = 0; set < t->family->usual_count; set++) {
-        const char *name = t->family->usual[set][role];
+        const char *name = t->family->usual_names[set][role];
         int32_t id = name == NULL ? -1 : km_tokenizer_id(t, name);
         if (id >= 0) {
             return id;
@@ -227,6 +228,7 @@ static int32_t role_id(const km_tokenizer *t, const km_settings *settings, km_ro
     return -1;
 }
 
+/* Finds the special tokens, and gives every flag that is still unset its usual value. */
 static void find_specials(km_tokenizer *t, const km_settings *settings) {
     int32_t *const ids[] = {&t->specials.pad, &t->specials.unk, &t->specials.cls, &t->specials.sep,
                             &t->specials.mask};
@@ -237,31 +239,31 @@ static void find_specials(km_tokenizer *t, const km_settings *settings) {
         }
     }
     for (size_t i = 0; i < t->added_count; i++) {
-        km_added *token = &t->added[i];
+        km_added_token *token = &t->added[i];
         bool mask = token->id == t->specials.mask && t->family->mask_lstrip;
-        token->lstrip = token->lstrip == KM_UNSAID ? mask : token->lstrip;
+        token->lstrip = token->lstrip == KM_UNSET ? mask : token->lstrip;
         token->rstrip = token->rstrip == 1;
         token->single_word = token->single_word == 1;
-        token->normalized = token->normalized == KM_UNSAID ? !token->special : token->normalized;
+        token->normalized = token->normalized == KM_UNSET ? !token->special : token->normalized;
     }
 }
 
-/* The same tokens as they are looked for, once the family knows how it normalizes. */
-static void sort_added(km_tokenizer *t) {
+/* Sorts the added tokens into the two sets in which they are looked for. The family is prepared, so it can normalize them. */
+static void make_added_sets(km_tokenizer *t) {
     const bool both = t->family->normalize != NULL || km_added_order_matters(t->added, t->added_count);
     for (size_t i = 0; i < t->added_count; i++) {
-        km_added *token = &t->added[i];
+        km_added_token *token = &t->added[i];
         token->normalized = both && token->normalized == 1;
         if (token->normalized == 1 && t->family->normalize != NULL) {
             km_normalized n = {0};
             (void)t->family->normalize(t, &n, token->content, 0, strlen(token->content));
-            token->normal = km_format("%.*s", (int)n.count, n.count > 0 ? n.text : "");
+            token->normalized_text = km_format("%.*s", (int)n.count, n.count > 0 ? n.text : "");
             km_normalized_free(&n);
         }
         km_added_set_add(token->normalized == 1 ? &t->added_normalized : &t->added_raw, token);
     }
-    km_added_set_end(&t->added_raw);
-    km_added_set_end(&t->added_normalized);
+    km_added_set_finish(&t->added_raw);
+    km_added_set_finish(&t->added_normalized);
 }
 
 km_status km_tokenizer_finish(km_tokenizer **tokenizer, const km_settings *settings, const char *origin) {
@@ -279,7 +281,7 @@ km_status km_tokenizer_finish(km_tokenizer **tokenizer, const km_settings *setti
         status = t->family->prepare(t, settings, origin);
     }
     if (status == KM_OK) {
-        sort_added(t);
+        make_added_sets(t);
     }
     if (status != KM_OK) {
         km_tokenizer_destroy(t);

@@ -1,4 +1,5 @@
-/* tokenizer.json, HuggingFace's one file: what the two families use of it is read, anything else is refused by name. */
+/* Reads tokenizer.json, the file in which HuggingFace's tokenizers package keeps a whole tokenizer. Everything that BERT's WordPiece
+ * and GPT-2's byte-level BPE need is read; a component that they do not have is an error that names it. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,6 +20,7 @@ static bool absent(const km_json *value) {
     return value == NULL || km_json_is_null(value);
 }
 
+/* The error for a component that is not supported. */
 static km_status refuse(const char *path, const char *what, const km_json *found, const char *expected) {
     return km_fail(KM_FAILED, "%s: the %s is %.100s, which is not supported; expected %s", path, what,
                    absent(found)             ? "not there"
@@ -27,24 +29,24 @@ static km_status refuse(const char *path, const char *what, const km_json *found
                    expected);
 }
 
-/* The only member of a Sequence with one; any other object as it is. */
+/* Of a Sequence with one member, that member; any other object as it is. */
 static const km_json *unwrap(const km_json *object, const char *list) {
     const km_json *members = km_json_get(object, list);
     return is_type(object, "Sequence") && km_json_size(members) == 1 ? km_json_first(members) : object;
 }
 
-/* A flag that has to be `wanted` or absent. */
+/* Checks a flag that must be `wanted` or absent. */
 static km_status demand(const km_json *object, const char *key, bool wanted, const char *path) {
-    int found = KM_UNSAID;
+    int found = KM_UNSET;
     KM_TRY(km_settings_flag(&found, object, key, path));
-    if (found != KM_UNSAID && found != (int)wanted) {
+    if (found != KM_UNSET && found != (int)wanted) {
         return km_fail(KM_FAILED, "%s: %s has %s %s, which is not supported", path, type_of(object), key,
                        found ? "true" : "false");
     }
     return KM_OK;
 }
 
-/* ---- The parts around the model -------------------------------------------------------------------------- */
+/* ---- The components around the model -------------------------------------------------------------------- */
 
 static km_status read_normalizer(km_settings *settings, const km_json *json, bool wordpiece, const char *path) {
     const km_json *normalizer = unwrap(km_json_get(json, "normalizer"), "normalizers");
@@ -55,16 +57,16 @@ static km_status read_normalizer(km_settings *settings, const km_json *json, boo
         return refuse(path, "normalizer", normalizer, "BertNormalizer");
     }
     KM_TRY(demand(normalizer, "clean_text", true, path));
-    int lowercase = KM_UNSAID, strip = KM_UNSAID, chinese = KM_UNSAID;
+    int lowercase = KM_UNSET, strip = KM_UNSET, chinese = KM_UNSET;
     KM_TRY(km_settings_flag(&lowercase, normalizer, "lowercase", path));
     KM_TRY(km_settings_flag(&strip, normalizer, "strip_accents", path));
     KM_TRY(km_settings_flag(&chinese, normalizer, "handle_chinese_chars", path));
-    bool same_case = settings->lowercase == KM_UNSAID || settings->lowercase == (lowercase != 0);
-    settings->lowercase = settings->lowercase == KM_UNSAID ? lowercase : settings->lowercase;
-    if (settings->strip_accents == KM_UNSAID && same_case) {
+    bool same_case = settings->lowercase == KM_UNSET || settings->lowercase == (lowercase != 0);
+    settings->lowercase = settings->lowercase == KM_UNSET ? lowercase : settings->lowercase;
+    if (settings->strip_accents == KM_UNSET && same_case) {
         settings->strip_accents = strip;
     }
-    settings->chinese = settings->chinese == KM_UNSAID ? chinese : settings->chinese;
+    settings->chinese = settings->chinese == KM_UNSET ? chinese : settings->chinese;
     return KM_OK;
 }
 
@@ -78,14 +80,14 @@ static km_status read_pre_tokenizer(km_settings *settings, const km_json *json, 
         return refuse(path, "pre_tokenizer", one, "ByteLevel");
     }
     KM_TRY(demand(one, "use_regex", true, path));
-    int prefix_space = KM_UNSAID;
+    int prefix_space = KM_UNSET;
     KM_TRY(km_settings_flag(&prefix_space, one, "add_prefix_space", path));
-    prefix_space = prefix_space == KM_UNSAID ? 1 : prefix_space; /* theirs without the key */
-    settings->prefix_space = settings->prefix_space == KM_UNSAID ? prefix_space : settings->prefix_space;
+    prefix_space = prefix_space == KM_UNSET ? 1 : prefix_space; /* the package's default */
+    settings->prefix_space = settings->prefix_space == KM_UNSET ? prefix_space : settings->prefix_space;
     return KM_OK;
 }
 
-/* The first and the last special token of a template are cls and sep. */
+/* Takes the special token before the text of a template as cls, and the last one behind it as sep. */
 static void read_template(km_settings *settings, const km_json *single) {
     const char *before = NULL, *behind = NULL;
     bool text = false;
@@ -96,8 +98,8 @@ static void read_template(km_settings *settings, const km_json *single) {
         behind = text && name != NULL ? name : behind;
     }
     if (before != NULL && behind != NULL) {
-        km_settings_role(settings, KM_CLS, before);
-        km_settings_role(settings, KM_SEP, behind);
+        km_settings_role(settings, KM_ROLE_CLS, before);
+        km_settings_role(settings, KM_ROLE_SEP, behind);
     }
 }
 
@@ -122,8 +124,8 @@ static km_status read_processor(km_settings *settings, const km_json *processor,
             return km_fail(KM_FAILED, "%s: %s has no \"cls\" or no \"sep\", expected [token, id]", path,
                            type_of(processor));
         }
-        km_settings_role(settings, KM_CLS, cls);
-        km_settings_role(settings, KM_SEP, sep);
+        km_settings_role(settings, KM_ROLE_CLS, cls);
+        km_settings_role(settings, KM_ROLE_SEP, sep);
         return KM_OK;
     }
     if (is_type(processor, "TemplateProcessing")) {
@@ -162,7 +164,7 @@ static km_status read_added(km_settings *settings, const km_json *json, const ch
 
 /* ---- The model ------------------------------------------------------------------------------------------ */
 
-/* pieces[id] = piece for all of {"piece": id, ...}, whose ids must be 0 to count - 1. */
+/* Sets pieces[id] to the piece, for every member of {"piece": id, ...}. The ids must be 0 to count - 1. */
 static km_status place_pieces(const char **pieces, size_t count, const km_json *vocab, const char *path) {
     for (const km_json *item = km_json_first(vocab); item != NULL; item = km_json_next(item)) {
         double id = -1;
@@ -193,7 +195,7 @@ km_status km_tokenizer_read_vocab(km_tokenizer *tokenizer, const km_json *vocab,
     return status;
 }
 
-/* "left right" or ["left", "right"]. */
+/* Adds a merge that is given as "left right" or as ["left", "right"]. */
 static km_status read_merge(km_tokenizer *t, const km_json *item, const char *path) {
     const char *left = km_json_string(item), *right;
     size_t left_size;
@@ -212,6 +214,7 @@ static km_status read_merge(km_tokenizer *t, const km_json *item, const char *pa
     return km_tokenizer_merge(t, left, left_size, right, strlen(right), path);
 }
 
+/* Checks a member that must be absent, null, "" or 0. */
 static km_status demand_empty(const km_json *model, const char *key, const char *path) {
     const km_json *value = km_json_get(model, key);
     const char *text = km_json_string(value);
@@ -259,7 +262,7 @@ static km_status read_all(km_tokenizer **out, km_settings *settings, const km_js
     bool merges = km_json_get(model, "merges") != NULL;
     const char *type = *type_of(model) != '\0' ? type_of(model)
                        : merges                ? "BPE"
-                                               : "WordPiece"; /* old files have none */
+                                               : "WordPiece"; /* old files have no type */
     bool wordpiece = strcmp(type, "WordPiece") == 0;
     if (!km_json_is_object(model) || (!wordpiece && strcmp(type, "BPE") != 0)) {
         return refuse(path, "model", model, "WordPiece or byte-level BPE");
@@ -271,7 +274,7 @@ static km_status read_all(km_tokenizer **out, km_settings *settings, const km_js
     KM_TRY(read_added(settings, json, path));
     const char *unknown = km_json_string(km_json_get(model, "unk_token"));
     if (unknown != NULL) {
-        km_settings_role(settings, KM_UNK, unknown);
+        km_settings_role(settings, KM_ROLE_UNK, unknown);
     }
     if (out == NULL) {
         return KM_OK;

@@ -1,26 +1,26 @@
-/* Learns a byte-level BPE vocabulary as the tokenizers package does: special tokens, the bytes by their characters'
- * code points, then merges. */
+/* Learns a byte-level BPE vocabulary as the tokenizers package does. Its pieces are, in this order, the special tokens, the 256 bytes
+ * (sorted by the code points of the characters that stand for them), and the results of the merges. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "bpe.h"
-#include "counts.h"
-#include "merges.h"
+#include "merge_learner.h"
+#include "word_counts.h"
 
-enum { LONGEST = 4096, BYTES = 256 };
+enum { LONGEST = 4096 /* bytes of a pre-token that is counted */, BYTES = 256 };
 
 static const char *const specials[] = {"<s>", "<pad>", "</s>", "<unk>", "<mask>"};
 
 struct km_bpe_trainer {
     km_bpe_options options;
     const uint8_t *classes;
-    km_counts words; /* their bytes */
+    km_word_counts words; /* pre-tokens, as bytes */
 };
 
 km_bpe_trainer *km_bpe_trainer_create(const km_bpe_options *options) {
     km_bpe_trainer *t = km_new(1, sizeof *t);
     t->options = *options;
-    t->classes = km_split_classes();
+    t->classes = km_char_classes();
     return t;
 }
 
@@ -28,12 +28,12 @@ void km_bpe_trainer_destroy(km_bpe_trainer *trainer) {
     if (trainer == NULL) {
         return;
     }
-    km_counts_free(&trainer->words);
+    km_word_counts_free(&trainer->words);
     free(trainer);
 }
 
-/* A word with invalid UTF-8 counts as encoding would see it. */
-static void count_mended(km_bpe_trainer *t, const char *at, const char *end) {
+/* Counts a pre-token with U+FFFD in place of invalid UTF-8, as encoding reads it. */
+static void count_repaired(km_bpe_trainer *t, const char *at, const char *end) {
     char bytes[3 * LONGEST];
     size_t size = 0;
     while (at < end) {
@@ -42,7 +42,7 @@ static void count_mended(km_bpe_trainer *t, const char *at, const char *end) {
         memcpy(bytes + size, good ? from : "\xEF\xBF\xBD", good ? (size_t)(at - from) : 3);
         size += good ? (size_t)(at - from) : 3;
     }
-    km_counts_add(&t->words, bytes, size);
+    km_word_counts_add(&t->words, bytes, size);
 }
 
 static void count_line(km_bpe_trainer *t, const char *at, const char *end) {
@@ -51,9 +51,9 @@ static void count_line(km_bpe_trainer *t, const char *at, const char *end) {
         bool valid = true;
         const char *stop = km_bpe_split(t->classes, at, end, &valid, &invalid);
         if (stop - at <= LONGEST && valid) {
-            km_counts_add(&t->words, at, (size_t)(stop - at));
+            km_word_counts_add(&t->words, at, (size_t)(stop - at));
         } else if (stop - at <= LONGEST) {
-            count_mended(t, at, stop);
+            count_repaired(t, at, stop);
         }
         at = stop;
     }
@@ -70,7 +70,7 @@ void km_bpe_trainer_add(km_bpe_trainer *trainer, const char *text, size_t count)
 
 /* ---- Pieces --------------------------------------------------------------------------------------------- */
 
-/* Adds the bytes' characters by code point; symbols[byte] is the id. */
+/* Adds the characters that stand for bytes, in the order of their code points; symbols[byte] becomes the id. */
 static void add_bytes(km_strings *pieces, uint32_t symbols[BYTES]) {
     for (uint32_t code = 0; code < 2 * BYTES; code++) {
         int byte = km_char_byte(code);
@@ -81,8 +81,9 @@ static void add_bytes(km_strings *pieces, uint32_t symbols[BYTES]) {
     }
 }
 
-static km_merges *split_words(const km_bpe_trainer *t, const uint32_t symbols[BYTES]) {
-    km_merges *merges = km_merges_create();
+/* All pre-tokens as sequences of symbols. The caller destroys. */
+static km_merge_learner *split_words(const km_bpe_trainer *t, const uint32_t symbols[BYTES]) {
+    km_merge_learner *learner = km_merge_learner_create();
     uint32_t word[3 * LONGEST];
     for (uint32_t i = 0; i < t->words.words.count; i++) {
         const char *bytes = km_strings_get(&t->words.words, i);
@@ -90,27 +91,29 @@ static km_merges *split_words(const km_bpe_trainer *t, const uint32_t symbols[BY
         for (size_t k = 0; k < size; k++) {
             word[k] = symbols[(uint8_t)bytes[k]];
         }
-        km_merges_add(merges, word, size, t->words.counts[i]);
+        km_merge_learner_add(learner, word, size, t->words.counts[i]);
     }
-    return merges;
+    return learner;
 }
 
+/* A merge that was learned. */
 typedef struct learned {
     uint32_t left, right;
 } learned;
 
-/* Merges until the vocabulary is full; the pairs in order. The caller frees. */
-static learned *merge_pairs(const km_bpe_trainer *t, km_strings *pieces, km_merges *merges, size_t *count) {
+/* Merges until the vocabulary is full, and returns the pairs in the order in which they were merged. The caller frees. */
+static learned *merge_pairs(const km_bpe_trainer *t, km_strings *pieces, km_merge_learner *learner, size_t *count) {
     learned *pairs = NULL;
     size_t room = 0;
     uint32_t left, right;
     uint64_t least = (uint64_t)KM_MAX(t->options.min_frequency, 1);
     *count = 0;
-    while (pieces->count < (uint32_t)t->options.vocab_size && km_merges_best(merges, least, &left, &right)) {
+    while (pieces->count < (uint32_t)t->options.vocab_size &&
+           km_merge_learner_best(learner, least, &left, &right)) {
         km_buffer piece = {0};
         km_buffer_add(&piece, km_strings_get(pieces, left), km_strings_size(pieces, left));
         km_buffer_add(&piece, km_strings_get(pieces, right), km_strings_size(pieces, right));
-        km_merges_apply(merges, km_strings_add(pieces, piece.data, piece.size));
+        km_merge_learner_apply(learner, km_strings_add(pieces, piece.data, piece.size));
         km_buffer_free(&piece);
         if (*count == room) {
             room = 2 * room + 1024;
@@ -121,6 +124,7 @@ static learned *merge_pairs(const km_bpe_trainer *t, km_strings *pieces, km_merg
     return pairs;
 }
 
+/* Makes the tokenizer. */
 static km_status make(km_tokenizer **out, const km_strings *pieces, const learned *pairs, size_t count) {
     static const char origin[] = "the learned vocabulary";
     km_tokenizer *t = km_tokenizer_new(&km_family_bpe);
@@ -161,10 +165,10 @@ km_status km_bpe_trainer_end(km_bpe_trainer *trainer, km_tokenizer **out) {
     }
     uint32_t symbols[BYTES];
     add_bytes(&pieces, symbols);
-    km_merges *merges = split_words(trainer, symbols);
+    km_merge_learner *learner = split_words(trainer, symbols);
     size_t count = 0;
-    learned *pairs = merge_pairs(trainer, &pieces, merges, &count);
-    km_merges_destroy(merges);
+    learned *pairs = merge_pairs(trainer, &pieces, learner, &count);
+    km_merge_learner_destroy(learner);
     km_status status = make(out, &pieces, pairs, count);
     free(pairs);
     km_strings_free(&pieces);

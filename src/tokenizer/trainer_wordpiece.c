@@ -1,18 +1,16 @@
-/* Learns a WordPiece vocabulary as the tokenizers package does: special tokens, the characters of the text by code
- * point, their "##" forms, then merges. */
+/* Learns a WordPiece vocabulary as the tokenizers package does. Its pieces are, in this order, the special tokens, the characters of
+ * the text by code point, their "##" forms, and the results of the merges. */
 #include <stdlib.h>
 #include <string.h>
 
-#include "counts.h"
-#include "merges.h"
+#include "merge_learner.h"
 #include "tokenizer.h"
-
-enum { CODES = 0x110000 };
+#include "word_counts.h"
 
 struct km_wordpiece_trainer {
     km_wordpiece_options options;
-    km_fold fold;
-    km_counts words;
+    km_normalizer normalizer;
+    km_word_counts words;
 };
 
 static const char *const specials[] = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"};
@@ -20,7 +18,7 @@ static const char *const specials[] = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MAS
 km_wordpiece_trainer *km_wordpiece_trainer_create(const km_wordpiece_options *options) {
     km_wordpiece_trainer *t = km_new(1, sizeof *t);
     t->options = *options;
-    km_fold_create(&t->fold, !options->cased, !options->cased, true);
+    km_normalizer_init(&t->normalizer, !options->cased, !options->cased, true);
     return t;
 }
 
@@ -28,28 +26,28 @@ void km_wordpiece_trainer_destroy(km_wordpiece_trainer *trainer) {
     if (trainer == NULL) {
         return;
     }
-    km_counts_free(&trainer->words);
+    km_word_counts_free(&trainer->words);
     free(trainer);
 }
 
-/* Words that are too long to be encoded teach nothing. */
-static void count_word(void *context, const km_word_text *word) {
+/* Counts a word, unless it is so long that encoding makes it [UNK]. */
+static void count_word(void *context, const km_word *word) {
     km_wordpiece_trainer *t = context;
     if (word->chars > KM_WORD_CHARS) {
         return;
     }
-    km_counts_add(&t->words, word->bytes, word->count);
+    km_word_counts_add(&t->words, word->bytes, word->count);
 }
 
 void km_wordpiece_trainer_add(km_wordpiece_trainer *trainer, const char *text, size_t count) {
-    km_words(&trainer->fold, text, count, count_word, trainer);
+    km_each_word(&trainer->normalizer, text, count, count_word, trainer);
 }
 
 /* ---- The alphabet --------------------------------------------------------------------------------------- */
 
 typedef struct letter {
     uint32_t code;
-    bool inner; /* also stands behind a word's first place */
+    bool inner; /* it also occurs inside words, so it needs a "##" form */
     uint64_t count;
 } letter;
 
@@ -79,13 +77,12 @@ static void count_letters(const km_wordpiece_trainer *t, letter *letters) {
     }
 }
 
-/* The most frequent characters, as many as the limit and the vocabulary's size let in, by code point. The caller
- * frees. */
+/* The most frequent characters, as many as the limit and the vocabulary's size allow, in the order of code points. The caller frees. */
 static letter *choose_alphabet(const km_wordpiece_trainer *t, size_t *count) {
-    letter *letters = km_new(CODES, sizeof *letters);
+    letter *letters = km_new(KM_CODE_POINTS, sizeof *letters);
     count_letters(t, letters);
     size_t found = 0;
-    for (uint32_t code = 0; code < CODES; code++) {
+    for (uint32_t code = 0; code < KM_CODE_POINTS; code++) {
         if (letters[code].count > 0) {
             letters[found] = letters[code];
             letters[found++].code = code;
@@ -107,7 +104,7 @@ static letter *choose_alphabet(const km_wordpiece_trainer *t, size_t *count) {
 
 /* ---- Pieces --------------------------------------------------------------------------------------------- */
 
-/* Adds the letters and then their "##" forms; symbols[2 * code + inner] becomes id + 1. */
+/* Adds the characters and then their "##" forms. symbols[2 * code + inner] becomes id + 1; it stays 0 for other characters. */
 static void add_letters(km_strings *pieces, uint32_t *symbols, const letter *alphabet, size_t count) {
     for (size_t inner = 0; inner < 2; inner++) {
         for (size_t i = 0; i < count; i++) {
@@ -120,9 +117,10 @@ static void add_letters(km_strings *pieces, uint32_t *symbols, const letter *alp
     }
 }
 
-/* All words as symbols; characters that are not in the alphabet are left out, as the reference does. */
-static km_merges *split_words(const km_wordpiece_trainer *t, const uint32_t *symbols) {
-    km_merges *merges = km_merges_create();
+/* All words as sequences of symbols. Characters that are not in the alphabet are left out, as the tokenizers package does. The caller
+ * destroys. */
+static km_merge_learner *split_words(const km_wordpiece_trainer *t, const uint32_t *symbols) {
+    km_merge_learner *learner = km_merge_learner_create();
     for (uint32_t i = 0; i < t->words.words.count; i++) {
         const char *start = km_strings_get(&t->words.words, i), *at = start;
         const char *end = start + km_strings_size(&t->words.words, i);
@@ -135,20 +133,22 @@ static km_merges *split_words(const km_wordpiece_trainer *t, const uint32_t *sym
                 word[size++] = symbol - 1;
             }
         }
-        km_merges_add(merges, word, size, t->words.counts[i]);
+        km_merge_learner_add(learner, word, size, t->words.counts[i]);
     }
-    return merges;
+    return learner;
 }
 
-static void merge_pairs(const km_wordpiece_trainer *t, km_strings *pieces, km_merges *merges) {
+/* Merges until the vocabulary is full. */
+static void merge_pairs(const km_wordpiece_trainer *t, km_strings *pieces, km_merge_learner *learner) {
     uint32_t left, right;
     uint64_t least = (uint64_t)KM_MAX(t->options.min_frequency, 1);
-    while (pieces->count < (uint32_t)t->options.vocab_size && km_merges_best(merges, least, &left, &right)) {
-        /* The right half always continues a word. */
+    while (pieces->count < (uint32_t)t->options.vocab_size &&
+           km_merge_learner_best(learner, least, &left, &right)) {
+        /* The right piece continues a word, so its "##" is dropped. */
         km_buffer piece = {0};
         km_buffer_add(&piece, km_strings_get(pieces, left), km_strings_size(pieces, left));
         km_buffer_add(&piece, km_strings_get(pieces, right) + 2, km_strings_size(pieces, right) - 2);
-        km_merges_apply(merges, km_strings_add(pieces, piece.data, piece.size));
+        km_merge_learner_apply(learner, km_strings_add(pieces, piece.data, piece.size));
         km_buffer_free(&piece);
     }
 }
@@ -168,13 +168,13 @@ km_status km_wordpiece_trainer_end(km_wordpiece_trainer *trainer, km_tokenizer *
     }
     size_t count = 0;
     letter *alphabet = choose_alphabet(trainer, &count);
-    uint32_t *symbols = km_new(2 * CODES, sizeof *symbols);
+    uint32_t *symbols = km_new(2 * KM_CODE_POINTS, sizeof *symbols);
     add_letters(&pieces, symbols, alphabet, count);
     free(alphabet);
-    km_merges *merges = split_words(trainer, symbols);
+    km_merge_learner *learner = split_words(trainer, symbols);
     free(symbols);
-    merge_pairs(trainer, &pieces, merges);
-    km_merges_destroy(merges);
+    merge_pairs(trainer, &pieces, learner);
+    km_merge_learner_destroy(learner);
     km_settings settings;
     km_settings_init(&settings);
     settings.lowercase = !trainer->options.cased;

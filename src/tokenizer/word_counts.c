@@ -1,9 +1,10 @@
-#include "counts.h"
+/* How often each different word occurs. */
+#include "word_counts.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-void km_counts_add(km_counts *counts, const char *bytes, size_t size) {
+void km_word_counts_add(km_word_counts *counts, const char *bytes, size_t size) {
     uint32_t number = km_strings_add(&counts->words, bytes, size);
     if (number >= counts->room) {
         uint32_t room = counts->room == 0 ? 1024 : 2 * counts->room;
@@ -14,8 +15,8 @@ void km_counts_add(km_counts *counts, const char *bytes, size_t size) {
     counts->counts[number]++;
 }
 
-void km_counts_free(km_counts *counts) {
+void km_word_counts_free(km_word_counts *counts) {
     km_strings_free(&counts->words);
     free(counts->counts);
-    *counts = (km_counts){0};
+    *counts = (km_word_counts){0};
 }

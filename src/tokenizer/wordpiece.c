@@ -1,10 +1,10 @@
-/* The WordPiece family: its table, its settings, its print. */
+/* The WordPiece family: its table of pieces, and its part of a tokenizer's JSON. */
 #include "wordpiece.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const usual[][KM_ROLES] = {{"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"}};
+static const char *const usual_names[][KM_ROLES] = {{"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"}};
 
 static void insert(const km_tokenizer *t, int32_t id) {
     km_wordpiece *w = t->wordpiece;
@@ -21,7 +21,7 @@ static void insert(const km_tokenizer *t, int32_t id) {
     while (w->slots[slot].id >= 0) {
         slot = (slot + 1) & w->mask;
     }
-    w->slots[slot] = (km_slot){(uint32_t)mixed, id};
+    w->slots[slot] = (km_piece_slot){(uint32_t)mixed, id};
     w->longest[continues] = KM_MAX(w->longest[continues], KM_MIN(count, (size_t)KM_WORD_BYTES));
 }
 
@@ -49,7 +49,7 @@ static km_status check_specials(const km_tokenizer *t, const km_settings *settin
     km_buffer missing = {0};
     for (size_t i = 0; i < KM_ROLES; i++) {
         if (ids[i] < 0) {
-            const char *name = settings->role[i] != NULL ? settings->role[i] : usual[0][i];
+            const char *name = settings->role[i] != NULL ? settings->role[i] : usual_names[0][i];
             km_buffer_print(&missing, "%s%.100s", missing.size > 0 ? ", " : "", name);
         }
     }
@@ -70,9 +70,9 @@ static km_status prepare(km_tokenizer *t, const km_settings *settings, const cha
     km_wordpiece *w = t->wordpiece = km_new(1, sizeof *w);
     fill_table(t);
     bool lowercase = settings->lowercase != 0;
-    bool strip = settings->strip_accents == KM_UNSAID ? lowercase : settings->strip_accents == 1;
-    km_fold_create(&w->fold, lowercase, strip, settings->chinese != 0);
-    km_fold_create(&w->split, false, false, false);
+    bool strip = settings->strip_accents == KM_UNSET ? lowercase : settings->strip_accents == 1;
+    km_normalizer_init(&w->normalizer, lowercase, strip, settings->chinese != 0);
+    km_normalizer_init(&w->splitter, false, false, false);
     w->piece_clean_up = settings->piece_clean_up != 0;
     w->clean_up = settings->clean_up == 1;
     return KM_OK;
@@ -86,14 +86,14 @@ static void destroy(km_tokenizer *t) {
 }
 
 static uint64_t normalize(const km_tokenizer *t, km_normalized *out, const char *text, size_t from, size_t to) {
-    return km_normalize(out, &t->wordpiece->fold, text, from, to);
+    return km_normalize(out, &t->wordpiece->normalizer, text, from, to);
 }
 
 static void print(const km_tokenizer *t, km_json *json, bool ids_only) {
     const km_wordpiece *w = t->wordpiece;
-    km_json_set_boolean(json, "lowercase", w->fold.lowercase);
-    km_json_set_boolean(json, "strip_accents", w->fold.strip_accents);
-    km_json_set_boolean(json, "chinese", w->fold.chinese);
+    km_json_set_boolean(json, "lowercase", w->normalizer.lowercase);
+    km_json_set_boolean(json, "strip_accents", w->normalizer.strip_accents);
+    km_json_set_boolean(json, "chinese", w->normalizer.chinese);
     if (!ids_only) {
         km_json_set_boolean(json, "piece_clean_up", w->piece_clean_up);
         km_json_set_boolean(json, "clean_up", w->clean_up);
@@ -119,8 +119,8 @@ static km_status parse(km_tokenizer *t, km_settings *settings, const km_json *js
 }
 
 const km_family km_family_wordpiece = {.type = "wordpiece",
-                                       .usual = usual,
-                                       .usual_count = KM_COUNT(usual),
+                                       .usual_names = usual_names,
+                                       .usual_count = KM_COUNT(usual_names),
                                        .prepare = prepare,
                                        .destroy = destroy,
                                        .encode = km_wordpiece_encode,

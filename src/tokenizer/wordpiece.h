@@ -1,21 +1,22 @@
-/* WordPiece: a hash table over the pieces that begin and that continue a word. */
+/* wordpiece: WordPiece encoding (Wu et al. 2016) by a hash table over the pieces that begin a word and those that continue one. */
 #ifndef KM_TOKENIZER_WORDPIECE_H
 #define KM_TOKENIZER_WORDPIECE_H
 
 #include "tokenizer.h"
 
-typedef struct km_slot {
-    uint32_t tag;
-    int32_t id; /* -1: empty */
-} km_slot;
+typedef struct km_piece_slot {
+    uint32_t tag; /* part of the hash, which sorts out most other pieces without looking at their bytes */
+    int32_t id;   /* -1: the slot is empty */
+} km_piece_slot;
 
 struct km_wordpiece {
-    km_fold fold, split;           /* `split` only splits: for text that was normalized before */
-    bool piece_clean_up, clean_up; /* decoding: the spaces before punctuation go */
-    km_slot *slots;                /* open addressing over (continues, bytes without "##") */
+    km_normalizer normalizer;
+    km_normalizer splitter; /* changes nothing, for text that is normalized already and only has to be split */
+    bool piece_clean_up, clean_up; /* km_settings */
+    km_piece_slot *slots;          /* open addressing; the key is (continues a word, bytes without "##") */
     int shift;                     /* 64 - log2(number of slots) */
     size_t mask;                   /* number of slots - 1 */
-    size_t longest[2];             /* bytes of the longest piece that begins, that continues a word */
+    size_t longest[2];             /* bytes of the longest piece that begins a word, that continues one */
 };
 
 uint64_t km_wordpiece_encode(const km_tokenizer *tokenizer, const char *text, const char *from, const char *end,
@@ -26,11 +27,12 @@ void km_wordpiece_decode(const km_tokenizer *tokenizer, const int32_t *ids, size
 km_status km_wordpiece_save(const km_tokenizer *tokenizer, const char *folder) KM_NODISCARD;
 void km_wordpiece_print_json(const km_tokenizer *tokenizer, km_buffer *out);
 
+/* Whether a piece continues a word. */
 static inline bool km_continues(const char *piece) {
     return piece[0] == '#' && piece[1] == '#';
 }
 
-/* The hash of a piece grows byte by byte, so that one pass gives it for all beginnings of a word. */
+/* The hash of a piece is made byte by byte, so that one pass over a word gives the hashes of all its prefixes. */
 static inline uint64_t km_piece_seed(bool continues) {
     return continues ? 0x9AE16A3B2F90404FULL : 0xCBF29CE484222325ULL;
 }
@@ -39,7 +41,7 @@ static inline uint64_t km_piece_step(uint64_t hash, char byte) {
     return (hash ^ (uint8_t)byte) * 0x100000001B3ULL;
 }
 
-/* The id of a piece given without "##", or -1. */
+/* The id of the piece with these bytes (without "##") and this hash; -1 where there is none. */
 static inline int32_t km_piece_find(const km_tokenizer *t, bool continues, const char *bytes, size_t count,
                                     uint64_t hash) {
     const km_wordpiece *w = t->wordpiece;
@@ -47,7 +49,7 @@ static inline int32_t km_piece_find(const km_tokenizer *t, bool continues, const
     uint32_t tag = (uint32_t)mixed;
     size_t skip = continues ? 2 : 0;
     for (size_t slot = (size_t)(mixed * 0x9E3779B97F4A7C15ULL >> w->shift);; slot = (slot + 1) & w->mask) {
-        km_slot found = w->slots[slot];
+        km_piece_slot found = w->slots[slot];
         if (found.id < 0) {
             return -1;
         }

@@ -1,4 +1,4 @@
-/* WordPiece from text to ids and back. */
+/* WordPiece: from words to ids, and back. */
 #include <string.h>
 
 #include "wordpiece.h"
@@ -9,7 +9,7 @@ typedef struct encoding {
     km_ids *out;
 } encoding;
 
-/* The longest piece at `at`: its id, or -1, and in *used its bytes. */
+/* The id of the longest piece that the `count` bytes at `at` begin with, and its bytes in *used; -1 where no piece fits. */
 static int32_t longest_piece(const km_tokenizer *t, bool continues, const char *at, size_t count, size_t *used) {
     uint64_t hashes[KM_WORD_BYTES];
     size_t limit = KM_MIN(count, t->wordpiece->longest[continues]);
@@ -18,7 +18,7 @@ static int32_t longest_piece(const km_tokenizer *t, bool continues, const char *
         hashes[i] = hash = km_piece_step(hash, at[i]);
     }
     for (size_t size = limit; size > 0; size--) {
-        bool inside = size < count && (at[size] & 0xC0) == 0x80; /* of a character */
+        bool inside = size < count && (at[size] & 0xC0) == 0x80; /* a piece does not end inside a character */
         int32_t id = inside ? -1 : km_piece_find(t, continues, at, size, hashes[size - 1]);
         if (id >= 0) {
             *used = size;
@@ -28,8 +28,8 @@ static int32_t longest_piece(const km_tokenizer *t, bool continues, const char *
     return -1;
 }
 
-/* Longest piece first; a word with a part that no piece covers is unknown as a whole. */
-static void encode_word(void *context, const km_word_text *word) {
+/* Appends the ids of a word: always the longest piece that fits. A word with a part that no piece fits is [UNK] as a whole. */
+static void encode_word(void *context, const km_word *word) {
     encoding *e = context;
     km_ids *out = e->out;
     km_ids_reserve(out, KM_WORD_CHARS);
@@ -54,18 +54,18 @@ static void encode_word(void *context, const km_word_text *word) {
 uint64_t km_wordpiece_encode(const km_tokenizer *tokenizer, const char *text, const char *from, const char *end,
                              km_ids *out) {
     encoding e = {tokenizer, text, out};
-    return km_words(&tokenizer->wordpiece->fold, from, (size_t)(end - from), encode_word, &e);
+    return km_each_word(&tokenizer->wordpiece->normalizer, from, (size_t)(end - from), encode_word, &e);
 }
 
 uint64_t km_wordpiece_encode_normalized(const km_tokenizer *tokenizer, const char *text, const char *from,
                                         const char *end, km_ids *out) {
     encoding e = {tokenizer, text, out};
-    return km_words(&tokenizer->wordpiece->split, from, (size_t)(end - from), encode_word, &e);
+    return km_each_word(&tokenizer->wordpiece->splitter, from, (size_t)(end - from), encode_word, &e);
 }
 
-/* ---- Back ----------------------------------------------------------------------------------------------- */
+/* ---- Decoding ------------------------------------------------------------------------------------------- */
 
-/* Replaces each `from` behind `start` by the shorter `to`, left to right. */
+/* Replaces every `from` at or behind byte `start` by the shorter `to`, from left to right. */
 static void replace(km_buffer *text, size_t start, const char *from, const char *to) {
     size_t from_size = strlen(from), to_size = strlen(to);
     if (text->size == 0) {
@@ -85,7 +85,8 @@ static void replace(km_buffer *text, size_t start, const char *from, const char 
     text->size = (size_t)(out - text->data);
 }
 
-/* The clean-up of transformers, in its order; the reference applies it to each piece and then to the whole. */
+/* The replacements of transformers' clean_up_tokenization, in its order. The tokenizers package applies them, with one more, to each
+ * piece. */
 static void clean_up(km_buffer *text, size_t start, bool piece) {
     replace(text, start, " .", ".");
     replace(text, start, " ?", "?");
@@ -105,9 +106,10 @@ static void clean_up(km_buffer *text, size_t start, bool piece) {
 void km_wordpiece_decode(const km_tokenizer *tokenizer, const int32_t *ids, size_t count, km_buffer *out) {
     const km_wordpiece *w = tokenizer->wordpiece;
     for (size_t i = 0; i < count; i++) {
-        const km_added *token = tokenizer->added_normalized.count > 0 ? km_added_of(tokenizer, ids[i]) : NULL;
-        const char *piece =
-            token != NULL && token->normal != NULL ? token->normal : km_tokenizer_piece(tokenizer, ids[i]);
+        const km_added_token *token =
+            tokenizer->added_normalized.count > 0 ? km_added_token_of(tokenizer, ids[i]) : NULL;
+        const char *piece = token != NULL && token->normalized_text != NULL ? token->normalized_text
+                                                                            : km_tokenizer_piece(tokenizer, ids[i]);
         size_t start = out->size;
         bool continues = km_continues(piece);
         km_buffer_print(out, "%s%s", i == 0 || continues ? "" : " ", i > 0 && continues ? piece + 2 : piece);

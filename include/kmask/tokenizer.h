@@ -1,6 +1,6 @@
-/* tokenizer: from text to token ids and back. WordPiece as BERT's cased and uncased tokenizers do it, byte-level BPE as GPT-2's,
- * RoBERTa's and BART's do it, and the trainers of both. Ids are those of HuggingFace's tokenizers package. Everything is local;
- * a tokenizer is read-only after opening and may be shared by threads. */
+/* tokenizer: from text to token ids and back. WordPiece as BERT's cased and uncased tokenizers do it, byte-level BPE as
+ * GPT-2's, RoBERTa's and BART's do it, and the trainers of both. Ids are those of HuggingFace's tokenizers package.
+ * Everything is local; a tokenizer is read-only after opening and may be shared by threads. */
 #ifndef KMASK_TOKENIZER_H
 #define KMASK_TOKENIZER_H
 
@@ -15,22 +15,23 @@ typedef struct km_specials {
 
 /* ---- Files ----------------------------------------------------------------------------------------------------- */
 
-/* Opens a tokenizer folder. The vocabulary is vocab.txt (WordPiece), vocab.json with merges.txt, or encoder.json with vocab.bpe
- * (both byte-level BPE), or else tokenizer.json. Settings are taken from tokenizer_config.json, special_tokens_map.json and
- * added_tokens.json; a setting that these files do not give comes from tokenizer.json, or else from config.json's model_type
- * (in both cases with a line in the log), or else has its usual value: WordPiece lower-cases and strips accents; special tokens have
- * their usual names; BPE's mask token takes the space before it. It is an error if a WordPiece vocabulary has no [UNK], [CLS],
- * [SEP], [MASK] or [PAD], if a vocabulary is empty or has a piece twice, and if tokenizer.json asks for something that these two
- * families do not do. The caller destroys. */
+/* Opens a tokenizer folder. The vocabulary is vocab.txt (WordPiece), vocab.json with merges.txt, or encoder.json with
+ * vocab.bpe (both byte-level BPE), or else tokenizer.json. Settings are taken from tokenizer_config.json,
+ * special_tokens_map.json and added_tokens.json; a setting that these files do not give comes from tokenizer.json, or else
+ * from config.json's model_type (in both cases with a line in the log), or else has its usual value: WordPiece lower-cases
+ * and strips accents; special tokens have their usual names; BPE's mask token takes the space before it. It is an error if a
+ * WordPiece vocabulary has no [UNK], [CLS], [SEP], [MASK] or [PAD], if a vocabulary is empty or has a piece twice, and if
+ * tokenizer.json asks for something that these two families do not do. The caller destroys. */
 km_status km_tokenizer_open(km_tokenizer **out, const char *folder) KM_NODISCARD;
-/* Makes a tokenizer from what km_tokenizer_print wrote; corpora and model files carry that text. `origin` begins error messages. */
+/* Makes a tokenizer from what km_tokenizer_print wrote; corpora and model files carry that text. `origin` begins error
+ * messages. */
 km_status km_tokenizer_parse(km_tokenizer **out, const char *json, size_t count, const char *origin) KM_NODISCARD;
 void km_tokenizer_destroy(km_tokenizer *tokenizer);
 
 /* Everything that encoding and decoding need, as JSON for km_tokenizer_parse. The caller frees. */
 char *km_tokenizer_print(const km_tokenizer *tokenizer);
-/* XXH3-128 of everything that decides ids: pieces, merges, normalization, special and added tokens. Tokenizers with equal hashes
- * give equal ids, whichever files they were read from. */
+/* XXH3-128 of everything that decides ids: pieces, merges, normalization, special and added tokens. Tokenizers with equal
+ * hashes give equal ids, whichever files they were read from. */
 km_hash km_tokenizer_hash(const km_tokenizer *tokenizer);
 /* Writes the family's classic files (vocab.txt, or vocab.json and merges.txt), tokenizer.json, tokenizer_config.json and
  * special_tokens_map.json into `folder`, which is made if it is missing. Files of another tokenizer there are removed. */
@@ -49,14 +50,14 @@ int32_t km_tokenizer_id(const km_tokenizer *tokenizer, const char *piece); /* -1
 
 /* ---- Encoding and decoding ------------------------------------------------------------------------------------- */
 
-/* A growing list of ids; starts_word[i] is 1 where ids[i] begins a word. Words are what a tokenizer splits text into before it
- * looks for pieces: BERT's splits at white space and around punctuation; GPT-2's pattern separates letters, digits and
+/* A growing list of ids; starts_word[i] is 1 where ids[i] begins a word. Words are what a tokenizer splits text into before
+ * it looks for pieces: BERT's splits at white space and around punctuation; GPT-2's pattern separates letters, digits and
  * punctuation, each with the space before it. So "home." is two words in both families, and masking a word never hides its
  * punctuation too, which would be trivial to predict. Zero-initialize; free with km_ids_free.
  *
- * With `ranges`, which is set before the first encoding, ids[i] stands for text[begins[i], ends[i]), in bytes. For WordPiece that
- * is the whole word that the token belongs to, with marks that normalization dropped from it; for BPE the token's own bytes
- * without its leading space. */
+ * With `ranges`, which is set before the first encoding, ids[i] stands for text[begins[i], ends[i]), in bytes. For WordPiece
+ * that is the whole word that the token belongs to, with marks that normalization dropped from it; for BPE the token's own
+ * bytes without its leading space. */
 typedef struct km_ids {
     int32_t *ids;
     uint8_t *starts_word;
@@ -72,9 +73,9 @@ void km_ids_free(km_ids *ids);
  * always found. Never fails. */
 void km_encode(const km_tokenizer *tokenizer, const char *text, size_t count, bool specials, km_ids *out,
                uint64_t *invalid);
-/* The text of ids. WordPiece joins pieces, removes "##", and treats the spaces before punctuation as the tokenizers package does
- * and, where clean_up_tokenization_spaces is true, as transformers does on top of it. BPE gives the bytes, with U+FFFD for
- * invalid sequences. Special tokens are kept unless skip_specials; ids out of range are left out. The caller frees. */
+/* The text of ids. WordPiece joins pieces, removes "##", and treats the spaces before punctuation as the tokenizers package
+ * does and, where clean_up_tokenization_spaces is true, as transformers does on top of it. BPE gives the bytes, with U+FFFD
+ * for invalid sequences. Special tokens are kept unless skip_specials; ids out of range are left out. The caller frees. */
 char *km_decode(const km_tokenizer *tokenizer, const int32_t *ids, size_t count, bool skip_specials);
 /* Like km_decode, but replaces what `out` holds, whose size also tells of NUL bytes in the text of BPE. */
 void km_decode_to(km_buffer *out, const km_tokenizer *tokenizer, const int32_t *ids, size_t count,
@@ -82,11 +83,11 @@ void km_decode_to(km_buffer *out, const km_tokenizer *tokenizer, const int32_t *
 
 /* ---- Training -------------------------------------------------------------------------------------------------- */
 
-/* Learns a WordPiece vocabulary as the tokenizers package does: counts the words of the text, then merges the most frequent pair
- * of neighbouring pieces until there are `vocab_size` pieces (Sennrich et al. 2016, with "##" for pieces inside words). Between
- * equally frequent pairs the one with the lower ids wins, so the result depends on the text alone. Words of more than
- * KM_WORD_CHARS characters (text.h) are left out, because encoding makes them [UNK]. Memory grows with the number of different
- * words only. */
+/* Learns a WordPiece vocabulary as the tokenizers package does: counts the words of the text, then merges the most frequent
+ * pair of neighbouring pieces until there are `vocab_size` pieces (Sennrich et al. 2016, with "##" for pieces inside words).
+ * Between equally frequent pairs the one with the lower ids wins, so the result depends on the text alone. Words of more than
+ * KM_WORD_CHARS characters (text.h) are left out, because encoding makes them [UNK]. Memory grows with the number of
+ * different words only. */
 typedef struct km_wordpiece_trainer km_wordpiece_trainer;
 typedef struct km_wordpiece_options {
     int vocab_size;
@@ -100,9 +101,9 @@ void km_wordpiece_trainer_add(km_wordpiece_trainer *trainer, const char *text, s
 km_status km_wordpiece_trainer_end(km_wordpiece_trainer *trainer, km_tokenizer **out) KM_NODISCARD;
 void km_wordpiece_trainer_destroy(km_wordpiece_trainer *trainer);
 
-/* Learns a byte-level BPE vocabulary as the tokenizers package does: <s>, <pad>, </s>, <unk> and <mask>, the 256 bytes, then merges
- * inside the pre-tokens of GPT-2's pattern. Every line is split by itself, without its line end. Pre-tokens of more than 4,096
- * bytes are left out. */
+/* Learns a byte-level BPE vocabulary as the tokenizers package does: <s>, <pad>, </s>, <unk> and <mask>, the 256 bytes, then
+ * merges inside the pre-tokens of GPT-2's pattern. Every line is split by itself, without its line end. Pre-tokens of more
+ * than 4,096 bytes are left out. */
 typedef struct km_bpe_trainer km_bpe_trainer;
 typedef struct km_bpe_options {
     int vocab_size;    /* at least 261 */

@@ -1,34 +1,35 @@
-/* Attention by blocks of queries: scores of KM_ATTENTION_ROWS queries and all keys of a view exist at a time, in cache.
- * Forward keeps the logarithm of each softmax's denominator and dropout's bits; backward computes the block again from
- * them (Dao et al. 2022). What belongs to one head of one view is packed once for all its products (panel.h). */
+/* Attention, one head of one view after the other, in blocks of KM_ATTENTION_ROWS queries: the scores of a block with all
+ * keys of the view stay in cache. Forward keeps the logarithm of each softmax's denominator and dropout's bits, and backward
+ * recomputes the scores and probabilities of a block from them (Dao et al. 2022). Keys and values of a head are packed into
+ * panels once and used by all its matrix products (panel.h). */
 #include "attention_head.h"
 
 #include "kmask/base.h"
 
-/* A head and its buffers. T' and D': rounded up to whole panels. */
+/* A head of a view and its buffers in scratch. R is KM_ATTENTION_ROWS; T' and D' are T and D rounded up to whole panels. */
 typedef struct head {
-    km_head of;
-    size_t width, ld; /* D'; from row to row of scores */
-    /* panels */
+    km_attention_head of;
+    size_t width, ld; /* D', and the elements from one row of scores to the next */
+    /* right operands, in panels */
     float *k_transposed, *v_transposed; /* (D,T') */
     float *k, *v;                       /* (T,D') */
-    float *q, *dout;                    /* (R,D') of a block */
-    /* rows */
-    float *dk, *dv; /* (T,D') */
-    float *result;  /* (R,D') */
-    float *scores, *dp;
-    float *factor; /* (R) */
+    float *q, *dout;                    /* (R,D') of a block of queries */
+    /* plain rows */
+    float *dk, *dv;     /* (T,D') */
+    float *result;      /* (R,D') */
+    float *scores, *dp; /* (R,T) scores, and the gradient of the probabilities */
+    float *factor;      /* (R) 1 / the softmax's denominator, with dropout's scale */
 } head;
 
 static float *floats(km_arena *arena, size_t rows, size_t columns) {
     return km_arena_take(arena, rows * columns, sizeof(float));
 }
 
-/* Forward has no use for what comes after `factor`. */
+/* Places the buffers. Forward uses only those up to `factor`. */
 static void place(head *h, km_arena *arena, int keys, int D) {
     const size_t T = (size_t)keys, R = KM_ATTENTION_ROWS;
     h->width = km_panel_width(D);
-    h->ld = km_head_scores_ld(keys);
+    h->ld = km_attention_head_scores_ld(keys);
     h->k_transposed = floats(arena, (size_t)D, km_panel_width(keys));
     h->v = floats(arena, T, h->width);
     h->scores = floats(arena, R, h->ld);
@@ -36,7 +37,7 @@ static void place(head *h, km_arena *arena, int keys, int D) {
     h->factor = floats(arena, R, 1);
     h->v_transposed = floats(arena, (size_t)D, km_panel_width(keys));
     h->k = floats(arena, T, h->width);
-    h->dk = h->v; /* backward has no use for v itself */
+    h->dk = h->v; /* backward does not need v in this form, so dk takes its place */
     h->dv = floats(arena, T, h->width);
     h->dp = floats(arena, R, h->ld);
     h->q = floats(arena, R, h->width);
@@ -54,7 +55,8 @@ int km_attention_kept_words(int longest) {
     return (longest + KM_DROPOUT_STRETCH - 1) / KM_DROPOUT_STRETCH * (KM_DROPOUT_STRETCH / 16);
 }
 
-/* to (rows,D), rows ld apart, = from (rows,D') * factor, or the factors of each row. */
+/* to (rows,D) = from (rows,D') * factor; `to` has ld elements from one row to the next. With `factors` (rows) each row has
+ * its own factor. */
 KM_SIMD static void scale_rows(float *to, size_t ld, const float *from, size_t width, const float *factors,
                                float factor, int rows, int D) {
     for (int r = 0; r < rows; r++) {
@@ -69,46 +71,49 @@ static void forward_head(float *out, float *lse, const float *q, const float *k,
     const km_attention *s = h->of.shape;
     const int D = s->D, T = h->of.keys;
     const size_t ldq = (size_t)s->ldq, ldk = (size_t)s->ldk, ldo = (size_t)s->ldo;
-    km_panel_transpose(h->k_transposed, k + km_head_at_key(&h->of), ldk, T, D);
-    km_panel_copy(h->v, v + km_head_at_key(&h->of), ldk, T, D);
+    km_panel_transpose(h->k_transposed, k + km_attention_head_at_key(&h->of), ldk, T, D);
+    km_panel_copy(h->v, v + km_attention_head_at_key(&h->of), ldk, T, D);
     for (int at = 0; at < h->of.queries; at += KM_ATTENTION_ROWS) {
-        const int rows = km_head_block(&h->of, at);
-        const km_score_rows shape = km_head_score_rows(&h->of, at, rows);
-        km_head_draw_kept(&h->of, at, rows);
-        km_panel_product(h->scores, h->ld, q + km_head_at_query(&h->of, at, s->ldq), ldq, 1, h->k_transposed, rows,
-                         D, T, false);
-        km_attention_rows_forward(h->scores, h->factor, lse + km_head_row(&h->of, at), &shape);
+        const int rows = km_attention_head_block(&h->of, at);
+        const km_score_rows shape = km_attention_head_score_rows(&h->of, at, rows);
+        km_attention_head_draw_kept(&h->of, at, rows);
+        km_panel_product(h->scores, h->ld, q + km_attention_head_at_query(&h->of, at, s->ldq), ldq, 1,
+                         h->k_transposed, rows, D, T, false);
+        km_attention_rows_forward(h->scores, h->factor, lse + km_attention_head_row(&h->of, at), &shape);
         km_panel_product(h->result, h->width, h->scores, h->ld, 1, h->v, rows, T, D, false);
-        scale_rows(out + km_head_at_query(&h->of, at, s->ldo), ldo, h->result, h->width, h->factor, 0, rows, D);
+        scale_rows(out + km_attention_head_at_query(&h->of, at, s->ldo), ldo, h->result, h->width, h->factor, 0,
+                   rows, D);
     }
 }
 
+/* Adds one block of queries to dk and dv, and writes its rows of dq. */
 static void backward_block(float *dq, const float *dout, const float *lse, const float *q, const head *h, int at) {
     const km_attention *s = h->of.shape;
     const int D = s->D, T = h->of.keys;
-    const int rows = km_head_block(&h->of, at);
+    const int rows = km_attention_head_block(&h->of, at);
     const size_t ldq = (size_t)s->ldq, ldo = (size_t)s->ldo;
-    const km_score_rows shape = km_head_score_rows(&h->of, at, rows);
-    q += km_head_at_query(&h->of, at, s->ldq);
-    dout += km_head_at_query(&h->of, at, s->ldo);
+    const km_score_rows shape = km_attention_head_score_rows(&h->of, at, rows);
+    q += km_attention_head_at_query(&h->of, at, s->ldq);
+    dout += km_attention_head_at_query(&h->of, at, s->ldo);
     km_panel_product(h->scores, h->ld, q, ldq, 1, h->k_transposed, rows, D, T, false);
     km_panel_product(h->dp, h->ld, dout, ldo, 1, h->v_transposed, rows, D, T, false);
-    km_attention_rows_backward(h->scores, h->dp, lse + km_head_row(&h->of, at), &shape);
+    km_attention_rows_backward(h->scores, h->dp, lse + km_attention_head_row(&h->of, at), &shape);
     km_panel_copy(h->q, q, ldq, rows, D);
     km_panel_copy(h->dout, dout, ldo, rows, D);
     km_panel_product(h->dv, h->width, h->scores, 1, h->ld, h->dout, T, rows, D, at > 0);
     km_panel_product(h->dk, h->width, h->dp, 1, h->ld, h->q, T, rows, D, at > 0);
     km_panel_product(h->result, h->width, h->dp, h->ld, 1, h->k, rows, T, D, false);
-    scale_rows(dq + km_head_at_query(&h->of, at, s->ldq), ldq, h->result, h->width, NULL, h->of.scale, rows, D);
+    scale_rows(dq + km_attention_head_at_query(&h->of, at, s->ldq), ldq, h->result, h->width, NULL, h->of.scale,
+               rows, D);
 }
 
 static void backward_head(float *dq, float *dk, float *dv, const float *dout, const float *lse, const float *q,
                           const float *k, const float *v, const head *h) {
     const km_attention *s = h->of.shape;
     const size_t ldk = (size_t)s->ldk;
-    km_panel_transpose(h->k_transposed, k + km_head_at_key(&h->of), ldk, h->of.keys, s->D);
-    km_panel_transpose(h->v_transposed, v + km_head_at_key(&h->of), ldk, h->of.keys, s->D);
-    km_panel_copy(h->k, k + km_head_at_key(&h->of), ldk, h->of.keys, s->D);
+    km_panel_transpose(h->k_transposed, k + km_attention_head_at_key(&h->of), ldk, h->of.keys, s->D);
+    km_panel_transpose(h->v_transposed, v + km_attention_head_at_key(&h->of), ldk, h->of.keys, s->D);
+    km_panel_copy(h->k, k + km_attention_head_at_key(&h->of), ldk, h->of.keys, s->D);
     for (int at = 0; at < h->of.queries; at += KM_ATTENTION_ROWS) {
         backward_block(dq, dout, lse, q, h, at);
     }
@@ -116,13 +121,13 @@ static void backward_head(float *dq, float *dk, float *dv, const float *dout, co
         memset(h->dk, 0, (size_t)h->of.keys * h->width * sizeof *h->dk);
         memset(h->dv, 0, (size_t)h->of.keys * h->width * sizeof *h->dv);
     }
-    scale_rows(dk + km_head_at_key(&h->of), ldk, h->dk, h->width, NULL, h->of.scale, h->of.keys, s->D);
-    scale_rows(dv + km_head_at_key(&h->of), ldk, h->dv, h->width, NULL, 1.0f, h->of.keys, s->D);
+    scale_rows(dk + km_attention_head_at_key(&h->of), ldk, h->dk, h->width, NULL, h->of.scale, h->of.keys, s->D);
+    scale_rows(dv + km_attention_head_at_key(&h->of), ldk, h->dv, h->width, NULL, 1.0f, h->of.keys, s->D);
 }
 
 static head head_of_view(const km_attention *shape, int view, float *scratch) {
     km_arena arena = {.base = (char *)scratch, .capacity = SIZE_MAX};
-    head h = {.of = km_head_of_view(shape, view)};
+    head h = {.of = km_attention_head_of_view(shape, view)};
     place(&h, &arena, h.of.keys, shape->D);
     return h;
 }

@@ -1,49 +1,51 @@
-/* Attention in bf16: attention.c's blocks with the products of panel_bf16.h. Queries, keys, values, probabilities and the gradients of
- * scores are rounded where a product reads them; scores, softmax and sums stay floats. */
+/* Attention in bf16: as attention.c, with the matrix products of panel_bf16.h. Probabilities and gradients of scores are
+ * rounded to bf16 before a product reads them; queries, keys and values come as bf16; scores, softmax and sums are floats. */
 #include "attention_head.h"
 #include "bf16.h"
 #include "panel_bf16.h"
 
 #include "kmask/base.h"
 
-/* A head and its buffers. T' and D': rounded up to whole panels; T/2 and D/2 pairs. */
+/* A head of a view and its buffers in scratch. R is KM_ATTENTION_ROWS; T' and D' are T and D rounded up to whole panels; T/2
+ * and D/2 are numbers of pairs, rounded up. */
 typedef struct head {
-    km_head of;
-    size_t width, ld;                /* D'; from row to row of scores */
-    size_t along_T, along_D, down_T; /* pairs from row to row of left operands */
-    /* right operands */
-    km_pair *k_transposed, *v_transposed; /* (D/2,T') */
-    km_pair *k, *v;                       /* (T/2,D') */
-    km_pair *q, *dout;                    /* (R/2,D') of a block */
+    km_attention_head of;
+    size_t width, ld;                /* D', and the elements from one row of scores to the next */
+    size_t along_T, along_D, down_T; /* pairs from one row of a left operand to the next */
+    /* right operands, in panels */
+    km_bf16_pair *k_transposed, *v_transposed; /* (D/2,T') */
+    km_bf16_pair *k, *v;                       /* (T/2,D') */
+    km_bf16_pair *q, *dout;                    /* (R/2,D') of a block of queries */
     /* left operands */
-    km_pair *query;            /* (R,D/2) queries, or the gradient of what they got */
-    km_pair *p;                /* (R,T/2) probabilities, or the gradients of scores */
-    km_pair *p_down, *ds_down; /* (R/2,T) */
+    km_bf16_pair *query;            /* (R,D/2) queries, or the gradients of the outputs */
+    km_bf16_pair *p;                /* (R,T/2) probabilities, or the gradients of the scores */
+    km_bf16_pair *p_down, *ds_down; /* (R/2,T) both, as pairs of rows */
     /* floats */
-    float *dk, *dv; /* (T,D') */
-    float *result;  /* (R,D') */
-    float *scores, *dp;
-    float *factor; /* (R) */
+    float *dk, *dv;     /* (T,D') */
+    float *result;      /* (R,D') */
+    float *scores, *dp; /* (R,T) scores, and the gradient of the probabilities */
+    float *factor;      /* (R) 1 / the softmax's denominator, with dropout's scale */
 } head;
 
-static km_pair *pairs(km_arena *arena, size_t rows, size_t columns) {
-    return km_arena_take(arena, rows * columns, sizeof(km_pair));
+static km_bf16_pair *pairs(km_arena *arena, size_t rows, size_t columns) {
+    return km_arena_take(arena, rows * columns, sizeof(km_bf16_pair));
 }
 
 static float *floats(km_arena *arena, size_t rows, size_t columns) {
     return km_arena_take(arena, rows * columns, sizeof(float));
 }
 
-/* Whole cache lines, and no power of two of them. */
+/* Elements from one row of a left operand to the next: whole cache lines, and one more than needed, so that rows do not fall
+ * into the same cache sets. */
 static size_t left_ld(size_t pairs_of_row) {
     return (pairs_of_row + KM_LANES - 1) / KM_LANES * KM_LANES + KM_LANES;
 }
 
-/* Forward has no use for what comes after `factor`. */
+/* Places the buffers. Forward uses only those up to `factor`. */
 static void place(head *h, km_arena *arena, int keys, int D) {
     const size_t T = (size_t)keys, R = KM_ATTENTION_ROWS;
     h->width = km_panel_width(D);
-    h->ld = km_head_scores_ld(keys);
+    h->ld = km_attention_head_scores_ld(keys);
     h->along_T = left_ld(km_pairs(keys));
     h->along_D = left_ld(km_pairs(D));
     h->down_T = left_ld(T);
@@ -72,7 +74,8 @@ size_t km_attention_scratch_bf16(int longest, int D) {
     return measure.used / sizeof(float);
 }
 
-/* to (rows,D), rows ld apart, = from (rows,D') * factor, or the factors of each row. */
+/* to (rows,D) = from (rows,D') * factor; `to` has ld elements from one row to the next. With `factors` (rows) each row has
+ * its own factor. */
 KM_SIMD static void scale_rows(km_bf16 *to, size_t ld, const float *from, size_t width, const float *factors,
                                float factor, int rows, int D) {
     for (int r = 0; r < rows; r++) {
@@ -85,67 +88,69 @@ KM_SIMD static void scale_rows(km_bf16 *to, size_t ld, const float *from, size_t
 
 static void forward_head(km_bf16 *out, float *lse, const km_bf16 *q, const km_bf16 *k, const km_bf16 *v,
                          const head *h) {
-    const km_head *of = &h->of;
+    const km_attention_head *of = &h->of;
     const km_attention *s = of->shape;
     const int D = s->D, T = of->keys;
     const size_t ldq = (size_t)s->ldq, ldk = (size_t)s->ldk, ldo = (size_t)s->ldo;
-    km_pairs_transpose(h->k_transposed, k + km_head_at_key(of), ldk, T, D);
-    km_pairs_copy(h->v, v + km_head_at_key(of), ldk, T, D);
+    km_pairs_transpose(h->k_transposed, k + km_attention_head_at_key(of), ldk, T, D);
+    km_pairs_copy(h->v, v + km_attention_head_at_key(of), ldk, T, D);
     for (int at = 0; at < of->queries; at += KM_ATTENTION_ROWS) {
-        const int rows = km_head_block(of, at);
-        const km_score_rows shape = km_head_score_rows(of, at, rows);
-        km_head_draw_kept(of, at, rows);
-        km_pairs_along(h->query, h->along_D, q + km_head_at_query(of, at, s->ldq), ldq, rows, D);
+        const int rows = km_attention_head_block(of, at);
+        const km_score_rows shape = km_attention_head_score_rows(of, at, rows);
+        km_attention_head_draw_kept(of, at, rows);
+        km_pairs_along(h->query, h->along_D, q + km_attention_head_at_query(of, at, s->ldq), ldq, rows, D);
         km_pairs_product(h->scores, h->ld, h->query, h->along_D, 1, h->k_transposed, rows, km_pairs(D), T, false);
-        km_attention_rows_forward(h->scores, h->factor, lse + km_head_row(of, at), &shape);
-        km_pairs_along_of(h->p, h->along_T, h->scores, h->ld, rows, T);
+        km_attention_rows_forward(h->scores, h->factor, lse + km_attention_head_row(of, at), &shape);
+        km_pairs_along_floats(h->p, h->along_T, h->scores, h->ld, rows, T);
         km_pairs_product(h->result, h->width, h->p, h->along_T, 1, h->v, rows, km_pairs(T), D, false);
-        scale_rows(out + km_head_at_query(of, at, s->ldo), ldo, h->result, h->width, h->factor, 0, rows, D);
+        scale_rows(out + km_attention_head_at_query(of, at, s->ldo), ldo, h->result, h->width, h->factor, 0, rows,
+                   D);
     }
 }
 
-/* Scores and the gradient of the probabilities, to probabilities and the gradient of the scores. */
-static void go_back_to_scores(const km_bf16 *dout, const float *lse, const km_bf16 *q, const head *h, int at,
-                              int rows) {
-    const km_head *of = &h->of;
+/* Recomputes the probabilities of a block of queries into h->scores, and computes the gradient of the scores into h->dp. */
+static void backward_probabilities(const km_bf16 *dout, const float *lse, const km_bf16 *q, const head *h, int at,
+                                   int rows) {
+    const km_attention_head *of = &h->of;
     const km_attention *s = of->shape;
-    const km_score_rows shape = km_head_score_rows(of, at, rows);
+    const km_score_rows shape = km_attention_head_score_rows(of, at, rows);
     km_pairs_along(h->query, h->along_D, q, (size_t)s->ldq, rows, s->D);
     km_pairs_product(h->scores, h->ld, h->query, h->along_D, 1, h->k_transposed, rows, km_pairs(s->D), of->keys,
                      false);
     km_pairs_along(h->query, h->along_D, dout, (size_t)s->ldo, rows, s->D);
     km_pairs_product(h->dp, h->ld, h->query, h->along_D, 1, h->v_transposed, rows, km_pairs(s->D), of->keys, false);
-    km_attention_rows_backward(h->scores, h->dp, lse + km_head_row(of, at), &shape);
+    km_attention_rows_backward(h->scores, h->dp, lse + km_attention_head_row(of, at), &shape);
 }
 
+/* Adds one block of queries to dk and dv, and writes its rows of dq. */
 static void backward_block(km_bf16 *dq, const km_bf16 *dout, const float *lse, const km_bf16 *q, const head *h,
                            int at) {
-    const km_head *of = &h->of;
+    const km_attention_head *of = &h->of;
     const km_attention *s = of->shape;
-    const int D = s->D, T = of->keys, rows = km_head_block(of, at);
-    q += km_head_at_query(of, at, s->ldq);
-    dout += km_head_at_query(of, at, s->ldo);
-    go_back_to_scores(dout, lse, q, h, at, rows);
+    const int D = s->D, T = of->keys, rows = km_attention_head_block(of, at);
+    q += km_attention_head_at_query(of, at, s->ldq);
+    dout += km_attention_head_at_query(of, at, s->ldo);
+    backward_probabilities(dout, lse, q, h, at, rows);
     km_pairs_copy(h->q, q, (size_t)s->ldq, rows, D);
     km_pairs_copy(h->dout, dout, (size_t)s->ldo, rows, D);
-    km_pairs_down_of(h->p_down, h->down_T, h->scores, h->ld, rows, T);
-    km_pairs_down_of(h->ds_down, h->down_T, h->dp, h->ld, rows, T);
-    km_pairs_along_of(h->p, h->along_T, h->dp, h->ld, rows, T);
+    km_pairs_down_floats(h->p_down, h->down_T, h->scores, h->ld, rows, T);
+    km_pairs_down_floats(h->ds_down, h->down_T, h->dp, h->ld, rows, T);
+    km_pairs_along_floats(h->p, h->along_T, h->dp, h->ld, rows, T);
     km_pairs_product(h->dv, h->width, h->p_down, 1, h->down_T, h->dout, T, km_pairs(rows), D, at > 0);
     km_pairs_product(h->dk, h->width, h->ds_down, 1, h->down_T, h->q, T, km_pairs(rows), D, at > 0);
     km_pairs_product(h->result, h->width, h->p, h->along_T, 1, h->k, rows, km_pairs(T), D, false);
-    scale_rows(dq + km_head_at_query(of, at, s->ldq), (size_t)s->ldq, h->result, h->width, NULL, of->scale, rows,
-               D);
+    scale_rows(dq + km_attention_head_at_query(of, at, s->ldq), (size_t)s->ldq, h->result, h->width, NULL,
+               of->scale, rows, D);
 }
 
 static void backward_head(km_bf16 *dq, km_bf16 *dk, km_bf16 *dv, const km_bf16 *dout, const float *lse,
                           const km_bf16 *q, const km_bf16 *k, const km_bf16 *v, const head *h) {
-    const km_head *of = &h->of;
+    const km_attention_head *of = &h->of;
     const int D = of->shape->D;
     const size_t ldk = (size_t)of->shape->ldk;
-    km_pairs_transpose(h->k_transposed, k + km_head_at_key(of), ldk, of->keys, D);
-    km_pairs_transpose(h->v_transposed, v + km_head_at_key(of), ldk, of->keys, D);
-    km_pairs_copy(h->k, k + km_head_at_key(of), ldk, of->keys, D);
+    km_pairs_transpose(h->k_transposed, k + km_attention_head_at_key(of), ldk, of->keys, D);
+    km_pairs_transpose(h->v_transposed, v + km_attention_head_at_key(of), ldk, of->keys, D);
+    km_pairs_copy(h->k, k + km_attention_head_at_key(of), ldk, of->keys, D);
     for (int at = 0; at < of->queries; at += KM_ATTENTION_ROWS) {
         backward_block(dq, dout, lse, q, h, at);
     }
@@ -153,13 +158,13 @@ static void backward_head(km_bf16 *dq, km_bf16 *dk, km_bf16 *dv, const km_bf16 *
         memset(h->dk, 0, (size_t)of->keys * h->width * sizeof *h->dk);
         memset(h->dv, 0, (size_t)of->keys * h->width * sizeof *h->dv);
     }
-    scale_rows(dk + km_head_at_key(of), ldk, h->dk, h->width, NULL, of->scale, of->keys, D);
-    scale_rows(dv + km_head_at_key(of), ldk, h->dv, h->width, NULL, 1.0f, of->keys, D);
+    scale_rows(dk + km_attention_head_at_key(of), ldk, h->dk, h->width, NULL, of->scale, of->keys, D);
+    scale_rows(dv + km_attention_head_at_key(of), ldk, h->dv, h->width, NULL, 1.0f, of->keys, D);
 }
 
 static head head_of_view(const km_attention *shape, int view, float *scratch) {
     km_arena arena = {.base = (char *)scratch, .capacity = SIZE_MAX};
-    head h = {.of = km_head_of_view(shape, view)};
+    head h = {.of = km_attention_head_of_view(shape, view)};
     place(&h, &arena, h.of.keys, shape->D);
     return h;
 }

@@ -1,8 +1,9 @@
+/* Softmax and dropout of a block of attention scores, forward and backward, sixteen scores at a time. */
 #include "attention_rows.h"
 
 #include "vector.h"
 
-/* x = exp(x) for x <= 0 (km_exp without its upper end). */
+/* x = exp(x) for x <= 0, by the same formula as km_exp. */
 KM_INLINE void exp_below(km_vector *x) {
     const km_vector v = *x;
     const km_vector shifted = v * 1.44269504f + 12582912.0f;
@@ -14,19 +15,19 @@ KM_INLINE void exp_below(km_vector *x) {
     p = p * r + 9.999998690e-01f;
     p = p * r + 2.0f;
     p = p * r + 2.0f;
-    const km_vector y =
-        p * (km_vector)(((km_bits)shifted << 23) + (126u << 23)); /* far below it wraps, and is hidden */
-    *x = (km_vector)((km_integers)y & ~(v < KM_EXP_LEAST));       /* NaN is not below */
+    const km_vector y = p * (km_vector)(((km_vector_bits)shifted << 23) +
+                                        (126u << 23)); /* wraps around far below, where the next line replaces it */
+    *x = (km_vector)((km_vector_ints)y & ~(v < KM_EXP_LEAST)); /* NaN stays: it is not below */
 }
 
-/* All ones in the lanes that have their bit. */
-KM_INLINE void lanes_of(km_integers *lanes, uint16_t bits) {
-    const km_integers own = {1,      1 << 1, 1 << 2,  1 << 3,  1 << 4,  1 << 5,  1 << 6,  1 << 7,
-                             1 << 8, 1 << 9, 1 << 10, 1 << 11, 1 << 12, 1 << 13, 1 << 14, 1 << 15};
+/* Sets lane i to all ones if bit i is set, else to 0. */
+KM_INLINE void lanes_of(km_vector_ints *lanes, uint16_t bits) {
+    const km_vector_ints own = {1,      1 << 1, 1 << 2,  1 << 3,  1 << 4,  1 << 5,  1 << 6,  1 << 7,
+                                1 << 8, 1 << 9, 1 << 10, 1 << 11, 1 << 12, 1 << 13, 1 << 14, 1 << 15};
     *lanes = (own & (int32_t)bits) != 0;
 }
 
-/* In a fixed order. */
+/* The sum of the lanes, in a fixed order. */
 KM_INLINE float sum_of(const km_vector *x) {
     float sum = 0;
     for (int i = 0; i < KM_LANES; i++) {
@@ -35,7 +36,7 @@ KM_INLINE float sum_of(const km_vector *x) {
     return sum;
 }
 
-/* What nobody sees, and what is beyond the keys, gets the probability 0. */
+/* Sets the scores of masked keys, and of the places from T to `end`, so that their probability becomes 0. */
 KM_INLINE void hide(float *x, const uint8_t *seen, int T, int end) {
     for (int t = 0; seen != NULL && t < T; t++) {
         x[t] = seen[t] ? x[t] : -INFINITY;
@@ -55,20 +56,20 @@ KM_SIMD void km_attention_rows_forward(float *scores, float *factor, float *lse,
         km_vector sums = {0};
         if (s.kept == NULL) {
             for (int t = 0; t < end; t += KM_LANES) {
-                km_vector p = KM_FROM(x + t) * s.scale - top;
+                km_vector p = KM_VECTOR_FROM(x + t) * s.scale - top;
                 exp_below(&p);
                 sums += p;
-                KM_AT(x + t) = p;
+                KM_VECTOR_AT(x + t) = p;
             }
         } else {
             const uint16_t *kept = s.kept + (size_t)r * s.kept_row;
             for (int t = 0; t < end; t += KM_LANES) {
-                km_vector p = KM_FROM(x + t) * s.scale - top;
-                km_integers lanes;
+                km_vector p = KM_VECTOR_FROM(x + t) * s.scale - top;
+                km_vector_ints lanes;
                 exp_below(&p);
                 lanes_of(&lanes, kept[t / KM_LANES]);
                 sums += p;
-                KM_AT(x + t) = (km_vector)((km_integers)p & lanes);
+                KM_VECTOR_AT(x + t) = (km_vector)((km_vector_ints)p & lanes);
             }
         }
         const float sum = sum_of(&sums);
@@ -77,9 +78,10 @@ KM_SIMD void km_attention_rows_forward(float *scores, float *factor, float *lse,
     }
 }
 
-/* p = exp(score - lse); the gradient of the scores is p * (dp * dropout's factor - mean), the mean of dp * factor under p.
- * The mean equals out . dout, but has to be made of the same numbers that it is taken from: where values are nearly
- * alike it is nearly each of them, and what is left after the difference is small. */
+/* With p = exp(score - lse) and d = dp * dropout's factor, the gradient of the scores is p * (d - mean), where the mean is
+ * the expected value of d under p. The mean also equals out . dout, but it has to be computed from the same rounded numbers
+ * that it is subtracted from: where the values of all keys are nearly equal, d is close to the mean and little is left of the
+ * difference. */
 KM_SIMD void km_attention_rows_backward(float *scores, float *dp, const float *lse, const km_score_rows *shape) {
     const km_score_rows s = *shape;
     const int end = (s.T + KM_LANES - 1) / KM_LANES * KM_LANES;
@@ -90,26 +92,26 @@ KM_SIMD void km_attention_rows_backward(float *scores, float *dp, const float *l
         km_vector totals = {0}, dots = {0};
         hide(x, s.seen, s.T, end);
         for (int t = 0; t < end; t += KM_LANES) {
-            km_vector p = KM_FROM(x + t) * s.scale - denominator, d = KM_FROM(g + t);
+            km_vector p = KM_VECTOR_FROM(x + t) * s.scale - denominator, d = KM_VECTOR_FROM(g + t);
             exp_below(&p);
             if (kept != NULL) {
-                km_integers lanes;
+                km_vector_ints lanes;
                 lanes_of(&lanes, kept[t / KM_LANES]);
-                d = (km_vector)((km_integers)(d * s.kept_scale) & lanes);
-                KM_AT(g + t) = d;
+                d = (km_vector)((km_vector_ints)(d * s.kept_scale) & lanes);
+                KM_VECTOR_AT(g + t) = d;
             }
             totals += p;
             dots += p * d;
-            KM_AT(x + t) = p;
+            KM_VECTOR_AT(x + t) = p;
         }
         const float mean = sum_of(&dots) / sum_of(&totals);
         for (int t = 0; t < end; t += KM_LANES) {
-            const km_vector p = KM_FROM(x + t);
-            KM_AT(g + t) = p * (KM_FROM(g + t) - mean);
+            const km_vector p = KM_VECTOR_FROM(x + t);
+            KM_VECTOR_AT(g + t) = p * (KM_VECTOR_FROM(g + t) - mean);
             if (kept != NULL) {
-                km_integers lanes;
+                km_vector_ints lanes;
                 lanes_of(&lanes, kept[t / KM_LANES]);
-                KM_AT(x + t) = (km_vector)((km_integers)(p * s.kept_scale) & lanes);
+                KM_VECTOR_AT(x + t) = (km_vector)((km_vector_ints)(p * s.kept_scale) & lanes);
             }
         }
     }

@@ -1,5 +1,6 @@
-/* attention_rows: what happens to a block of scores between its products. Rows are ld apart, 64-byte aligned, and may be
- * written up to the next multiple of 16 elements; what stands there beyond the T keys becomes 0. */
+/* attention_rows: softmax and dropout of a block of attention scores, between the matrix products. Rows have ld elements from
+ * one to the next and are aligned to 64 bytes. They are written up to the next multiple of 16 elements; places beyond the T
+ * keys become 0. */
 #ifndef KMASK_KERNEL_ATTENTION_ROWS_H
 #define KMASK_KERNEL_ATTENTION_ROWS_H
 
@@ -8,18 +9,20 @@
 typedef struct km_score_rows {
     int rows, T;
     size_t ld;
-    float scale;          /* of the scores: 1/sqrt(D) */
-    const uint8_t *seen;  /* (T) or NULL */
-    const uint16_t *kept; /* bits of the first row, or NULL: no dropout */
-    size_t kept_row;      /* words from row to row */
-    float kept_scale;     /* of what dropout keeps */
-    size_t lse_row;       /* from row to row of lse */
+    float scale;          /* scores are multiplied by it: 1/sqrt(D) */
+    const uint8_t *seen;  /* (T) km_attention.seen of the view, or NULL */
+    const uint16_t *kept; /* km_attention.kept from the first row on; NULL without dropout */
+    size_t kept_row;      /* words from one row of `kept` to the next */
+    float kept_scale;     /* what dropout multiplies kept probabilities by */
+    size_t lse_row;       /* elements from one row of lse to the next */
 } km_score_rows;
 
-/* scores -> exp(score - largest) where kept, else 0; factor (rows): what the products with the values are to be
- * multiplied with; lse: log of the sum of all, kept or not. */
+/* Overwrites each score with exp(score - largest of the row), or 0 where dropout does not keep it. The product of a row with
+ * the values has then to be multiplied by factor (rows). lse becomes the logarithm of the softmax's denominator, dropout
+ * aside. */
 void km_attention_rows_forward(float *scores, float *factor, float *lse, const km_score_rows *shape);
-/* scores -> what multiplied the values; dp, the gradient of that -> the gradient of scores * scale. */
+/* Overwrites the scores with the probabilities after dropout, and dp, the gradient of those, with the gradient of score *
+ * scale. */
 void km_attention_rows_backward(float *scores, float *dp, const float *lse, const km_score_rows *shape);
 
 #endif

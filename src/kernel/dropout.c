@@ -1,3 +1,4 @@
+/* Dropout of whole matrices. */
 #include "dropout.h"
 
 #include "bf16.h"
@@ -16,7 +17,7 @@ KM_SIMD void km_dropout_apply(float *y, const float *x, const km_dropout *dropou
     }
 }
 
-/* The numbers of a stretch are drawn as in km_dropout_row. */
+/* km_dropout_row with the result rounded to bf16. */
 KM_INLINE void drop_row(km_bf16 *y, const float *x, const km_dropout *d, uint64_t key, int C) {
     const km_dropout_rule rule = km_dropout_rule_of(d->p);
     uint16_t numbers[KM_DROPOUT_STRETCH];

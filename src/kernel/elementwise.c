@@ -1,4 +1,4 @@
-/* Embedding, GELU, rows in and out, sums. */
+/* Embedding, GELU, gathering and scattering of rows, addition, and rounding to bf16. */
 #include "bf16.h"
 
 KM_SIMD void km_embed_forward(float *out, const int32_t *ids, const int32_t *positions, const int32_t *types,
@@ -14,11 +14,10 @@ KM_SIMD void km_embed_forward(float *out, const int32_t *ids, const int32_t *pos
     }
 }
 
-/* The tanh form (Hendrycks and Gimpel 2016), 0.5 x (1 + tanh(u)), is x sigmoid(2u): 2 sqrt(2/pi) and the cubic
- * coefficient. */
-#define TANH_SCALE 1.595769122f
+/* GELU's tanh form (Hendrycks and Gimpel 2016), 0.5 x (1 + tanh(u)) with u = sqrt(2/pi) (x + 0.044715 x^3), is x sigmoid(2u). */
+#define TANH_SCALE 1.595769122f /* 2 sqrt(2/pi) */
 #define TANH_CUBE 0.044715f
-#define FAR 1e3f                    /* the derivative is 0 or 1 long before, and v * v does not overflow */
+#define FAR 1e3f /* x is limited to it: the derivative is 0 or 1 long before, and x * x does not overflow */
 #define NORMAL_DENSITY 0.398942280f /* 1/sqrt(2 pi) */
 
 KM_INLINE float gelu_erf(float x) {
@@ -145,7 +144,7 @@ KM_SIMD static void gelu_erf_backward_bf16(km_bf16 *dx, const km_bf16 *dy, const
     }
 }
 
-/* Slopes apart from what they are multiplied with: clang does not vectorize both in one loop. */
+/* The slopes have a loop of their own because clang does not vectorize one loop that does both. */
 KM_SIMD static void gelu_tanh_backward_bf16(km_bf16 *dx, const km_bf16 *dy, const km_bf16 *x, size_t count) {
     enum { STRETCH = 256 };
     float slopes[STRETCH];

@@ -1,4 +1,4 @@
-/* Which library multiplies floats. */
+/* Chooses the library that computes products of floats. */
 #include "gemm.h"
 
 #include <string.h>

@@ -1,8 +1,9 @@
-/* Matrix products by oneDNN, on the calling thread. Where the build has not found oneDNN, answers that it is not there.
+/* Matrix products by oneDNN, on the calling thread. If the build has not found oneDNN, these functions only report that.
  *
- * Those of bf16 are matmul primitives whose sizes and strides are told when they run: a micro-batch has its own number of rows, and
- * one that is made for its shapes (0.3 ms for each) would have to be made for nearly every micro-batch. On plain row-major
- * operands they are as fast (measured with 2.6.3 on Zen 5: BERT-base's shapes, all three products, both 460 to 515 GFLOP/s). */
+ * Products of bf16 are matmul primitives whose sizes and strides are given when they run. A primitive for fixed shapes takes
+ * 0.3 ms to make, and as micro-batches differ in their number of rows, nearly every one would need new ones. On plain
+ * row-major operands both kinds are equally fast (measured with 2.6.3 on Zen 5, the three products in BERT-base's shapes: 460
+ * to 515 GFLOP/s). */
 #include "gemm.h"
 
 #include "kmask/base.h"
@@ -17,10 +18,10 @@
 
 #include <dnnl.h>
 
-/* ---- Threads, and what runs here ---------------------------------------------------------------------------- */
+/* ---- Threads, version and instruction set --------------------------------------------------------------------- */
 
-/* oneDNN takes as many threads as OpenMP would give to the calling one: a number that each thread has of its own. The
- * runtime is the one that oneDNN was linked with, whichever that is. */
+/* oneDNN uses as many threads as OpenMP's setting for the calling thread says, so every thread sets 1 for itself. The
+ * function is looked up in the OpenMP runtime that oneDNN was linked with. */
 static void stay_on_this_thread(void) {
     typedef void set_threads(int);
     static _Thread_local bool done;
@@ -72,7 +73,7 @@ const char *km_kernel_isa(void) {
 
 /* ---- Floats ------------------------------------------------------------------------------------------------- */
 
-/* Nothing but memory can be missing: shapes are ours. */
+/* Stops the program if a call has failed. The shapes are kmask's own and valid, so only memory can be missing. */
 static void expect(dnnl_status_t status, const char *what) {
     if (status != dnnl_success) {
         fprintf(stderr, "kmask: oneDNN: %s failed with its status %d%s\n", what, (int)status,
@@ -91,16 +92,17 @@ void km_gemm_onednn(const km_matrix *a, const km_matrix *b, float *out, int ldo,
 
 /* ---- bf16 --------------------------------------------------------------------------------------------------- */
 
+/* What becomes of a product; each kind needs a primitive of its own. */
 enum { TO_FLOATS, TO_SUM, TO_BF16, TO_BIASED_FLOATS, TO_BIASED_BF16, RESULTS };
 enum { PRODUCTS = 3 };
 
 struct km_bf16_gemm {
     dnnl_engine_t engine;
     dnnl_stream_t stream;
-    dnnl_primitive_t primitives[PRODUCTS][RESULTS]; /* made when they are needed first */
+    dnnl_primitive_t primitives[PRODUCTS][RESULTS]; /* each made when it is first needed */
 };
 
-/* How a matrix lies in memory. oneDNN 2 has descriptions as values, oneDNN 3 behind pointers. */
+/* How a matrix lies in memory. In oneDNN 2 such a description is a value, in oneDNN 3 a pointer. */
 typedef dnnl_memory_desc_t shape;
 
 #if DNNL_VERSION_MAJOR >= 3
@@ -109,7 +111,7 @@ static dnnl_status_t describe_strides(shape *out, const dnnl_dims_t dims, dnnl_d
     return dnnl_memory_desc_create_with_strides(out, 2, dims, type, strides);
 }
 
-static void forget(shape *s) {
+static void release_shape(shape *s) {
     if (*s != NULL) {
         (void)dnnl_memory_desc_destroy(*s);
     }
@@ -133,7 +135,7 @@ static dnnl_status_t describe_strides(shape *out, const dnnl_dims_t dims, dnnl_d
     return dnnl_memory_desc_init_by_strides(out, 2, dims, type, strides);
 }
 
-static void forget(shape *s) {
+static void release_shape(shape *s) {
     (void)s;
 }
 
@@ -153,7 +155,8 @@ static dnnl_status_t append_sum(dnnl_post_ops_t after) {
 }
 #endif
 
-/* `transposed` before use; rows 0: of sizes that are told later. */
+/* Describes the operand (rows,columns) of a product; with `transposed` its transpose lies in memory. With 0 rows, the sizes
+ * are given when the primitive runs. */
 static dnnl_status_t describe(shape *out, dnnl_data_type_t type, int rows, int columns, int ld, bool transposed) {
     const dnnl_dim_t later = DNNL_RUNTIME_DIM_VAL;
     const dnnl_dims_t dims = {rows > 0 ? rows : later, rows > 0 ? columns : later};
@@ -162,7 +165,7 @@ static dnnl_status_t describe(shape *out, dnnl_data_type_t type, int rows, int c
     return describe_strides(out, dims, type, strides);
 }
 
-/* A row of biases; `columns` 0: told later. */
+/* Describes a row of biases. With 0 columns, their number is given when the primitive runs. */
 static dnnl_status_t describe_bias(shape *out, int columns) {
     const dnnl_dim_t count = columns > 0 ? columns : DNNL_RUNTIME_DIM_VAL;
     const dnnl_dims_t dims = {1, count}, strides = {count, 1};
@@ -177,6 +180,7 @@ static bool has_bias(int result) {
     return result == TO_BIASED_FLOATS || result == TO_BIASED_BF16;
 }
 
+/* Makes a primitive add its product to what is in the result. */
 static dnnl_status_t add_to_result(dnnl_primitive_attr_t attributes) {
     dnnl_post_ops_t after = NULL;
     dnnl_status_t status = dnnl_post_ops_create(&after);
@@ -202,7 +206,7 @@ static dnnl_status_t make_of(dnnl_primitive_t *out, km_bf16_gemm *g, int product
         (void)dnnl_primitive_desc_destroy(kind);
     }
     for (size_t i = 0; i < KM_COUNT(of); i++) {
-        forget(&of[i]);
+        release_shape(&of[i]);
     }
     return status;
 }
@@ -261,7 +265,7 @@ km_bf16_support km_bf16_supported(void) {
     return (isa & full) == full ? KM_BF16_FULL : KM_BF16_SLOW;
 }
 
-/* What an argument of a primitive points to. */
+/* An argument of a primitive: the matrix at `at`. */
 static dnnl_exec_arg_t argument(int name, const shape *of, dnnl_engine_t engine, const void *at) {
     dnnl_exec_arg_t arg = {.arg = name};
     expect(point_to(&arg.memory, of, engine, (void *)(uintptr_t)at), "describing a matrix");
@@ -303,7 +307,7 @@ void km_gemm_bf16(km_bf16_gemm *g, km_bf16_product product, const km_bf16 *a, in
     expect(dnnl_stream_wait(g->stream), "a product of bf16 numbers");
     for (size_t i = 0; i < KM_COUNT(args); i++) {
         (void)dnnl_memory_destroy(args[i].memory);
-        forget(&shapes[i]);
+        release_shape(&shapes[i]);
     }
 }
 
@@ -323,7 +327,7 @@ const char *km_kernel_isa(void) {
 
 void km_gemm_onednn(const km_matrix *a, const km_matrix *b, float *out, int ldo, int rows, int columns, int inner,
                     bool add) {
-    km_gemm_openblas(a, b, out, ldo, rows, columns, inner, add); /* never chosen */
+    km_gemm_openblas(a, b, out, ldo, rows, columns, inner, add); /* km_kernel_use never chooses it */
 }
 
 km_bf16_support km_bf16_supported(void) {
@@ -338,7 +342,7 @@ void km_bf16_gemm_destroy(km_bf16_gemm *gemm) {
     (void)gemm;
 }
 
-/* Nobody has a km_bf16_gemm to call it with. */
+/* Never called: without oneDNN there is no km_bf16_gemm. */
 void km_gemm_bf16(km_bf16_gemm *gemm, km_bf16_product product, const km_bf16 *a, int lda, const km_bf16 *b, int ldb,
                   const float *bias, const km_bf16_result *out, int rows, int columns, int inner) {
     (void)gemm, (void)product, (void)a, (void)lda, (void)b, (void)ldb, (void)bias, (void)out;

@@ -1,4 +1,4 @@
-/* Matrix products by OpenBLAS, on one thread. */
+/* Matrix products by OpenBLAS on the calling thread, and which of its kernels suits this CPU. */
 #include "gemm.h"
 
 #include "simd.h"
@@ -6,7 +6,7 @@
 #include <strings.h>
 
 #include <cblas.h>
-#undef I /* cblas.h brings complex.h */
+#undef I /* cblas.h includes complex.h, which defines it */
 
 void km_kernel_start(void) {
     openblas_set_num_threads(1);
@@ -23,7 +23,7 @@ static bool is_one_of(const char *name, const char *const *names) {
     return *names != NULL;
 }
 
-/* The widest class that this CPU has, as the loader sees it for KM_SIMD. */
+/* The widest instruction set of this CPU among those that KM_SIMD functions are compiled for. */
 static const char *cpu_class(void) {
 #if defined(__x86_64__)
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
@@ -51,6 +51,7 @@ const char *km_kernel_vector(void) {
 }
 
 const char *km_kernel_better_core(void) {
+    /* OpenBLAS kernels that use AVX-512, and those that use AVX2 or more. */
     static const char *const wide[] = {"SkylakeX", "Cooperlake", "SapphireRapids", NULL};
     static const char *const narrow[] = {"Haswell",        "Zen",       "SkylakeX", "Cooperlake",
                                          "SapphireRapids", "Excavator", NULL};
@@ -65,7 +66,7 @@ const char *km_kernel_core(void) {
     return openblas_get_corename();
 }
 
-/* "OpenBLAS 0.3.21 NO_LAPACKE ..." cut after the version. */
+/* The first two words of OpenBLAS's description, "OpenBLAS 0.3.21 NO_LAPACKE ...". */
 const char *km_kernel_blas(void) {
     static char name[64];
     const char *config = openblas_get_config();

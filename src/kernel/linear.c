@@ -1,4 +1,4 @@
-/* Linear layers: what is multiplied with what. */
+/* Linear layers in terms of the matrix products of gemm.h. */
 #include "gemm.h"
 
 #include "bf16.h"
@@ -18,7 +18,7 @@ void km_bias_backward(float *db, const float *dy, int N, int C) {
 }
 
 void km_linear_forward(float *y, const float *x, const float *w, const float *b, int N, int I, int O) {
-    /* OpenBLAS writes zeros first and adds to them: with the bias written instead, adding it costs nothing. */
+    /* OpenBLAS sets the result to zero and adds to it. Written in place of the zeros, the bias costs no time. */
     for (int n = 0; b != NULL && n < N; n++) {
         memcpy(y + (size_t)n * (size_t)O, b, (size_t)O * sizeof *y);
     }

@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-/* x = exp(x - top); returns their sum. NaN anywhere makes the sum NaN. */
+/* x = exp(x - top); returns the sum of the results, which is NaN if one of x is. */
 KM_INLINE float exponentials(float *x, float top, int V) {
     float sum = 0;
 #pragma omp simd reduction(+ : sum)
@@ -14,7 +14,7 @@ KM_INLINE float exponentials(float *x, float top, int V) {
     return sum;
 }
 
-/* The same sum without writing. */
+/* The same sum; x stays as it is. */
 KM_INLINE float sum_of_exponentials(const float *x, float top, int V) {
     float sum = 0;
 #pragma omp simd reduction(+ : sum)
@@ -36,7 +36,7 @@ KM_INLINE void add_row(float *x, const float *bias, int V) {
     }
 }
 
-/* No larger logit, and no equal one with a lower id. */
+/* 1 if the label has the largest logit and no lower id has an equal one, else 0. */
 KM_INLINE uint8_t is_best(const float *x, int32_t label, float top) {
     if (x[label] != top) {
         return 0;
@@ -69,7 +69,7 @@ KM_SIMD void km_loss(float *logits, float *loss, uint8_t *hit, const float *bias
     }
 }
 
-/* to = x * factor. `to` may be where x is: numbers are read before their place is written. */
+/* to (V) = x * factor. `to` may begin at the same address as x: numbers are read before their place is overwritten. */
 KM_INLINE void scale_bf16(km_bf16 *to, const float *x, float factor, int V) {
     enum { STRETCH = 256 };
     km_bf16 piece[STRETCH];

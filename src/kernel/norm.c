@@ -1,4 +1,4 @@
-/* Layer norm (Ba et al. 2016), alone and as the end of a post-norm block. */
+/* Layer norm (Ba et al. 2016), alone and together with dropout and the residual connection at the end of a post-norm block. */
 #include "bf16.h"
 #include "dropout.h"
 
@@ -62,7 +62,7 @@ KM_SIMD void km_residual_norm_forward(float *y, float *sum, float *mean, float *
     }
 }
 
-/* Rounded row by row, from the first-level cache. */
+/* Each row is rounded while it is in the first-level cache. */
 KM_SIMD void km_norm_forward_bf16(km_bf16 *y, float *mean, float *rstd, const float *x, const float *w,
                                   const float *b, float eps, float *row, int N, int C) {
     for (int n = 0; n < N; n++) {
@@ -101,7 +101,7 @@ KM_SIMD void km_norm_backward(float *dx, float *dw, float *db, const float *dy, 
         }
         sum /= (float)C;
         dot /= (float)C;
-#pragma omp simd /* dx may be dy: the same place, not a neighbour's */
+#pragma omp simd /* dx may be dy: each element is read before it is written */
         for (int c = 0; c < C; c++) {
             float unit = (in[c] - m) * r, gradient = g[c];
             dw[c] += gradient * unit;

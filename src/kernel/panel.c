@@ -1,5 +1,5 @@
-/* A tile of the result is held in registers while the inner dimension passes: 6 x 64 or 12 x 32 in the 32 registers of
- * AVX-512, 6 x 16 in the 16 of AVX2. */
+/* Products of matrices in panels. A tile of the result stays in registers during the loop over the inner dimension: 6 x 64 or
+ * 12 x 32 floats in the 32 registers of AVX-512, 6 x 16 in the 16 registers of AVX2. */
 #include "panel.h"
 
 #include "vector.h"
@@ -8,11 +8,12 @@
 #include <immintrin.h>
 #endif
 
-enum { TALL = 12, HIGH = 6 }; /* rows of a tile two vectors wide, and of any other */
+enum { TALL = 12, HIGH = 6 }; /* rows of a tile that is two vectors wide, and of any other tile */
 
 /* ---- A tile ------------------------------------------------------------------------------------------------- */
 
-/* R x NV vectors, both constants where this is inlined, so that `sum` is registers. */
+/* Computes a tile of R rows and NV vectors. Both are constants once this is inlined, so the compiler keeps `sum` in
+ * registers. */
 KM_INLINE void tile(float *out, size_t ldo, const float *a, size_t row, size_t step, const float *b, size_t ldb,
                     int inner, bool add, const int R, const int NV) {
     km_vector sum[TALL][4];
@@ -22,7 +23,7 @@ KM_INLINE void tile(float *out, size_t ldo, const float *a, size_t row, size_t s
         for (int j = 0; j < NV; j++) {
             sum[r][j] = (km_vector){0};
             if (add) {
-                sum[r][j] = KM_FROM(out + (size_t)r * ldo + KM_LANES * j);
+                sum[r][j] = KM_VECTOR_FROM(out + (size_t)r * ldo + KM_LANES * j);
             }
         }
     }
@@ -30,7 +31,7 @@ KM_INLINE void tile(float *out, size_t ldo, const float *a, size_t row, size_t s
         km_vector right[4];
 #pragma GCC unroll 4
         for (int j = 0; j < NV; j++) {
-            right[j] = KM_FROM(b + KM_LANES * j);
+            right[j] = KM_VECTOR_FROM(b + KM_LANES * j);
         }
 #pragma GCC unroll 12
         for (int r = 0; r < R; r++) {
@@ -47,12 +48,12 @@ KM_INLINE void tile(float *out, size_t ldo, const float *a, size_t row, size_t s
     for (int r = 0; r < R; r++) {
 #pragma GCC unroll 4
         for (int j = 0; j < NV; j++) {
-            KM_AT(out + (size_t)r * ldo + KM_LANES * j) = sum[r][j];
+            KM_VECTOR_AT(out + (size_t)r * ldo + KM_LANES * j) = sum[r][j];
         }
     }
 }
 
-/* All rows of one strip of NV vectors; what is left over has a tile of its own height. */
+/* Computes all rows of one strip of NV vectors. The last rows, fewer than a tile has, get a tile of their own height. */
 KM_INLINE void strip(float *out, size_t ldo, const float *a, size_t row, size_t step, const float *b, size_t ldb,
                      int rows, int inner, bool add, const int NV) {
     const int most = NV == 2 ? TALL : HIGH;
@@ -80,6 +81,7 @@ KM_INLINE void strip(float *out, size_t ldo, const float *a, size_t row, size_t 
 #undef REST
 }
 
+/* The arguments of km_panel_product. */
 typedef struct task {
     float *out;
     size_t ldo;
@@ -89,7 +91,8 @@ typedef struct task {
     bool add;
 } task;
 
-/* Every panel cut into strips of at most `widest` vectors. One of row and step is the constant 1. */
+/* Cuts every panel into strips of at most `widest` vectors. The caller passes the constant 1 for one of row and step, so that
+ * each case is compiled by itself. */
 KM_INLINE void strips(const task *t, size_t row, size_t step, const int widest) {
     const int width = (int)km_panel_width(t->columns);
     for (int first = 0; first < width; first += KM_PANEL) {
@@ -109,13 +112,13 @@ KM_INLINE void strips(const task *t, size_t row, size_t step, const int widest) 
     }
 }
 
-/* ---- For each class of CPU ----------------------------------------------------------------------------------- */
+/* ---- For each instruction set -------------------------------------------------------------------------------- */
 
 #if defined(__x86_64__)
-KM_WIDE static void along_rows_wide(const task *t) {
+KM_AVX512 static void along_rows_avx512(const task *t) {
     strips(t, t->row, 1, 4);
 }
-KM_WIDE static void down_columns_wide(const task *t) {
+KM_AVX512 static void down_columns_avx512(const task *t) {
     strips(t, 1, t->step, 4);
 }
 #endif
@@ -131,8 +134,8 @@ void km_panel_product(float *out, size_t ldo, const float *a, size_t row, size_t
                       int inner, int columns, bool add) {
     const task t = {out, ldo, a, b, row, step, rows, inner, columns, add};
 #if defined(__x86_64__)
-    if (km_is_wide()) {
-        (step == 1 ? along_rows_wide : down_columns_wide)(&t);
+    if (km_has_avx512()) {
+        (step == 1 ? along_rows_avx512 : down_columns_avx512)(&t);
         return;
     }
 #endif
@@ -154,7 +157,7 @@ void km_panel_copy(float *b, const float *x, size_t ld, int rows, int columns) {
     }
 }
 
-/* to (columns, rows <= wide) = x^T, the rest of each row 0. */
+/* to (columns, wide) = x (rows,columns)^T, with zeros from column `rows` on. */
 KM_SIMD static void transpose(float *to, const float *x, size_t ld, size_t wide, int rows, int columns) {
     for (int k = 0; k < columns; k++) {
         float *row = to + (size_t)k * wide;
@@ -168,8 +171,8 @@ KM_SIMD static void transpose(float *to, const float *x, size_t ld, size_t wide,
 }
 
 #if defined(__x86_64__)
-/* 16 x 16: pairs of rows, then fours, are interleaved; then the quarters of registers change places. */
-KM_WIDE static inline void transpose_square(float *to, size_t wide, const float *x, size_t ld) {
+/* Transposes a square of 16 x 16: interleaves pairs of rows, then groups of four, then exchanges quarters of registers. */
+KM_AVX512 static inline void transpose_square(float *to, size_t wide, const float *x, size_t ld) {
     __m512 a[16], b[16];
     for (int i = 0; i < 16; i++) {
         a[i] = _mm512_loadu_ps(x + (size_t)i * ld);
@@ -178,7 +181,7 @@ KM_WIDE static inline void transpose_square(float *to, size_t wide, const float 
         b[i] = _mm512_unpacklo_ps(a[i], a[i + 1]);
         b[i + 1] = _mm512_unpackhi_ps(a[i], a[i + 1]);
     }
-    for (int i = 0; i < 16; i += 4) { /* a[i + c]: columns c, c + 4, c + 8, c + 12 of rows i .. i + 3 */
+    for (int i = 0; i < 16; i += 4) { /* makes a[i + c] columns c, c + 4, c + 8 and c + 12 of rows i..i+3 */
         for (int c = 0; c < 4; c++) {
             const __m512d first = _mm512_castps_pd(b[i + c / 2]), second = _mm512_castps_pd(b[i + 2 + c / 2]);
             a[i + c] = _mm512_castpd_ps(c % 2 == 0 ? _mm512_unpacklo_pd(first, second)
@@ -197,7 +200,7 @@ KM_WIDE static inline void transpose_square(float *to, size_t wide, const float 
     }
 }
 
-KM_WIDE static void transpose_squares(float *to, const float *x, size_t ld, size_t wide, int rows, int columns) {
+KM_AVX512 static void transpose_squares(float *to, const float *x, size_t ld, size_t wide, int rows, int columns) {
     for (int k = 0; k < columns; k += KM_LANES) {
         for (int i = 0; i < rows; i += KM_LANES) {
             transpose_square(to + (size_t)k * wide + i, wide, x + (size_t)i * ld + k, ld);
@@ -208,7 +211,7 @@ KM_WIDE static void transpose_squares(float *to, const float *x, size_t ld, size
 
 static void transpose_panel(float *to, const float *x, size_t ld, int wide, int rows, int columns) {
 #if defined(__x86_64__)
-    if (km_is_wide() && rows == wide && columns % KM_LANES == 0) {
+    if (km_has_avx512() && rows == wide && columns % KM_LANES == 0) {
         transpose_squares(to, x, ld, (size_t)wide, rows, columns);
         return;
     }

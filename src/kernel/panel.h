@@ -1,9 +1,10 @@
-/* panel: products of matrices small enough to stay in cache, where packing both operands anew for every call, as a
- * general library does, would cost as much as a good part of the product. The right operand lies in panels, packed once
- * and used often; the left one is read where it is, along rows or down columns.
+/* panel: products of matrices that are small enough to stay in cache. A general library packs both operands again in every
+ * call, which would take a large part of the time. Here the right operand is packed into panels once and used in many
+ * products, and the left operand is read where it is, along rows or down columns.
  *
- * A matrix B (K, n) in panels: n is rounded up with zeros to n' = km_panel_width(n); columns 64 i .. 64 i + 63 are
- * K rows of 64 floats, one panel after the other; the last panel may be 32 wide. K * n' floats, 64-byte aligned. */
+ * A matrix B (K, n) in panels: n is rounded up to n' = km_panel_width(n) with zeros. Columns 64 i to 64 i + 63 are panel i, K
+ * rows of 64 floats; the panels follow one another, and the last one may be only 32 wide. B has K * n' floats, aligned to 64
+ * bytes. */
 #ifndef KMASK_KERNEL_PANEL_H
 #define KMASK_KERNEL_PANEL_H
 
@@ -17,12 +18,12 @@ KM_INLINE size_t km_panel_width(int columns) {
     return n - rest + (rest == 0 ? 0 : rest <= KM_PANEL / 2 ? KM_PANEL / 2 : KM_PANEL);
 }
 
-/* B = x (rows,columns), whose rows are ld apart. */
+/* B = x (rows,columns); ld elements from one row of x to the next. */
 void km_panel_copy(float *b, const float *x, size_t ld, int rows, int columns);
-/* B = x (rows,columns)^T. */
+/* B = x (rows,columns)^T; ld likewise. */
 void km_panel_transpose(float *b, const float *x, size_t ld, int rows, int columns);
-/* out (rows, n') = A B, or += with `add`: A (rows, inner) has element (i,k) at a[i * row + k * step], one of row and step
- * being 1. Rows of out are ldo apart and 64-byte aligned. */
+/* out (rows, n') = A B, or out += with `add`. Element (i,k) of A (rows, inner) is a[i * row + k * step], where row or step is
+ * 1. Rows of out are aligned to 64 bytes, with ldo elements from one to the next. */
 void km_panel_product(float *out, size_t ldo, const float *a, size_t row, size_t step, const float *b, int rows,
                       int inner, int columns, bool add);
 

@@ -1,4 +1,5 @@
-/* Tiles as in panel.c: 6 x 64 or 12 x 32 floats in the registers of AVX-512 while the inner dimension passes. */
+/* Products of bf16 matrices in panels. As in panel.c, a tile of 6 x 64 or 12 x 32 floats stays in the registers of AVX-512
+ * during the loop over the inner dimension. */
 #include "panel_bf16.h"
 
 #include "bf16.h"
@@ -8,31 +9,33 @@
 #include <immintrin.h>
 #endif
 
+/* The arguments of km_pairs_product. */
 typedef struct task {
     float *out;
     size_t ldo;
-    const km_pair *a, *b;
+    const km_bf16_pair *a, *b;
     size_t row, step;
     int rows, columns;
     size_t inner;
     bool add;
 } task;
 
-/* ---- By the instruction ------------------------------------------------------------------------------------- */
+/* ---- With AVX512_BF16's instruction for dot products --------------------------------------------------------- */
 
 #if defined(__x86_64__)
 #define DOT __attribute__((__target__("avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx512bf16,avx2,fma,bmi,bmi2")))
 #define DOT_INLINE DOT static inline __attribute__((__always_inline__))
 
 static bool has_dot(void) {
-    return km_is_wide() && __builtin_cpu_supports("avx512bf16");
+    return km_has_avx512() && __builtin_cpu_supports("avx512bf16");
 }
 
-enum { TALL = 12, HIGH = 6 }; /* rows of a tile two vectors wide, and of one of four */
+enum { TALL = 12, HIGH = 6 }; /* rows of a tile that is two vectors wide, and of one that is four wide */
 
-/* R x NV vectors, both constants where this is inlined, so that `sum` is registers. */
-DOT_INLINE void tile(const task *t, float *out, const km_pair *a, size_t row, size_t step, const km_pair *b,
-                     const int R, const int NV) {
+/* Computes a tile of R rows and NV vectors. Both are constants once this is inlined, so the compiler keeps `sum` in
+ * registers. */
+DOT_INLINE void tile(const task *t, float *out, const km_bf16_pair *a, size_t row, size_t step,
+                     const km_bf16_pair *b, const int R, const int NV) {
     __m512 sum[TALL][4];
 #pragma GCC unroll 12
     for (int r = 0; r < R; r++) {
@@ -67,10 +70,10 @@ DOT_INLINE void tile(const task *t, float *out, const km_pair *a, size_t row, si
     }
 }
 
-/* All rows of one panel; what is left over has a tile of its own height. */
-DOT_INLINE void panel(const task *t, float *out, size_t row, size_t step, const km_pair *b, const int NV) {
+/* Computes all rows of one panel. The last rows, fewer than a tile has, get a tile of their own height. */
+DOT_INLINE void panel(const task *t, float *out, size_t row, size_t step, const km_bf16_pair *b, const int NV) {
     const int most = NV == 2 ? TALL : HIGH;
-    const km_pair *a = t->a;
+    const km_bf16_pair *a = t->a;
     int rest = t->rows;
     for (; rest >= most; rest -= most) {
         tile(t, out, a, row, step, b, most, NV);
@@ -99,11 +102,11 @@ DOT_INLINE void panel(const task *t, float *out, size_t row, size_t step, const 
 #undef REST
 }
 
-/* One of row and step is the constant 1. */
+/* The caller passes the constant 1 for one of row and step, so that each case is compiled by itself. */
 DOT_INLINE void panels(const task *t, size_t row, size_t step) {
     const size_t width = km_panel_width(t->columns);
     for (size_t first = 0; first < width; first += KM_PANEL) {
-        const km_pair *b = t->b + first * t->inner;
+        const km_bf16_pair *b = t->b + first * t->inner;
         if (width - first < KM_PANEL) {
             panel(t, t->out + first, row, step, b, 2);
         } else {
@@ -120,27 +123,27 @@ DOT static void down_columns(const task *t) {
 }
 #endif
 
-/* ---- Of floats ---------------------------------------------------------------------------------------------- */
+/* ---- With float instructions --------------------------------------------------------------------------------- */
 
-KM_INLINE float lower(km_pair pair) {
+KM_INLINE float lower(km_bf16_pair pair) {
     return km_from_bits(pair << 16);
 }
-KM_INLINE float upper(km_pair pair) {
+KM_INLINE float upper(km_bf16_pair pair) {
     return km_from_bits(pair & 0xFFFF0000u);
 }
 
-KM_SIMD static void of_floats(const task *t) {
+KM_SIMD static void with_floats(const task *t) {
     const size_t width = km_panel_width(t->columns);
     for (size_t first = 0; first < width; first += KM_PANEL) {
         const size_t wide = width - first < KM_PANEL ? width - first : KM_PANEL;
         for (size_t r = 0; r < (size_t)t->rows; r++) {
-            const km_pair *b = t->b + first * t->inner;
+            const km_bf16_pair *b = t->b + first * t->inner;
             float *out = t->out + r * t->ldo + first, sum[KM_PANEL];
             for (size_t c = 0; c < wide; c++) {
                 sum[c] = t->add ? out[c] : 0.0f;
             }
             for (size_t k = 0; k < t->inner; k++, b += wide) {
-                const km_pair left = t->a[r * t->row + k * t->step];
+                const km_bf16_pair left = t->a[r * t->row + k * t->step];
                 const float low = lower(left), high = upper(left);
                 for (size_t c = 0; c < wide; c++) {
                     sum[c] += low * lower(b[c]) + high * upper(b[c]);
@@ -151,8 +154,8 @@ KM_SIMD static void of_floats(const task *t) {
     }
 }
 
-void km_pairs_product(float *out, size_t ldo, const km_pair *a, size_t row, size_t step, const km_pair *b, int rows,
-                      size_t inner, int columns, bool add) {
+void km_pairs_product(float *out, size_t ldo, const km_bf16_pair *a, size_t row, size_t step, const km_bf16_pair *b,
+                      int rows, size_t inner, int columns, bool add) {
     const task t = {out, ldo, a, b, row, step, rows, columns, inner, add};
 #if defined(__x86_64__)
     if (has_dot()) {
@@ -160,22 +163,22 @@ void km_pairs_product(float *out, size_t ldo, const km_pair *a, size_t row, size
         return;
     }
 #endif
-    of_floats(&t);
+    with_floats(&t);
 }
 
 /* ---- Packing ------------------------------------------------------------------------------------------------ */
 
-/* `own` pairs of two rows, and zeros up to `wide`. */
-KM_SIMD static void interleave(km_pair *to, const km_bf16 *low, const km_bf16 *high, size_t own, size_t wide) {
+/* Makes `own` pairs of the numbers of two rows, and zeros up to `wide`. */
+KM_SIMD static void interleave(km_bf16_pair *to, const km_bf16 *low, const km_bf16 *high, size_t own, size_t wide) {
     for (size_t c = 0; c < own; c++) {
-        to[c] = low[c] | (km_pair)high[c] << 16;
+        to[c] = low[c] | (km_bf16_pair)high[c] << 16;
     }
     for (size_t c = own; c < wide; c++) {
         to[c] = 0;
     }
 }
 
-void km_pairs_copy(km_pair *b, const km_bf16 *x, size_t ld, int rows, int columns) {
+void km_pairs_copy(km_bf16_pair *b, const km_bf16 *x, size_t ld, int rows, int columns) {
     static const km_bf16 none[KM_PANEL];
     const size_t width = km_panel_width(columns), count = (size_t)columns;
     for (size_t first = 0; first < width; first += KM_PANEL) {
@@ -188,10 +191,10 @@ void km_pairs_copy(km_pair *b, const km_bf16 *x, size_t ld, int rows, int column
     }
 }
 
-void km_pairs_transpose(km_pair *b, const km_bf16 *x, size_t ld, int rows, int columns) {
+void km_pairs_transpose(km_bf16_pair *b, const km_bf16 *x, size_t ld, int rows, int columns) {
     const size_t inner = km_pairs(columns), width = km_panel_width(rows);
     if (columns % 2 == 0 && ld % 2 == 0 &&
-        (uintptr_t)x % sizeof *b == 0) { /* pairs lie there already, to be moved */
+        (uintptr_t)x % sizeof *b == 0) { /* the numbers are pairs already, which are transposed like floats */
         km_panel_transpose((float *)(void *)b, (const float *)(const void *)x, ld / 2, rows, columns / 2);
         return;
     }
@@ -199,19 +202,19 @@ void km_pairs_transpose(km_pair *b, const km_bf16 *x, size_t ld, int rows, int c
     for (size_t i = 0; i < (size_t)rows; i++) {
         const size_t first = i / KM_PANEL * KM_PANEL, wide = width - first < KM_PANEL ? width - first : KM_PANEL;
         for (size_t k = 0; k < (size_t)columns; k++) {
-            b[first * inner + k / 2 * wide + (i - first)] |= (km_pair)x[i * ld + k] << (k % 2 == 0 ? 0 : 16);
+            b[first * inner + k / 2 * wide + (i - first)] |= (km_bf16_pair)x[i * ld + k] << (k % 2 == 0 ? 0 : 16);
         }
     }
 }
 
-void km_pairs_along(km_pair *a, size_t lda, const km_bf16 *x, size_t ld, int rows, int columns) {
+void km_pairs_along(km_bf16_pair *a, size_t lda, const km_bf16 *x, size_t ld, int rows, int columns) {
     for (size_t r = 0; r < (size_t)rows; r++) {
         a[r * lda + km_pairs(columns) - 1] = 0;
         memcpy(a + r * lda, x + r * ld, (size_t)columns * sizeof *x);
     }
 }
 
-KM_SIMD void km_pairs_along_of(km_pair *a, size_t lda, const float *x, size_t ld, int rows, int columns) {
+KM_SIMD void km_pairs_along_floats(km_bf16_pair *a, size_t lda, const float *x, size_t ld, int rows, int columns) {
     for (size_t r = 0; r < (size_t)rows; r++) {
         km_bf16 *to = (km_bf16 *)(void *)(a + r * lda);
         a[r * lda + km_pairs(columns) - 1] = 0;
@@ -219,11 +222,11 @@ KM_SIMD void km_pairs_along_of(km_pair *a, size_t lda, const float *x, size_t ld
     }
 }
 
-KM_SIMD void km_pairs_down_of(km_pair *a, size_t lda, const float *x, size_t ld, int rows, int columns) {
+KM_SIMD void km_pairs_down_floats(km_bf16_pair *a, size_t lda, const float *x, size_t ld, int rows, int columns) {
     for (int r = 0; r < rows; r += 2, a += lda) {
         const float *low = x + (size_t)r * ld, *high = low + ld;
         for (int c = 0; c < columns && r + 1 < rows; c++) {
-            a[c] = km_bf16_of(low[c]) | (km_pair)km_bf16_of(high[c]) << 16;
+            a[c] = km_bf16_of(low[c]) | (km_bf16_pair)km_bf16_of(high[c]) << 16;
         }
         for (int c = 0; c < columns && r + 1 == rows; c++) {
             a[c] = km_bf16_of(low[c]);

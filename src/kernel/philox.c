@@ -1,5 +1,5 @@
-/* Philox 4x32-10 (Salmon et al. 2011) for sixteen blocks at a time. The numbers are integers: both ways give the
- * same bits. */
+/* Dropout's random numbers: Philox 4x32-10 (Salmon et al. 2011), sixteen blocks at a time, with AVX-512 and in portable C. All
+ * arithmetic is on integers, so both give the same bits. */
 #include "dropout.h"
 
 #if defined(__x86_64__)
@@ -16,7 +16,7 @@ KM_SIMD void km_dropout_numbers_plain(uint16_t *numbers, const km_dropout *d, ui
     uint32_t words[4][LANES];
     const uint32_t low = (uint32_t)key, high = (uint32_t)(key >> 32), site = d->site, block = first / 8;
     const uint32_t key0 = d->key[0], key1 = d->key[1];
-#pragma omp simd simdlen(8) /* gcc finds the 32 x 32 bit multiplication for vectors of eight, not of sixteen */
+#pragma omp simd simdlen(8) /* gcc uses the 32 x 32 bit multiplication for vectors of eight, but not of sixteen */
     for (uint32_t i = 0; i < LANES; i++) {
         uint32_t c0 = block + i, c1 = site, c2 = low, c3 = high, k0 = key0, k1 = key1;
         for (int round = 0; round < 10; round++) {
@@ -55,8 +55,8 @@ KM_SIMD void km_dropout_bits_plain(uint16_t *kept, const km_dropout *d, uint64_t
 }
 
 #if defined(__x86_64__)
-/* Eight blocks in the low halves of 64-bit lanes: the multiplication reads nothing else, so the upper halves may
- * hold anything. Compilers do not find this by themselves. */
+/* Eight blocks lie in the low halves of 64-bit lanes. The multiplication reads only the low halves, so the upper ones may
+ * hold anything. Compilers do not generate this by themselves. */
 #define AVX512 __attribute__((__target__("avx512f,avx512bw")))
 
 typedef struct state {
@@ -70,7 +70,7 @@ AVX512 static inline state one_round(state s, __m512i k0, __m512i k1) {
                    _mm512_xor_si512(_mm512_xor_si512(_mm512_srli_epi64(p0, 32), s.c3), k1), p0};
 }
 
-/* Each block's numbers in order: the low halves of its four words, then the high ones. */
+/* The numbers of eight blocks, block by block: the low halves of its four words, then the high halves. */
 typedef struct sixty_four {
     __m512i first, second;
 } sixty_four;
@@ -89,7 +89,7 @@ AVX512 static inline sixty_four in_order(state s) {
     return (sixty_four){_mm512_permutex2var_epi64(low, first, high), _mm512_permutex2var_epi64(low, second, high)};
 }
 
-/* Of sixteen blocks: eight to each of `out`. */
+/* Draws the numbers of sixteen blocks, eight of them into each of `out`. */
 AVX512 static inline void draw(sixty_four out[2], const km_dropout *d, uint64_t key, uint32_t first) {
     const __m512i lane = _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7);
     state a = {_mm512_add_epi64(lane, _mm512_set1_epi64(first / 8)), _mm512_set1_epi64(d->site),

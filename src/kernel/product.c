@@ -1,4 +1,4 @@
-/* A library's product as it is: what bench compares a step with, whatever the kernels around it do instead. */
+/* Plain matrix products by the chosen library. `kmask bench` compares the speed of a training step with theirs. */
 #include "gemm.h"
 
 void km_product(float *c, const float *a, const float *b, bool transpose_a, bool transpose_b, int M, int N, int K,

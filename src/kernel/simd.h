@@ -1,5 +1,5 @@
-/* simd: loops that the compiler vectorizes, for each instruction set, and the functions that such loops may
- * call. */
+/* simd: marks functions whose loops the compiler vectorizes for several instruction sets, and has the mathematical functions
+ * that such loops may call. */
 #ifndef KMASK_KERNEL_SIMD_H
 #define KMASK_KERNEL_SIMD_H
 
@@ -7,9 +7,9 @@
 #include <stdint.h>
 #include <string.h>
 
-/* KM_SIMD before a function: it is compiled for AVX-512, AVX2 and any x86-64; the loader picks by the CPU at start.
- * Clang before 18 hides such functions from other files (llvm-project pull request 71706): there, as on other
- * machines, loops are compiled for what the compiler's options say. */
+/* A function with KM_SIMD is compiled for AVX-512, for AVX2 and for any x86-64, and the loader chooses by the CPU when the
+ * program starts. Clang before 18 hides such functions from other files (llvm-project pull request 71706). There, and on
+ * other machines, loops are compiled for the instruction set that the compiler's options name. */
 #if defined(__x86_64__) && defined(__gnu_linux__) &&                                                               \
     ((defined(__clang__) && __clang_major__ >= 18) || (!defined(__clang__) && __GNUC__ >= 12))
 #define KM_CLONES 1
@@ -32,13 +32,13 @@ KM_INLINE uint32_t km_to_bits(float value) {
     return bits;
 }
 
-/* exp(x) to about 1 ulp: x = n ln 2 + r, and 2 exp(r) (a minimax polynomial by Lawson's reweighted least squares,
- * relative error 3e-9 on |r| <= ln 2 / 2) times 2^(n-1), so that n = 128 fits the exponent. Below exp(-60) = 9e-27
- * it is 0: what a softmax makes of less (divided by its sum, multiplied by a gradient) would be subnormal, and
- * products with subnormal numbers are up to forty times slower. NaN stays NaN: it is neither below nor above. */
+/* exp(x) to about 1 ulp. x = n ln 2 + r, and exp(x) = 2 exp(r) * 2^(n-1), so that n = 128 still fits the exponent; 2 exp(r)
+ * is a minimax polynomial (by Lawson's reweighted least squares) with a relative error of 3e-9 on |r| <= ln 2 / 2. For x <
+ * -60 the result is 0 instead of less than 9e-27: what a softmax computes from such numbers would be subnormal, and products
+ * with subnormal numbers are up to forty times slower. NaN stays NaN. */
 #define KM_EXP_LEAST (-60.0f)
 KM_INLINE float km_exp(float x) {
-    float shifted = x * 1.44269504f + 12582912.0f; /* rounds to an integer in the low bits */
+    float shifted = x * 1.44269504f + 12582912.0f; /* the low bits are x / ln 2, rounded to an integer */
     float n = shifted - 12582912.0f;
     float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
     float p = 2.762920432e-03f;
@@ -53,9 +53,9 @@ KM_INLINE float km_exp(float x) {
     return x > 88.8f ? INFINITY : y;
 }
 
-/* The standard normal distribution function, 0.5 * (1 + erf(x / sqrt 2)), with absolute error below 1.5e-7, and
- * exp(-x*x/2), of which it is made: P(X > a) = exp(-a*a/2) * p(a) with a minimax fit p on [0, 5.4] (Lawson's
- * reweighted least squares, p(0) = 1/2). */
+/* cdf: the standard normal distribution function, 0.5 * (1 + erf(x / sqrt 2)), with an absolute error below 1.5e-7. bell:
+ * exp(-x*x/2). The first is computed from the second: P(X > a) = exp(-a*a/2) * p(a), where p is a minimax polynomial on [0,
+ * 5.4] (by Lawson's reweighted least squares, with p(0) = 1/2). */
 typedef struct km_normal_pair {
     float cdf, bell;
 } km_normal_pair;
@@ -77,7 +77,7 @@ KM_INLINE km_normal_pair km_normal(float x) {
     return (km_normal_pair){x < 0 ? tail : 1.0f - tail, bell};
 }
 
-/* 1 / (1 + exp(-x)) and what it lacks to 1, both without cancellation. */
+/* s = 1 / (1 + exp(-x)) and rest = 1 - s, both without cancellation. */
 typedef struct km_sigmoid_pair {
     float s, rest;
 } km_sigmoid_pair;
@@ -87,7 +87,8 @@ KM_INLINE km_sigmoid_pair km_sigmoid(float x) {
     return x < 0 ? (km_sigmoid_pair){smaller, larger} : (km_sigmoid_pair){larger, smaller};
 }
 
-/* A number's place in the order of floats, as an integer, and back: integers' maxima vectorize everywhere. */
+/* Maps floats to integers in the same order, and back. Compilers vectorize the maximum of integers everywhere, that of floats
+ * not. */
 KM_INLINE int32_t km_to_order(float x) {
     const uint32_t bits = km_to_bits(x);
     return (int32_t)((bits >> 31) != 0 ? bits ^ 0x7FFFFFFFu : bits);
@@ -97,7 +98,7 @@ KM_INLINE float km_from_order(int32_t order) {
     return km_from_bits(order < 0 ? (uint32_t)order ^ 0x7FFFFFFFu : (uint32_t)order);
 }
 
-/* The largest of x (count > 0). With NaN among them it is NaN or the largest of the others. */
+/* The largest of x (count > 0). If one of them is NaN, the result is NaN or the largest of the others. */
 KM_INLINE float km_largest(const float *x, int count) {
     int32_t top = INT32_MIN;
     for (int i = 0; i < count; i++) {

@@ -1,4 +1,4 @@
-/* The exact sum's fixed point, and AdamW. */
+/* The fixed-point numbers of the exact sum, and AdamW. */
 #include "kmask/kernel.h"
 #include "simd.h"
 #include "vector.h"
@@ -9,7 +9,7 @@
 #include <immintrin.h>
 #endif
 
-/* 1.5 * 2^52: added to a double below 2^51 it leaves the rounded integer in the low bits. */
+/* 1.5 * 2^52. Added to a double below 2^51 in magnitude, it leaves the rounded integer in the low bits. */
 #define SHIFT 6755399441055744.0
 #define UNIT 68719476736.0 /* 2^36 */
 _Static_assert(KM_FIXED_BITS == 36, "UNIT is 2^KM_FIXED_BITS");
@@ -27,7 +27,7 @@ KM_SIMD bool km_fixed_add(int64_t *sum, const float *g, size_t count) {
 #pragma omp simd reduction(| : bad)
     for (size_t i = 0; i < count; i++) {
         float size = g[i] < 0 ? -g[i] : g[i];
-        bad |= size < KM_FIXED_LIMIT ? 0u : 1u; /* NaN is not below either */
+        bad |= size < KM_FIXED_LIMIT ? 0u : 1u; /* true for NaN too */
         sum[i] = (int64_t)((uint64_t)sum[i] + (uint64_t)to_fixed(g[i]));
     }
     return bad == 0;
@@ -45,8 +45,8 @@ KM_SIMD static bool set_plain(int64_t *sum, const float *g, size_t count) {
 }
 
 #if defined(__x86_64__)
-/* Multiples of 8 at a 64-byte aligned place, in whole lines that are not read first. */
-KM_WIDE static bool set_past_caches(int64_t *sum, const float *g, size_t count) {
+/* Writes whole cache lines that are not read first. `sum` is aligned to 64 bytes and count is a multiple of 8. */
+KM_AVX512 static bool set_past_caches(int64_t *sum, const float *g, size_t count) {
     const __m512d unit = _mm512_set1_pd(UNIT), shift = _mm512_set1_pd(SHIFT);
     const __m256 limit = _mm256_set1_ps(KM_FIXED_LIMIT),
                  no_sign = _mm256_castsi256_ps(_mm256_set1_epi32(INT32_MAX));
@@ -65,7 +65,7 @@ KM_WIDE static bool set_past_caches(int64_t *sum, const float *g, size_t count) 
 
 bool km_fixed_set(int64_t *sum, const float *g, size_t count) {
 #if defined(__x86_64__)
-    if (km_is_wide() && count % 8 == 0 && (uintptr_t)sum % 64 == 0) {
+    if (km_has_avx512() && count % 8 == 0 && (uintptr_t)sum % 64 == 0) {
         return set_past_caches(sum, g, count);
     }
 #endif
@@ -82,8 +82,8 @@ KM_SIMD double km_fixed_squares(const int64_t *sum, double scale, size_t count) 
     return total;
 }
 
-/* Where the gradient stays 0, a moment would decay to a few subnormal units and stay there (0.9 * 4 rounds to
- * 4), and CPUs are ten times slower with those, for the rest of the run. */
+/* Replaces subnormal numbers by 0. Where the gradient stays 0, a moment would decay to a few units of the smallest subnormal
+ * number and stay there (0.9 * 4 rounds to 4), and CPUs compute ten times slower with such numbers. */
 KM_INLINE float without_subnormal(float x) {
     const uint32_t bits = km_to_bits(x), normal = (bits & 0x7F800000u) != 0;
     return km_from_bits(bits & (0u - normal)); /* no branch, or the loop would not be vectorized */

@@ -1,6 +1,6 @@
-/* Sentence ends inside a line, by ICU: the rules of Unicode Annex 29, and the Common Locale Data's list of English abbreviations
- * behind which no sentence ends. ICU takes most of the time, so text without a character that could end a sentence is not
- * passed to it. */
+/* Sentence ends inside a line, by ICU: the rules of Unicode Annex 29, and the Common Locale Data's list of English
+ * abbreviations behind which no sentence ends. ICU takes most of the time, so text without a character that could end a
+ * sentence is not passed to it. */
 #include <stdlib.h>
 #include <string.h>
 #include <unicode/ubrk.h>
@@ -11,8 +11,8 @@
 
 #include "kmask/text.h"
 
-/* The English abbreviations are used for all languages: they match next to nothing in text of another one, and the rules are the
- * same for every language but Greek, whose question mark is a semicolon. */
+/* The English abbreviations are used for all languages: they match next to nothing in text of another one, and the rules are
+ * the same for every language but Greek, whose question mark is a semicolon. */
 #define LOCALE "en@ss=standard"
 enum { WINDOW = 1 << 30 /* bytes that ICU is given at a time: it counts in 32 bits */ };
 

@@ -1,5 +1,5 @@
-/* Finds names, dates and numbers by patterns over words and their shapes. Whether a capitalized word at the beginning of a sentence
- * is a name is decided by how the same word is written inside sentences of the same block of text. */
+/* Finds names, dates and numbers by patterns over words and their shapes. Whether a capitalized word at the beginning of a
+ * sentence is a name is decided by how the same word is written inside sentences of the same block of text. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -149,15 +149,16 @@ static bool is_month(const finder *f, const km_span_word *word) {
            is_one_of(f, word, months);
 }
 
-/* How many words from word i on are a year with what connects it (", 1999", "of 1999", "de 1999" or "1999"); 0 for none. This and
- * the functions below return numbers of words. */
+/* How many words from word i on are a year with what connects it (", 1999", "of 1999", "de 1999" or "1999"); 0 for none. This
+ * and the functions below return numbers of words. */
 static size_t year_behind(const finder *f, size_t i) {
     const km_span_word *word = follow(f, i);
     size_t taken = word != NULL && (follows_mark(f, i, ',') || is_one_of(f, word, " of de del ")) ? 1 : 0;
     return is_year(follow_spaced(f, i + taken)) ? taken + 1 : 0;
 }
 
-/* "March 12, 1999", "March 12-15", "March 1999", "Jan. 5", and "March" alone where the word before it shows that it is a date. */
+/* "March 12, 1999", "March 12-15", "March 1999", "Jan. 5", and "March" alone where the word before it shows that it is a
+ * date. */
 static size_t month_first(const finder *f, size_t i) {
     const km_span_word *month = &f->words.words[i];
     if (!is_month(f, month) || is(month, KM_SHAPE_LOWER)) {
@@ -205,8 +206,8 @@ static bool is_era(const finder *f, size_t i) {
     return word != NULL && is(word, KM_SHAPE_UPPER) && is_one_of(f, word, eras);
 }
 
-/* "1984", "1939-1945", "1939-45", "44 BC", "5 p.m.". A number alone is a year where the word before it says so, or where it lies
- * between 1800 and 2039 and no word in small letters follows that it could count. */
+/* "1984", "1939-1945", "1939-45", "44 BC", "5 p.m.". A number alone is a year where the word before it says so, or where it
+ * lies between 1800 and 2039 and no word in small letters follows that it could count. */
 static size_t year_or_hour(const finder *f, size_t i) {
     const km_span_word *word = &f->words.words[i];
     const km_span_word *before = i > 0 && !word->first_in_line ? &f->words.words[i - 1] : NULL;
@@ -308,7 +309,8 @@ static void gather_evidence(finder *f) {
     }
 }
 
-/* 1 where the block mostly writes the word with a capital inside sentences, -1 where mostly without, 0 where it does not tell. */
+/* 1 where the block mostly writes the word with a capital inside sentences, -1 where mostly without, 0 where it does not
+ * tell. */
 static int evidence(const finder *f, const km_span_word *word) {
     const slot *s = slot_of(f, word->hash | 1);
     return s->capital > s->small ? 1 : s->small > s->capital ? -1 : 0;

@@ -1,4 +1,5 @@
-/* Cuts a text into words, numbers and marks and gives each its shape. Whether a letter is upper or lower case comes from utf8proc. */
+/* Cuts a text into words, numbers and marks and gives each its shape. Whether a letter is upper or lower case comes from
+ * utf8proc. */
 #include "span_words.h"
 
 #include <stdlib.h>
@@ -124,8 +125,8 @@ static bool ends_here(const reader *r, const char *at) {
     return !is_word(look(r, at).class);
 }
 
-/* Reads the rest of a time of day whose hour ends at `at`: ":30", ":30:59.9", then "Z", "+02:00" or "pm". Returns where it ends,
- * NULL where no minutes follow. */
+/* Reads the rest of a time of day whose hour ends at `at`: ":30", ":30:59.9", then "Z", "+02:00" or "pm". Returns where it
+ * ends, NULL where no minutes follow. */
 static const char *clock_behind(const reader *r, const char *at) {
     const char *end = at;
     int parts = 0;

@@ -1,4 +1,5 @@
-/* span_words: a text as words, numbers and marks, each with its shape. span_find.c recognizes names and dates from these shapes. */
+/* span_words: a text as words, numbers and marks, each with its shape. span_find.c recognizes names and dates from these
+ * shapes. */
 #ifndef KM_TEXT_SPAN_WORDS_H
 #define KM_TEXT_SPAN_WORDS_H
 

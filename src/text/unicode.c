@@ -1,5 +1,5 @@
-/* Character classes from the tables of classes.h; decomposition, combining classes and lower case from utf8proc, with corrections
- * where its versions differ from the tokenizers package. */
+/* Character classes from the tables of classes.h; decomposition, combining classes and lower case from utf8proc, with
+ * corrections where its versions differ from the tokenizers package. */
 #include "unicode.h"
 
 #include <pthread.h>

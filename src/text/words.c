@@ -1,5 +1,5 @@
-/* From text to normalized words, as BERT's tokenizers make them. A table gives what becomes of each code point; ASCII letters and
- * digits, most of all text, take a fast path. */
+/* From text to normalized words, as BERT's tokenizers make them. A table gives what becomes of each code point; ASCII letters
+ * and digits, most of all text, take a fast path. */
 #include "words.h"
 
 #include <pthread.h>

@@ -20,8 +20,8 @@ void km_added_set_add(km_added_set *set, const km_added_token *token) {
     set->has_ordinary = set->has_ordinary || !token->special;
 }
 
-/* Orders patterns by their bytes. Of two equal ones (tokens that differ before normalization only) a special token comes first, then
- * the one with the lower id. */
+/* Orders patterns by their bytes. Of two equal ones (tokens that differ before normalization only) a special token comes
+ * first, then the one with the lower id. */
 static int by_text(const void *a, const void *b) {
     const km_added_pattern *x = a, *y = b;
     int order = memcmp(x->text, y->text, KM_MIN(x->size, y->size));
@@ -67,8 +67,8 @@ static size_t lower_bound(const km_added_set *set, size_t low, size_t high, size
     return low;
 }
 
-/* The longest pattern that the text at `at` begins with; NULL for none. Patterns low..high-1 are those that agree with the text so
- * far, in `depth` bytes. */
+/* The longest pattern that the text at `at` begins with; NULL for none. Patterns low..high-1 are those that agree with the
+ * text so far, in `depth` bytes. */
 static const km_added_pattern *longest_at(const km_added_set *set, const char *at, const char *end) {
     const km_added_pattern *best = NULL;
     size_t low = set->first[(uint8_t)*at], high = set->first[(uint8_t)*at + 1];

@@ -43,8 +43,8 @@ enum {
 /* The character that stands for a byte in the vocabulary, and the byte that a character stands for (-1: none). */
 uint32_t km_byte_char(uint8_t byte);
 int km_char_byte(uint32_t code);
-/* Writes the bytes that a piece stands for to `out`, which has room for `size` bytes, and returns their number. A piece with other
- * characters than those that stand for bytes is copied as it is, and *of_bytes is false. */
+/* Writes the bytes that a piece stands for to `out`, which has room for `size` bytes, and returns their number. A piece with
+ * other characters than those that stand for bytes is copied as it is, and *of_bytes is false. */
 size_t km_piece_bytes(char *out, const char *piece, size_t size, bool *of_bytes);
 
 /* Writes the ids of `count` bytes (at most KM_MERGE_WINDOW) of one pre-token and, to `sizes`, the bytes of each. Returns their

@@ -94,7 +94,8 @@ typedef struct encoding {
     uint32_t *sizes;
 } encoding;
 
-/* Appends `count` tokens for the bytes from `at` on. The tokens also cover `hidden` bytes before `at` that are not in the text. */
+/* Appends `count` tokens for the bytes from `at` on. The tokens also cover `hidden` bytes before `at` that are not in the
+ * text. */
 static void put(encoding *e, const int32_t *ids, const uint32_t *sizes, size_t count, bool starts, const char *at,
                 size_t hidden) {
     km_ids *out = e->out;
@@ -111,8 +112,8 @@ static void put(encoding *e, const int32_t *ids, const uint32_t *sizes, size_t c
     }
 }
 
-/* Copies the text at *at behind the `held` bytes of a window with room for `room`, invalid sequences as U+FFFD. Returns how many
- * bytes the window holds then. */
+/* Copies the text at *at behind the `held` bytes of a window with room for `room`, invalid sequences as U+FFFD. Returns how
+ * many bytes the window holds then. */
 static size_t refill(char *window, size_t room, size_t held, const char **at, const char *end) {
     while (*at < end && held + 4 <= room) {
         const char *from = *at;
@@ -127,9 +128,9 @@ static size_t refill(char *window, size_t room, size_t held, const char **at, co
     return held;
 }
 
-/* Appends the ids of a long pre-token, which is merged window by window. Of each window the pieces are taken except for those in its
- * last KM_MERGE_BEHIND bytes, and the next window begins behind them: pieces are short, so bytes that far away do not change
- * them. All tokens get the range of the whole pre-token. */
+/* Appends the ids of a long pre-token, which is merged window by window. Of each window the pieces are taken except for those
+ * in its last KM_MERGE_BEHIND bytes, and the next window begins behind them: pieces are short, so bytes that far away do not
+ * change them. All tokens get the range of the whole pre-token. */
 static void put_long(encoding *e, const char *at, const char *stop, bool prefix) {
     if (e->window == NULL) {
         e->window = km_new(KM_MERGE_WINDOW, 1);
@@ -162,8 +163,8 @@ static void put_long(encoding *e, const char *at, const char *stop, bool prefix)
 
 enum { SHORT = 1024 }; /* bytes below which a pre-token is merged at once */
 
-/* Appends the ids of a pre-token; with `prefix`, as if a space stood before it. If it contains invalid UTF-8, its tokens get the
- * range of the whole pre-token. */
+/* Appends the ids of a pre-token; with `prefix`, as if a space stood before it. If it contains invalid UTF-8, its tokens get
+ * the range of the whole pre-token. */
 static void put_pretoken(encoding *e, const char *at, const char *stop, bool valid, bool prefix) {
     char bytes[3 * SHORT + 4];
     int32_t ids[3 * SHORT + 4];

@@ -44,8 +44,8 @@ static uint32_t rank_of(const km_bpe *b, int32_t left, int32_t right) {
     return pair == NULL ? NONE : pair->rank;
 }
 
-/* Merges few symbols: the pair with the lowest rank, the leftmost of equal ones, is found by comparing all pairs. Returns how many
- * symbols are left. */
+/* Merges few symbols: the pair with the lowest rank, the leftmost of equal ones, is found by comparing all pairs. Returns how
+ * many symbols are left. */
 static size_t merge_few(const km_bpe *b, int32_t *ids, uint32_t *sizes, size_t count) {
     uint32_t ranks[KM_MERGE_SCAN];
     for (size_t i = 0; i + 1 < count; i++) {

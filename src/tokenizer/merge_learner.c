@@ -18,8 +18,8 @@ typedef struct word {
     uint64_t count;
 } word;
 
-/* A pair in the queue with the count that it had when it was put in. If the count has fallen since, that is noticed when the pair
- * is taken out. */
+/* A pair in the queue with the count that it had when it was put in. If the count has fallen since, that is noticed when the
+ * pair is taken out. */
 typedef struct waiting {
     int64_t count;
     uint32_t pair;

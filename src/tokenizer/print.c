@@ -11,8 +11,8 @@ static void list_ids(int32_t ids[KM_ROLES], const km_specials *s) {
     memcpy(ids, all, sizeof all);
 }
 
-/* Whether the added tokens are just the five special ones under their usual names and with their usual flags. They are not printed
- * then. */
+/* Whether the added tokens are just the five special ones under their usual names and with their usual flags. They are not
+ * printed then. */
 static bool as_usual(const km_tokenizer *t) {
     int32_t ids[KM_ROLES];
     list_ids(ids, &t->specials);

@@ -1,5 +1,5 @@
-/* Writes a tokenizer folder: the classic files of the tokenizer's family, tokenizer.json, and the files of settings. All of them
- * replace older ones together, or none does. */
+/* Writes a tokenizer folder: the classic files of the tokenizer's family, tokenizer.json, and the files of settings. All of
+ * them replace older ones together, or none does. */
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -256,8 +256,8 @@ static km_status save_all(const km_tokenizer *tokenizer, const char *folder) {
 
 /* ---- All or nothing ------------------------------------------------------------------------------------- */
 
-/* All files that tokenizers have, in the order in which the new ones are renamed. The vocabulary comes after the files that describe
- * it: without it the folder is no tokenizer yet. */
+/* All files that tokenizers have, in the order in which the new ones are renamed. The vocabulary comes after the files that
+ * describe it: without it the folder is no tokenizer yet. */
 static const char *const NAMES[] = {"tokenizer_config.json",
                                     "special_tokens_map.json",
                                     "tokenizer.json",

@@ -1,5 +1,5 @@
-/* settings: what the files beside a vocabulary say about a tokenizer. Several files may give the same setting, or none; the first
- * file that gives it counts. */
+/* settings: what the files beside a vocabulary say about a tokenizer. Several files may give the same setting, or none; the
+ * first file that gives it counts. */
 #ifndef KM_TOKENIZER_SETTINGS_H
 #define KM_TOKENIZER_SETTINGS_H
 

@@ -1,4 +1,5 @@
-/* Makes a tokenizer out of pieces and settings: checks the pieces, gives added tokens their ids, and finds the special tokens. */
+/* Makes a tokenizer out of pieces and settings: checks the pieces, gives added tokens their ids, and finds the special
+ * tokens. */
 #include "tokenizer.h"
 
 #include <stdlib.h>
@@ -210,8 +211,8 @@ static void add_role(km_tokenizer *t, int32_t id) {
     qsort(t->added, t->added_count, sizeof *t->added, by_id);
 }
 
-/* The id of the token that files give for a role (-1 if they give "", that is, none). If they give none, or one that the vocabulary
- * does not have, the first usual name that it has is used. */
+/* The id of the token that files give for a role (-1 if they give "", that is, none). If they give none, or one that the
+ * vocabulary does not have, the first usual name that it has is used. */
 static int32_t role_id(const km_tokenizer *t, const km_settings *settings, km_role role) {
     const char *named = settings->role[role];
     int32_t found = named == NULL ? -1 : km_tokenizer_id(t, named);

@@ -1,4 +1,5 @@
-/* tokenizer: what the two families of tokenizers share: pieces, special tokens and added tokens. Each family is a struct of functions. */
+/* tokenizer: what the two families of tokenizers share: pieces, special tokens and added tokens. Each family is a struct of
+ * functions. */
 #ifndef KM_TOKENIZER_TOKENIZER_H
 #define KM_TOKENIZER_TOKENIZER_H
 

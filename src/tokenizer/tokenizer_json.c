@@ -1,5 +1,5 @@
-/* Reads tokenizer.json, the file in which HuggingFace's tokenizers package keeps a whole tokenizer. Everything that BERT's WordPiece
- * and GPT-2's byte-level BPE need is read; a component that they do not have is an error that names it. */
+/* Reads tokenizer.json, the file in which HuggingFace's tokenizers package keeps a whole tokenizer. Everything that BERT's
+ * WordPiece and GPT-2's byte-level BPE need is read; a component that they do not have is an error that names it. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,5 +1,5 @@
-/* Learns a byte-level BPE vocabulary as the tokenizers package does. Its pieces are, in this order, the special tokens, the 256 bytes
- * (sorted by the code points of the characters that stand for them), and the results of the merges. */
+/* Learns a byte-level BPE vocabulary as the tokenizers package does. Its pieces are, in this order, the special tokens, the
+ * 256 bytes (sorted by the code points of the characters that stand for them), and the results of the merges. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,5 +1,5 @@
-/* Learns a WordPiece vocabulary as the tokenizers package does. Its pieces are, in this order, the special tokens, the characters of
- * the text by code point, their "##" forms, and the results of the merges. */
+/* Learns a WordPiece vocabulary as the tokenizers package does. Its pieces are, in this order, the special tokens, the
+ * characters of the text by code point, their "##" forms, and the results of the merges. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -77,7 +77,8 @@ static void count_letters(const km_wordpiece_trainer *t, letter *letters) {
     }
 }
 
-/* The most frequent characters, as many as the limit and the vocabulary's size allow, in the order of code points. The caller frees. */
+/* The most frequent characters, as many as the limit and the vocabulary's size allow, in the order of code points. The caller
+ * frees. */
 static letter *choose_alphabet(const km_wordpiece_trainer *t, size_t *count) {
     letter *letters = km_new(KM_CODE_POINTS, sizeof *letters);
     count_letters(t, letters);
@@ -117,8 +118,8 @@ static void add_letters(km_strings *pieces, uint32_t *symbols, const letter *alp
     }
 }
 
-/* All words as sequences of symbols. Characters that are not in the alphabet are left out, as the tokenizers package does. The caller
- * destroys. */
+/* All words as sequences of symbols. Characters that are not in the alphabet are left out, as the tokenizers package does.
+ * The caller destroys. */
 static km_merge_learner *split_words(const km_wordpiece_trainer *t, const uint32_t *symbols) {
     km_merge_learner *learner = km_merge_learner_create();
     for (uint32_t i = 0; i < t->words.words.count; i++) {

@@ -1,4 +1,5 @@
-/* wordpiece: WordPiece encoding (Wu et al. 2016) by a hash table over the pieces that begin a word and those that continue one. */
+/* wordpiece: WordPiece encoding (Wu et al. 2016) by a hash table over the pieces that begin a word and those that continue
+ * one. */
 #ifndef KM_TOKENIZER_WORDPIECE_H
 #define KM_TOKENIZER_WORDPIECE_H
 

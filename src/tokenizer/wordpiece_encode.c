@@ -85,8 +85,8 @@ static void replace(km_buffer *text, size_t start, const char *from, const char 
     text->size = (size_t)(out - text->data);
 }
 
-/* The replacements of transformers' clean_up_tokenization, in its order. The tokenizers package applies them, with one more, to each
- * piece. */
+/* The replacements of transformers' clean_up_tokenization, in its order. The tokenizers package applies them, with one more,
+ * to each piece. */
 static void clean_up(km_buffer *text, size_t start, bool piece) {
     replace(text, start, " .", ".");
     replace(text, start, " ?", "?");

@@ -201,9 +201,9 @@ static void check_pairs(int rows, int inner, int columns) {
             at[k * rows + r] = a[r * inner + k];
         }
     }
-    km_pair *left = take((size_t)rows * lda, sizeof *left), *right = take(km_pairs(inner) * n, sizeof *right);
-    km_pair *other = take(km_pairs(inner) * n, sizeof *other),
-            *downwards = take(km_pairs(inner) * down, sizeof *downwards);
+    km_bf16_pair *left = take((size_t)rows * lda, sizeof *left), *right = take(km_pairs(inner) * n, sizeof *right);
+    km_bf16_pair *other = take(km_pairs(inner) * n, sizeof *other),
+                 *downwards = take(km_pairs(inner) * down, sizeof *downwards);
     double *ad = widen_bf16(a, na), *bd = widen_bf16(b, nb);
     float *out = NULL;
     assert_int_equal(posix_memalign((void **)&out, 64, (size_t)rows * n * sizeof *out), 0);
@@ -214,10 +214,10 @@ static void check_pairs(int rows, int inner, int columns) {
     for (int way = 0; way < 4; way++) { /* along rows, added to, from floats, down columns */
         const double times = way == 1 ? 2 : 1;
         if (way == 2) {
-            km_pairs_along_of(left, lda, floats_of(a, na), (size_t)inner, rows, inner);
+            km_pairs_along_floats(left, lda, floats_of(a, na), (size_t)inner, rows, inner);
         }
         if (way == 3) {
-            km_pairs_down_of(downwards, down, floats_of(at, na), (size_t)rows, inner, rows);
+            km_pairs_down_floats(downwards, down, floats_of(at, na), (size_t)rows, inner, rows);
             km_pairs_product(out, n, downwards, 1, down, right, rows, km_pairs(inner), columns, false);
         } else {
             km_pairs_product(out, n, left, lda, 1, right, rows, km_pairs(inner), columns, way == 1);

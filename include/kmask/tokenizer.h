@@ -18,10 +18,11 @@ typedef struct km_specials {
 /* Opens a tokenizer folder. The vocabulary is vocab.txt (WordPiece), vocab.json with merges.txt, or encoder.json with
  * vocab.bpe (both byte-level BPE), or else tokenizer.json. Settings are taken from tokenizer_config.json,
  * special_tokens_map.json and added_tokens.json; a setting that these files do not give comes from tokenizer.json, or else
- * from config.json's model_type (in both cases with a line in the log), or else has its usual value: WordPiece lower-cases
- * and strips accents; special tokens have their usual names; BPE's mask token takes the space before it. It is an error if a
- * WordPiece vocabulary has no [UNK], [CLS], [SEP], [MASK] or [PAD], if a vocabulary is empty or has a piece twice, and if
- * tokenizer.json asks for something that these two families do not do. The caller destroys. */
+ * has its usual value: WordPiece lower-cases and strips accents; special tokens have their usual names; BPE's mask token
+ * takes the space before it. A line in the log says so where tokenizer.json, or a config.json of a model beside the
+ * vocabulary, had to decide. It is an error if a WordPiece vocabulary has no [UNK], [CLS], [SEP], [MASK] or [PAD], if a
+ * vocabulary is empty or has a piece twice, and if tokenizer.json asks for something that these two families do not do. The
+ * caller destroys. */
 km_status km_tokenizer_open(km_tokenizer **out, const char *folder) KM_NODISCARD;
 /* Makes a tokenizer from what km_tokenizer_print wrote; corpora and model files carry that text. `origin` begins error
  * messages. */

@@ -1,6 +1,6 @@
-/* data: from text files to micro-batches. The corpus and how it is built, rows (packing), the order of rows, masks
- * by policy, and a loader that reads ahead. Nothing here grows with the corpus in memory. Loaders take row numbers and
- * never hear of ranks; only km_corpus_build is collective. */
+/* data: from text files to micro-batches. The corpus and how it is built, rows (packing), the order of rows, masks by policy,
+ * sources of examples, and a reader that reads ahead over a source. Nothing here grows with the corpus in memory. Sources take
+ * numbers of examples and never hear of ranks; only km_corpus_build is collective. */
 #ifndef KMASK_DATA_H
 #define KMASK_DATA_H
 
@@ -144,83 +144,99 @@ km_status km_rows_read(const km_rows *rows, uint64_t number, km_row *out) KM_NOD
 uint64_t km_order(uint64_t i, uint64_t n, uint64_t seed, uint64_t epoch);
 
 /* ---- Masks -------------------------------------------------------------------------------------------------- */
-/* Section 4 of src/README.md. A policy is one file mask_<policy>.c and one line in the table of mask.c. */
+/* Section 4 of src/README.md. */
+
+/* What is asked of a policy. */
 typedef struct km_mask_spec {
     km_unit unit;
     int splits;   /* K */
     double ratio; /* 0 = partition */
 } km_mask_spec;
 
-/* K masks of a row: mask k is 1 at the token positions it hides, masks[k * stride + position]. */
+/* tau = max(1, floor(ratio n + 0.5)), at most floor(n/K) where K ratio <= 1; partition: floor(n/K). */
+int km_mask_tau(const km_mask_spec *spec, int units);
+
+/* The masks of one visit of a row: mask k is 1 at the token positions it hides, masks[k * stride + position]. */
 typedef struct km_masks {
     int splits, stride;
     uint8_t *masks; /* (K, stride), the caller's */
     int units, tau; /* of the (first) mask: units of the row, and how many each mask hides */
 } km_masks;
 
+/* One reading of a row. Masks are a function of the row and of this, and of nothing else. */
+typedef struct km_mask_visit {
+    uint64_t seed;
+    km_purpose purpose;
+    uint64_t number; /* counts the visits of each row: the epoch, or over epochs the epoch divided by K */
+} km_mask_visit;
+
+/* A masker draws the masks of rows by one policy. It has room to work in, so each thread needs its own. */
+typedef struct km_masker km_masker;
+
+/* A policy: what it says of itself, and how its maskers are made. It is one file, mask_<policy>.c, and one line in the table of
+ * mask.c; everything else asks here. */
 typedef struct km_mask_policy {
     const char *name;
-    /* Draws all K masks of a visit; key = (seed, purpose, epoch, row) is all its randomness. */
-    km_status (*draw)(const km_mask_spec *spec, const km_row *row, uint64_t seed, km_purpose purpose,
-                      uint64_t visit, km_masks *out);
+    const char *help; /* what it masks, in a few words */
+    bool disjoint;    /* no two of the K masks hide the same unit */
+    bool uniform;     /* each single mask is uniform over the sets of tau units (Zheng et al. 2020, Lemma 2) */
+    bool needs_spans; /* only a corpus with names, dates and numbers will do */
+    /* KM_USAGE where splits and ratio do not fit this policy; ranges are checked already. NULL: all do. */
+    km_status (*check)(const km_mask_spec *spec);
+    /* Most tokens that a mask hides in a row of `tokens` maskable ones. */
+    int (*most_hidden)(const km_mask_spec *spec, int tokens);
+    /* `length`: of the longest row. */
+    km_status (*create)(km_masker **out, const km_mask_spec *spec, const km_corpus *corpus, int length);
+    /* Draws all K masks of a visit; they are zero before. */
+    km_status (*draw)(km_masker *masker, const km_row *row, const km_mask_visit *visit, km_masks *out);
+    void (*destroy)(km_masker *masker);
 } km_mask_policy;
-const km_mask_policy *km_mask_policy_named(const char *name); /* NULL when unknown */
-const char *km_mask_policy_names(void);                       /* "fully_explored|random" */
 
-/* tau = max(1, floor(ratio n + 0.5)), at most floor(n/K) where K ratio <= 1; partition: floor(n/K). */
-int km_mask_tau(const km_mask_spec *spec, int units);
+const km_mask_policy *km_mask_policy_named(const char *name); /* NULL when unknown */
+const km_mask_policy *km_mask_policy_at(int index);           /* in the table's order; NULL behind the last */
+const char *km_mask_policy_names(void);                       /* "fully_explored|random" */
+/* KM_USAGE where the ranges of a spec, or what the policy says of it, are not met. */
+km_status km_mask_policy_check(const km_mask_policy *policy, const km_mask_spec *spec) KM_NODISCARD;
+
+/* Checks the spec. `length`: of the longest row. The corpus must outlive the masker, and is NULL where there is none. */
+km_status km_masker_create(km_masker **out, const km_mask_policy *policy, const km_mask_spec *spec,
+                           const km_corpus *corpus, int length) KM_NODISCARD;
+void km_masker_destroy(km_masker *masker); /* NULL is fine */
+/* Draws all K masks of a visit into out->masks (K, stride). A row with fewer units than K is KM_FAILED. */
+km_status km_masker_draw(km_masker *masker, const km_row *row, const km_mask_visit *visit,
+                         km_masks *out) KM_NODISCARD;
 
 /* Units of the row; for spans its words, of which spans are made anew for every mask. */
 int km_row_units(const km_row *row, km_unit unit);
 /* mask (row->length) becomes 1 at the tokens of the `count` units that `units` numbers, else 0. Not for spans. */
 void km_row_hide(const km_row *row, km_unit unit, const int *units, int count, uint8_t *mask);
 
-/* The farthest apart that two masks of tau out of n units can be: 2 min(tau, n - tau). */
+/* The farthest that two masks of tau out of n units can differ: 2 min(tau, n - tau). */
 int km_mask_farthest(int units, int tau);
 /* Masks at given Hamming distances, counted in units (Zheng et al. 2020, Assumption 1): mask 0 is uniform over the sets of
  * tau units; mask 1+i is at distance distances[i] = 2 * round(shares[i] * farthest / 2) from it, and given mask 0 uniform
  * over the sets that are. Shares are 0..1. Spans are tiled once for all masks. out has room for max(K, 1 + count). Randomness
- * as in a policy's draw. */
-km_status km_mask_distances(const km_mask_spec *spec, const km_row *row, uint64_t seed, km_purpose purpose,
-                            uint64_t visit, const double *shares, int count, int *distances,
-                            km_masks *out) KM_NODISCARD;
+ * as in km_masker_draw. */
+km_status km_mask_distances(const km_mask_spec *spec, const km_row *row, const km_mask_visit *visit,
+                            const double *shares, int count, int *distances, km_masks *out) KM_NODISCARD;
+
+/* ---- Views --------------------------------------------------------------------------------------------------- */
+
+/* How a row under a mask becomes what a model sees. */
+typedef struct km_view_options {
+    double replace_mask,
+        replace_random; /* shares of masked tokens shown as [MASK], and as a random one; the rest stay */
+} km_view_options;
 
 /* One view at a time, of a row and a mask of the caller's. */
 typedef struct km_view_maker km_view_maker;
-km_status km_view_maker_create(km_view_maker **out, const km_corpus *corpus, int length, double replace_mask,
-                               double replace_random) KM_NODISCARD;
+km_status km_view_maker_create(km_view_maker **out, const km_corpus *corpus, int length,
+                               const km_view_options *options) KM_NODISCARD;
 void km_view_maker_destroy(km_view_maker *maker); /* NULL is fine */
 /* A batch of one view: the row under `mask` (row->length). What replaces hidden tokens, and the view's keys for dropout,
  * follow from (seed, visit, index, row). The batch is the maker's and valid until the next call. */
 km_status km_view_maker_make(km_view_maker *maker, const km_row *row, const uint8_t *mask, uint64_t seed,
                              uint64_t visit, uint32_t index, const km_batch **out) KM_NODISCARD;
-
-/* ---- Loader -------------------------------------------------------------------------------------------------- */
-/* Makes the micro-batches of steps, one request ahead, in a thread of its own. View j of a step: over a step, place
- * step*S + j/K and mask j%K; over epochs, place step*S + j and mask epoch%K of the K drawn for epoch/K. */
-typedef struct km_loader km_loader;
-
-typedef struct km_loader_options {
-    uint64_t seed;
-    int sequences;   /* S, rows a step */
-    int micro_batch; /* views a micro-batch */
-    km_mask_spec mask;
-    const km_mask_policy *policy;
-    bool over_epochs;
-    double replace_mask, replace_random; /* the rest stays unchanged */
-} km_loader_options;
-
-km_status km_loader_create(km_loader **out, const km_rows *rows, const km_corpus *corpus,
-                           const km_loader_options *options) KM_NODISCARD;
-void km_loader_destroy(km_loader *loader);            /* waits for its thread */
-int km_loader_micro_batches(const km_loader *loader); /* of a step: ceil(views / micro_batch) */
-int km_loader_views(const km_loader *loader);         /* of a step */
-/* Upper limits of any batch, for planning memory. */
-km_batch_limits km_loader_limits(const km_loader *loader);
-/* Begins to make micro-batches first..first+count-1 of step (from 0). At most two requests may be open. */
-void km_loader_request(km_loader *loader, uint64_t step, int first, int count);
-/* Waits for the oldest request; batches (count) are the loader's and valid until the take after the next. */
-km_status km_loader_take(km_loader *loader, const km_batch **batches, int *count) KM_NODISCARD;
 
 /* Frozen evaluation masks: row `number` as ceil(1/ratio) views that together mask every maskable unit once (empty
  * ones are left out). The batch is the maker's and valid until the next call. */
@@ -230,5 +246,52 @@ km_status km_eval_views_create(km_eval_views **out, const km_rows *rows, const k
 void km_eval_views_destroy(km_eval_views *views);
 km_batch_limits km_eval_views_limits(const km_eval_views *views);
 km_status km_eval_views_make(km_eval_views *views, uint64_t number, const km_batch **out) KM_NODISCARD;
+
+/* ---- Sources --------------------------------------------------------------------------------------------------- */
+
+/* A batch that is being filled, view by view (src/data/builder.h). */
+typedef struct km_batch_builder km_batch_builder;
+
+/* A source makes examples for a model. Example i is a function of the source and of i alone, so that any process can make any of
+ * them: in training, view j of step s is example s * views + j. A source is this struct, with what it needs behind it. */
+typedef struct km_source km_source;
+struct km_source {
+    /* What no batch of `views` examples exceeds; KM_USAGE where that is more than a batch can count. */
+    km_status (*limits)(const km_source *source, int views, km_batch_limits *out);
+    /* Appends example `number` to the batch as one view. Called from one thread at a time. */
+    km_status (*make)(km_source *source, uint64_t number, km_batch_builder *out);
+    void (*destroy)(km_source *source);
+};
+void km_source_destroy(km_source *source); /* NULL is fine */
+
+/* Rows under masks, the source of pre-training: example i over a step is the row at place i/K under mask i%K of the K that are
+ * drawn together; over epochs it is the row at place i, which in epoch e (i div rows) is under mask e%K of the K drawn for e/K. */
+typedef struct km_source_rows_options {
+    uint64_t seed;
+    const km_mask_policy *policy;
+    km_mask_spec mask;
+    bool over_epochs;
+    km_view_options view;
+} km_source_rows_options;
+/* Rows and corpus must outlive the source. */
+km_status km_source_rows_create(km_source **out, const km_rows *rows, const km_corpus *corpus,
+                                const km_source_rows_options *options) KM_NODISCARD;
+
+/* ---- Reading ahead ------------------------------------------------------------------------------------------------ */
+
+/* Makes the micro-batches of steps from a source, one request ahead, in a thread of its own. */
+typedef struct km_reader km_reader;
+
+/* `views`: of a step; `micro_batch`: of them in a micro-batch. The source is the reader's from now on, also after a failure. */
+km_status km_reader_create(km_reader **out, km_source *source, int64_t views, int64_t micro_batch) KM_NODISCARD;
+void km_reader_destroy(km_reader *reader);            /* waits for its thread; NULL is fine */
+int km_reader_views(const km_reader *reader);         /* of a step */
+int km_reader_micro_batches(const km_reader *reader); /* of a step: ceil(views / micro_batch) */
+/* Upper limits of any batch, for planning memory. */
+km_batch_limits km_reader_limits(const km_reader *reader);
+/* Begins to make micro-batches first..first+count-1 of step (from 0). At most two requests may be open. */
+void km_reader_request(km_reader *reader, uint64_t step, int first, int count);
+/* Waits for the oldest request; batches (count) are the reader's and valid until the take after the next. */
+km_status km_reader_take(km_reader *reader, const km_batch **batches, int *count) KM_NODISCARD;
 
 #endif

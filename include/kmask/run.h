@@ -213,7 +213,7 @@ typedef struct km_run {
     int64_t newest_step;             /* rank 0: of the newest checkpoint seen, damaged ones too; -1: none */
     km_corpus *corpus, *eval_corpus; /* eval_corpus NULL without data.eval */
     km_rows *rows;
-    km_loader *loader;
+    km_reader *reader;
     km_model *model;
     km_trainer *trainer;
     km_saver *saver;
@@ -240,8 +240,8 @@ km_status km_check_config(km_run *run) KM_NODISCARD;
 /* The rows' file lies in the run folder; its name tells what it depends on. Not `make`: one that is there is used, else a
  * nameless one is made elsewhere. */
 km_status km_check_rows(km_run *run, bool make) KM_NODISCARD;
-/* The loader, and whether there is work for so many ranks. */
-km_status km_check_loader(km_run *run, int ranks) KM_NODISCARD;
+/* The reader with its source, and whether there is work for so many ranks. */
+km_status km_check_reader(km_run *run, int ranks) KM_NODISCARD;
 
 /* Bytes of a rank with everything that a run keeps: km_memory_plan and the copy that is saved in the background. */
 void km_run_memory(km_memory *out, const km_run *run, int rank, int ranks);

@@ -141,7 +141,7 @@ typedef struct km_trainer {
     km_comm *comm;
     km_trainer_options options;
     const km_model *model;
-    km_loader *loader;
+    km_reader *reader;
     uint64_t first_batch, batches; /* this rank's micro-batches of every step */
     km_pool *pool;
     km_work **works;           /* one a worker */
@@ -152,9 +152,9 @@ typedef struct km_trainer {
     void *poll_payload;
 } km_trainer;
 
-/* Everything but the weights' values. The model and the loader stay the caller's. Collective. */
+/* Everything but the weights' values. The model and the reader stay the caller's. Collective. */
 km_status km_trainer_create(km_trainer **out, km_comm *comm, const km_trainer_options *options,
-                            const km_model *model, km_loader *loader) KM_NODISCARD;
+                            const km_model *model, km_reader *reader) KM_NODISCARD;
 void km_trainer_destroy(km_trainer *trainer); /* Collective. */
 /* `poll` is called from the main thread between slices of the gradient and between collectives, so that work beside the training
  * (such as a checkpoint on its way to the disk) can advance. NULL: nothing. Local. */
@@ -198,7 +198,7 @@ typedef struct km_memory {
 void km_trainer_memory(km_memory *out, const km_trainer *trainer);
 /* What the trainer of a run would take on `rank` of `ranks`. Local. */
 void km_memory_plan(km_memory *out, const km_trainer_options *options, const km_model *model,
-                    const km_loader *loader, int rank, int ranks);
+                    const km_reader *reader, int rank, int ranks);
 /* Adds a set of parameters. */
 void km_memory_add_parameters(km_memory *memory, const km_table *table, bool bf16, int rank, int ranks);
 /* Adds what saving in the background takes. */

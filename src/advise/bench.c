@@ -1,6 +1,6 @@
 /* How fast a step is, against the matrix products in it.
  *
- * Steps are km_trainer_step's, with nothing left out but saves: loader, masks, dropout, gradient, exact sum, norm, AdamW, and
+ * Steps are km_trainer_step's, with nothing left out but saves: reader, masks, dropout, gradient, exact sum, norm, AdamW, and
  * everything between ranks. After each step every thread of every rank runs the library's bare products of the same shapes and precision, for
  * as many micro-batches as it has in a step, so that whatever else happens on the machine disturbs both alike.
  *
@@ -67,9 +67,9 @@ static km_status set_up(bench *b, km_comm *comm, const km_config *config) {
     KM_TRY(km_comm_agree(comm, km_products_check(&config->train, &config->parallel, true)));
     KM_TRY(km_comm_agree(comm, open_data(run)));
     KM_TRY(km_comm_agree(comm, km_model_create(&run->model, &run->config.model, KM_HEAD_TOKENS)));
-    KM_TRY(km_comm_agree(comm, km_check_loader(run, km_comm_size(comm))));
+    KM_TRY(km_comm_agree(comm, km_check_reader(run, km_comm_size(comm))));
     const km_trainer_options options = km_config_trainer(&run->config);
-    KM_TRY(km_trainer_create(&run->trainer, comm, &options, run->model, run->loader));
+    KM_TRY(km_trainer_create(&run->trainer, comm, &options, run->model, run->reader));
     km_model_init_weights(run->model, run->trainer->parameters->weights, (uint64_t)config->run.seed);
     km_trainer_memory(&b->memory, run->trainer);
     km_trainer_prepare(run->trainer);
@@ -77,8 +77,8 @@ static km_status set_up(bench *b, km_comm *comm, const km_config *config) {
 }
 
 static void take_shape(bench *b) {
-    const km_batch_limits most = km_loader_limits(b->run.loader);
-    const double each = (double)b->masked / km_loader_views(b->run.loader);
+    const km_batch_limits most = km_reader_limits(b->run.reader);
+    const double each = (double)b->masked / km_reader_views(b->run.reader);
     b->shape = km_product_shape_of(&b->run.config.model, most.views, most.longest,
                                    KM_MAX(1, (int)lround(each * most.views)));
 }
@@ -324,7 +324,7 @@ static void add_shapes(km_json *out, const bench *b) {
     km_json_set_number(out, "vocab_size", s->V);
     km_json_set_number(out, "parameters", (double)t->parameters->table->elements);
     km_json_set_number(out, "length", s->T);
-    km_json_set_number(out, "views", km_loader_views(b->run.loader));
+    km_json_set_number(out, "views", km_reader_views(b->run.reader));
     km_json_set_number(out, "splits", (double)c->mask.splits);
     km_json_set_number(out, "micro_batch", s->B);
     km_json_set_number(out, "masked", (double)b->masked);

@@ -78,7 +78,7 @@ static km_status check_all(km_run *run, int ranks, km_scaling *scaling) {
     KM_TRY(km_check_config(run));
     KM_TRY(km_model_create(&run->model, &run->config.model, KM_HEAD_TOKENS));
     KM_TRY(km_check_rows(run, false));
-    KM_TRY(km_check_loader(run, ranks));
+    KM_TRY(km_check_reader(run, ranks));
     if (run->source != NULL) {
         KM_TRY(km_weights_check(run->source, km_model_table(run->model), run->resume != NULL));
     }
@@ -162,9 +162,9 @@ static void add_work(const km_run *run, km_json *out) {
     km_json_set_number(out, "parameters", (double)km_model_table(run->model)->elements);
     km_json_set_number(out, "rows", rows);
     km_json_set_number(out, "rows_left_out", (double)km_rows_left_out(run->rows));
-    km_json_set_number(out, "views", km_loader_views(run->loader));
-    km_json_set_number(out, "micro_batches", km_loader_micro_batches(run->loader));
-    km_json_set_number(out, "tokens_a_step", (double)km_loader_views(run->loader) * (double)config->data.length);
+    km_json_set_number(out, "views", km_reader_views(run->reader));
+    km_json_set_number(out, "micro_batches", km_reader_micro_batches(run->reader));
+    km_json_set_number(out, "tokens_a_step", (double)km_reader_views(run->reader) * (double)config->data.length);
     km_json_set_number(out, "epochs", steps * (double)config->train.sequences / rows);
 }
 

@@ -135,7 +135,7 @@ static void measure(void *payload, int worker) {
 static void limits_of(km_work_options *out, const km_run *run) {
     *out = (km_work_options){
         .backward = true, .recompute = run->config.train.recompute, .bf16 = km_is_bf16(&run->config.train)};
-    out->limits = km_loader_limits(run->loader);
+    out->limits = km_reader_limits(run->reader);
 }
 
 /* The cores of a node's ranks, as far as they and the memory that it takes are here. */
@@ -225,10 +225,10 @@ static km_status run_session(km_core_rate *out, session *s, bool told) {
 }
 
 km_status km_core_measure(km_core_rate *out, km_run *run, const km_plan_options *options) {
-    session s = {.run = run, .count = KM_MIN(km_loader_micro_batches(run->loader), BATCHES)};
+    session s = {.run = run, .count = KM_MIN(km_reader_micro_batches(run->reader), BATCHES)};
     *out = (km_core_rate){.cores = cores_here(run, options), .direct = km_process_readable()};
-    km_loader_request(run->loader, 0, 0, s.count);
-    KM_TRY(km_loader_take(run->loader, &s.batches, &s.count));
+    km_reader_request(run->reader, 0, 0, s.count);
+    KM_TRY(km_reader_take(run->reader, &s.batches, &s.count));
     for (int i = 0; i < s.count; i++) {
         out->flops += km_model_flops(run->model, &s.batches[i]) / s.count;
     }

@@ -36,7 +36,7 @@ static void predict(step *t, const km_scaling *s) {
     /* Bytes of memory for one: read there; read, added and written here; without direct reading also written and read in between. */
     const bool direct = s->core.direct;
     const double added = direct ? 3 : 5, copied = direct ? 2 : 4;
-    int ranks = t->nodes * t->locals, batches = km_loader_micro_batches(s->run->loader);
+    int ranks = t->nodes * t->locals, batches = km_reader_micro_batches(s->run->reader);
     int of_rank = (batches + ranks - 1) / ranks, rounds = (of_rank + t->threads - 1) / t->threads;
     t->arithmetic = s->core.micro_batch * batches / ((double)ranks * t->threads);
     t->uneven = s->core.micro_batch * rounds - t->arithmetic;
@@ -100,7 +100,7 @@ static double efficiency(const step *t) {
 
 static km_json *row(const km_scaling *s, const step *t) {
     km_json *out = km_json_object();
-    double tokens = (double)km_loader_views(s->run->loader) * (double)s->run->config.data.length;
+    double tokens = (double)km_reader_views(s->run->reader) * (double)s->run->config.data.length;
     const struct {
         const char *key;
         double value;
@@ -165,7 +165,7 @@ static step asked(const km_scaling *s) {
 
 void km_scale(const km_scaling *s, km_json *out) {
     const double good = 0.8, poor = 0.25;
-    const int batches = km_loader_micro_batches(s->run->loader);
+    const int batches = km_reader_micro_batches(s->run->reader);
     km_json *rows = km_json_array();
     bool told = s->options->nodes > 0 || s->options->ranks > 0;
     step best = asked(s);

@@ -232,7 +232,7 @@ static km_status set_mask_item(show_arguments *out, const char *item) {
     value = value == NULL ? "" : value + 1;
     if (strcmp(key, "policy") == 0) {
         out->policy = km_mask_policy_named(value);
-        return out->policy != NULL ? KM_OK : bad_mask(item, "policy=fully_explored or policy=random");
+        return out->policy != NULL ? KM_OK : bad_mask(item, km_mask_policy_names());
     }
     if (strcmp(key, "splits") == 0) {
         bool fits = number_from(value, 1, 1024, &number) && number == (int)number;
@@ -254,7 +254,7 @@ static km_status set_mask_item(show_arguments *out, const char *item) {
 }
 
 static km_status parse_mask(show_arguments *out, const char *text) {
-    out->policy = km_mask_policy_named("fully_explored");
+    out->policy = km_mask_policy_at(0);
     out->spec = (km_mask_spec){.unit = KM_UNIT_SUBWORD, .splits = 4, .ratio = 0.15};
     char *copy = km_strdup(text), *rest = copy;
     km_status status = KM_OK;
@@ -340,7 +340,7 @@ static void print_heading(const view *v) {
     printf("row %llu: %d tokens", (unsigned long long)v->row->number, v->row->length);
     if (v->masks != NULL) {
         /* Independent masks tile the row into spans one by one. */
-        bool varies = v->arguments->spec.unit == KM_UNIT_SPAN && strcmp(v->arguments->policy->name, "random") == 0;
+        bool varies = v->arguments->spec.unit == KM_UNIT_SPAN && !v->arguments->policy->disjoint;
         printf(", n = %d %s, K = %d %s masks of tau = %d%s (seed %lld, epoch %lld)", v->masks->units,
                units[v->arguments->spec.unit], v->masks->splits, v->arguments->policy->name, v->masks->tau,
                varies ? " (n, tau: of the last)" : "", (long long)v->arguments->seed,
@@ -401,17 +401,17 @@ static void print_view(const view *v) {
 }
 
 static km_status show_row(const show_arguments *arguments, const km_corpus *corpus, const km_rows *rows,
-                          uint64_t number, km_row *row, km_masks *masks, km_json *list) {
+                          uint64_t number, km_row *row, km_masker *masker, km_masks *masks, km_json *list) {
     KM_TRY(km_rows_read(rows, number, row));
-    if (arguments->policy != NULL) {
-        memset(masks->masks, 0, (size_t)masks->splits * (size_t)masks->stride);
-        KM_TRY(arguments->policy->draw(&arguments->spec, row, (uint64_t)arguments->seed, KM_RNG_MASK,
-                                       (uint64_t)arguments->epoch, masks));
+    if (masker != NULL) {
+        const km_mask_visit visit = {
+            .seed = (uint64_t)arguments->seed, .purpose = KM_RNG_MASK, .number = (uint64_t)arguments->epoch};
+        KM_TRY(km_masker_draw(masker, row, &visit, masks));
     }
     const view v = {.arguments = arguments,
                     .tokenizer = km_corpus_tokenizer(corpus),
                     .row = row,
-                    .masks = arguments->policy != NULL ? masks : NULL};
+                    .masks = masker != NULL ? masks : NULL};
     if (!arguments->json) {
         print_view(&v);
     } else if (list != NULL) {
@@ -436,9 +436,12 @@ static km_status show_rows(const show_arguments *arguments, const km_corpus *cor
                (unsigned long long)km_corpus_tokens(corpus), (unsigned long long)km_rows_count(rows), length,
                (unsigned long long)km_rows_left_out(rows));
     }
-    km_status status = KM_OK;
+    km_masker *masker = NULL;
+    km_status status = arguments->policy == NULL
+                           ? KM_OK
+                           : km_masker_create(&masker, arguments->policy, &arguments->spec, corpus, length);
     for (uint64_t i = first; i < end && status == KM_OK; i++) {
-        status = show_row(arguments, corpus, rows, i, row, &masks, list);
+        status = show_row(arguments, corpus, rows, i, row, masker, &masks, list);
     }
     if (list != NULL && status == KM_OK) {
         cli_print_json(list);
@@ -446,6 +449,7 @@ static km_status show_rows(const show_arguments *arguments, const km_corpus *cor
         km_json_destroy(list);
     }
     free(masks.masks);
+    km_masker_destroy(masker);
     km_row_destroy(row);
     return status;
 }

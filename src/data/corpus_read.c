@@ -5,13 +5,13 @@
 
 enum { PROGRESS_STEP = 1 << 18 };
 
-static const char *without_mark(const km_line *line, size_t *count) {
+static const char *without_mark(const km_text_line *line, size_t *count) {
     bool mark = line->offset == 0 && line->count >= 3 && memcmp(line->text, "\xEF\xBB\xBF", 3) == 0;
     *count = line->count - (mark ? 3 : 0);
     return line->text + (mark ? 3 : 0);
 }
 
-static bool is_blank(const km_line *line) {
+static bool is_blank(const km_text_line *line) {
     return line->first && line->last && km_line_trim(line->text, line->count) == 0;
 }
 
@@ -35,7 +35,7 @@ static km_status open_piece(const km_reading *reading, const km_input_piece *pie
     if (piece->begin == 0) {
         return KM_OK;
     }
-    km_line line = {0};
+    km_text_line line = {0};
     uint64_t next = 0;
     do {
         KM_TRY(km_lines_next(*out, &line));
@@ -110,7 +110,7 @@ static km_status end_document(km_reading *reading) {
 static km_status read_plain(km_reading *reading, const km_input_piece *piece, km_lines *lines, bool inside) {
     bool open = reading->document == KM_DOCUMENT_FILE;
     for (;;) {
-        km_line line;
+        km_text_line line;
         KM_TRY(km_lines_next(lines, &line));
         if (line.text == NULL || (!open && line.offset >= piece->end)) {
             break;
@@ -140,7 +140,7 @@ static km_status read_plain(km_reading *reading, const km_input_piece *piece, km
 
 /* ---- JSONL ---- */
 
-static void note_bad(km_reading *reading, const km_input_piece *piece, const km_line *line, const char *what) {
+static void note_bad(km_reading *reading, const km_input_piece *piece, const km_text_line *line, const char *what) {
     reading->bad_records++;
     if (reading->bad == NULL) {
         reading->bad = km_strdup(what);
@@ -277,7 +277,7 @@ static char *without_nul_escapes(const char *text, size_t count) {
     return copy;
 }
 
-static km_status read_record(km_reading *reading, const km_input_piece *piece, const km_line *line) {
+static km_status read_record(km_reading *reading, const km_input_piece *piece, const km_text_line *line) {
     size_t count = 0;
     const char *text = without_mark(line, &count);
     char *copy = without_nul_escapes(text, count), *problem = NULL;
@@ -302,7 +302,7 @@ static km_status read_record(km_reading *reading, const km_input_piece *piece, c
 
 static km_status read_records(km_reading *reading, const km_input_piece *piece, km_lines *lines) {
     for (;;) {
-        km_line line;
+        km_text_line line;
         KM_TRY(km_lines_next(lines, &line));
         if (line.text == NULL || line.offset >= piece->end) {
             return KM_OK;

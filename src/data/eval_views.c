@@ -1,7 +1,7 @@
 /* Frozen masks for evaluation: a permutation of a row's units, dealt evenly into ceil(1/ratio) parts, a view for
  * each part. Every token is predicted once from the rest, so the losses of two models compare token by token. */
 #include "mask.h"
-#include "views.h"
+#include "view.h"
 
 #include <limits.h>
 #include <math.h>
@@ -17,7 +17,7 @@ struct km_eval_views {
     km_row *row;
     km_units *units, *spans;
     uint8_t *mask; /* (length) */
-    km_batch_room room;
+    km_batch_builder builder;
 };
 
 /* ceil(1/ratio), but never more parts than a row can have units. */
@@ -43,9 +43,10 @@ km_status km_eval_views_create(km_eval_views **out, const km_rows *rows, const k
     views->unit = unit;
     views->parts = parts;
     const km_batch_limits limits = km_eval_views_limits(views);
-    km_status status = km_replacement_init(&views->replacement, corpus, 1, 0);
+    const km_view_options all_masked = {.replace_mask = 1};
+    km_status status = km_replacement_init(&views->replacement, corpus, &all_masked);
     if (status == KM_OK) {
-        status = km_batch_room_reserve(&views->room, &limits);
+        status = km_batch_builder_reserve(&views->builder, &limits);
     }
     if (status != KM_OK) {
         km_eval_views_destroy(views);
@@ -66,7 +67,7 @@ void km_eval_views_destroy(km_eval_views *views) {
     km_row_destroy(views->row);
     km_units_destroy(views->units);
     km_units_destroy(views->spans);
-    km_batch_room_free(&views->room);
+    km_batch_builder_free(&views->builder);
     free(views->mask);
     free(views);
 }
@@ -82,7 +83,8 @@ km_status km_eval_views_make(km_eval_views *views, uint64_t number, const km_bat
     km_row *row = views->row;
     KM_TRY(km_rows_read(views->rows, number, row));
     KM_TRY(km_replacement_check(&views->replacement, row));
-    km_rng rng = km_visit_rng(views->seed, KM_RNG_EVAL, 0, number);
+    const km_mask_visit visit = {.seed = views->seed, .purpose = KM_RNG_EVAL};
+    km_rng rng = km_visit_rng(&visit, number);
     km_units *units = views->units;
     km_units_find(units, row, views->unit);
     if (views->unit == KM_UNIT_SPAN) {
@@ -90,15 +92,15 @@ km_status km_eval_views_make(km_eval_views *views, uint64_t number, const km_bat
         units = views->spans;
     }
     km_units_shuffle(units, units->count, &rng);
-    km_batch_room_clear(&views->room);
+    km_batch_builder_clear(&views->builder);
     int share = units->count / views->parts, more = units->count % views->parts;
     for (int part = 0, from = 0; part < views->parts && from < units->count; part++) {
         int to = from + share + (part < more);
         memset(views->mask, 0, (size_t)row->length);
         km_units_hide(views->mask, units, from, to);
-        km_batch_room_add(&views->room, row, views->mask, (uint64_t)part, &views->replacement, &rng);
+        km_view_append(&views->builder, row, views->mask, (uint64_t)part, &views->replacement, &rng);
         from = to;
     }
-    *out = &views->room.batch;
+    *out = &views->builder.batch;
     return KM_OK;
 }

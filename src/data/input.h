@@ -34,20 +34,20 @@ typedef struct km_input_piece {
 km_input_piece *km_inputs_cut(const km_inputs *inputs, uint64_t bytes, size_t *count);
 
 /* A line without its newline, or, of a line longer than the limit, one part after the other. */
-typedef struct km_line {
+typedef struct km_text_line {
     const char *text; /* NULL after the last line; valid until the next call; not terminated */
     size_t count;
     uint64_t offset;  /* of the part in the (uncompressed) text */
     uint64_t number;  /* of the line, from 1 where reading began */
     bool first, last; /* part of the line; both for a line that was not cut */
-} km_line;
+} km_text_line;
 
 typedef struct km_lines km_lines;
 /* Reads from byte `begin` (0 for compressed files). Lines longer than `limit` bytes are cut, at a blank or else
  * between characters. */
 km_status km_lines_open(km_lines **out, const km_input *input, uint64_t begin, size_t limit) KM_NODISCARD;
 void km_lines_close(km_lines *lines);
-km_status km_lines_next(km_lines *lines, km_line *out) KM_NODISCARD;
+km_status km_lines_next(km_lines *lines, km_text_line *out) KM_NODISCARD;
 uint64_t km_lines_position(const km_lines *lines); /* bytes of the file read so far, for progress */
 uint64_t km_lines_bytes(const km_lines *lines);    /* of text taken so far, from `begin` */
 

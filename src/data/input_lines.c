@@ -165,21 +165,21 @@ void km_lines_close(km_lines *lines) {
 }
 
 /* Hands out `count` bytes and swallows `newline` more. */
-static void hand_out(km_lines *lines, km_line *out, size_t count, size_t newline, bool last) {
+static void hand_out(km_lines *lines, km_text_line *out, size_t count, size_t newline, bool last) {
     lines->number += !lines->inside;
-    *out = (km_line){.text = lines->buffer + lines->used,
-                     .count = count,
-                     .offset = lines->offset,
-                     .number = lines->number,
-                     .first = !lines->inside,
-                     .last = last};
+    *out = (km_text_line){.text = lines->buffer + lines->used,
+                          .count = count,
+                          .offset = lines->offset,
+                          .number = lines->number,
+                          .first = !lines->inside,
+                          .last = last};
     lines->used += count + newline;
     lines->offset += count + newline;
     lines->scanned = 0;
     lines->inside = !last;
 }
 
-km_status km_lines_next(km_lines *lines, km_line *out) {
+km_status km_lines_next(km_lines *lines, km_text_line *out) {
     for (;;) {
         char *text = lines->buffer + lines->used;
         size_t count = lines->filled - lines->used;
@@ -199,7 +199,7 @@ km_status km_lines_next(km_lines *lines, km_line *out) {
             return KM_OK;
         }
         if (lines->ended) {
-            *out = (km_line){0};
+            *out = (km_text_line){0};
             return KM_OK;
         }
         KM_TRY(fill(lines));

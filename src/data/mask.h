@@ -1,64 +1,46 @@
-/* What the policies share: the maskable units of a row, random choices among them, and the generator of a visit. */
+/* mask: what the policies share. The object behind a masker, randomness by purpose, and the policies that draw units. */
 #ifndef KMASK_DATA_MASK_H
 #define KMASK_DATA_MASK_H
 
-#include "kmask/data.h"
+#include "units.h"
 
-/* A unit is a run of maskable tokens begin..end-1. Runs are ascending and disjoint, and cover every maskable
- * token. */
-typedef struct km_run {
-    int begin, end;
-} km_run;
+/* Every policy's state begins with this. */
+struct km_masker {
+    const km_mask_policy *policy;
+    km_mask_spec spec;
+};
 
-typedef struct km_units {
-    int count, capacity;
-    km_run *runs; /* (capacity) */
-    int *order;   /* (capacity) filled by km_units_shuffle */
-} km_units;
-
-/* Room for the units of a row of `length` tokens. */
-km_units *km_units_create(int length);
-void km_units_destroy(km_units *units);
-
-/* Every maskable token (subword), or every word: a maskable token that starts a word, with the maskable tokens
- * after it that do not. A token after one that is not maskable always begins a unit. For spans: the words. */
-void km_units_find(km_units *out, const km_row *row, km_unit unit);
-
-/* Tiles words into spans of consecutive words: SpanBERT's lengths, geometric with p = 0.2, renormalised to 1..L
- * words with L = min(10, floor(words / splits)), so that a row of at least K words has at least K spans. The
- * first span is entered in its middle as in a stationary renewal process (length-biased pick, uniform rest), so
- * that a span begins at every word with the same probability. The lengths run over the words of the whole row; a
- * span that would run over a token that is not maskable is cut in two there. */
-void km_units_tile(km_units *spans, const km_units *words, int splits, km_rng *rng);
-
-/* order[0..prefix-1] becomes a uniform ordered choice without repetition of the unit numbers (Fisher-Yates). */
-void km_units_shuffle(km_units *units, int prefix, km_rng *rng);
-/* Sets mask to 1 at the tokens of units order[from..to-1]. */
-void km_units_hide(uint8_t *mask, const km_units *units, int from, int to);
-
-/* Visits and rows are independent draws; `index` numbers what is drawn within a visit. */
-km_rng km_visit_rng(uint64_t seed, km_purpose purpose, uint64_t visit, uint64_t row);
+/* The generator of a visit of a row. Visits and rows are independent draws. */
+km_rng km_visit_rng(const km_mask_visit *visit, uint64_t row);
+/* The generator for what is drawn when view `index` of a visit is made. */
 km_rng km_view_rng(uint64_t seed, uint64_t visit, uint32_t index, uint64_t row);
 
-/* True when K masks of the ratio can be disjoint: K ratio <= 1, or partition. */
+/* Whether K masks of the ratio can be disjoint: K ratio <= 1, or partition. */
 bool km_mask_disjoint(const km_mask_spec *spec);
-/* Checks the ranges of a spec. */
+/* KM_USAGE where splits or ratio are out of range. */
 km_status km_mask_spec_check(const km_mask_spec *spec) KM_NODISCARD;
-/* What a policy works with during a draw. */
-typedef struct km_mask_draw {
-    const km_mask_spec *spec;
+
+/* ---- Policies that hide tau units (mask_units.c) ---- */
+
+/* Their state. */
+typedef struct km_unit_masker {
+    km_masker masker;
     km_units *units; /* subwords or words */
     km_units *spans; /* NULL unless the unit is the span */
-    km_rng rng;
-} km_mask_draw;
+    km_rng rng;      /* of the visit */
+} km_unit_masker;
 
-/* Checks the spec, finds the row's units (fewer than K are an error), clears all K masks. On KM_OK call
- * km_mask_end. */
-km_status km_mask_begin(km_mask_draw *draw, const km_mask_spec *spec, const km_row *row, uint64_t seed,
-                        km_purpose purpose, uint64_t visit, km_masks *out) KM_NODISCARD;
-/* The units to choose from; spans are tiled anew at each call. The draw owns them. */
-km_units *km_mask_units(km_mask_draw *draw);
-void km_mask_end(km_mask_draw *draw);
+/* Their create, destroy and most_hidden. */
+km_status km_unit_masker_create(km_masker **out, const km_mask_spec *spec, const km_corpus *corpus,
+                                int length) KM_NODISCARD;
+void km_unit_masker_destroy(km_masker *masker);
+int km_most_hidden_units(const km_mask_spec *spec, int tokens);
+/* Begins a draw: finds the row's units; fewer than K are KM_FAILED. */
+km_status km_unit_masker_begin(km_unit_masker *masker, const km_row *row, const km_mask_visit *visit) KM_NODISCARD;
+/* The units to choose from; spans are tiled anew at each call. */
+km_units *km_unit_masker_units(km_unit_masker *masker);
+
+/* ---- The policies ---- */
 
 extern const km_mask_policy km_mask_random;
 extern const km_mask_policy km_mask_fully_explored;

@@ -4,27 +4,37 @@
  * leaves over, n mod K units, is the permutation's tail and new at every visit. */
 #include "mask.h"
 
-static km_status draw_fully_explored(const km_mask_spec *spec, const km_row *row, uint64_t seed, km_purpose purpose,
-                                     uint64_t visit, km_masks *out) {
-    if (!km_mask_disjoint(spec)) {
-        return km_fail(
-            KM_USAGE,
-            "mask.policy fully_explored: %d disjoint masks (mask.splits) of a share of %g (mask.ratio) are "
-            "%g of a row; at most 1 fits. Lower one of them, or take mask.ratio \"partition\".",
-            spec->splits, spec->ratio, spec->splits * spec->ratio);
+static km_status check(const km_mask_spec *spec) {
+    if (km_mask_disjoint(spec)) {
+        return KM_OK;
     }
-    km_mask_draw draw;
-    KM_TRY(km_mask_begin(&draw, spec, row, seed, purpose, visit, out));
-    km_units *units = km_mask_units(&draw);
+    return km_fail(KM_USAGE,
+                   "mask.splits: %d disjoint masks of mask.ratio %g would hide %g of each row, expected at "
+                   "most 1. Lower either, set mask.ratio=partition, or use mask.policy random.",
+                   spec->splits, spec->ratio, spec->splits * spec->ratio);
+}
+
+static km_status draw(km_masker *masker, const km_row *row, const km_mask_visit *visit, km_masks *out) {
+    km_unit_masker *self = (km_unit_masker *)masker;
+    const km_mask_spec *spec = &masker->spec;
+    KM_TRY(km_unit_masker_begin(self, row, visit));
+    km_units *units = km_unit_masker_units(self);
     int tau = km_mask_tau(spec, units->count);
-    km_units_shuffle(units, spec->splits * tau, &draw.rng);
+    km_units_shuffle(units, spec->splits * tau, &self->rng);
     for (int k = 0; k < spec->splits; k++) {
         km_units_hide(out->masks + (size_t)k * (size_t)out->stride, units, k * tau, (k + 1) * tau);
     }
     out->units = units->count;
     out->tau = tau;
-    km_mask_end(&draw);
     return KM_OK;
 }
 
-const km_mask_policy km_mask_fully_explored = {"fully_explored", draw_fully_explored};
+const km_mask_policy km_mask_fully_explored = {.name = "fully_explored",
+                                               .help = "K disjoint masks of a row",
+                                               .disjoint = true,
+                                               .uniform = true,
+                                               .check = check,
+                                               .most_hidden = km_most_hidden_units,
+                                               .create = km_unit_masker_create,
+                                               .draw = draw,
+                                               .destroy = km_unit_masker_destroy};

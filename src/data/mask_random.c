@@ -3,22 +3,26 @@
  * a tiling of its own, so that the masks are independent and each is distributed as a fully-explored one. */
 #include "mask.h"
 
-static km_status draw_random(const km_mask_spec *spec, const km_row *row, uint64_t seed, km_purpose purpose,
-                             uint64_t visit, km_masks *out) {
-    km_mask_draw draw;
-    KM_TRY(km_mask_begin(&draw, spec, row, seed, purpose, visit, out));
-    for (int k = 0; k < spec->splits; k++) {
-        km_units *units = km_mask_units(&draw);
-        int tau = km_mask_tau(spec, units->count);
-        km_units_shuffle(units, tau, &draw.rng);
+static km_status draw(km_masker *masker, const km_row *row, const km_mask_visit *visit, km_masks *out) {
+    km_unit_masker *self = (km_unit_masker *)masker;
+    KM_TRY(km_unit_masker_begin(self, row, visit));
+    for (int k = 0; k < masker->spec.splits; k++) {
+        km_units *units = km_unit_masker_units(self);
+        int tau = km_mask_tau(&masker->spec, units->count);
+        km_units_shuffle(units, tau, &self->rng);
         km_units_hide(out->masks + (size_t)k * (size_t)out->stride, units, 0, tau);
         if (k == 0) {
             out->units = units->count;
             out->tau = tau;
         }
     }
-    km_mask_end(&draw);
     return KM_OK;
 }
 
-const km_mask_policy km_mask_random = {"random", draw_random};
+const km_mask_policy km_mask_random = {.name = "random",
+                                       .help = "K independent masks of a row",
+                                       .uniform = true,
+                                       .most_hidden = km_most_hidden_units,
+                                       .create = km_unit_masker_create,
+                                       .draw = draw,
+                                       .destroy = km_unit_masker_destroy};

@@ -39,13 +39,13 @@ KM_SECTION(km_mask_section, "mask", km_mask_config, mask_options);
 
 km_status km_mask_config_check(const km_mask_config *mask) {
     const double rounding = 1e-9; /* 20 * 0.05 is 1 */
-    double shown = mask->replace_mask + mask->replace_random, covered = (double)mask->splits * mask->ratio;
-    if (strcmp(mask->policy, "fully_explored") == 0 && covered > 1 + rounding) {
-        return km_fail(KM_USAGE,
-                       "mask.splits: %lld disjoint masks of mask.ratio %g would hide %g of each row, expected at "
-                       "most 1. Lower either, set mask.ratio=partition, or use mask.policy random.",
-                       (long long)mask->splits, mask->ratio, covered);
+    const double shown = mask->replace_mask + mask->replace_random;
+    const km_mask_policy *policy = km_mask_policy_named(mask->policy);
+    km_mask_spec spec = {.splits = (int)mask->splits, .ratio = mask->ratio};
+    if (policy == NULL || !km_unit_named(&spec.unit, mask->unit)) {
+        return km_fail(KM_USAGE, "mask.policy or mask.unit: unknown name");
     }
+    KM_TRY(km_mask_policy_check(policy, &spec));
     if (shown > 1 + rounding) {
         return km_fail(KM_USAGE, "mask.replace_mask + mask.replace_random: found %g + %g = %g, expected at most 1",
                        mask->replace_mask, mask->replace_random, shown);

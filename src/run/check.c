@@ -179,7 +179,7 @@ km_status km_check_rows(km_run *run, bool make) {
 
 static km_status check_work(const km_run *run, int ranks) {
     enum { MOST = 8192 }; /* see KM_FIXED_LIMIT */
-    int batches = km_loader_micro_batches(run->loader), views = km_loader_views(run->loader);
+    int batches = km_reader_micro_batches(run->reader), views = km_reader_views(run->reader);
     if (batches < ranks) {
         return km_fail(
             KM_USAGE,
@@ -204,21 +204,21 @@ static km_status check_work(const km_run *run, int ranks) {
     return KM_OK;
 }
 
-km_status km_check_loader(km_run *run, int ranks) {
+km_status km_check_reader(km_run *run, int ranks) {
     const km_config *config = &run->config;
-    km_loader_options options = {
+    km_source_rows_options options = {
         .seed = (uint64_t)config->run.seed,
-        .sequences = (int)config->train.sequences,
-        .micro_batch = (int)config->train.micro_batch,
-        .mask = {.splits = (int)config->mask.splits, .ratio = config->mask.ratio},
         .policy = km_mask_policy_named(config->mask.policy),
+        .mask = {.splits = (int)config->mask.splits, .ratio = config->mask.ratio},
         .over_epochs = strcmp(config->mask.over, "epochs") == 0,
-        .replace_mask = config->mask.replace_mask,
-        .replace_random = config->mask.replace_random,
+        .view = {.replace_mask = config->mask.replace_mask, .replace_random = config->mask.replace_random},
     };
     if (options.policy == NULL || !km_unit_named(&options.mask.unit, config->mask.unit)) {
         return km_fail(KM_USAGE, "mask.policy or mask.unit: unknown name");
     }
-    KM_TRY(km_loader_create(&run->loader, run->rows, run->corpus, &options));
+    const int64_t views = config->train.sequences * (options.over_epochs ? 1 : config->mask.splits);
+    km_source *source = NULL;
+    KM_TRY(km_source_rows_create(&source, run->rows, run->corpus, &options));
+    KM_TRY(km_reader_create(&run->reader, source, views, config->train.micro_batch));
     return check_work(run, ranks);
 }

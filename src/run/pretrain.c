@@ -31,7 +31,7 @@ static bool is_root(const loop *l) {
 }
 
 static double step_tokens(const km_run *run) {
-    return (double)km_loader_views(run->loader) * (double)run->config.data.length;
+    return (double)km_reader_views(run->reader) * (double)run->config.data.length;
 }
 
 /* ---- Stopping in time ---- */
@@ -299,8 +299,8 @@ static void announce(const km_run *run) {
            km_quantity(rows, (double)km_rows_count(run->rows)), (long long)c->data.length,
            (unsigned long long)km_rows_left_out(run->rows), c->mask.policy, (long long)c->mask.splits,
            c->mask.unit);
-    km_log("%d views a step in %d micro-batches on %d rank(s) x %lld thread(s)", km_loader_views(run->loader),
-           km_loader_micro_batches(run->loader), km_comm_size(run->comm), (long long)c->parallel.threads);
+    km_log("%d views a step in %d micro-batches on %d rank(s) x %lld thread(s)", km_reader_views(run->reader),
+           km_reader_micro_batches(run->reader), km_comm_size(run->comm), (long long)c->parallel.threads);
     km_run_memory(&memory, run, km_comm_rank(run->comm), km_comm_size(run->comm));
     char *text = km_memory_print(&memory);
     km_log("%s", text);

@@ -61,8 +61,7 @@ static km_status make_own(km_saver *s) {
 
 static void poll(void *saver);
 
-km_status km_saver_create(km_saver **out, km_trainer *trainer, const km_config *config,
-                          const km_corpus *corpus) {
+km_status km_saver_create(km_saver **out, km_trainer *trainer, const km_config *config, const km_corpus *corpus) {
     km_saver *s = km_new(1, sizeof *s);
     s->trainer = trainer;
     s->config = config;

@@ -120,12 +120,12 @@ km_status km_run_setup(km_run *run, km_comm *comm, const km_config *config) {
     km_comm_broadcast(comm, &run->config, sizeof run->config);
     KM_TRY(km_comm_agree(comm, km_model_create(&run->model, &run->config.model, KM_HEAD_TOKENS)));
     KM_TRY(share_rows(run));
-    KM_TRY(km_comm_agree(comm, km_check_loader(run, km_comm_size(comm))));
+    KM_TRY(km_comm_agree(comm, km_check_reader(run, km_comm_size(comm))));
     if (run->resume_step >= run->config.train.steps) {
         return KM_OK;
     }
     const km_trainer_options options = km_config_trainer(&run->config);
-    KM_TRY(km_trainer_create(&run->trainer, comm, &options, run->model, run->loader));
+    KM_TRY(km_trainer_create(&run->trainer, comm, &options, run->model, run->reader));
     KM_TRY(set_weights(run));
     KM_TRY(km_saver_create(&run->saver, run->trainer, &run->config, run->corpus));
     KM_TRY(km_comm_agree(comm, is_root(run) ? km_saver_prove(run->saver) : KM_OK));
@@ -138,7 +138,7 @@ km_status km_run_setup(km_run *run, km_comm *comm, const km_config *config) {
 
 void km_run_memory(km_memory *out, const km_run *run, int rank, int ranks) {
     const km_trainer_options options = km_config_trainer(&run->config);
-    km_memory_plan(out, &options, run->model, run->loader, rank, ranks);
+    km_memory_plan(out, &options, run->model, run->reader, rank, ranks);
     km_memory_add_saved(out,
                         km_saver_bytes(km_parameters_owned(km_model_table(run->model), rank, ranks), rank, ranks));
 }
@@ -149,8 +149,8 @@ void km_run_teardown(km_run *run) {
     km_store_close(run->source);
     km_bundle_close(run->folder);
     km_trainer_destroy(run->trainer);
-    if (run->loader != NULL) {
-        km_loader_destroy(run->loader);
+    if (run->reader != NULL) {
+        km_reader_destroy(run->reader);
     }
     if (run->model != NULL) {
         km_model_destroy(run->model);

@@ -47,7 +47,7 @@
 
 /* ---- The plan: what is measured; the same on all ranks -------------------------------------------------------- */
 
-enum { KM_POLICIES = 2, KM_MOST_UNITS = 64 };
+enum { KM_POLICIES = 12, KM_MOST_UNITS = 64 };
 
 typedef struct km_cell {
     km_mask_spec spec; /* unit, K, ratio */
@@ -63,9 +63,10 @@ typedef struct km_variance_plan {
     int row_count, sequences;
     km_cell *cells; /* every unit with every K; distances are of the first */
     int cell_count;
-    const km_mask_policy *policies[KM_POLICIES];
+    const km_mask_policy *policies[KM_POLICIES]; /* in the order of the table of policies */
     int policy_count;
-    int *distances; /* NULL: shares of the farthest, 0..1 in equal steps */
+    const km_mask_policy *control; /* independent masks, each uniform: what means are taken over */
+    int *distances;                /* NULL: shares of the farthest, 0..1 in equal steps */
     int distance_count;
     int replicates, draws; /* draws: of each row in each replicate */
     bool exhaustive, dropout;
@@ -118,6 +119,8 @@ typedef struct km_meter {
     const km_subject *subject;
     km_work *work;
     km_view_maker *maker;
+    km_masker *
+        *maskers; /* (cell_count, policy_count + 1): of each cell those of the policies, then the control's */
     km_masks masks;
     float *g, *s, *a, *b, *sum_a,
         *sum_b;                  /* (D) each; sum_a, sum_b where mini-batches are drawn (S < N), else NULL */
@@ -187,7 +190,7 @@ typedef struct km_estimate {
 } km_estimate;
 typedef struct km_ratio {
     int cell;
-    km_interval ratio; /* Var(fully_explored) / Var(random) */
+    km_interval ratio; /* Var of the policy of disjoint masks / Var of the control */
 } km_ratio;
 typedef struct km_curve_point {
     double h;

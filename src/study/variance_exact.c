@@ -40,7 +40,7 @@ static km_status check_row(const km_variance_plan *plan, const km_cell *cell, co
             "it out.",
             number, n, tau, masks, MOST_MASKS, KM_MOST_UNITS);
     }
-    if (strcmp(plan->policies[0]->name, "random") != 0 && sets > MOST_SETS) {
+    if (plan->policies[0]->disjoint && sets > MOST_SETS) {
         return km_fail(
             KM_USAGE,
             "variance.exhaustive: row %llu has %.4g sets of K = %d disjoint masks of tau = %d out of %d units, "
@@ -280,7 +280,7 @@ static void summarize(const exact *e, const km_variance_plan *plan, const km_cel
         km_result_add(out, head[i]);
     }
     for (int p = 0; p < plan->policy_count; p++) {
-        add_policy(e, cell, strcmp(plan->policies[p]->name, "random") != 0, single, out);
+        add_policy(e, cell, plan->policies[p]->disjoint, single, out);
     }
     for (size_t d = 0; d < e->size; d++) {
         km_result_add(out, e->mean[d]);

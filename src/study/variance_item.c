@@ -58,21 +58,27 @@ static void add(float *sum, const float *x, size_t count) {
     }
 }
 
-static km_status draw(km_meter *meter, const km_cell *cell, const km_mask_policy *policy, const km_row *row,
-                      uint64_t visit) {
-    return policy->draw(&cell->spec, row, meter->plan->seed, KM_RNG_VARIANCE, visit, &meter->masks);
+static km_mask_visit visit_at(const km_meter *meter, uint64_t number) {
+    return (km_mask_visit){.seed = meter->plan->seed, .purpose = KM_RNG_VARIANCE, .number = number};
+}
+
+/* The masks of a policy of the plan, or with policy_count those of the control. */
+static km_status draw(km_meter *meter, int cell, int policy, const km_row *row, uint64_t number) {
+    const km_mask_visit visit = visit_at(meter, number);
+    return km_masker_draw(meter->maskers[cell * (meter->plan->policy_count + 1) + policy], row, &visit,
+                          &meter->masks);
 }
 
 /* out (D) = the mean gradient over independent random masks. */
-static km_status mean_gradient(km_meter *meter, const km_cell *cell, const km_row *row, int what, int cell_number,
+static km_status mean_gradient(km_meter *meter, int place, const km_row *row, int what, int cell_number,
                                int replicate, float *out) {
-    const km_mask_policy *random = km_mask_policy_named("random");
+    const km_cell *cell = &meter->plan->cells[place];
     size_t size = meter->subject->size;
     int draws = mean_draws(meter->plan, cell), splits = cell->spec.splits;
     memset(out, 0, size * sizeof *out);
     for (int d = 0; d < draws; d++) {
         uint64_t visit = visit_of(what, cell_number, replicate, d);
-        KM_TRY(draw(meter, cell, random, row, visit));
+        KM_TRY(draw(meter, place, meter->plan->policy_count, row, visit));
         for (int k = 0; k < splits; k++) {
             KM_TRY(km_meter_gradient(meter, row, mask_of(meter, k), visit, (uint32_t)k, meter->g));
             add(out, meter->g, size);
@@ -86,9 +92,8 @@ static km_status mean_gradient(km_meter *meter, const km_cell *cell, const km_ro
 }
 
 static km_status both_means(km_meter *meter, int cell, const km_row *row, int place, int replicate) {
-    const km_cell *of = &meter->plan->cells[place];
-    KM_TRY(mean_gradient(meter, of, row, DRAW_A, cell, replicate, meter->a));
-    return mean_gradient(meter, of, row, DRAW_B, cell, replicate, meter->b);
+    KM_TRY(mean_gradient(meter, place, row, DRAW_A, cell, replicate, meter->a));
+    return mean_gradient(meter, place, row, DRAW_B, cell, replicate, meter->b);
 }
 
 /* ---- A cell ------------------------------------------------------------------------------------------------- */
@@ -123,7 +128,7 @@ static km_status measure_row(km_meter *meter, int cell_number, const km_row *row
     for (int p = 0; p < plan->policy_count; p++) {
         for (int d = 0; d < plan->draws; d++) {
             uint64_t visit = visit_of(DRAW_POLICY + p, cell_number, replicate, d);
-            KM_TRY(draw(meter, cell, plan->policies[p], row, visit));
+            KM_TRY(draw(meter, cell_number, p, row, visit));
             t->units += meter->masks.units;
             t->tau += meter->masks.tau;
             KM_TRY(one_draw(meter, cell, row, visit, t->values[p]));
@@ -197,8 +202,9 @@ static void add_pair(const km_meter *meter, const float *g1, const float *g2, do
 static km_status measure_pairs(km_meter *meter, const km_row *row, uint64_t visit, const double *shares,
                                int *distances, km_result *out) {
     const km_variance_plan *plan = meter->plan;
-    KM_TRY(km_mask_distances(&plan->cells[0].spec, row, plan->seed, KM_RNG_VARIANCE, visit, shares,
-                             plan->distance_count, distances, &meter->masks));
+    const km_mask_visit drawn = visit_at(meter, visit);
+    KM_TRY(km_mask_distances(&plan->cells[0].spec, row, &drawn, shares, plan->distance_count, distances,
+                             &meter->masks));
     KM_TRY(km_meter_gradient(meter, row, mask_of(meter, 0), visit, 0, meter->s));
     for (int i = 0; i < plan->distance_count; i++) {
         if (distances[i] == 0) {

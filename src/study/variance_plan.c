@@ -33,27 +33,35 @@ static km_status make_cells(km_variance_plan *plan) {
     return KM_OK;
 }
 
-static km_status make_policies(km_variance_plan *plan) {
-    static const char *const both[] = {"fully_explored", "random"};
-    const double rounding = 1e-9;
+/* Without a list: those whose masks are uniform one by one, which Theorem 1 compares. */
+static bool is_wanted(const km_mask_policy *policy, const km_texts *given) {
+    bool wanted = given->count == 0 && policy->uniform;
+    for (int i = 0; i < given->count; i++) {
+        wanted = wanted || strcmp(km_texts_at(given, i), policy->name) == 0;
+    }
+    return wanted;
+}
+
+static void make_policies(km_variance_plan *plan) {
     const km_texts *given = &plan->wanted->policies;
-    for (int i = 0; i < KM_POLICIES; i++) {
-        bool wanted = given->count == 0;
-        for (int g = 0; g < given->count; g++) {
-            wanted = wanted || strcmp(km_texts_at(given, g), both[i]) == 0;
+    const km_mask_policy *policy = NULL;
+    for (int i = 0; (policy = km_mask_policy_at(i)) != NULL; i++) {
+        if (policy->uniform && !policy->disjoint) {
+            plan->control = policy;
         }
-        if (wanted) {
-            plan->policies[plan->policy_count++] = km_mask_policy_named(both[i]);
+        if (is_wanted(policy, given)) {
+            plan->policies[plan->policy_count++] = policy;
         }
     }
-    for (int c = 0; c < plan->cell_count; c++) {
-        const km_mask_spec *spec = &plan->cells[c].spec;
-        if (strcmp(plan->policies[0]->name, both[0]) == 0 && spec->splits * spec->ratio > 1 + rounding) {
-            return km_fail(
-                KM_USAGE,
-                "variance.splits: %d disjoint masks of mask.ratio %g would hide %g of each row, expected at "
-                "most 1. Lower either, set mask.ratio=partition, or set variance.policies=random.",
-                spec->splits, spec->ratio, spec->splits * spec->ratio);
+}
+
+static km_status check_policies(const km_variance_plan *plan) {
+    for (int p = 0; p < plan->policy_count; p++) {
+        for (int c = 0; c < plan->cell_count; c++) {
+            km_status status = km_mask_policy_check(plan->policies[p], &plan->cells[c].spec);
+            if (status != KM_OK) {
+                return km_context(status, "variance.policies, variance.splits");
+            }
         }
     }
     return KM_OK;
@@ -259,7 +267,11 @@ static void make_key(km_variance_plan *plan) {
         const int64_t distance = plan->distances[i];
         hash_numbers(hasher, &distance, 1);
     }
-    km_hasher_add(hasher, plan->policies[0]->name, strlen(plan->policies[0]->name));
+    for (int p = 0; p < plan->policy_count; p++) {
+        if (p == 0 || plan->policies[p] != plan->control) { /* the control follows from the count */
+            km_hasher_add(hasher, plan->policies[p]->name, strlen(plan->policies[p]->name));
+        }
+    }
     km_hasher_add(hasher, &plan->wanted->params, sizeof plan->wanted->params);
     plan->key = km_hasher_end(hasher);
 }
@@ -288,7 +300,8 @@ km_status km_variance_plan_make(km_variance_plan *out, const km_variance_input *
     out->replicates = (int)KM_MIN(draws, REPLICATES);
     out->draws = (int)((draws + out->replicates - 1) / out->replicates);
     KM_TRY(make_cells(out));
-    KM_TRY(make_policies(out));
+    make_policies(out);
+    KM_TRY(check_policies(out));
     KM_TRY(km_corpus_open(&out->corpus, config->data.train));
     KM_TRY(open_rows(out, folder));
     KM_TRY(make_distances(out));

@@ -311,7 +311,7 @@ void km_findings_make(km_findings *out, const km_variance_plan *plan, const km_s
         km_subject_part(subject, i, &name, &first, &count);
         out->part_names[i] = km_strdup(name);
     }
-    out->estimates = km_new((size_t)plan->cell_count * KM_POLICIES, sizeof *out->estimates);
+    out->estimates = km_new((size_t)(plan->cell_count * plan->policy_count), sizeof *out->estimates);
     out->ratios = km_new((size_t)plan->cell_count, sizeof *out->ratios);
     for (int c = 0; c < plan->cell_count; c++) {
         if (plan->exhaustive) {

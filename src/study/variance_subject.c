@@ -182,6 +182,18 @@ void km_subject_close(km_subject *subject) {
 
 /* ---- The meter ---------------------------------------------------------------------------------------------- */
 
+static km_status make_maskers(km_meter *meter, int length) {
+    const km_variance_plan *plan = meter->plan;
+    const int each = plan->policy_count + 1;
+    meter->maskers = km_new((size_t)(plan->cell_count * each), sizeof(km_masker *));
+    for (int i = 0; i < plan->cell_count * each; i++) {
+        const int p = i % each;
+        const km_mask_policy *policy = p < plan->policy_count ? plan->policies[p] : plan->control;
+        KM_TRY(km_masker_create(&meter->maskers[i], policy, &plan->cells[i / each].spec, plan->corpus, length));
+    }
+    return KM_OK;
+}
+
 km_status km_meter_create(km_meter **out, const km_variance_plan *plan, const km_subject *subject) {
     km_meter *meter = *out = km_new(1, sizeof *meter);
     meter->plan = plan;
@@ -205,10 +217,12 @@ km_status km_meter_create(km_meter **out, const km_variance_plan *plan, const km
     }
     const km_work_options limits = {.limits = {.views = 1, .tokens = length, .labelled = length, .longest = length},
                                     .backward = true};
+    status = status == KM_OK ? make_maskers(meter, length) : status;
     status = status == KM_OK ? km_work_create(&meter->work, subject->model, &limits) : status;
     if (status == KM_OK) {
-        status = km_view_maker_create(&meter->maker, plan->corpus, length, plan->config->mask.replace_mask,
-                                      plan->config->mask.replace_random);
+        const km_view_options view = {.replace_mask = plan->config->mask.replace_mask,
+                                      .replace_random = plan->config->mask.replace_random};
+        status = km_view_maker_create(&meter->maker, plan->corpus, length, &view);
     }
     if (status != KM_OK) {
         km_meter_destroy(meter);
@@ -229,6 +243,10 @@ void km_meter_destroy(km_meter *meter) {
         km_work_destroy(meter->work);
     }
     km_view_maker_destroy(meter->maker);
+    for (int i = 0; meter->maskers != NULL && i < meter->plan->cell_count * (meter->plan->policy_count + 1); i++) {
+        km_masker_destroy(meter->maskers[i]);
+    }
+    free(meter->maskers);
     free(meter->masks.masks);
     free(meter);
 }

@@ -39,14 +39,14 @@ static km_status name_bad(const km_trainer *t, const km_batch *batches, const km
 
 static double divisor_of(const km_trainer *t, int64_t masked) {
     bool by_masks = strcmp(t->options.train.loss_norm, "masks") == 0;
-    int64_t count = by_masks ? km_loader_views(t->loader) : masked;
+    int64_t count = by_masks ? km_reader_views(t->reader) : masked;
     return (double)KM_MAX(count, 1);
 }
 
 static km_status take(km_trainer *t, const km_batch **batches, int *count) {
-    KM_TRY(km_comm_agree(t->comm, km_loader_take(t->loader, batches, count)));
+    KM_TRY(km_comm_agree(t->comm, km_reader_take(t->reader, batches, count)));
     if (t->step + 1 < t->options.train.steps) {
-        km_loader_request(t->loader, (uint64_t)t->step + 1, (int)t->first_batch, (int)t->batches);
+        km_reader_request(t->reader, (uint64_t)t->step + 1, (int)t->first_batch, (int)t->batches);
     }
     return KM_OK;
 }

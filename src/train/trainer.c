@@ -3,9 +3,9 @@
 
 #include <stdlib.h>
 
-static km_work_options work_options(const km_train_config *train, const km_loader *loader) {
+static km_work_options work_options(const km_train_config *train, const km_reader *reader) {
     km_work_options options = {.backward = true, .recompute = train->recompute, .bf16 = km_is_bf16(train)};
-    options.limits = km_loader_limits(loader);
+    options.limits = km_reader_limits(reader);
     return options;
 }
 
@@ -18,7 +18,7 @@ static km_status make_workers(km_trainer *t) {
     int workers = workers_of(&t->options.parallel, t->batches);
     KM_TRY(km_pool_create(&t->pool, workers));
     t->works = km_new((size_t)workers, sizeof(km_work *));
-    km_work_options options = work_options(&t->options.train, t->loader);
+    km_work_options options = work_options(&t->options.train, t->reader);
     options.rounded = t->parameters->rounded;
     for (int i = 0; i < workers; i++) {
         KM_TRY(km_work_create(&t->works[i], t->model, &options));
@@ -27,14 +27,14 @@ static km_status make_workers(km_trainer *t) {
 }
 
 km_status km_trainer_create(km_trainer **out, km_comm *comm, const km_trainer_options *options,
-                            const km_model *model, km_loader *loader) {
+                            const km_model *model, km_reader *reader) {
     km_trainer *t = km_new(1, sizeof *t);
     *out = t;
     t->comm = comm;
     t->options = *options;
     t->model = model;
-    t->loader = loader;
-    km_share(&t->first_batch, &t->batches, (uint64_t)km_loader_micro_batches(loader), km_comm_rank(comm),
+    t->reader = reader;
+    km_share(&t->first_batch, &t->batches, (uint64_t)km_reader_micro_batches(reader), km_comm_rank(comm),
              km_comm_size(comm));
     km_status status =
         km_parameters_create(&t->parameters, comm, km_model_table(model), km_is_bf16(&options->train));
@@ -62,7 +62,7 @@ void km_trainer_destroy(km_trainer *t) {
 }
 
 void km_trainer_prepare(km_trainer *t) {
-    km_loader_request(t->loader, (uint64_t)t->step, (int)t->first_batch, (int)t->batches);
+    km_reader_request(t->reader, (uint64_t)t->step, (int)t->first_batch, (int)t->batches);
 }
 
 void km_trainer_set_poll(km_trainer *t, void (*poll)(void *payload), void *payload) {
@@ -91,10 +91,10 @@ void km_memory_add_saved(km_memory *memory, size_t bytes) {
 }
 
 void km_memory_plan(km_memory *out, const km_trainer_options *options, const km_model *model,
-                    const km_loader *loader, int rank, int ranks) {
+                    const km_reader *reader, int rank, int ranks) {
     uint64_t first = 0, batches = 0;
-    km_share(&first, &batches, (uint64_t)km_loader_micro_batches(loader), rank, ranks);
-    const km_work_options work = work_options(&options->train, loader);
+    km_share(&first, &batches, (uint64_t)km_reader_micro_batches(reader), rank, ranks);
+    const km_work_options work = work_options(&options->train, reader);
     *out = (km_memory){.activations = km_work_bytes(model, &work),
                        .tokens = (size_t)work.limits.tokens,
                        .threads = workers_of(&options->parallel, batches)};
@@ -103,7 +103,7 @@ void km_memory_plan(km_memory *out, const km_trainer_options *options, const km_
 }
 
 void km_trainer_memory(km_memory *out, const km_trainer *t) {
-    km_memory_plan(out, &t->options, t->model, t->loader, km_comm_rank(t->comm), km_comm_size(t->comm));
+    km_memory_plan(out, &t->options, t->model, t->reader, km_comm_rank(t->comm), km_comm_size(t->comm));
 }
 
 char *km_memory_print(const km_memory *m) {

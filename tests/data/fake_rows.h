@@ -1,4 +1,4 @@
-/* A corpus that needs no file: the functions of corpus, rows and tokenizer that loader and evaluation call, over
+/* A corpus that needs no file: the functions of corpus, rows and tokenizer that sources and evaluation call, over
  * rows made here. Include it in one file of a program; the library's own are then not linked. */
 #ifndef KMASK_TESTS_FAKE_ROWS_H
 #define KMASK_TESTS_FAKE_ROWS_H
@@ -81,6 +81,11 @@ km_status km_rows_read(const km_rows *rows, uint64_t number, km_row *out) {
 const km_tokenizer *km_corpus_tokenizer(const km_corpus *corpus) {
     (void)corpus;
     return NULL;
+}
+
+bool km_corpus_has_spans(const km_corpus *corpus) {
+    (void)corpus;
+    return false;
 }
 
 const char *km_corpus_path(const km_corpus *corpus) {

@@ -61,7 +61,12 @@ static inline km_status try_draw(test_draw *out, const char *policy, const km_ma
                                  uint64_t seed, uint64_t visit) {
     memset(out->bytes, 0xee, sizeof out->bytes);
     out->masks = (km_masks){.stride = LONGEST_ROW, .masks = out->bytes};
-    return km_mask_policy_named(policy)->draw(spec, &row->row, seed, KM_RNG_MASK, visit, &out->masks);
+    const km_mask_visit drawn = {.seed = seed, .purpose = KM_RNG_MASK, .number = visit};
+    km_masker *masker = NULL;
+    KM_TRY(km_masker_create(&masker, km_mask_policy_named(policy), spec, NULL, LONGEST_ROW));
+    km_status status = km_masker_draw(masker, &row->row, &drawn, &out->masks);
+    km_masker_destroy(masker);
+    return status;
 }
 
 static inline void draw_masks(test_draw *out, const char *policy, const km_mask_spec *spec, const test_row *row,

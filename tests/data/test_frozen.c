@@ -71,7 +71,11 @@ static void add_masks(km_hasher *hasher, const km_mask_policy *policy, const km_
     static uint8_t bytes[SPLITS * LENGTH];
     km_masks masks = {.stride = LENGTH, .masks = bytes};
     km_row *row = make_row(number);
-    assert_int_equal(policy->draw(spec, row, 21, KM_RNG_MASK, visit, &masks), KM_OK);
+    const km_mask_visit drawn = {.seed = 21, .purpose = KM_RNG_MASK, .number = visit};
+    km_masker *masker = NULL;
+    assert_int_equal(km_masker_create(&masker, policy, spec, NULL, LENGTH), KM_OK);
+    assert_int_equal(km_masker_draw(masker, row, &drawn, &masks), KM_OK);
+    km_masker_destroy(masker);
     km_hasher_add(hasher, bytes, sizeof bytes);
     km_row_destroy(row);
 }
@@ -111,7 +115,8 @@ static void keys_of_views_stay(void **state) {
     km_hasher *hasher = km_hasher_create();
     for (uint64_t visit = 0; visit < 3; visit++) {
         for (uint32_t index = 0; index < 3; index++) {
-            km_rng view = km_view_rng(31, visit, index, 12), eval = km_visit_rng(31, KM_RNG_EVAL, visit, 12);
+            const km_mask_visit frozen = {.seed = 31, .purpose = KM_RNG_EVAL, .number = visit};
+            km_rng view = km_view_rng(31, visit, index, 12), eval = km_visit_rng(&frozen, 12);
             const uint64_t numbers[] = {km_rng_u64(&view), km_rng_u64(&eval)};
             km_hasher_add(hasher, numbers, sizeof numbers);
         }

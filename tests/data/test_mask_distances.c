@@ -15,10 +15,9 @@ static int hamming(const test_draw *draw, int a, int b) {
 static void draw_distances(test_draw *out, const km_mask_spec *spec, const test_row *row, uint64_t visit,
                            const double *shares, int count, int *distances) {
     memset(out->bytes, 0xee, sizeof out->bytes);
+    const km_mask_visit drawn = {.seed = 5, .purpose = KM_RNG_VARIANCE, .number = visit};
     out->masks = (km_masks){.stride = LONGEST_ROW, .masks = out->bytes};
-    assert_int_equal(
-        km_mask_distances(spec, &row->row, 5, KM_RNG_VARIANCE, visit, shares, count, distances, &out->masks),
-        KM_OK);
+    assert_int_equal(km_mask_distances(spec, &row->row, &drawn, shares, count, distances, &out->masks), KM_OK);
 }
 
 static void masks_are_as_far_apart_as_asked(void **state) {

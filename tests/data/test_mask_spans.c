@@ -1,5 +1,5 @@
 /* Spans: the tiling as a stationary renewal process with SpanBERT's lengths, and masks over it. */
-#include "../../src/data/mask.h"
+#include "../../src/data/units.h"
 #include "data/mask_statistics.h"
 
 /* P(length) of a capped geometric law with p = 0.2; returns the mean. */
@@ -34,12 +34,12 @@ static void spans_tile_the_words(void **state) {
                 int w = 0;
                 for (int s = 0; s < spans->count; s++) {
                     int first = w;
-                    assert_int_equal(spans->runs[s].begin, words->runs[w].begin);
-                    while (words->runs[w].end < spans->runs[s].end) {
-                        assert_int_equal(words->runs[w].end, words->runs[w + 1].begin); /* nothing between */
+                    assert_int_equal(spans->ranges[s].begin, words->ranges[w].begin);
+                    while (words->ranges[w].end < spans->ranges[s].end) {
+                        assert_int_equal(words->ranges[w].end, words->ranges[w + 1].begin); /* nothing between */
                         w++;
                     }
-                    assert_int_equal(spans->runs[s].end, words->runs[w].end);
+                    assert_int_equal(spans->ranges[s].end, words->ranges[w].end);
                     w++;
                     assert_true(w - first <= longest);
                 }
@@ -64,9 +64,9 @@ static void check_renewal(int n, int splits, int longest) {
     double mean = length_law(law, longest);
     for (int draw = 0; draw < DRAWS; draw++) {
         km_units_tile(spans, words, splits, &rng);
-        first[spans->runs[0].end - spans->runs[0].begin]++;
+        first[spans->ranges[0].end - spans->ranges[0].begin]++;
         for (int s = 1; s < spans->count; s++) {
-            int begin = spans->runs[s].begin - 1, count = spans->runs[s].end - spans->runs[s].begin;
+            int begin = spans->ranges[s].begin - 1, count = spans->ranges[s].end - spans->ranges[s].begin;
             begins[begin]++;
             if (begin + longest <= n) {
                 length[count]++;

@@ -119,15 +119,15 @@ static void done(void *payload, size_t offset) {
     (void)offset;
 }
 
-static void twin_gradient(twin *t, const km_trainer *trainer, km_loader *loader) {
+static void twin_gradient(twin *t, const km_trainer *trainer, km_reader *reader) {
     int count = 0;
     const km_batch *batches = NULL;
     km_work_options limits = {.backward = true};
-    limits.limits = km_loader_limits(loader);
+    limits.limits = km_reader_limits(reader);
     km_work *work = NULL;
     OK(km_work_create(&work, trainer->model, &limits));
-    km_loader_request(loader, (uint64_t)trainer->step, 0, km_loader_micro_batches(loader));
-    OK(km_loader_take(loader, &batches, &count));
+    km_reader_request(reader, (uint64_t)trainer->step, 0, km_reader_micro_batches(reader));
+    OK(km_reader_take(reader, &batches, &count));
     memset(t->gradient, 0, t->table->size * sizeof *t->gradient);
     t->loss = 0;
     t->masked = 0;
@@ -170,10 +170,10 @@ static double twin_update(twin *t, const km_trainer *trainer, double *weights, d
     return norm;
 }
 
-static void compare_step(twin *t, km_trainer *trainer, km_loader *loader, double *weights) {
+static void compare_step(twin *t, km_trainer *trainer, km_reader *reader, double *weights) {
     static const double factors[STEPS] = {0.5, 1, 1, 0.5}; /* warm-up 2 of 4 steps, then linear */
     double lr = trainer->options.optimizer.lr * factors[trainer->step];
-    twin_gradient(t, trainer, loader);
+    twin_gradient(t, trainer, reader);
     double norm = twin_update(t, trainer, weights, lr);
     km_step_report report = {0};
     OK(km_trainer_step(trainer, (km_step_wish){0}, &report));
@@ -192,19 +192,19 @@ static void compare_step(twin *t, km_trainer *trainer, km_loader *loader, double
     }
 }
 
-static km_loader *make_loader(const km_rows *rows, const settings *s) {
-    const km_loader_options options = {
+static km_reader *make_reader(const km_rows *rows, const settings *s) {
+    const km_source_rows_options options = {
         .seed = s->trainer.seed,
-        .sequences = (int)s->trainer.train.sequences,
-        .micro_batch = (int)s->trainer.train.micro_batch,
-        .mask = {.unit = KM_UNIT_SUBWORD, .splits = (int)s->mask.splits, .ratio = s->mask.ratio},
         .policy = km_mask_policy_named("fully_explored"),
-        .replace_mask = s->mask.replace_mask,
-        .replace_random = s->mask.replace_random,
+        .mask = {.unit = KM_UNIT_SUBWORD, .splits = (int)s->mask.splits, .ratio = s->mask.ratio},
+        .view = {.replace_mask = s->mask.replace_mask, .replace_random = s->mask.replace_random},
     };
-    km_loader *loader = NULL;
-    OK(km_loader_create(&loader, rows, corpus, &options));
-    return loader;
+    km_source *source = NULL;
+    km_reader *reader = NULL;
+    OK(km_source_rows_create(&source, rows, corpus, &options));
+    OK(km_reader_create(&reader, source, s->trainer.train.sequences * s->mask.splits,
+                        s->trainer.train.micro_batch));
+    return reader;
 }
 
 static void steps_equal_their_twin(const char *loss_norm, const char *clip, int threads) {
@@ -213,11 +213,11 @@ static void steps_equal_their_twin(const char *loss_norm, const char *clip, int 
     km_rows *rows = NULL;
     const km_rows_options packing = {.length = 20, .unit = KM_UNIT_SUBWORD, .min_units = 3};
     OK(km_rows_open(&rows, corpus, &packing, NULL));
-    km_loader *loader = make_loader(rows, &s), *second = make_loader(rows, &s);
+    km_reader *reader = make_reader(rows, &s), *second = make_reader(rows, &s);
     km_model *model = NULL;
     OK(km_model_create(&model, &s.model, KM_HEAD_TOKENS));
     km_trainer *trainer = NULL;
-    OK(km_trainer_create(&trainer, comm, &s.trainer, model, loader));
+    OK(km_trainer_create(&trainer, comm, &s.trainer, model, reader));
     km_model_init_weights(model, trainer->parameters->weights, 5);
     km_trainer_prepare(trainer);
     size_t size = trainer->parameters->table->size;
@@ -235,8 +235,8 @@ static void steps_equal_their_twin(const char *loss_norm, const char *clip, int 
     free(t.v);
     km_trainer_destroy(trainer);
     km_model_destroy(model);
-    km_loader_destroy(loader);
-    km_loader_destroy(second);
+    km_reader_destroy(reader);
+    km_reader_destroy(second);
     km_rows_close(rows);
 }
 

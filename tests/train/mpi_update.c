@@ -12,7 +12,7 @@
 typedef struct training {
     settings settings;
     km_rows *rows;
-    km_loader *loader;
+    km_reader *reader;
     km_model *model;
     km_trainer *trainer;
 } training;
@@ -32,24 +32,25 @@ static void begin(training *t, int width, int positions, int length, double clip
     free(json);
     const km_rows_options packing = {.length = length, .unit = KM_UNIT_SUBWORD, .min_units = 3};
     OK(km_rows_open(&t->rows, corpus, &packing, NULL));
-    const km_loader_options options = {
+    const km_source_rows_options options = {
         .seed = 5,
-        .sequences = (int)t->settings.trainer.train.sequences,
-        .micro_batch = (int)t->settings.trainer.train.micro_batch,
-        .mask = {.unit = KM_UNIT_SUBWORD, .splits = 2, .ratio = t->settings.mask.ratio},
         .policy = km_mask_policy_named("fully_explored"),
-        .replace_mask = 1,
+        .mask = {.unit = KM_UNIT_SUBWORD, .splits = 2, .ratio = t->settings.mask.ratio},
+        .view = {.replace_mask = 1},
     };
-    OK(km_loader_create(&t->loader, t->rows, corpus, &options));
+    const km_train_config *train = &t->settings.trainer.train;
+    km_source *source = NULL;
+    OK(km_source_rows_create(&source, t->rows, corpus, &options));
+    OK(km_reader_create(&t->reader, source, train->sequences * 2, train->micro_batch));
     OK(km_model_create(&t->model, &t->settings.model, KM_HEAD_TOKENS));
-    OK(km_trainer_create(&t->trainer, comm, &t->settings.trainer, t->model, t->loader));
+    OK(km_trainer_create(&t->trainer, comm, &t->settings.trainer, t->model, t->reader));
     km_model_init_weights(t->model, t->trainer->parameters->weights, 5);
 }
 
 static void end(training *t) {
     km_trainer_destroy(t->trainer);
     km_model_destroy(t->model);
-    km_loader_destroy(t->loader);
+    km_reader_destroy(t->reader);
     km_rows_close(t->rows);
 }
 

@@ -1,6 +1,6 @@
 /* Tiling a row into spans. Lengths: M. Joshi et al., "SpanBERT: improving pre-training by representing and
  * predicting spans", TACL 2020: geometric, p = 0.2, renormalised to 1..10 words. */
-#include "mask.h"
+#include "units.h"
 
 #include <assert.h>
 
@@ -41,12 +41,12 @@ void km_units_tile(km_units *spans, const km_units *words, int splits, km_rng *r
     int left = (int)km_rng_below(rng, (uint32_t)draw_length(longest, true, rng)) + 1;
     bool begins = true;
     for (int w = 0; w < words->count; w++) {
-        km_run word = words->runs[w];
-        bool cut = w > 0 && words->runs[w - 1].end != word.begin;
+        km_range word = words->ranges[w];
+        bool cut = w > 0 && words->ranges[w - 1].end != word.begin;
         if (begins || cut) {
-            spans->runs[spans->count++] = word;
+            spans->ranges[spans->count++] = word;
         } else {
-            spans->runs[spans->count - 1].end = word.end;
+            spans->ranges[spans->count - 1].end = word.end;
         }
         begins = --left == 0;
         if (begins) {

@@ -1,7 +1,9 @@
-#include "views.h"
+/* Views: a row with one of its masks applied. */
+#include "view.h"
+#include "mask.h"
 
+#include <assert.h>
 #include <stdlib.h>
-#include <string.h>
 
 static int ascending(const void *a, const void *b) {
     int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
@@ -20,7 +22,8 @@ static void list_specials(km_replacement *out, km_specials special) {
     }
 }
 
-km_status km_replacement_init(km_replacement *out, const km_corpus *corpus, double by_mask, double by_random) {
+km_status km_replacement_init(km_replacement *out, const km_corpus *corpus, const km_view_options *options) {
+    const double by_mask = options->replace_mask, by_random = options->replace_random;
     const double rounding = 1e-9; /* 0.7 + 0.2 + 0.1 is a little above 1 */
     if (!(by_mask >= 0 && by_random >= 0 && by_mask + by_random <= 1 + rounding)) {
         return km_fail(
@@ -62,42 +65,6 @@ km_status km_replacement_check(const km_replacement *replacement, const km_row *
     return KM_OK;
 }
 
-static void place(km_batch_room *room, km_arena *arena, const km_batch_limits *most) {
-    const size_t views = (size_t)most->views, tokens = (size_t)most->tokens, labelled = (size_t)most->labelled;
-    room->starts = km_arena_take(arena, views + 1, sizeof *room->starts);
-    room->ids = km_arena_take(arena, tokens, sizeof *room->ids);
-    room->at = km_arena_take(arena, labelled, sizeof *room->at);
-    room->labels = km_arena_take(arena, labelled, sizeof *room->labels);
-    room->keys = km_arena_take(arena, tokens, sizeof *room->keys);
-    room->rows = km_arena_take(arena, views, sizeof *room->rows);
-}
-
-km_status km_batch_room_reserve(km_batch_room *room, const km_batch_limits *most) {
-    km_arena arena = {0};
-    place(room, &arena, most);
-    arena.capacity = arena.used;
-    arena.used = 0;
-    void *block = NULL;
-    KM_TRY(km_allocate(&block, arena.capacity, "a batch"));
-    room->block = arena.base = block;
-    place(room, &arena, most);
-    km_batch_room_clear(room);
-    return KM_OK;
-}
-
-void km_batch_room_free(km_batch_room *room) {
-    free(room->block);
-    *room = (km_batch_room){0};
-}
-
-void km_batch_room_clear(km_batch_room *room) {
-    room->starts[0] = 0;
-    room->batch = (km_batch){.input = {.starts = room->starts, .ids = room->ids, .keys = room->keys},
-                             .at = room->at,
-                             .labels = room->labels,
-                             .rows = room->rows};
-}
-
 /* Uniform over the vocabulary without its special tokens. */
 static int32_t random_token(const km_replacement *replacement, km_rng *rng) {
     int32_t id = (int32_t)km_rng_below(rng, (uint32_t)(replacement->vocabulary - replacement->special_count));
@@ -118,21 +85,61 @@ static int32_t replace(int32_t id, const km_replacement *replacement, km_rng *rn
     return ticket < replacement->by_mask + replacement->by_random ? random_token(replacement, rng) : id;
 }
 
-void km_batch_room_add(km_batch_room *room, const km_row *row, const uint8_t *mask, uint64_t number,
-                       const km_replacement *replacement, km_rng *rng) {
-    km_batch *batch = &room->batch;
+void km_view_append(km_batch_builder *builder, const km_row *row, const uint8_t *mask, uint64_t number,
+                    const km_replacement *replacement, km_rng *rng) {
+    km_view_begin(builder, number, row->number);
     for (int p = 0; p < row->length; p++) {
-        int token = batch->input.tokens + p;
-        room->ids[token] = row->ids[p];
-        room->keys[token] = number * 65536 + (uint64_t)p;
+        const int32_t id = row->ids[p];
         if (mask[p]) {
-            room->at[batch->labelled] = token;
-            room->labels[batch->labelled++] = row->ids[p];
-            room->ids[token] = replace(row->ids[p], replacement, rng);
+            km_view_add(builder, replace(id, replacement, rng), 0);
+            km_view_label(builder, id);
+        } else {
+            km_view_add(builder, id, 0);
         }
     }
-    batch->input.tokens += row->length;
-    batch->input.longest = KM_MAX(batch->input.longest, row->length);
-    room->rows[batch->views++] = row->number;
-    room->starts[batch->views] = batch->input.tokens;
+    km_view_end(builder);
+}
+
+/* ---- One view at a time ---- */
+
+struct km_view_maker {
+    km_replacement replacement;
+    km_batch_builder builder;
+    int length;
+};
+
+km_status km_view_maker_create(km_view_maker **out, const km_corpus *corpus, int length,
+                               const km_view_options *options) {
+    km_view_maker *maker = km_new(1, sizeof *maker);
+    maker->length = length;
+    const km_batch_limits limits = {.views = 1, .tokens = length, .longest = length, .labelled = length};
+    km_status status = km_replacement_init(&maker->replacement, corpus, options);
+    if (status == KM_OK) {
+        status = km_batch_builder_reserve(&maker->builder, &limits);
+    }
+    if (status != KM_OK) {
+        km_view_maker_destroy(maker);
+        maker = NULL;
+    }
+    *out = maker;
+    return status;
+}
+
+void km_view_maker_destroy(km_view_maker *maker) {
+    if (maker != NULL) {
+        km_batch_builder_free(&maker->builder);
+        free(maker);
+    }
+}
+
+km_status km_view_maker_make(km_view_maker *maker, const km_row *row, const uint8_t *mask, uint64_t seed,
+                             uint64_t visit, uint32_t index, const km_batch **out) {
+    assert(row->length <= maker->length);
+    KM_TRY(km_replacement_check(&maker->replacement, row));
+    km_rng rng = km_view_rng(seed, visit, index, row->number);
+    uint64_t name = km_mix64(km_mix64(visit + 1) + row->number) + index; /* dropout's: distinct for each view */
+    km_batch_builder_clear(&maker->builder);
+    km_view_append(&maker->builder, row, mask, km_mix64(name) >> 16, &maker->replacement, &rng);
+    *out = &maker->builder.batch;
+    return KM_OK;
 }

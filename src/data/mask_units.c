@@ -1,0 +1,51 @@
+/* What the policies share that hide tau of a row's units: random and fully_explored. */
+#include "mask.h"
+
+#include <stdlib.h>
+
+km_status km_unit_masker_create(km_masker **out, const km_mask_spec *spec, const km_corpus *corpus, int length) {
+    (void)corpus;
+    km_unit_masker *masker = km_new(1, sizeof *masker);
+    masker->units = km_units_create(length);
+    masker->spans = spec->unit == KM_UNIT_SPAN ? km_units_create(length) : NULL;
+    *out = &masker->masker;
+    return KM_OK;
+}
+
+void km_unit_masker_destroy(km_masker *masker) {
+    km_unit_masker *self = (km_unit_masker *)masker;
+    km_units_destroy(self->units);
+    km_units_destroy(self->spans);
+    free(self);
+}
+
+/* Of u units a mask leaves u - tau alone, each of at least one token; subwords are one token each. */
+int km_most_hidden_units(const km_mask_spec *spec, int tokens) {
+    int left = tokens;
+    for (int units = spec->unit == KM_UNIT_SUBWORD ? tokens : spec->splits; units <= tokens; units++) {
+        left = KM_MIN(left, units - km_mask_tau(spec, units));
+    }
+    return KM_MAX(1, tokens - left);
+}
+
+km_status km_unit_masker_begin(km_unit_masker *masker, const km_row *row, const km_mask_visit *visit) {
+    const km_mask_spec *spec = &masker->masker.spec;
+    km_units_find(masker->units, row, spec->unit);
+    if (masker->units->count < spec->splits) {
+        return km_fail(KM_FAILED,
+                       "row %llu has %d maskable %s, but mask.splits asks for %d masks. Lower it, or form "
+                       "rows of at least that many.",
+                       (unsigned long long)row->number, masker->units->count,
+                       spec->unit == KM_UNIT_SUBWORD ? "tokens" : "words", spec->splits);
+    }
+    masker->rng = km_visit_rng(visit, row->number);
+    return KM_OK;
+}
+
+km_units *km_unit_masker_units(km_unit_masker *masker) {
+    if (masker->spans == NULL) {
+        return masker->units;
+    }
+    km_units_tile(masker->spans, masker->units, masker->masker.spec.splits, &masker->rng);
+    return masker->spans;
+}

@@ -56,7 +56,7 @@ static km_status check_options(const km_corpus_options *options) {
     return KM_OK;
 }
 
-/* Hours of work should not end at a folder that is not there. */
+/* Checked first, so that hours of work do not end at a folder that is not there. */
 static km_status check_output(const char *path) {
     struct stat info;
     if (*path == '\0') {
@@ -130,8 +130,8 @@ static km_status share_tokenizer(build *b) {
 
 /* ---- Each rank reads its share ---- */
 
-/* A piece belongs to the rank whose share of all bytes holds its middle: runs are contiguous, and the same whoever
- * asks. Text shrinks to about a quarter under gzip. */
+/* A piece belongs to the rank whose share of all bytes holds its middle, so that each rank has contiguous pieces and all ranks agree
+ * on which. Text shrinks to about a quarter under gzip. */
 static double weight_of(const build *b, const km_input_piece *piece) {
     return (double)(piece->end - piece->begin) * (b->inputs.files[piece->file].gzip ? 4 : 1) + 1;
 }
@@ -198,7 +198,7 @@ static void add_up(build *b) {
     b->report.median_tokens = km_histogram_median(b->histogram);
 }
 
-/* The first bad record of all, as everyone's message: ranks hold their pieces in order. */
+/* The first bad record of all ranks becomes the message on every rank; ranks hold their pieces in order. */
 static km_status complain_of_records(build *b) {
     uint64_t before = b->reading.bad_records;
     km_comm_scan(b->comm, &before, 1);
@@ -243,14 +243,14 @@ static km_status check_totals(const build *b) {
 /* ---- Writing ---- */
 
 /* One of the two corpora on its way to disk. */
-typedef struct target {
+typedef struct output {
     int side;
     const char *path;
     uint64_t counts[SPILL_ARRAYS]; /* elements, of all ranks */
     uint64_t before[SPILL_ARRAYS]; /* of the ranks before this one */
     uint64_t offset[SPILL_ARRAYS]; /* of each array in the file */
     km_store *store;               /* rank 0's */
-} target;
+} output;
 
 static const char *const array_names[SPILL_ARRAYS] = {
     "/tokens", "/word_starts", "/sentence_ends", "/span_starts", "/span_ends", "/span_kinds", "/document_ends"};
@@ -259,7 +259,7 @@ static bool is_there(const build *b, int array) {
     return b->with_spans || (array != SPILL_SPAN_STARTS && array != SPILL_SPAN_ENDS && array != SPILL_SPAN_KINDS);
 }
 
-static km_status lay_out(const build *b, target *t) {
+static km_status lay_out(const build *b, output *t) {
     const km_type id = km_tokenizer_size(b->tokenizer) <= 65536 ? KM_U16 : KM_U32;
     const km_type types[SPILL_ARRAYS] = {id, KM_U8, KM_U64, KM_U64, KM_U64, KM_U8, KM_U64};
     char hash[33];
@@ -285,7 +285,7 @@ static km_status lay_out(const build *b, target *t) {
     return KM_OK;
 }
 
-static km_status copy_arrays(const build *b, const target *t, int fd, const char *path) {
+static km_status copy_arrays(const build *b, const output *t, int fd, const char *path) {
     static const uint64_t wide[SPILL_ARRAYS] = {0, 1, 8, 8, 8, 1, 8};
     const uint64_t id_bytes = km_tokenizer_size(b->tokenizer) <= 65536 ? 2 : 4;
     for (int array = 0; array < SPILL_ARRAYS; array++) {
@@ -302,7 +302,7 @@ static km_status copy_arrays(const build *b, const target *t, int fd, const char
     return KM_OK;
 }
 
-static km_status copy_share(const build *b, const target *t) {
+static km_status copy_share(const build *b, const output *t) {
     char *path = km_format("%s.tmp", t->path);
     int fd = open(path, O_WRONLY | O_CLOEXEC);
     km_status status =
@@ -317,7 +317,7 @@ static km_status copy_share(const build *b, const target *t) {
 }
 
 /* Everything but the last step: the file is whole, under its temporary name. */
-static km_status fill_target(build *b, target *t) {
+static km_status fill_output(build *b, output *t) {
     int64_t counts[SPILL_ARRAYS];
     for (int array = 0; array < SPILL_ARRAYS; array++) {
         t->before[array] = km_spill_count(b->spill, t->side, array);
@@ -333,19 +333,19 @@ static km_status fill_target(build *b, target *t) {
     return km_comm_agree(b->comm, copy_share(b, t));
 }
 
-static km_status commit(build *b, target *t) {
+static km_status commit(build *b, output *t) {
     km_store *store = t->store;
     t->store = NULL; /* committing destroys it */
     return km_comm_agree(b->comm, store != NULL ? km_store_commit(store) : KM_OK);
 }
 
 static km_status write_corpora(build *b) {
-    target train = {.side = SPILL_TRAIN, .path = b->outputs[SPILL_TRAIN]};
-    target holdout = {.side = SPILL_HOLDOUT, .path = b->outputs[SPILL_HOLDOUT]};
+    output train = {.side = SPILL_TRAIN, .path = b->outputs[SPILL_TRAIN]};
+    output holdout = {.side = SPILL_HOLDOUT, .path = b->outputs[SPILL_HOLDOUT]};
     const bool both = b->report.holdout_tokens > 0;
-    km_status status = both ? fill_target(b, &holdout) : KM_OK;
+    km_status status = both ? fill_output(b, &holdout) : KM_OK;
     if (status == KM_OK) {
-        status = fill_target(b, &train);
+        status = fill_output(b, &train);
     }
     if (status == KM_OK && both) {
         status = commit(b, &holdout);

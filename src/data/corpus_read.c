@@ -1,3 +1,4 @@
+/* Reading text into documents: plain text by its blank lines, lines or files, and JSONL by its records. */
 #include "corpus_read.h"
 
 #include <stdlib.h>
@@ -5,7 +6,7 @@
 
 enum { PROGRESS_STEP = 1 << 18 };
 
-static const char *without_mark(const km_text_line *line, size_t *count) {
+static const char *without_byte_order_mark(const km_text_line *line, size_t *count) {
     bool mark = line->offset == 0 && line->count >= 3 && memcmp(line->text, "\xEF\xBB\xBF", 3) == 0;
     *count = line->count - (mark ? 3 : 0);
     return line->text + (mark ? 3 : 0);
@@ -51,22 +52,22 @@ static km_status open_piece(const km_reading *reading, const km_input_piece *pie
 
 /* ---- Lines and documents ---- */
 
-/* What `spans` have in bytes begin..begin+count-1, as marks of that line; *next: the first that may be behind it. */
-static const km_spans *marks_of(km_reading *reading, const km_spans *spans, size_t *next, size_t begin,
-                                size_t count) {
-    reading->marks.count = 0;
+/* The spans in bytes begin..begin+count-1 of a text, as spans of that line. *next is the first span that may lie behind the line. */
+static const km_spans *spans_of_line(km_reading *reading, const km_spans *spans, size_t *next, size_t begin,
+                                     size_t count) {
+    reading->line_spans.count = 0;
     for (size_t i = *next; i < spans->count && spans->spans[i].begin < begin + count; i++) {
         const km_span *span = &spans->spans[i];
         size_t from = KM_MAX(span->begin, begin), to = KM_MIN(span->end, begin + count);
         if (to > from) {
-            km_spans_add(&reading->marks, from - begin, to - begin, span->kind);
+            km_spans_add(&reading->line_spans, from - begin, to - begin, span->kind);
         }
         *next = span->end <= begin + count ? i + 1 : i;
     }
-    return &reading->marks;
+    return &reading->line_spans;
 }
 
-/* Finds the names in the lines that wait for it, and spills them. */
+/* Finds the spans of the block's lines, and spills the lines. */
 static km_status spill_block(km_reading *reading) {
     const char *text = reading->block.data;
     const size_t size = reading->block.size;
@@ -78,16 +79,16 @@ static km_status spill_block(km_reading *reading) {
     for (size_t at = 0; at < size;) {
         const char *newline = memchr(text + at, '\n', size - at);
         size_t count = (size_t)(newline - text) - at;
-        const km_spans *marks = marks_of(reading, &reading->found, &next, at, count);
-        KM_TRY(km_spill_line(reading->spill, text + at, count, marks));
+        const km_spans *in_line = spans_of_line(reading, &reading->found, &next, at, count);
+        KM_TRY(km_spill_line(reading->spill, text + at, count, in_line));
         at += count + 1;
     }
     reading->block.size = 0;
     return KM_OK;
 }
 
-/* A line without given spans. Where they are to be found, the line waits for its document, or a mebibyte of it: what is
- * a name depends on the lines around, and never on the pieces of the file. */
+/* Takes a line without given spans. Where spans are to be found, the line joins the block until its document ends or a mebibyte of
+ * text is there: what is a name depends on the lines around it, and must not depend on how files are cut into pieces. */
 static km_status take_line(km_reading *reading, const char *text, size_t count) {
     if (reading->spans != KM_SPANS_FIND) {
         return km_spill_line(reading->spill, text, count, NULL);
@@ -124,7 +125,7 @@ static km_status read_plain(km_reading *reading, const km_input_piece *piece, km
         bool ends = open && blank && reading->document == KM_DOCUMENT_BLANK;
         if (!blank) {
             size_t count = 0;
-            const char *text = without_mark(&line, &count);
+            const char *text = without_byte_order_mark(&line, &count);
             reading->cut_lines += line.first && !line.last;
             KM_TRY(take_line(reading, text, count));
             ends = line.last && reading->document == KM_DOCUMENT_LINE;
@@ -207,7 +208,7 @@ static const km_json *find_entities(km_reading *reading, const km_json *record, 
 }
 
 /* A field's value with its given spans: its lines, cut like those of a file. A span over a line end becomes two. */
-static km_status spill_value(km_reading *reading, const char *value, bool marked) {
+static km_status spill_value(km_reading *reading, const char *value, bool has_spans) {
     size_t next = 0;
     for (const char *at = value; *at != '\0';) {
         size_t count = strcspn(at, "\n");
@@ -215,9 +216,10 @@ static km_status spill_value(km_reading *reading, const char *value, bool marked
         reading->cut_lines += count > KM_LINE_LIMIT;
         while (count > 0) {
             size_t part = count > KM_LINE_LIMIT ? km_line_cut(at, KM_LINE_LIMIT) : count;
-            if (marked) {
-                const km_spans *marks = marks_of(reading, &reading->given, &next, (size_t)(at - value), part);
-                KM_TRY(km_spill_line(reading->spill, at, part, marks));
+            if (has_spans) {
+                const km_spans *in_line =
+                    spans_of_line(reading, &reading->given, &next, (size_t)(at - value), part);
+                KM_TRY(km_spill_line(reading->spill, at, part, in_line));
             } else {
                 KM_TRY(take_line(reading, at, part));
             }
@@ -279,7 +281,7 @@ static char *without_nul_escapes(const char *text, size_t count) {
 
 static km_status read_record(km_reading *reading, const km_input_piece *piece, const km_text_line *line) {
     size_t count = 0;
-    const char *text = without_mark(line, &count);
+    const char *text = without_byte_order_mark(line, &count);
     char *copy = without_nul_escapes(text, count), *problem = NULL;
     km_json *record = NULL;
     km_status status = KM_OK;
@@ -340,7 +342,7 @@ void km_reading_end(km_reading *reading) {
     free(reading->bad);
     reading->bad = NULL;
     km_spans_free(&reading->given);
-    km_spans_free(&reading->marks);
+    km_spans_free(&reading->line_spans);
     km_spans_free(&reading->found);
     km_buffer_free(&reading->block);
 }

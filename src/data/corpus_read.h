@@ -1,4 +1,4 @@
-/* reading: pieces of input files become documents, a line at a time, in a spill. Everything is local. */
+/* corpus_read: reads pieces of input files, line by line, into documents of a spill. Everything is local. */
 #ifndef KMASK_DATA_CORPUS_READ_H
 #define KMASK_DATA_CORPUS_READ_H
 
@@ -17,8 +17,8 @@ typedef struct km_reading {
     uint64_t read, shown;  /* bytes of files, for progress */
 
     uint64_t bytes, cut_lines, bad_records, bad_spans; /* counted */
-    km_spans given, marks;                             /* of a field; of a line */
-    km_buffer block;                                   /* lines of a document in which names are yet to be found */
+    km_spans given, line_spans;                        /* of a field; of a line */
+    km_buffer block;                                   /* lines of a document in which spans are yet to be found */
     km_spans found;                                    /* in the block */
     /* The first bad record: what is wrong, and the line, counted from where its piece was read. */
     char *bad;
@@ -35,7 +35,7 @@ void km_entities_read(const km_json *list, const char *text, km_spans *out, uint
 
 /* Frees what the reading itself holds. */
 void km_reading_end(km_reading *reading);
-/* "file:line: what is wrong" of the first bad record, as this thread's message; returns KM_FAILED. */
+/* Fails with "file:line: what is wrong" of the first bad record. */
 km_status km_reading_complain(const km_reading *reading) KM_NODISCARD;
 
 #endif

@@ -1,3 +1,5 @@
+/* The spill: streams of arrays that grow at their end, and documents that are tokenized into them. A document goes to the training side
+ * first and is moved when its hash says that it is held out. */
 #include "corpus_spill.h"
 
 #include <errno.h>
@@ -31,7 +33,7 @@ struct km_spill {
     uint64_t document[SPILL_ARRAYS]; /* elements of the training side when the document began */
     uint64_t document_unknown;
     km_hasher *hasher; /* of the document's text, where there is a holdout */
-    uint64_t empty_documents, invalid_utf8, unknown_tokens, lost_marks;
+    uint64_t empty_documents, invalid_utf8, unknown_tokens, lost_spans;
     int64_t histogram[SPILL_BINS];
 };
 
@@ -221,23 +223,24 @@ static km_status append_ids(km_spill *spill, const km_ids *line) {
     return append(s, narrow, line->count * sizeof(uint16_t));
 }
 
-/* The tokens of each mark that no mark before it has. `first`: of the line. */
-static km_status append_marks(km_spill *spill, const km_ids *line, const km_spans *marks, uint64_t first) {
+/* Adds the spans of a line, as ranges of tokens. A token that two spans share belongs to the first. `first` is the number of the
+ * line's first token. */
+static km_status append_spans(km_spill *spill, const km_ids *line, const km_spans *spans, uint64_t first) {
     stream *train = spill->streams[SPILL_TRAIN];
     size_t at = 0;
-    for (size_t i = 0; i < marks->count; i++) {
-        const km_span *mark = &marks->spans[i];
-        while (at < line->count && line->ends[at] <= mark->begin) {
+    for (size_t i = 0; i < spans->count; i++) {
+        const km_span *span = &spans->spans[i];
+        while (at < line->count && line->ends[at] <= span->begin) {
             at++;
         }
         uint64_t start = first + at;
-        while (at < line->count && line->begins[at] < mark->end) {
+        while (at < line->count && line->begins[at] < span->end) {
             at++;
         }
         uint64_t end = first + at;
-        uint8_t kind = (uint8_t)mark->kind;
+        uint8_t kind = (uint8_t)span->kind;
         if (end == start) {
-            spill->lost_marks++;
+            spill->lost_spans++;
             continue;
         }
         KM_TRY(append(&train[SPILL_SPAN_STARTS], &start, sizeof start));
@@ -247,17 +250,17 @@ static km_status append_marks(km_spill *spill, const km_ids *line, const km_span
     return KM_OK;
 }
 
-/* A sentence's end at byte `end` (the first of several in the line; the others follow from the rules): the number of the
- * token after it. A token belongs to the sentence that it begins in. */
-static km_status append_sentences(km_spill *spill, const km_ids *line, const km_spans *marks, uint64_t first,
+/* Adds the sentence ends of a line: the first at byte `end`, the others as the rules find them, the last at the line's end. An end is
+ * stored as the number of the token after it. A token belongs to the sentence in which it begins. */
+static km_status append_sentences(km_spill *spill, const km_ids *line, const km_spans *spans, uint64_t first,
                                   size_t end) {
     stream *ends = &spill->streams[SPILL_TRAIN][SPILL_SENTENCE_ENDS];
-    size_t at = 0, last = 0, mark = 0, mark_count = marks != NULL ? marks->count : 0;
+    size_t at = 0, last = 0, next = 0, count = spans != NULL ? spans->count : 0;
     for (; end > 0; end = km_sentences_next(spill->sentences)) {
-        while (mark < mark_count && marks->spans[mark].end <= end) {
-            mark++;
+        while (next < count && spans->spans[next].end <= end) {
+            next++;
         }
-        if (mark < mark_count && marks->spans[mark].begin < end) {
+        if (next < count && spans->spans[next].begin < end) {
             continue; /* inside a name: "U.S. Army" */
         }
         while (at < line->count && line->begins[at] < end) {
@@ -281,7 +284,7 @@ static void hash_line(km_spill *spill, const char *text, size_t count) {
     }
 }
 
-km_status km_spill_line(km_spill *spill, const char *text, size_t count, const km_spans *marks) {
+km_status km_spill_line(km_spill *spill, const char *text, size_t count, const km_spans *spans) {
     count = km_line_trim(text, count);
     if (count == 0) {
         return KM_OK;
@@ -293,12 +296,12 @@ km_status km_spill_line(km_spill *spill, const char *text, size_t count, const k
         end = km_sentences_next(spill->sentences);
         end = end < count ? end : 0;
     }
-    const bool marked = marks != NULL && marks->count > 0;
-    km_ids *line = end > 0 || marked ? &spill->placed : &spill->ids;
+    const bool has_spans = spans != NULL && spans->count > 0;
+    km_ids *line = end > 0 || has_spans ? &spill->placed : &spill->ids;
     line->count = 0;
     km_encode(spill->tokenizer, text, count, false, line, &spill->invalid_utf8);
     if (line->count == 0) {
-        spill->lost_marks += marked ? marks->count : 0;
+        spill->lost_spans += has_spans ? spans->count : 0;
         return KM_OK;
     }
     line->starts_word[0] = 1; /* a sentence begins with a word */
@@ -306,8 +309,8 @@ km_status km_spill_line(km_spill *spill, const char *text, size_t count, const k
         spill->document_unknown += line->ids[i] == spill->special.unk;
     }
     const uint64_t first = km_spill_count(spill, SPILL_TRAIN, SPILL_TOKENS);
-    KM_TRY(append_sentences(spill, line, marks, first, end));
-    KM_TRY(marked ? append_marks(spill, line, marks, first) : KM_OK);
+    KM_TRY(append_sentences(spill, line, spans, first, end));
+    KM_TRY(has_spans ? append_spans(spill, line, spans, first) : KM_OK);
     KM_TRY(append(&spill->streams[SPILL_TRAIN][SPILL_WORD_STARTS], line->starts_word, line->count));
     return append_ids(spill, line);
 }
@@ -374,7 +377,7 @@ void km_spill_report(const km_spill *spill, km_corpus_report *report) {
     report->holdout_tokens = km_spill_count(spill, SPILL_HOLDOUT, SPILL_TOKENS);
     report->spans = km_spill_count(spill, SPILL_TRAIN, SPILL_SPAN_STARTS);
     report->holdout_spans = km_spill_count(spill, SPILL_HOLDOUT, SPILL_SPAN_STARTS);
-    report->bad_spans = spill->lost_marks;
+    report->bad_spans = spill->lost_spans;
     report->empty_documents = spill->empty_documents;
     report->invalid_utf8 = spill->invalid_utf8;
     report->unknown_tokens = spill->unknown_tokens;

@@ -1,5 +1,5 @@
-/* spill: one rank's tokenized documents on their way into the corpus file, in temporary files next to it that have
- * no name any more as soon as they are open: nothing is left behind, however the process ends. */
+/* spill: one rank's tokenized documents on their way into the corpus file. They lie in temporary files next to it, which are
+ * unlinked as soon as they are open, so that nothing is left behind, however the process ends. */
 #ifndef KMASK_DATA_CORPUS_SPILL_H
 #define KMASK_DATA_CORPUS_SPILL_H
 
@@ -19,37 +19,33 @@ enum {
 /* Where documents go. */
 enum { SPILL_TRAIN, SPILL_HOLDOUT, SPILL_SIDES };
 
-/* Sizes of documents in bins that are exact below 64 and 1/32 wide relative to their place above: ranks add them
- * up. */
+/* A histogram of document sizes, which ranks add up: one bin a size below 64, above that bins of 1/32 of the size. */
 enum { SPILL_BINS = 64 + 58 * 32 };
 uint64_t km_histogram_median(const int64_t bins[SPILL_BINS]);
 
 typedef struct km_spill km_spill;
 
-/* `path` is the corpus file. Ids are stored with `id_bytes` bytes (2 or 4). Of the options holdout, sentences and spans
- * count. */
+/* `path` is the corpus file. Ids are stored with `id_bytes` bytes (2 or 4). Of the options, holdout, sentences and spans are used. */
 km_status km_spill_open(km_spill **out, const char *path, int rank, const km_tokenizer *tokenizer, int id_bytes,
                         const km_corpus_options *options) KM_NODISCARD;
 void km_spill_close(km_spill *spill);
 
-/* A line of the document: one sentence or several, none of them without a token. Blanks at its end do not count, nor do
- * blank lines. `marks` (NULL: none) are spans of the line, ascending and without overlap; no sentence ends inside one. A
- * mark without a token of its own is counted and left out. */
-km_status km_spill_line(km_spill *spill, const char *text, size_t count, const km_spans *marks) KM_NODISCARD;
-/* Ends the document: now its text's hash tells on which side it belongs. One without a token leaves no trace but in
- * the report. */
+/* Adds a line to the document: one sentence or several, none of them without a token. Blanks at its end are cut off, and a blank line
+ * is passed over. `spans` (NULL: none) are names, dates and numbers in the line, ascending and without overlap; no sentence ends
+ * inside one. A span in which no token begins is counted and left out. */
+km_status km_spill_line(km_spill *spill, const char *text, size_t count, const km_spans *spans) KM_NODISCARD;
+/* Ends the document. The hash of its text now decides whether it is held out. A document without a token is only counted. */
 km_status km_spill_end_document(km_spill *spill) KM_NODISCARD;
 
-/* What this spill counts: documents, sentences, tokens of both sides, spans, empty_documents,
+/* Fills in what this spill counts: documents, sentences, tokens of both sides, spans, empty_documents,
  * invalid_utf8, unknown_tokens, bad_spans. */
 void km_spill_report(const km_spill *spill, km_corpus_report *report);
 const int64_t *km_spill_histogram(const km_spill *spill); /* (SPILL_BINS), of the training side */
-/* What decides where sentences end, as the corpus' attribute has it. */
+/* The rules for sentence ends, as the corpus' attribute names them. */
 const char *km_spill_sentence_rules(const km_spill *spill);
 /* Elements of an array. Ends count from the spill's own first token. */
 uint64_t km_spill_count(const km_spill *spill, int side, int array);
-/* Copies an array to byte `offset` of an open file, adding `base` to what are
- * numbers of tokens. */
+/* Copies an array to byte `offset` of an open file. `base` is added to ends and starts, which count tokens. */
 km_status km_spill_copy(km_spill *spill, int side, int array, uint64_t base, int fd, uint64_t offset,
                         const char *path) KM_NODISCARD;
 

@@ -31,19 +31,19 @@ END
 chmod +x rank.sh
 "$LAUNCH" "$ranks" ./rank.sh >log.txt 2>&1 &
 launcher=$!
-pulses() { # nanoseconds on a CPU of the heartbeats' threads
+heartbeats() { # nanoseconds on a CPU of the heartbeats' threads
     local task
     for task in /proc/[0-9]*/task/*; do # in the order of processes
-        [ "$(readlink "${task%/task/*}/cwd")" = "$WORK" ] && [ "$(cat "$task/comm" 2>/dev/null)" = kmask-pulse ] &&
+        [ "$(readlink "${task%/task/*}/cwd")" = "$WORK" ] && [ "$(cat "$task/comm" 2>/dev/null)" = kmask-heartbeat ] &&
             cut -d' ' -f1 "$task/schedstat"
     done | paste -s -d' '
 }
 lines() { { wc -l <run/metrics.jsonl; } 2>/dev/null || echo 0; }
 while [ "$(lines)" -lt 20 ] && kill -0 "$launcher" 2>/dev/null; do sleep 0.1; done
-before=$(pulses)
+before=$(heartbeats)
 from=$(date +%s%N)
 while [ "$(lines)" -lt 65 ] && kill -0 "$launcher" 2>/dev/null; do sleep 0.2; done
-after=$(pulses)
+after=$(heartbeats)
 wall=$(($(date +%s%N) - from))
 wait "$launcher" || { tail -n 5 log.txt; exit 1; }
 # Lines of the log and the opening and renaming of checkpoints, in order of time.

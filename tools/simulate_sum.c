@@ -2,9 +2,9 @@
  * tools/simulate_sum.sh makes the nodes and runs it. Prints seconds of simulated time beside those that src/advise/plan_cost.c, by
  * which `kmask plan` plans, gives for the same nodes.
  *
- *   simulate_sum ELEMENTS NODE_RANKS NETWORK_BYTES_PER_S LATENCY_S CORE_BYTES_PER_S NEAR_LATENCY_S [apart|gather]
+ *   simulate_sum ELEMENTS NODE_RANKS NETWORK_BYTES_PER_S LATENCY_S CORE_BYTES_PER_S NEAR_LATENCY_S [messages|gather]
  *
- * Ranks of a node read each other's memory, which takes the reader's core its time and is no message. With `apart` they send each
+ * Ranks of a node read each other's memory, which takes the reader's core its time and is no message. With `messages` they send each
  * other their shares, through the cores' links; with `gather` nothing is summed.
  *
  * What is simulated are messages, their sizes and order, and reading and adding inside of a node: memory is one small piece that all
@@ -70,8 +70,8 @@ int main(int argc, char **argv) {
     }
     const bool sums = argc < 8 || strcmp(argv[7], "gather") != 0;
     core_rate = machine.core;
-    machine.direct = argc < 8 || strcmp(argv[7], "apart") != 0;
-    km_comm_set_apart(comm, !machine.direct);
+    machine.direct = argc < 8 || strcmp(argv[7], "messages") != 0;
+    km_comm_set_messages_only(comm, !machine.direct);
     machine.nodes = km_comm_size(comm) / machine.node_ranks;
     km_traffic planned;
     km_traffic_of(&planned, &machine, size, BUCKET);

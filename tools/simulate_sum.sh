@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# simulate_sum.sh [RANKS[xNODE_RANKS]:ELEMENTS[:gather|:apart] ...]: a step's communication as src/comm does it, by SimGrid's SMPI (Debian:
+# simulate_sum.sh [RANKS[xNODE_RANKS]:ELEMENTS[:gather|:messages] ...]: a step's communication as src/comm does it, by SimGrid's SMPI (Debian:
 # libsimgrid-dev), on nodes of NODE_RANKS (16) ranks with 10 and 100 Gbit/s, beside what `kmask plan` reckons for the same nodes. A line
 # a case: ranks, nodes, Gbit/s, parameters, and for the sum, the gathering of the weights, small reductions and all: simulated and
 # planned seconds, error.
 #
 # The simulated time of a message is latency + size / bandwidth, bandwidth being shared by all that use a wire at once: a rank's
-# own (5 GB/s, 0.5 us), and a node's (each way). Ranks of a node read each other's memory at 5 GB/s; with `apart` they send each other
+# own (5 GB/s, 0.5 us), and a node's (each way). Ranks of a node read each other's memory at 5 GB/s; with `messages` they send each other
 # all shares. What ends within a microsecond ends at once, but for `gather` alone,
 # where so many small turns would be too short. SimGrid's time grows with the square of the messages under way between nodes,
 # RANKS (nodes - 1) a bucket of 4,194,304 elements: the larger of the cases that it takes by itself have one bucket.
@@ -26,8 +26,8 @@ smpicc "${flags[@]}" -Dkm_process_read=km_process_read_own -c src/base/process.c
 base=(src/base/*.c) # the driver has memory of its own, and its own way to read that of others
 base=("${base[@]/src\/base\/memory.c/$work/memory.o}")
 base=("${base[@]/src\/base\/process.c/$work/process.o}")
-smpicc "${flags[@]}" -o "$work/simulate" tools/simulate_sum.c src/advise/plan_cost.c src/comm/{address,comm,gather,plan}.c \
-    src/comm/{exchange,pulse}*.c "${base[@]}" -lcjson -lxxhash -lm
+smpicc "${flags[@]}" -o "$work/simulate" tools/simulate_sum.c src/advise/plan_cost.c src/comm/{address,comm,failure_detector}.c \
+    src/comm/{exchange,heartbeat}*.c "${base[@]}" -lcjson -lxxhash -lm
 
 half() { awk -v a="$1" 'BEGIN { printf "%.9g", a / 2 * 1e-6 }'; } # microseconds of two hops -> seconds of one
 
@@ -59,7 +59,7 @@ platform() {
     echo '</zone></platform>'
 }
 
-simulate() { # RANKS ELEMENTS NETWORK LATENCY [gather|apart]
+simulate() { # RANKS ELEMENTS NETWORK LATENCY [gather|messages]
     local nodes=$(($1 / node_ranks)) precision n i
     platform $nodes "$3" "$4" >"$work/platform.xml"
     for ((n = 0; n < nodes; n++)); do

@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <time.h>
 
 /* KM_VERSION, the version as text ("0.1.0"), is a compile definition: CMakeLists.txt's project(VERSION) is its only source. */
 
@@ -379,7 +380,6 @@ void km_log_mute(bool muted);
 bool km_log_muted(void);
 void km_log(const char *format, ...) KM_PRINTF(1, 2);  /* a plain line without prefix */
 void km_warn(const char *format, ...) KM_PRINTF(1, 2); /* "kmask: warning: ..." */
-double km_seconds(void);                               /* a monotonic clock */
 /* "1h02m", "3m20s", "12s"; 123456 -> "123 k". The buffer is the caller's. */
 const char *km_duration(char out[32], double seconds);
 const char *km_quantity(char out[32], double value);
@@ -393,6 +393,13 @@ km_progress *km_progress_create(const char *what, uint64_t done, uint64_t total)
 void km_progress_update(km_progress *progress, uint64_t done, const char *format, ...) KM_PRINTF(3, 4);
 void km_progress_clear(km_progress *progress); /* wipes the live line, before other output */
 void km_progress_destroy(km_progress *progress);
+
+/* ---- Time --------------------------------------------------------------------------------------------------- */
+
+double km_seconds(void);       /* of a monotonic clock */
+void km_sleep(double seconds); /* a signal does not cut it short */
+/* So many seconds from now by CLOCK_MONOTONIC or CLOCK_REALTIME, for calls that wait until an absolute time. */
+struct timespec km_clock_after(clockid_t clock, double seconds);
 
 /* ---- Threads ------------------------------------------------------------------------------------------------ */
 
@@ -429,7 +436,7 @@ typedef enum km_process_state {
     KM_PROCESS_ALIVE
 } km_process_state;
 km_process km_process_self(void);
-km_process_state km_process_look(const km_process *process);
+km_process_state km_process_check(const km_process *process);
 /* SIGKILL to a process of this machine, if it is still the same. */
 void km_process_kill(const km_process *process);
 /* So many bytes that the process has at `address`; false, and errno, where the system does not let this one read them. */

@@ -1,10 +1,10 @@
-/* doctor: what all ranks say of themselves, and what is found between them, as one report of rank 0's.
+/* doctor: the order of the checks, on every rank. Texts go by the rendezvous, so that nothing hangs where hosts do not reach each other.
  *
- *   1  every rank describes itself           gather   through the launcher: nothing is sent over MPI yet
- *   2  rank 0: which ranks share a host      spread
- *   3  all multiply matrices at once; the lowest rank of each host calls on all other hosts over TCP     gather
- *   4  where all reach all: pairs of hosts exchange messages over MPI, in rounds                         gather
- *   5  rank 0 judges */
+ *   1  gather      every rank sends rank 0 the facts about itself and its host
+ *   2  broadcast   rank 0 finds out which ranks share a host, and sends all ranks the list of hosts
+ *   3  gather      all ranks multiply matrices at once; the lowest rank of each host connects to all other hosts over TCP
+ *   4  gather      if all hosts reach all others: pairs of hosts exchange MPI messages, in rounds
+ *   5              rank 0 judges what it has been told, and shows the report */
 #include "doctor.h"
 
 #include "kmask/kernel.h"
@@ -15,67 +15,68 @@
 
 enum { MOST_ROUNDS = 31 };
 
-typedef struct visit { /* one rank's part */
+typedef struct doctor {
     const km_doctor_options *options;
-    int *argc; /* for MPI */
+    int *argc; /* for MPI_Init */
     char ***argv;
-    km_star *star;
-    km_door *door;
-    km_ward ward;  /* rank 0 */
-    km_json *book; /* what rank 0 told */
-    int self;      /* this rank's host, where it is its lowest rank; else -1 */
-    bool out_of_reach;
-} visit;
+    km_rendezvous *rendezvous;
+    km_connection_server *server;
+    km_host_check check; /* used on rank 0 only */
+    km_json *list;       /* of hosts, from rank 0 */
+    int self;            /* the number of this rank's host, on its lowest rank; else -1 */
+    bool out_of_reach;   /* a text of rank 0's did not come in time */
+} doctor;
 
-/* Rank 0 speaks for all but this. */
-static void complain(const visit *v) {
+/* Rank 0 reports everything but this, of which it cannot know. */
+static void report_out_of_reach(const doctor *d) {
     km_process self = km_process_self();
     fprintf(stderr, "kmask: rank %d on %s: nothing came from rank 0 within %g s: the two do not reach each other\n",
-            km_star_rank(v->star), self.host, KM_TEXT_LIMIT);
+            km_rendezvous_rank(d->rendezvous), self.host, KM_TEXT_LIMIT);
 }
 
-static bool hear(visit *v, char *text) {
-    km_json_destroy(v->book);
-    v->book = km_words_parse(text);
-    v->out_of_reach = text == NULL;
+static bool take_list(doctor *d, char *text) {
+    km_json_destroy(d->list);
+    d->list = km_facts_parse(text);
+    d->out_of_reach = text == NULL;
     free(text);
-    return v->book != NULL;
+    return d->list != NULL;
 }
 
-static int find_self(const visit *v) {
+static int find_self(const doctor *d) {
     int host = 0;
-    const km_json *entry = km_json_first(km_json_get(v->book, "hosts"));
+    const km_json *entry = km_json_first(km_json_get(d->list, "hosts"));
     for (; entry != NULL; entry = km_json_next(entry), host++) {
-        if ((int)km_json_number_or(entry, "rank", 0) == km_star_rank(v->star)) {
+        if ((int)km_json_number_or(entry, "rank", 0) == km_rendezvous_rank(d->rendezvous)) {
             return host;
         }
     }
     return -1;
 }
 
-/* Pairs, round by round; every rank takes part in the texts. */
-static void hold_meetings(visit *v) {
-    int hosts = (int)km_json_size(km_json_get(v->book, "hosts"));
+/* Pairs of hosts, round by round. Every rank takes part in the broadcasts and gathers, which keep the rounds apart. */
+static void exchange_messages(doctor *d) {
+    int hosts = (int)km_json_size(km_json_get(d->list, "hosts"));
     int rounds = hosts == 1 ? 1 : KM_MIN(hosts - 1 + hosts % 2, MOST_ROUNDS);
-    double limit = KM_TEXT_LIMIT + 2 * KM_PING_LIMIT;
+    double limit = KM_TEXT_LIMIT + 2 * KM_MESSAGE_LIMIT;
     bool good = true;
     for (int round = 0; round < rounds; round++) {
-        char *go = km_star_spread(v->star, good ? "go" : "stop", limit);
-        v->out_of_reach = go == NULL;
+        char *go = km_rendezvous_broadcast(d->rendezvous, good ? "go" : "stop", limit);
+        d->out_of_reach = go == NULL;
         bool goes = go != NULL && strcmp(go, "go") == 0;
         free(go);
         if (!goes) {
             return;
         }
-        char *mine = km_patient_meet(v->star, v->book, v->self, round);
-        char **texts = km_star_gather(v->star, mine, limit);
+        char *mine = km_rank_exchange_messages(d->rendezvous, d->list, d->self, round);
+        char **texts = km_rendezvous_gather(d->rendezvous, mine, limit);
         free(mine);
-        good = texts == NULL || km_ward_record_meetings(&v->ward, texts);
+        good = texts == NULL || km_host_check_record_messages(&d->check, texts);
     }
 }
 
-/* Rank 0's file that the other hosts are to see; NULL: none can be made, which is told elsewhere. The caller frees. */
-static char *leave_token(const km_doctor_options *options) {
+/* Makes the file by which the other hosts show whether they see rank 0's run folder; its path, which the caller frees. NULL where it
+ * cannot be made: km_judge_folder reports that. */
+static char *make_file(const km_doctor_options *options) {
     km_folder_report report;
     if (km_folder_measure(&report, options->folder, 0.01) != KM_OK) {
         return NULL;
@@ -90,69 +91,70 @@ static char *leave_token(const km_doctor_options *options) {
     return path;
 }
 
-/* Steps 3 and 4, where rank 0's book has come. */
-static void examine_all(visit *v) {
-    bool root = km_star_rank(v->star) == 0;
-    v->self = find_self(v);
-    char *found = km_patient_examine(v->book, v->self);
-    char **texts = km_star_gather(v->star, found, KM_TEXT_LIMIT + KM_CALL_LIMIT);
+/* Steps 3 and 4. */
+static void test_all(doctor *d) {
+    bool root = km_rendezvous_rank(d->rendezvous) == 0;
+    d->self = find_self(d);
+    char *found = km_rank_measure(d->list, d->self);
+    char **texts = km_rendezvous_gather(d->rendezvous, found, KM_TEXT_LIMIT + KM_CONNECT_LIMIT);
     free(found);
-    bool whole = root && km_ward_record_calls(&v->ward, texts);
-    char *news = km_star_spread(v->star, root && whole ? "whole" : "parted", 2 * KM_TEXT_LIMIT);
-    v->out_of_reach = news == NULL;
-    bool meets = news != NULL && strcmp(news, "whole") == 0 && km_star_size(v->star) > 1;
-    if (meets && km_star_start_mpi(v->star, v->argc, v->argv) == KM_OK) {
-        hold_meetings(v);
+    bool all_reached = root && km_host_check_record_connections(&d->check, texts);
+    char *news = km_rendezvous_broadcast(d->rendezvous, all_reached ? "reached" : "not reached", 2 * KM_TEXT_LIMIT);
+    d->out_of_reach = news == NULL;
+    bool goes_on = news != NULL && strcmp(news, "reached") == 0 && km_rendezvous_size(d->rendezvous) > 1;
+    if (goes_on && km_rendezvous_start_mpi(d->rendezvous, d->argc, d->argv) == KM_OK) {
+        exchange_messages(d);
     }
     free(news);
 }
 
 /* Steps 1 to 4. */
-static void round_of_all(visit *v) {
-    char *words = km_patient_describe(v->door), *book = NULL, *token = NULL;
-    char **texts = km_star_gather(v->star, words, KM_TEXT_LIMIT);
-    free(words);
-    if (km_star_rank(v->star) == 0) {
-        km_ward_admit(&v->ward, texts);
-        token = v->ward.hosts > 1 ? leave_token(v->options) : NULL;
-        book = km_ward_book(&v->ward, token);
+static void gather_facts(doctor *d) {
+    char *facts = km_rank_describe(d->server), *list = NULL, *file = NULL;
+    char **texts = km_rendezvous_gather(d->rendezvous, facts, KM_TEXT_LIMIT);
+    free(facts);
+    if (km_rendezvous_rank(d->rendezvous) == 0) {
+        km_host_check_add_ranks(&d->check, texts);
+        file = d->check.hosts > 1 ? make_file(d->options) : NULL;
+        list = km_host_check_list(&d->check, file);
     }
-    if (hear(v, km_star_spread(v->star, book, 2 * KM_TEXT_LIMIT))) {
-        examine_all(v);
+    if (take_list(d, km_rendezvous_broadcast(d->rendezvous, list, 2 * KM_TEXT_LIMIT))) {
+        test_all(d);
     }
-    if (token != NULL) {
-        (void)unlink(token);
+    if (file != NULL) {
+        (void)unlink(file);
     }
-    free(token);
-    free(book);
+    free(file);
+    free(list);
 }
 
-/* Rank 0. */
-static km_status judge(visit *v, km_doctor_show *show, void *payload) {
-    km_ward *ward = &v->ward;
-    char *transport = km_star_transport();
+/* Step 5, on rank 0. */
+static km_status judge(doctor *d, km_doctor_show *show, void *payload) {
+    km_host_check *check = &d->check;
+    char *transport = km_comm_transport();
     if (transport != NULL) {
-        km_json_set_string(ward->report, "transport", transport);
+        km_json_set_string(check->report, "transport", transport);
     }
     free(transport);
-    km_judge_hosts(ward);
-    km_judge_binding(ward);
-    km_judge_job(ward, km_judge_folder(ward));
-    size_t problems = km_json_size(ward->problems);
-    km_json_set_boolean(ward->report, "well", problems == 0);
-    km_json_set(ward->report, "problems", ward->problems);
-    km_json_set(ward->report, "notes", ward->notes);
-    show(payload, ward->report);
+    km_judge_hosts(check);
+    km_judge_binding(check);
+    km_judge_job(check, km_judge_folder(check));
+    size_t problems = km_json_size(check->problems);
+    km_json_set_boolean(check->report, "well", problems == 0);
+    km_json_set(check->report, "problems", check->problems);
+    km_json_set(check->report, "notes", check->notes);
+    show(payload, check->report);
     fflush(stdout);
     return problems == 0 ? KM_OK : km_fail(KM_FAILED, "%zu problem(s) found", problems);
 }
 
-/* Nobody leaves before rank 0 has said all, nor rank 0 before all have heard it: the texts go by its host. */
-static void leave(const visit *v) {
+/* No rank ends before rank 0 has shown the report, since a launcher may end the job with the first rank; nor does rank 0 end before all
+ * know: the text server is a thread of its process. */
+static void finish(const doctor *d) {
     const double farewell = 3;
-    char *end = km_star_spread(v->star, "end", v->out_of_reach ? 0 : 6 * KM_TEXT_LIMIT);
-    char **texts = km_star_gather(v->star, "bye", farewell);
-    for (int rank = 0; texts != NULL && rank < v->ward.ranks; rank++) {
+    char *end = km_rendezvous_broadcast(d->rendezvous, "end", d->out_of_reach ? 0 : 6 * KM_TEXT_LIMIT);
+    char **texts = km_rendezvous_gather(d->rendezvous, "bye", farewell);
+    for (int rank = 0; texts != NULL && rank < d->check.ranks; rank++) {
         free(texts[rank]);
     }
     free(texts);
@@ -161,24 +163,24 @@ static void leave(const visit *v) {
 
 km_status km_doctor(int *argc, char ***argv, const km_doctor_options *options, km_doctor_show *show,
                     void *payload) {
-    visit v = {.options = options, .argc = argc, .argv = argv, .self = -1};
+    doctor d = {.options = options, .argc = argc, .argv = argv, .self = -1};
     km_kernel_start();
-    km_status status = km_star_open(&v.star, argc, argv);
+    km_status status = km_rendezvous_open(&d.rendezvous, argc, argv);
     if (status == KM_OK) {
-        status = km_door_open(&v.door);
+        status = km_connection_server_open(&d.server);
     }
     if (status == KM_OK) {
-        km_ward_open(&v.ward, options, km_star_size(v.star));
-        round_of_all(&v);
-        status = km_star_rank(v.star) == 0 ? judge(&v, show, payload) : KM_OK;
-        leave(&v);
-        if (v.out_of_reach) {
-            complain(&v);
+        km_host_check_open(&d.check, options, km_rendezvous_size(d.rendezvous));
+        gather_facts(&d);
+        status = km_rendezvous_rank(d.rendezvous) == 0 ? judge(&d, show, payload) : KM_OK;
+        finish(&d);
+        if (d.out_of_reach) {
+            report_out_of_reach(&d);
         }
-        km_ward_close(&v.ward);
+        km_host_check_close(&d.check);
     }
-    km_json_destroy(v.book);
-    km_door_close(v.door);
-    km_star_close(v.star);
+    km_json_destroy(d.list);
+    km_connection_server_close(d.server);
+    km_rendezvous_close(d.rendezvous);
     return status;
 }

@@ -1,21 +1,21 @@
-/* Threads and cores: can each thread have a core of its own? */
+/* doctor: whether each thread can have a physical core of its own. */
 #include "doctor.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- A matching of threads and cores (Kuhn) ---- */
+/* ---- A bipartite matching of threads and cores, by augmenting paths (Kuhn's algorithm) ---- */
 
 typedef struct matching {
     const int *threads;
     const km_cpus *cores;
     int ranks;
     int *owner;    /* (KM_CPUS) rank that a core is given to; -1: none */
-    bool *visited; /* (KM_CPUS) in the search at hand */
+    bool *visited; /* (KM_CPUS) by the search that is under way */
 } matching;
 
-/* Finds `rank` one more core, others changing theirs where they can. */
+/* Gives `rank` one more core; other ranks change cores for that where they can. False where there is none. */
 static bool augment(matching *m, int rank) {
     for (int core = 0; core < KM_CPUS; core++) {
         if (m->visited[core] || !km_cpus_has(&m->cores[rank], core)) {
@@ -39,7 +39,7 @@ static bool within(const km_cpus *part, const km_cpus *whole) {
     return true;
 }
 
-/* The cores that the failed search has seen, and all ranks that may run nowhere else: there is no room for `rank` among them. */
+/* The search for `rank` has failed: the cores that it has visited are all taken, by ranks that may run nowhere else. */
 static void collect(const matching *m, int rank, bool *members, km_cpus *united) {
     *united = m->cores[rank];
     for (int core = 0; core < KM_CPUS; core++) {
@@ -52,27 +52,27 @@ static void collect(const matching *m, int rank, bool *members, km_cpus *united)
     }
 }
 
-bool km_crowded(bool *members, km_cpus *united, const int *threads, const km_cpus *cores, int count) {
+bool km_oversubscribed(bool *members, km_cpus *united, const int *threads, const km_cpus *cores, int count) {
     matching m = {.threads = threads, .cores = cores, .ranks = count};
     m.owner = km_new(KM_CPUS, sizeof *m.owner);
     m.visited = km_new(KM_CPUS, sizeof *m.visited);
     memset(m.owner, -1, KM_CPUS * sizeof *m.owner);
-    bool crowded = false;
-    for (int rank = 0; rank < count && !crowded; rank++) {
-        for (int i = 0; i < threads[rank] && !crowded; i++) {
+    bool oversubscribed = false;
+    for (int rank = 0; rank < count && !oversubscribed; rank++) {
+        for (int i = 0; i < threads[rank] && !oversubscribed; i++) {
             memset(m.visited, 0, KM_CPUS * sizeof *m.visited);
-            crowded = !augment(&m, rank);
-            if (crowded) {
+            oversubscribed = !augment(&m, rank);
+            if (oversubscribed) {
                 collect(&m, rank, members, united);
             }
         }
     }
     free(m.owner);
     free(m.visited);
-    return crowded;
+    return oversubscribed;
 }
 
-/* ---- Sentences ---- */
+/* ---- The problem in words ---- */
 
 /* "rank 3", "ranks 0-3, 7"; the caller frees. */
 static char *name_ranks(const int *ranks, const bool *members, int count, int *number) {
@@ -95,24 +95,25 @@ static char *name_ranks(const int *ranks, const bool *members, int count, int *n
     return out;
 }
 
-static void tell_crowd(km_ward *ward, int host, const int *ranks, const bool *members, int count,
-                       const km_cpus *united) {
+static void report_oversubscribed(km_host_check *check, int host, const int *ranks, const bool *members, int count,
+                                  const km_cpus *united) {
     int number = 0, cores = km_cpus_count(united), threads = 0;
     for (int i = 0; i < count; i++) {
-        threads += members[i] ? ward->options->threads : 0;
+        threads += members[i] ? check->options->threads : 0;
     }
     char *who = name_ranks(ranks, members, count, &number), *which = km_cpus_print(united), *cure = NULL;
     if (number > 1) {
         cure = km_format("give each rank cores of its own: mpirun --map-by slot:PE=%d --bind-to core, or srun "
                          "--cpus-per-task=%d --cpu-bind=cores; or start at most %d thread(s) on these cores",
-                         ward->options->threads, ward->options->threads, cores);
+                         check->options->threads, check->options->threads, cores);
     } else {
         cure = km_format("parallel.threads = %d, or give the rank more cores: mpirun --map-by slot:PE=%d, srun "
                          "--cpus-per-task=%d",
                          cores, threads, threads);
     }
-    km_ward_problem(ward, cure, "%s on %s: %d threads on %d core(s) (%s), %.3gx oversubscribed", who,
-                    km_ward_host(ward, host), threads, cores, which, (double)threads / KM_MAX(cores, 1));
+    km_host_check_problem(check, cure, "%s on %s: %d threads on %d core(s) (%s), %.3gx oversubscribed", who,
+                          km_host_check_name(check, host), threads, cores, which,
+                          (double)threads / KM_MAX(cores, 1));
     free(cure);
     free(which);
     free(who);
@@ -120,33 +121,33 @@ static void tell_crowd(km_ward *ward, int host, const int *ranks, const bool *me
 
 /* ---- A host ---- */
 
-static void judge_quota(km_ward *ward, int host, int ranks) {
+static void judge_quota(km_host_check *check, int host, int ranks) {
     double quota = 0;
-    (void)km_json_number(&quota, km_json_get(ward->patients[ward->leaders[host]].words, "quota"));
-    int threads = ranks * ward->options->threads;
+    (void)km_json_number(&quota, km_json_get(check->checked[check->lowest_ranks[host]].facts, "quota"));
+    int threads = ranks * check->options->threads;
     if (quota > 0 && (double)threads > ceil(quota)) {
-        km_ward_problem(ward, "ask the scheduler or the container for more CPU, or start fewer threads",
-                        "%s: %d threads, but a control group grants the time of %.3g cores",
-                        km_ward_host(ward, host), threads, quota);
+        km_host_check_problem(check, "ask the scheduler or the container for more CPU, or start fewer threads",
+                              "%s: %d threads, but a control group grants the time of %.3g cores",
+                              km_host_check_name(check, host), threads, quota);
     }
 }
 
-static void judge_host(km_ward *ward, int host) {
-    int *ranks = km_new((size_t)ward->ranks, sizeof *ranks),
-        *threads = km_new((size_t)ward->ranks, sizeof *threads);
-    bool *members = km_new((size_t)ward->ranks, sizeof *members);
-    km_cpus *cores = km_new((size_t)ward->ranks, sizeof *cores), united;
+static void judge_host(km_host_check *check, int host) {
+    int *ranks = km_new((size_t)check->ranks, sizeof *ranks),
+        *threads = km_new((size_t)check->ranks, sizeof *threads);
+    bool *members = km_new((size_t)check->ranks, sizeof *members);
+    km_cpus *cores = km_new((size_t)check->ranks, sizeof *cores), united;
     int count = 0;
-    for (int rank = 0; rank < ward->ranks; rank++) {
-        if (!ward->patients[rank].absent && ward->patients[rank].host == host) {
+    for (int rank = 0; rank < check->ranks; rank++) {
+        if (!check->checked[rank].absent && check->checked[rank].host == host) {
             ranks[count] = rank;
-            threads[count] = ward->options->threads;
-            cores[count++] = ward->patients[rank].cores;
+            threads[count] = check->options->threads;
+            cores[count++] = check->checked[rank].cores;
         }
     }
-    judge_quota(ward, host, count);
-    while (km_crowded(members, &united, threads, cores, count)) { /* each crowd is told, then left out */
-        tell_crowd(ward, host, ranks, members, count, &united);
+    judge_quota(check, host, count);
+    while (km_oversubscribed(members, &united, threads, cores, count)) { /* each set is reported, then left out */
+        report_oversubscribed(check, host, ranks, members, count, &united);
         for (int i = 0; i < count; i++) {
             threads[i] = members[i] ? 0 : threads[i];
             for (size_t w = 0; w < KM_COUNT(united.bits); w++) {
@@ -156,14 +157,14 @@ static void judge_host(km_ward *ward, int host) {
     }
     bool free_to_move = count > 1;
     for (int i = 1; i < count; i++) {
-        const km_patient *a = &ward->patients[ranks[0]], *b = &ward->patients[ranks[i]];
+        const km_checked_rank *a = &check->checked[ranks[0]], *b = &check->checked[ranks[i]];
         free_to_move = free_to_move && memcmp(&a->cpus, &b->cpus, sizeof a->cpus) == 0;
     }
     if (free_to_move) {
-        km_ward_note(ward,
-                     "%s: its ranks are not bound to cores of their own (mpirun --bind-to core, srun "
-                     "--cpu-bind=cores)",
-                     km_ward_host(ward, host));
+        km_host_check_note(check,
+                           "%s: its ranks are not bound to cores of their own (mpirun --bind-to core, srun "
+                           "--cpu-bind=cores)",
+                           km_host_check_name(check, host));
     }
     free(cores);
     free(members);
@@ -171,8 +172,8 @@ static void judge_host(km_ward *ward, int host) {
     free(ranks);
 }
 
-void km_judge_binding(km_ward *ward) {
-    for (int host = 0; host < ward->hosts; host++) {
-        judge_host(ward, host);
+void km_judge_binding(km_host_check *check) {
+    for (int host = 0; host < check->hosts; host++) {
+        judge_host(check, host);
     }
 }

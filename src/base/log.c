@@ -7,7 +7,6 @@
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <time.h>
 
 static atomic_bool is_muted;
 
@@ -43,12 +42,6 @@ void km_warn(const char *format, ...) {
     va_start(list, format);
     say("kmask: warning: ", format, list);
     va_end(list);
-}
-
-double km_seconds(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
 const char *km_duration(char out[32], double seconds) {

@@ -62,7 +62,7 @@ km_process km_process_self(void) {
     return self;
 }
 
-km_process_state km_process_look(const km_process *process) {
+km_process_state km_process_check(const km_process *process) {
     km_process self = km_process_self();
     if (process->machine != self.machine) {
         return KM_PROCESS_ELSEWHERE;
@@ -76,7 +76,7 @@ km_process_state km_process_look(const km_process *process) {
 }
 
 void km_process_kill(const km_process *process) {
-    km_process_state state = km_process_look(process);
+    km_process_state state = km_process_check(process);
     if (state == KM_PROCESS_STOPPED || state == KM_PROCESS_ALIVE) {
         (void)kill((pid_t)process->pid, SIGKILL);
     }

@@ -1,3 +1,4 @@
+/* Sockets and addresses of this host. */
 #include "address.h"
 
 #include "kmask/base.h"

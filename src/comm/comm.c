@@ -1,5 +1,5 @@
-/* Ranks: opening, agreement, small collectives, bytes between two ranks.
- * MPI's own errors end the job (its default handler): after one, no rank can count on reaching the others. */
+/* The communicator: opening, agreement, small collectives, bytes between two ranks. Errors of MPI calls end the job (MPI's default
+ * error handler): after one, a rank may not be able to reach the others at all. */
 #include "comm_private.h"
 
 #include <stdlib.h>
@@ -7,8 +7,8 @@
 
 enum { PIECE = 1 << 26, MESSAGE = 4096, TAG_BYTES = 1 };
 
-/* Ranks of a node when all nodes hold equally long runs of consecutive ranks (srun's and mpirun's default), else 1:
- * the exact sum then treats all ranks alike. */
+/* The number of ranks of a node where each node holds an equally long run of consecutive ranks (the default of srun and mpirun);
+ * else 1, and the exact sum treats all ranks as if each had a node of its own. Collective. */
 static int find_node_ranks(MPI_Comm mpi, int rank, int size) {
     MPI_Comm node;
     int place, number;
@@ -18,7 +18,7 @@ static int find_node_ranks(MPI_Comm mpi, int rank, int size) {
     int leader = rank;
     MPI_Bcast(&leader, 1, MPI_INT, 0, node);
     MPI_Comm_free(&node);
-    /* All must have the same number, and start where runs of that number start. */
+    /* All nodes must have the same number of ranks, and begin where runs of that length begin. */
     bool regular = size % number == 0 && place == rank % number && leader == rank - place;
     int extremes[3] = {number, -number, regular ? 0 : 1};
     MPI_Allreduce(MPI_IN_PLACE, extremes, 3, MPI_INT, MPI_MAX, mpi);
@@ -56,7 +56,7 @@ void km_comm_close(km_comm *comm) {
     if (!comm) {
         return;
     }
-    km_pulse_stop(comm);
+    km_heartbeat_stop(comm);
     MPI_Comm_free(&comm->mpi);
     if (comm->opened_mpi) {
         MPI_Finalize();
@@ -65,7 +65,7 @@ void km_comm_close(km_comm *comm) {
 }
 
 void km_comm_abort(km_comm *comm, int status) {
-    km_pulse_stop(comm);
+    km_heartbeat_stop(comm);
     MPI_Abort(comm->mpi, status);
     exit(status); /* MPI_Abort does not return, but does not say so to the compiler */
 }
@@ -90,8 +90,8 @@ bool km_comm_set_node(km_comm *comm, int ranks) {
     return true;
 }
 
-void km_comm_set_apart(km_comm *comm, bool apart) {
-    comm->apart = apart;
+void km_comm_set_messages_only(km_comm *comm, bool messages_only) {
+    comm->messages_only = messages_only;
 }
 
 km_status km_comm_agree(km_comm *comm, km_status mine) {
@@ -134,7 +134,7 @@ void km_comm_scan(km_comm *comm, uint64_t *values, int count) {
         km_wait_end(comm);
     }
     if (comm->rank == 0 && count > 0) {
-        memset(values, 0, (size_t)count * sizeof *values); /* MPI leaves rank 0's alone */
+        memset(values, 0, (size_t)count * sizeof *values); /* MPI_Exscan leaves rank 0's values undefined */
     }
 }
 
@@ -144,7 +144,7 @@ void km_comm_barrier(km_comm *comm) {
     km_wait_end(comm);
 }
 
-/* MPI counts are int: larger transfers go in pieces. */
+/* MPI counts are int: larger transfers go in several calls. */
 void km_comm_broadcast(km_comm *comm, void *bytes, size_t count) {
     for (size_t done = 0; done < count; done += PIECE) {
         km_wait_begin(comm);

@@ -7,37 +7,39 @@
 #include <mpi.h>
 #include <stdatomic.h>
 
-/* What a rank says of itself; any thread. */
-typedef struct km_self {
+/* The state that a rank reports in its heartbeats. Any thread reads and writes it. */
+typedef struct km_rank_state {
     atomic_int phase;
-    atomic_int waiting; /* in an MPI call that waits for other ranks */
+    atomic_int waiting; /* 1 within an MPI call that waits for other ranks */
     atomic_llong step;
-    atomic_ullong ticks;
-    _Atomic double pace; /* seconds of a micro-batch, smoothed; 0: none yet */
-} km_self;
+    atomic_ullong progress; /* a counter */
+    _Atomic double pace;    /* seconds of a micro-batch, smoothed; 0: none yet */
+} km_rank_state;
 
 struct km_comm {
     MPI_Comm mpi;
     int rank, size;
     int node_ranks; /* every run of so many consecutive ranks shares a node; 1 when nodes are not that regular */
-    bool apart;     /* no rank reads another's memory */
+    bool messages_only; /* no rank reads another rank's memory */
     bool opened_mpi;
-    km_self self;
-    /* Of the thread that opened it, which makes all MPI calls: time in calls that other ranks take part in. */
-    int within; /* such calls inside each other */
-    double entered, seconds;
-    struct km_pulse *pulse; /* NULL: no watch */
+    km_rank_state state;
+    /* The time that the thread which makes all MPI calls has spent on exchanges with other ranks. */
+    int depth;                      /* of nested km_comm_begin */
+    double entered;                 /* when the outermost one began */
+    double seconds;                 /* of all that have ended */
+    struct km_heartbeat *heartbeat; /* NULL: it does not run */
 };
 
-/* Around all work on exchanges with other ranks, and within it around MPI calls that wait for them. */
+/* km_comm_begin and km_comm_end stand around all work on exchanges with other ranks; they nest. km_wait_begin and km_wait_end
+ * stand around MPI calls that wait for other ranks. */
 static inline void km_comm_begin(km_comm *comm) {
-    if (comm->within++ == 0) {
+    if (comm->depth++ == 0) {
         km_op_begin(KM_OP_COMMUNICATION);
         comm->entered = km_seconds();
     }
 }
 static inline void km_comm_end(km_comm *comm) {
-    if (--comm->within == 0) {
+    if (--comm->depth == 0) {
         comm->seconds += km_seconds() - comm->entered;
         km_op_end();
     }
@@ -45,11 +47,11 @@ static inline void km_comm_end(km_comm *comm) {
 static inline void km_wait_begin(km_comm *comm) {
     km_comm_begin(comm);
     km_op_begin(KM_OP_WAITING);
-    atomic_store_explicit(&comm->self.waiting, 1, memory_order_relaxed);
+    atomic_store_explicit(&comm->state.waiting, 1, memory_order_relaxed);
 }
 static inline void km_wait_end(km_comm *comm) {
-    atomic_store_explicit(&comm->self.waiting, 0, memory_order_relaxed);
-    km_pulse_tick(comm);
+    atomic_store_explicit(&comm->state.waiting, 0, memory_order_relaxed);
+    km_heartbeat_progress(comm);
     km_op_end();
     km_comm_end(comm);
 }

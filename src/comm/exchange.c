@@ -1,10 +1,10 @@
-/* The exact sum. Integers add up to the same bits in any order, so parts go straight to their owners, who add them
- * as they arrive: no step waits for another rank's turn, and a rank that computes holds up nobody's transfers.
+/* The exact sum. Integers add up to the same bits in any order, so parts go straight to their owners, which add them
+ * as they arrive: no rank waits for its turn, and a rank that still computes does not delay transfers between others.
  *
- * Ranks form a grid of nodes and the ranks of a node. A part first gathers its node's shares at the rank that has
- * its owner's place there, then these sums go to the owner: each gradient crosses the network once for each node,
- * not once for each rank. Where ranks of a node can read each other's memory (exchange_direct.c), a message a bucket only
- * says that all shares are there, and where. */
+ * Ranks form a grid of nodes and places within a node. The shares of a part are first added up within each node, by the rank
+ * that has the owner's place there; then the node's sum goes to the owner. Each gradient thus crosses the network once a node,
+ * not once a rank. Where ranks of a node can read each other's memory (exchange_direct.c), no message carries a share between
+ * them: one message a bucket says that the sender's shares are complete, and at which address. */
 #include "exchange_private.h"
 
 #include <assert.h>
@@ -27,24 +27,25 @@ static void send_part(km_exchange *exchange, int bucket, int owner, int to) {
     }
 }
 
-/* The i-th node whose parts are added up here: other nodes' first, each node another one's, as their sums travel on. */
+/* The i-th node whose parts are added up here. Other nodes come before the own one, since their sums still have to travel; each node
+ * begins with a different one. */
 static int node_at(const km_exchange *exchange, int i) {
     return (exchange->node + 1 + i) % exchange->nodes;
 }
 
-/* This rank's shares of what a node-mate adds up. */
-static void send_shares(km_exchange *exchange, int bucket, int mate) {
-    const int to = rank_at(exchange, exchange->node, mate);
+/* Sends a peer this rank's shares of the parts that the peer adds up, or their address. */
+static void send_shares(km_exchange *exchange, int bucket, int peer) {
+    const int to = rank_at(exchange, exchange->node, peer);
     if (exchange->direct) {
         send(exchange, bucket, &exchange->own_sum, 1, to);
         return;
     }
     for (int i = 0; i < exchange->nodes; i++) {
-        send_part(exchange, bucket, rank_at(exchange, node_at(exchange, i), mate), to);
+        send_part(exchange, bucket, rank_at(exchange, node_at(exchange, i), peer), to);
     }
 }
 
-/* This node's sum of the part of (node, own local) is complete: on to its owner. */
+/* This node's sum of the part of rank (node, own local) is complete: it goes to its owner. */
 static void forward(km_exchange *exchange, int bucket, int node) {
     int owner = rank_at(exchange, node, exchange->local);
     if (node != exchange->node) {
@@ -52,10 +53,10 @@ static void forward(km_exchange *exchange, int bucket, int node) {
     }
 }
 
-/* The i-th arrival of a bucket: first the node-mates' shares of all parts that are added up here, then the other
- * nodes' sums of the own part. Between two ranks, sends are made in this order too. */
+/* The i-th arrival of a bucket: first the peers' shares of all parts that are added up here, then the other nodes' sums of the
+ * own part. Between any two ranks, sends are made in the same order. */
 static km_arrival arrival(const km_exchange *exchange, int bucket, int i) {
-    const int parts = km_messages_of_mate(exchange), shares = (exchange->locals - 1) * parts;
+    const int parts = km_messages_of_peer(exchange), shares = (exchange->locals - 1) * parts;
     km_arrival a = {bucket, 0, exchange->comm->rank};
     if (i < shares) {
         a.source = rank_at(exchange, exchange->node, (exchange->local + 1 + i / parts) % exchange->locals);
@@ -76,14 +77,14 @@ static size_t arrival_size(const km_exchange *exchange, const km_arrival *a) {
     return count;
 }
 
-/* out = a + b, which may be one of them. */
+/* out = a + b; out may be a or b. */
 static void add(int64_t *out, const int64_t *a, const int64_t *b, size_t count) {
     for (size_t i = 0; i < count; i++) {
         out[i] = a[i] + b[i];
     }
 }
 
-/* `share`: the source's of this part, or where its whole array is. */
+/* Adds the source's share of a part to the sum. share: its elements, or one element: the address of the source's array. */
 static void add_part(km_exchange *exchange, const km_arrival *a, int owner, const int64_t *share) {
     size_t first, count, local;
     km_exchange_part(exchange, a->bucket, owner, &first, &count, &local);
@@ -92,8 +93,7 @@ static void add_part(km_exchange *exchange, const km_arrival *a, int owner, cons
     }
     int64_t *sum = exchange->sum + first;
     bool own = owner == exchange->comm->rank;
-    bool last =
-        own && --exchange->own_missing[a->bucket] == 0; /* the sum is complete, and goes where it is wanted */
+    bool last = own && --exchange->own_missing[a->bucket] == 0; /* with this the sum is complete */
     int64_t *out = last ? exchange->received + local : sum;
     if (a->owner == KM_ALL_PARTS) {
         int64_t address = share[0] + (int64_t)(first * sizeof *sum);
@@ -111,7 +111,7 @@ static void add_part(km_exchange *exchange, const km_arrival *a, int owner, cons
 
 static void add_arrived(km_exchange *exchange, int slot) {
     const km_arrival a = exchange->arriving[slot];
-    const int64_t *share = exchange->landing + (size_t)slot * exchange->slot_size;
+    const int64_t *share = exchange->buffers + (size_t)slot * exchange->slot_size;
     if (a.owner != KM_ALL_PARTS) {
         add_part(exchange, &a, a.owner, share);
         return;
@@ -121,7 +121,7 @@ static void add_arrived(km_exchange *exchange, int slot) {
     }
 }
 
-/* The next arrival of the buckets begun so far that is not empty. */
+/* The next arrival, of the buckets begun so far, that is not empty; false when there is none. */
 static bool next_arrival(km_exchange *exchange, km_arrival *a, size_t *count) {
     while (exchange->next_bucket < exchange->begun) {
         if (exchange->next_arrival == exchange->arrivals) {
@@ -138,8 +138,8 @@ static bool next_arrival(km_exchange *exchange, km_arrival *a, size_t *count) {
     return false;
 }
 
-/* Free slots are given away in the order of arrivals. The earliest arrival that is missing anywhere thus always has
- * its slot, and all that its sender needs has come before it: there is no deadlock, however few the slots. */
+/* Free slots are given to arrivals in their order. The earliest arrival that is missing on any rank therefore has a slot, and
+ * everything that its sender waits for has come before it: there is no deadlock, however few slots there are. */
 static void fill_slots(km_exchange *exchange) {
     km_arrival a;
     size_t count;
@@ -151,13 +151,13 @@ static void fill_slots(km_exchange *exchange) {
             return;
         }
         exchange->arriving[slot] = a;
-        MPI_Irecv(exchange->landing + (size_t)slot * exchange->slot_size, (int)count, MPI_INT64_T, a.source,
+        MPI_Irecv(exchange->buffers + (size_t)slot * exchange->slot_size, (int)count, MPI_INT64_T, a.source,
                   a.bucket, exchange->mpi, &exchange->receives[slot]);
         exchange->busy++;
     }
 }
 
-/* Adds what has arrived; returns how many parts that were. */
+/* Adds what has arrived, waiting for something to arrive if asked to; returns how many messages that were. */
 static int advance(km_exchange *exchange, bool wait) {
     fill_slots(exchange);
     if (exchange->busy == 0) {
@@ -173,7 +173,7 @@ static int advance(km_exchange *exchange, bool wait) {
     if (wait) {
         km_wait_end(exchange->comm);
     } else if (number > 0) {
-        km_pulse_tick(exchange->comm);
+        km_heartbeat_progress(exchange->comm);
     }
     exchange->busy -= number;
     for (int i = 0; i < number; i++) {
@@ -210,7 +210,7 @@ void km_exchange_begin(km_exchange *exchange, int bucket, int64_t *sum) {
     km_comm_end(exchange->comm);
 }
 
-/* Sends that MPI has not handed over yet advance too, also when nothing is left to receive. */
+/* Open MPI advances transfers only within calls: sends need that too, also when nothing is left to receive. */
 static void test_sends(km_exchange *exchange) {
     int done = 1;
     while (done && exchange->sends_done < exchange->sends_begun) {
@@ -232,7 +232,7 @@ void km_exchange_poll(km_exchange *exchange) {
 
 const int64_t *km_exchange_end(km_exchange *exchange) {
     assert(exchange->begun == exchange->buckets);
-    if (exchange->comm->size == 1) { /* all of the table is its own, and compact as it is */
+    if (exchange->comm->size == 1) { /* this rank owns the whole table, and its array is compact */
         exchange->begun = 0;
         return exchange->sum;
     }
@@ -242,8 +242,8 @@ const int64_t *km_exchange_end(km_exchange *exchange) {
     km_wait_begin(exchange->comm);
     MPI_Waitall(exchange->sends_begun, exchange->sends, MPI_STATUSES_IGNORE);
     km_wait_end(exchange->comm);
-    if (exchange->direct) { /* nobody reads this rank's sum any more */
-        km_direct_meet(exchange);
+    if (exchange->direct) { /* afterwards no peer reads this rank's sum any more */
+        km_direct_barrier(exchange);
     }
     km_comm_end(exchange->comm);
     exchange->begun = 0;

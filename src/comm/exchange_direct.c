@@ -1,5 +1,5 @@
-/* Ranks of one node add what is in each other's memory (Linux' process_vm_readv): a share is read once, in chunks that stay in
- * the cache until they are added, and is never stored a second time. Whether the system allows it is tried out. */
+/* Ranks of a node read each other's memory (Linux' process_vm_readv) instead of sending messages: a share is read once, in chunks
+ * that stay in the cache until they are added. Whether the system allows it is found out by trying. */
 #include "exchange_private.h"
 
 #include <errno.h>
@@ -7,12 +7,13 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Each rank shows a word of its own: who reads the right one has the right process, in this pid namespace. */
-static bool try_mates(km_exchange *exchange) {
+/* Each rank publishes the address and value of a word of its own. A peer that reads that value at that address can read its memory;
+ * otherwise the system forbids it, or the pid means another process in the peer's pid namespace. Collective in the node. */
+static bool can_read_peers(km_exchange *exchange) {
     const int64_t word = (int64_t)km_mix64((uint64_t)getpid() ^ (uint64_t)exchange->comm->rank << 32);
     int64_t mine[3] = {getpid(), (int64_t)(uintptr_t)&word, word};
     int64_t *all = km_new(3 * (size_t)exchange->locals, sizeof *all);
-    MPI_Allgather(mine, 3, MPI_INT64_T, all, 3, MPI_INT64_T, exchange->mates);
+    MPI_Allgather(mine, 3, MPI_INT64_T, all, 3, MPI_INT64_T, exchange->node_comm);
     bool good = true;
     for (int i = 0; i < exchange->locals; i++) {
         int64_t seen = 0;
@@ -20,17 +21,17 @@ static bool try_mates(km_exchange *exchange) {
         good = good && km_process_read(exchange->pids[i], (uint64_t)all[3 * i + 1], &seen, sizeof seen) &&
                seen == all[3 * i + 2];
     }
-    MPI_Barrier(exchange->mates); /* the word lives until everyone has looked */
+    MPI_Barrier(exchange->node_comm); /* until all peers have read it, the word must exist */
     free(all);
     return good;
 }
 
 void km_direct_open(km_exchange *exchange) {
     const size_t locals = (size_t)exchange->locals;
-    MPI_Comm_split(exchange->mpi, exchange->node, exchange->local, &exchange->mates);
+    MPI_Comm_split(exchange->mpi, exchange->node, exchange->local, &exchange->node_comm);
     exchange->pids = km_new(locals, sizeof *exchange->pids);
-    exchange->where = km_new(locals, sizeof *exchange->where);
-    int good = locals > 1 && !exchange->comm->apart && try_mates(exchange);
+    exchange->addresses = km_new(locals, sizeof *exchange->addresses);
+    int good = locals > 1 && !exchange->comm->messages_only && can_read_peers(exchange);
     MPI_Allreduce(MPI_IN_PLACE, &good, 1, MPI_INT, MPI_MIN, exchange->mpi);
     exchange->direct = good != 0;
     if (exchange->direct) {
@@ -39,16 +40,16 @@ void km_direct_open(km_exchange *exchange) {
 }
 
 void km_direct_close(km_exchange *exchange) {
-    MPI_Comm_free(&exchange->mates);
+    MPI_Comm_free(&exchange->node_comm);
     free(exchange->pids);
-    free(exchange->where);
+    free(exchange->addresses);
     free(exchange->chunk);
 }
 
-/* The other rank is gone. The watch names it and ends this one; where there is none, nobody else would. */
+/* The other rank is gone. The heartbeat reports that and ends this process; without a heartbeat the job is aborted here. */
 static void give_up(const km_exchange *exchange, int local, const char *reason) {
     km_wait_begin(exchange->comm);
-    while (exchange->comm->pulse != NULL) {
+    while (exchange->comm->heartbeat != NULL) {
         (void)pause();
     }
     fprintf(stderr, "kmask: rank %d could not read the memory of rank %d: %s\n", exchange->comm->rank,
@@ -75,8 +76,8 @@ void km_direct_add(km_exchange *exchange, int local, int64_t address, int64_t *o
     }
 }
 
-void km_direct_meet(km_exchange *exchange) {
+void km_direct_barrier(km_exchange *exchange) {
     km_wait_begin(exchange->comm);
-    MPI_Barrier(exchange->mates);
+    MPI_Barrier(exchange->node_comm);
     km_wait_end(exchange->comm);
 }

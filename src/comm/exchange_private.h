@@ -1,14 +1,15 @@
-/* The plan of the exact sum, and the state of the sums under way. */
+/* The exact sum: the plan, and the state of the sums under way. */
 #ifndef KM_EXCHANGE_PRIVATE_H
 #define KM_EXCHANGE_PRIVATE_H
 
 #include "comm_private.h"
 
-/* A part of a bucket on its way in, or word that all of a node-mate's shares can be read. */
+/* A message that carries a rank's share of a part; or, where ranks of a node read each other's memory, one that says that a node
+ * peer's shares of all parts can be read. */
 enum { KM_ALL_PARTS = -1 };
 typedef struct km_arrival {
     int bucket, source;
-    int owner; /* whose part it is: the receiver's own, or one that it adds up for a rank of another node; or KM_ALL_PARTS */
+    int owner; /* the rank whose part it is: this one, or one of another node for which this rank adds up; or KM_ALL_PARTS */
 } km_arrival;
 
 struct km_exchange {
@@ -18,49 +19,51 @@ struct km_exchange {
     size_t blocks, bucket_blocks;
     int buckets;
     size_t largest_part; /* elements */
-    /* Ranks as a grid: rank = node * locals + local. */
+    /* Ranks form a grid: rank = node * locals + local. The other ranks of the own node are its peers. */
     int node, nodes, local, locals;
     /* Sums under way. */
     int64_t *sum;                  /* the caller's */
-    int64_t *received;             /* own parts, compact; NULL with one rank */
+    int64_t *received;             /* the own parts, compact; NULL with one rank */
     int begun;                     /* buckets so far */
     int arrivals;                  /* possible arrivals of one bucket */
-    int arrivals_of_own;           /* those of the own part */
-    int next_bucket, next_arrival; /* what is waited for next: arrivals get their slot in this order */
+    int arrivals_of_own;           /* of them, those of the own part */
+    int next_bucket, next_arrival; /* the next to be received: arrivals get their slot in this order */
     int slots, busy;
     km_arrival *arriving;  /* (slots) */
     MPI_Request *receives; /* (slots) */
-    int *finished;         /* (slots), scratch */
-    size_t slot_size;      /* elements: the largest part, or a word where no share comes by message */
-    int64_t *landing;      /* (slots, slot_size) */
-    int *missing;          /* (buckets, nodes): node-mates' shares still to come of the part of (node, own local) */
+    int *finished;         /* (slots) scratch */
+    size_t slot_size;      /* elements: the largest part; 1 where no message carries a share */
+    int64_t *buffers;      /* (slots, slot_size) what the receives write to */
+    int *missing;          /* (buckets, nodes) peers' shares still to come of the part of rank (node, own local) */
     int *own_missing;      /* (buckets) arrivals of the own part still to come */
-    /* Ranks of a node read each other's memory where the system lets them: no message then carries a share. */
+    /* Ranks of a node read each other's memory where the system lets them: messages between them then carry no share. */
     bool direct;
-    MPI_Comm mates;  /* the node's ranks, in order */
-    int *pids;       /* (locals) */
-    int64_t *chunk;  /* (KM_CHUNK) of another rank's, on its way through the cache */
-    int64_t *where;  /* (locals) address of each mate's array */
-    int64_t own_sum; /* address of `sum`, as a message to mates */
+    MPI_Comm node_comm; /* the node's ranks, in order */
+    int *pids;          /* (locals) */
+    int64_t *chunk;     /* (KM_CHUNK) elements of a peer's, between reading and adding */
+    int64_t *addresses; /* (locals) of each rank's array in its process */
+    int64_t own_sum;    /* the address of `sum`, which is sent to peers */
     MPI_Request *sends;
-    int sends_begun, sends_done; /* begun; the first so many are known to be over */
+    int sends_begun;
+    int sends_done; /* the first so many have finished */
 };
 
-/* Messages a bucket in which a node-mate's shares come: one that says where they are, or one a part. */
-static inline int km_messages_of_mate(const km_exchange *exchange) {
+/* How many messages of a peer bring its shares of a bucket: one that says where they are, or one for each part. */
+static inline int km_messages_of_peer(const km_exchange *exchange) {
     return exchange->direct ? 1 : exchange->nodes;
 }
 
 /* ---- exchange_direct.c ---- */
-/* Finds out whether all ranks of all nodes can; `direct` is the same everywhere. Collective. */
+/* Finds out whether all ranks of all nodes can read their peers' memory, and sets `direct` to the same value everywhere.
+ * Collective. */
 void km_direct_open(km_exchange *exchange);
-void km_direct_close(km_exchange *exchange);
-/* out = own + what the rank `local` of this node has at `address`. */
+void km_direct_close(km_exchange *exchange); /* Collective. */
+/* out[i] = own[i] + the i-th of the elements that peer `local` has at `address`. */
 void km_direct_add(km_exchange *exchange, int local, int64_t address, int64_t *out, const int64_t *own,
                    size_t count);
-/* bytes that the rank `local` of this node has at `address`. */
+/* Reads bytes that peer `local` has at `address`. */
 void km_direct_read(km_exchange *exchange, int local, int64_t address, void *out, size_t bytes);
-/* Until all ranks of this node are here. */
-void km_direct_meet(km_exchange *exchange);
+/* A barrier of this node's ranks. Collective. */
+void km_direct_barrier(km_exchange *exchange);
 
 #endif

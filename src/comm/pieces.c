@@ -1,63 +1,71 @@
-/* Pieces to rank 0 while other work goes on. Messages between two ranks keep their order, so no piece needs a number. */
+/* Arrays of all ranks to rank 0, in pieces, while other work goes on. MPI keeps the order of messages between two ranks, so no piece
+ * needs a number. */
 #include "comm_private.h"
 
 #include <stdlib.h>
 
-enum { PIECE = 1 << 20, TAG_PIECES = 2, WINDOW = 2 };
+enum {
+    MOST = 1 << 20, /* elements of a piece */
+    TAG_PIECES = 2,
+    WINDOW = 2 /* sends of a rank at a time */
+};
 
 struct km_pieces {
     km_comm *comm;
     MPI_Comm mpi;
     size_t *counts; /* (ranks) */
-    size_t piece;   /* elements of a message */
+    size_t largest; /* elements of the largest piece */
+    /* The transfer under way. */
     int times;
-    const float *own;
-    size_t rounds; /* messages of the rank that has most */
-    bool failed;
-    km_error error; /* rank 0: why */
-    /* Rank 0: pieces are asked for, taken and released in one order; slot = number % KM_PIECES_UNDER_WAY. */
-    size_t next_round; /* the next to be asked for */
+    const float *own; /* NULL: none was begun yet */
+    size_t rounds;    /* pieces of the rank that has most */
+    bool failed;      /* this rank has nothing to send */
+    km_error error;   /* on rank 0, why */
+    MPI_Request requests
+        [KM_PIECES_IN_FLIGHT]; /* rank 0's receives; of the other ranks' sends only the first WINDOW are used */
+    /* Ranks other than 0. */
+    size_t sent; /* elements that sends were begun for */
+    /* Rank 0. Pieces are received, taken and released in one order; the n-th is in slot n % KM_PIECES_IN_FLIGHT. */
+    size_t next_round; /* of the next piece to be received */
     int next_rank;
-    uint64_t asked, taken, released;
-    size_t allowed; /* elements that may still be asked for */
-    km_arrived slots[KM_PIECES_UNDER_WAY];
-    MPI_Request requests[KM_PIECES_UNDER_WAY]; /* others use the first WINDOW for what they send */
-    float *landing;                            /* (KM_PIECES_UNDER_WAY, piece) */
-    size_t sent;                               /* others: elements begun */
+    uint64_t asked, taken, released; /* pieces; asked: receives that were begun, and own pieces */
+    size_t allowed;                  /* elements that may still be asked for */
+    km_piece slots[KM_PIECES_IN_FLIGHT];
+    float *buffers; /* (KM_PIECES_IN_FLIGHT, largest) */
 };
 
-_Static_assert((int)WINDOW <= (int)KM_PIECES_UNDER_WAY, "senders use the same requests");
+_Static_assert((int)WINDOW <= (int)KM_PIECES_IN_FLIGHT, "senders use the same requests");
 
 static size_t total_of(const km_pieces *p, int rank) {
     return p->counts[rank] * (size_t)p->times;
 }
 
-static size_t piece_of(size_t largest) {
-    return KM_MIN((size_t)PIECE, KM_MAX(largest, 1));
+static size_t largest_piece(size_t longest) {
+    return KM_MIN((size_t)MOST, KM_MAX(longest, 1));
 }
 
-size_t km_pieces_bytes(int ranks, int rank, size_t largest) {
-    return rank == 0 && ranks > 1 ? KM_PIECES_UNDER_WAY * piece_of(largest) * sizeof(float) : 0;
+size_t km_pieces_bytes(int ranks, int rank, size_t longest) {
+    return rank == 0 && ranks > 1 ? KM_PIECES_IN_FLIGHT * largest_piece(longest) * sizeof(float) : 0;
 }
 
 km_status km_pieces_create(km_pieces **out, km_comm *comm, const size_t *counts, int most_times) {
     km_pieces *p = km_new(1, sizeof *p);
-    size_t largest = 0;
+    size_t longest = 0;
     p->comm = comm;
     p->times = most_times;
     p->counts = km_new((size_t)comm->size, sizeof *p->counts);
     for (int rank = 0; rank < comm->size; rank++) {
         p->counts[rank] = counts[rank];
-        largest = KM_MAX(largest, total_of(p, rank));
+        longest = KM_MAX(longest, total_of(p, rank));
     }
-    p->piece = piece_of(largest);
-    for (int i = 0; i < KM_PIECES_UNDER_WAY; i++) {
+    p->largest = largest_piece(longest);
+    for (int i = 0; i < KM_PIECES_IN_FLIGHT; i++) {
         p->requests[i] = MPI_REQUEST_NULL;
     }
     MPI_Comm_dup(comm->mpi, &p->mpi);
-    size_t bytes = km_pieces_bytes(comm->size, comm->rank, largest);
+    size_t bytes = km_pieces_bytes(comm->size, comm->rank, longest);
     km_status status =
-        bytes > 0 ? km_allocate((void **)&p->landing, bytes, "pieces of a checkpoint on their way in") : KM_OK;
+        bytes > 0 ? km_allocate((void **)&p->buffers, bytes, "pieces of a checkpoint on their way in") : KM_OK;
     status = km_comm_agree(comm, status);
     if (status != KM_OK) {
         km_pieces_destroy(p);
@@ -73,7 +81,7 @@ void km_pieces_destroy(km_pieces *p) {
     }
     MPI_Comm_free(&p->mpi);
     km_error_clear(&p->error);
-    free(p->landing);
+    free(p->buffers);
     free(p->counts);
     free(p);
 }
@@ -83,7 +91,7 @@ void km_pieces_begin(km_pieces *p, const float *own, int times, bool good) {
     p->times = times;
     p->rounds = 0;
     for (int rank = 0; rank < p->comm->size; rank++) {
-        p->rounds = KM_MAX(p->rounds, (total_of(p, rank) + p->piece - 1) / p->piece);
+        p->rounds = KM_MAX(p->rounds, (total_of(p, rank) + p->largest - 1) / p->largest);
     }
     p->next_round = 0;
     p->next_rank = 0;
@@ -102,8 +110,9 @@ size_t km_pieces_elements(const km_pieces *p) {
     return sum;
 }
 
-/* ---- Senders ---- */
+/* ---- Ranks that send ---- */
 
+/* A rank that has failed sends empty messages in place of its pieces. */
 static void send_more(km_pieces *p) {
     size_t total = total_of(p, p->comm->rank);
     for (int i = 0; i < WINDOW; i++) {
@@ -115,7 +124,7 @@ static void send_more(km_pieces *p) {
             if (km_fault("save.send") != KM_OK) {
                 p->failed = true;
             }
-            size_t count = KM_MIN(p->piece, total - p->sent);
+            size_t count = KM_MIN(p->largest, total - p->sent);
             MPI_Isend(p->own + p->sent, p->failed ? 0 : (int)count, MPI_FLOAT, 0, TAG_PIECES, p->mpi,
                       &p->requests[i]);
             p->sent += count;
@@ -134,12 +143,12 @@ void km_pieces_finish(km_pieces *p) {
 /* ---- Rank 0 ---- */
 
 /* The next piece in the order; false where there is none. */
-static bool next_piece(km_pieces *p, km_arrived *a) {
+static bool next_piece(km_pieces *p, km_piece *a) {
     for (; p->next_round < p->rounds; p->next_round++, p->next_rank = 0) {
         for (; p->next_rank < p->comm->size; p->next_rank++) {
-            size_t total = total_of(p, p->next_rank), first = p->next_round * p->piece;
+            size_t total = total_of(p, p->next_rank), first = p->next_round * p->largest;
             if (first < total) {
-                *a = (km_arrived){.rank = p->next_rank, .first = first, .count = KM_MIN(p->piece, total - first)};
+                *a = (km_piece){.rank = p->next_rank, .first = first, .count = KM_MIN(p->largest, total - first)};
                 return true;
             }
         }
@@ -148,9 +157,9 @@ static bool next_piece(km_pieces *p, km_arrived *a) {
 }
 
 static void ask_more(km_pieces *p) {
-    km_arrived a;
-    while (p->asked - p->released < KM_PIECES_UNDER_WAY && next_piece(p, &a) && p->allowed > 0) {
-        size_t slot = (size_t)(p->asked % KM_PIECES_UNDER_WAY);
+    km_piece a;
+    while (p->asked - p->released < KM_PIECES_IN_FLIGHT && next_piece(p, &a) && p->allowed > 0) {
+        size_t slot = (size_t)(p->asked % KM_PIECES_IN_FLIGHT);
         if (a.rank == 0) {
             km_status status = km_fault("save.send");
             if (status != KM_OK && !p->failed) {
@@ -160,8 +169,8 @@ static void ask_more(km_pieces *p) {
             a.data = p->failed ? NULL : p->own + a.first;
             a.error = &p->error;
         } else {
-            a.data = p->landing + slot * p->piece;
-            MPI_Irecv(p->landing + slot * p->piece, (int)a.count, MPI_FLOAT, a.rank, TAG_PIECES, p->mpi,
+            a.data = p->buffers + slot * p->largest;
+            MPI_Irecv(p->buffers + slot * p->largest, (int)a.count, MPI_FLOAT, a.rank, TAG_PIECES, p->mpi,
                       &p->requests[slot]);
         }
         p->slots[slot] = a;
@@ -171,12 +180,12 @@ static void ask_more(km_pieces *p) {
     }
 }
 
-bool km_pieces_take(km_pieces *p, km_arrived *out) {
+bool km_pieces_take(km_pieces *p, km_piece *out) {
     if (p->taken == p->asked) {
         return false;
     }
-    size_t slot = (size_t)(p->taken % KM_PIECES_UNDER_WAY);
-    km_arrived *a = &p->slots[slot];
+    size_t slot = (size_t)(p->taken % KM_PIECES_IN_FLIGHT);
+    km_piece *a = &p->slots[slot];
     if (a->rank != 0) {
         MPI_Status status;
         int done = 0, count = 0;
@@ -221,7 +230,7 @@ bool km_pieces_over(const km_pieces *p) {
     }
     if (p->comm->rank == 0) {
         km_pieces copy = *p;
-        km_arrived a;
+        km_piece a;
         return p->taken == p->asked && !next_piece(&copy, &a);
     }
     bool idle = p->sent == total_of(p, p->comm->rank);

@@ -47,7 +47,7 @@ static void work(void *payload, int worker) {
         if (i >= e->until) {
             break;
         }
-        km_pulse_tick(e->comm);
+        km_heartbeat_progress(e->comm);
         const km_batch *batch = NULL;
         km_loss_sum sum = {0};
         km_status status = km_eval_views_make(e->views[worker], e->first + i, &batch);
@@ -149,7 +149,7 @@ static km_status evaluate_rows(km_comm *comm, evaluation *e, const km_rows *rows
 km_status km_evaluate(km_comm *comm, const km_model *model, const float *weights, const km_corpus *corpus,
                       const km_eval_options *options, int threads, km_eval_result *out) {
     *out = (km_eval_result){0};
-    km_phase before = km_pulse_phase(comm, KM_EVALUATING);
+    km_phase before = km_heartbeat_phase(comm, KM_EVALUATING);
     km_rows *rows = NULL;
     const km_rows_options packing = {
         .length = options->length, .packing = options->packing, .unit = options->unit, .min_units = 1};
@@ -167,6 +167,6 @@ km_status km_evaluate(km_comm *comm, const km_model *model, const float *weights
     free(e.works);
     free(e.frequency);
     km_rows_close(rows);
-    km_pulse_phase(comm, before);
+    km_heartbeat_phase(comm, before);
     return status;
 }

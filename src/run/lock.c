@@ -137,7 +137,7 @@ typedef enum judgement { NOBODY, DEAD, ALIVE, UNSURE } judgement;
 static judgement judge(const km_lock *lock, const owner *there) {
     const owner *self = &lock->self;
     bool requeued = self->job[0] != '\0' && strcmp(self->job, there->job) == 0 && self->restarts > there->restarts;
-    switch (km_process_look(&there->process)) {
+    switch (km_process_check(&there->process)) {
     case KM_PROCESS_GONE:
         return DEAD;
     case KM_PROCESS_STOPPED:
@@ -220,7 +220,7 @@ static km_status attempt(km_lock *lock, sight *seen, bool *taken) {
     }
     km_status status = KM_OK;
     /* Who is denied and sees nobody, or a dead process of this machine, has a rival that is just taking it. */
-    bool near = seen->known && km_process_look(&seen->owner.process) != KM_PROCESS_ELSEWHERE;
+    bool near = seen->known && km_process_check(&seen->owner.process) != KM_PROCESS_ELSEWHERE;
     if (got == GRANTED && (there == NOBODY || there == DEAD) && is_at_path(fd, lock->path)) {
         status = take_in_place(lock, fd);
         *taken = status == KM_OK;

@@ -179,7 +179,7 @@ static km_status save_last(loop *l, bool snapshot) {
     enum { TRIES = 4 };
     km_saver *saver = l->run->saver;
     km_status status = KM_OK;
-    km_pulse_phase(l->run->comm, KM_SAVING);
+    km_heartbeat_phase(l->run->comm, KM_SAVING);
     for (int i = 0; i < TRIES; i++) {
         km_saver_begin(saver, true, snapshot, l->hash);
         status = km_saver_end(saver);
@@ -413,15 +413,15 @@ static km_status end_finished(km_run *run) {
     return end_with(&l, status, run->resume_step);
 }
 
-/* A run that the pulse has given up. */
+/* The exit hook of the heartbeat, which has ended the run. */
 static void write_last_status(void *payload, const char *reason, int64_t step) {
     km_status_write(payload, KM_FAILED, reason, step, true);
 }
 
 km_status km_pretrain(km_comm *comm, const km_config *config) {
     km_run run;
-    km_pulse_start(comm, config->parallel.timeout, write_last_status, (void *)(uintptr_t)config->run.dir);
-    km_pulse_phase(comm, KM_READING);
+    km_heartbeat_start(comm, config->parallel.timeout, write_last_status, (void *)(uintptr_t)config->run.dir);
+    km_heartbeat_phase(comm, KM_READING);
     km_signals_catch(); /* also what comes while files are read ends with a saved step */
     km_status status = km_run_setup(&run, comm, config);
     if (status == KM_OK && run.trainer == NULL) {
@@ -429,8 +429,8 @@ km_status km_pretrain(km_comm *comm, const km_config *config) {
     } else if (status == KM_OK) {
         status = train(&run);
     }
-    km_pulse_phase(comm, KM_ENDING);
+    km_heartbeat_phase(comm, KM_ENDING);
     km_run_teardown(&run);
-    km_pulse_stop(comm);
+    km_heartbeat_stop(comm);
     return status;
 }

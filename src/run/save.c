@@ -195,7 +195,7 @@ void km_saver_begin(km_saver *s, bool checkpoint, bool snapshot, km_hash hash) {
 /* ---- Advance ---- */
 
 static void hand_over(km_saver *s) {
-    km_arrived piece;
+    km_piece piece;
     km_pieces_release(s->pieces, km_writer_written(&s->writer));
     km_pieces_poll(s->pieces);
     while (km_pieces_take(s->pieces, &piece)) {

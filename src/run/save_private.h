@@ -34,7 +34,7 @@ typedef struct km_writer {
     pthread_cond_t wake, news;
     km_save_phase phase;
     bool quit;
-    km_arrived queue[KM_PIECES_UNDER_WAY];
+    km_piece queue[KM_PIECES_IN_FLIGHT];
     uint64_t given, written; /* pieces of this save */
     /* Main thread's before KM_SAVE_PIECES and after KM_SAVE_OVER, else the writer's. */
     int64_t step;
@@ -44,7 +44,7 @@ typedef struct km_writer {
 
 km_status km_writer_start(km_writer *writer) KM_NODISCARD;
 void km_writer_stop(km_writer *writer);
-void km_writer_give(km_writer *writer, const km_arrived *piece); /* there is room for it: see km_pieces_release */
+void km_writer_give(km_writer *writer, const km_piece *piece); /* there is room for it: see km_pieces_release */
 uint64_t km_writer_written(km_writer *writer);
 void km_writer_set_phase(km_writer *writer, km_save_phase phase);
 km_save_phase km_writer_phase(km_writer *writer);

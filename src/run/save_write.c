@@ -20,7 +20,7 @@ void km_save_fail(km_save_file *file, km_status status) {
 /* ---- Pieces ---- */
 
 /* A rank's array is its weights, m and v one after the other. */
-static km_status write_piece(const km_writer *w, const km_save_file *file, const km_arrived *piece) {
+static km_status write_piece(const km_writer *w, const km_save_file *file, const km_piece *piece) {
     if (piece->data == NULL) {
         KM_TRY(piece->error != NULL ? km_error_raise(piece->error) : KM_OK);
         return km_fail(KM_FAILED, "rank %d could not send its part", piece->rank);
@@ -39,7 +39,7 @@ static km_status write_piece(const km_writer *w, const km_save_file *file, const
     return KM_OK;
 }
 
-static void write_to_files(km_writer *w, const km_arrived *piece) {
+static void write_to_files(km_writer *w, const km_piece *piece) {
     for (int i = 0; i < KM_SAVE_FILES; i++) {
         km_save_file *file = &w->files[i];
         km_status status = file->store != NULL ? write_piece(w, file, piece) : KM_OK;
@@ -100,7 +100,7 @@ static void *work(void *payload) {
     pthread_mutex_lock(&w->mutex);
     while (!w->quit) {
         if (w->written < w->given) {
-            km_arrived piece = w->queue[w->written % KM_PIECES_UNDER_WAY];
+            km_piece piece = w->queue[w->written % KM_PIECES_IN_FLIGHT];
             pthread_mutex_unlock(&w->mutex);
             write_to_files(w, &piece);
             pthread_mutex_lock(&w->mutex);
@@ -148,9 +148,9 @@ void km_writer_stop(km_writer *w) {
     w->started = false;
 }
 
-void km_writer_give(km_writer *w, const km_arrived *piece) {
+void km_writer_give(km_writer *w, const km_piece *piece) {
     pthread_mutex_lock(&w->mutex);
-    w->queue[w->given++ % KM_PIECES_UNDER_WAY] = *piece;
+    w->queue[w->given++ % KM_PIECES_IN_FLIGHT] = *piece;
     pthread_cond_signal(&w->wake);
     pthread_mutex_unlock(&w->mutex);
 }

@@ -25,7 +25,7 @@ static void tell_of_lost_start(const km_run *run) {
 }
 
 static bool go_on_waiting(void *comm) {
-    km_pulse_tick(comm);
+    km_heartbeat_progress(comm);
     return !km_signals_stop();
 }
 

@@ -18,7 +18,7 @@
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "arrays are written as they are in memory");
 
-enum { AT_VERSION = 8, AT_LENGTH = 16, AT_HASH = 24, AT_CHECK = KM_BLOCK - 16, PIECE = 8 << 20 };
+enum { AT_VERSION = 8, AT_LENGTH = 16, AT_HASH = 24, AT_CHECK = KM_USER_BLOCK - 16, PIECE = 8 << 20 };
 
 static const char MAGIC[8] = "KMASKH5\n";
 static const char HDF5_MAGIC[8] = "\x89HDF\r\n\x1a\n";
@@ -41,7 +41,7 @@ km_status km_block_hash(km_hash *out, int fd, uint64_t size, const char *path) {
     km_hasher *hasher = km_hasher_create();
     km_status status = KM_OK;
     (void)posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
-    for (uint64_t at = KM_BLOCK; at < size && status == KM_OK; at += PIECE) {
+    for (uint64_t at = KM_USER_BLOCK; at < size && status == KM_OK; at += PIECE) {
         size_t count = (size_t)KM_MIN((uint64_t)PIECE, size - at);
         status = km_pread_all(fd, piece, count, at, path);
         if (status == KM_OK) {
@@ -55,7 +55,7 @@ km_status km_block_hash(km_hash *out, int fd, uint64_t size, const char *path) {
 }
 
 km_status km_block_write(const km_store *store) {
-    char block[KM_BLOCK] = {0};
+    char block[KM_USER_BLOCK] = {0};
     const uint32_t version = (uint32_t)store->format;
     memcpy(block, MAGIC, sizeof MAGIC);
     memcpy(block + AT_VERSION, &version, sizeof version);
@@ -75,7 +75,7 @@ static km_status foreign(int fd, const char *block, size_t count, const char *pa
         return km_fail_kind(KM_ERROR_DAMAGED, "%s: an HDF5 file, but not kmask's: it has no kmask block in front.",
                             path);
     }
-    if (count == KM_BLOCK && pread(fd, magic, sizeof magic, KM_BLOCK) == (ssize_t)sizeof magic &&
+    if (count == KM_USER_BLOCK && pread(fd, magic, sizeof magic, KM_USER_BLOCK) == (ssize_t)sizeof magic &&
         memcmp(magic, HDF5_MAGIC, sizeof magic) == 0 && block[0] == 0) {
         return km_fail_kind(KM_ERROR_DAMAGED, "%s: an unfinished file: its writer stopped before the end.", path);
     }
@@ -104,7 +104,7 @@ static km_status check_block(km_store *store, const char *block) {
     uint64_t length;
     if (!km_hash_equal(get_hash(block + AT_CHECK), km_hash_bytes(block, AT_CHECK))) {
         return km_fail_kind(KM_ERROR_DAMAGED, "%s: damaged: its first %d bytes do not match their checksum.", path,
-                            KM_BLOCK);
+                            KM_USER_BLOCK);
     }
     memcpy(&version, block + AT_VERSION, sizeof version);
     memcpy(&length, block + AT_LENGTH, sizeof length);
@@ -125,7 +125,7 @@ static km_status verify(km_store *store) {
     const int fd = store->fd;
     const char *path = store->path;
     struct stat info;
-    char block[KM_BLOCK];
+    char block[KM_USER_BLOCK];
     if (fstat(fd, &info) != 0) {
         return km_fail_errno(errno, "%s: cannot read", path);
     }
@@ -134,14 +134,14 @@ static km_status verify(km_store *store) {
                        S_ISDIR(info.st_mode) ? "folder" : "device or pipe");
     }
     store->size = (uint64_t)info.st_size;
-    size_t count = (size_t)KM_MIN(store->size, (uint64_t)KM_BLOCK);
+    size_t count = (size_t)KM_MIN(store->size, (uint64_t)KM_USER_BLOCK);
     KM_TRY(km_pread_all(fd, block, count, 0, path));
     if (count < sizeof MAGIC || memcmp(block, MAGIC, sizeof MAGIC) != 0) {
         return foreign(fd, block, count, path);
     }
-    if (count < KM_BLOCK) {
+    if (count < KM_USER_BLOCK) {
         return km_fail_kind(KM_ERROR_DAMAGED, "%s: the file is cut short: %zu bytes, not even its first %d.", path,
-                            count, KM_BLOCK);
+                            count, KM_USER_BLOCK);
     }
     KM_TRY(check_block(store, block));
     KM_TRY(km_block_hash(&store->hash, fd, store->size, path));

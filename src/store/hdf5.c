@@ -158,7 +158,7 @@ static km_status write_all(hid_t file, km_store *store) {
 km_status km_hdf5_write(km_store *store) {
     quieten();
     hid_t creation = H5Pcreate(H5P_FILE_CREATE), access = access_list();
-    H5Pset_userblock(creation, KM_BLOCK);
+    H5Pset_userblock(creation, KM_USER_BLOCK);
     H5Pset_obj_track_times(creation, false);
     hid_t file = H5Fcreate(store->temporary, H5F_ACC_TRUNC, creation, access);
     km_status status = file >= 0 ? write_all(file, store) : failed(store->temporary, "create the file");
@@ -248,7 +248,7 @@ static bool read_array(hid_t id, km_array *array, uint64_t file_size) {
     if (ours && array->count > 0) {
         array->offset = H5Dget_offset(id);
         uint64_t bytes = array->count * km_type_size(array->type);
-        ours = array->offset >= KM_BLOCK && array->offset <= file_size && bytes <= file_size - array->offset;
+        ours = array->offset >= KM_USER_BLOCK && array->offset <= file_size && bytes <= file_size - array->offset;
     }
     H5Pclose(creation);
     H5Sclose(space);

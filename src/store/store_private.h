@@ -5,7 +5,7 @@
 
 #include "kmask/store.h"
 
-enum { KM_BLOCK = 4096 }; /* bytes in front of the HDF5 part: a user block in HDF5's words */
+enum { KM_USER_BLOCK = 4096 }; /* bytes in front of the HDF5 part: a user block in HDF5's words */
 
 typedef struct km_attribute {
     char *name;
@@ -61,9 +61,9 @@ bool km_safetensors_name(const char *name);
 /* Places the arrays, writes the header to store->temporary, and makes the file as long as it will be. */
 km_status km_safetensors_write(km_store *store) KM_NODISCARD;
 
-/* ---- block.c: the file's first KM_BLOCK bytes ---- */
+/* ---- block.c: the file's first KM_USER_BLOCK bytes ---- */
 
-/* Hash of [KM_BLOCK, size) of `fd`. */
+/* Hash of [KM_USER_BLOCK, size) of `fd`. */
 km_status km_block_hash(km_hash *out, int fd, uint64_t size, const char *path) KM_NODISCARD;
 /* Writes the block of a file of store->size bytes with store->hash. */
 km_status km_block_write(const km_store *store) KM_NODISCARD;

@@ -64,7 +64,7 @@ static void take_slice(void *payload, size_t offset, const float *gradient, size
     if (!km_gradient_sum_add(c->work->sum, offset, gradient, count)) {
         mark_bad(c, offset + first_bad(gradient, count));
     }
-    km_pulse_tick(c->work->trainer->comm);
+    km_heartbeat_progress(c->work->trainer->comm);
     if (c->worker == 0) {
         (void)poll(c->work);
     }
@@ -116,7 +116,7 @@ static void take_batches(void *payload, int worker) {
         const double start = km_seconds();
         compute(&c);
         if (worker == 0) {
-            km_pulse_pace(work->trainer->comm, km_seconds() - start);
+            km_heartbeat_pace(work->trainer->comm, km_seconds() - start);
         }
     }
 }

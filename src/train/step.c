@@ -84,18 +84,18 @@ static void report_totals(km_step_report *report, const int64_t totals[TOTALS]) 
 
 km_status km_trainer_step(km_trainer *t, km_step_wish wish, km_step_report *report) {
     const double start = km_seconds(), comm_before = km_comm_seconds(t->comm);
-    km_pulse_step(t->comm, t->step + 1);
-    km_pulse_phase(t->comm, KM_READING);
+    km_heartbeat_step(t->comm, t->step + 1);
+    km_heartbeat_phase(t->comm, KM_READING);
     const km_batch *batches = NULL;
     int count = 0;
     KM_TRY(take(t, &batches, &count));
 
     km_gradient_report own;
-    km_pulse_phase(t->comm, KM_COMPUTING);
+    km_heartbeat_phase(t->comm, KM_COMPUTING);
     km_gradient_sum *sum = km_gradient_sum_begin(t->parameters, count, km_pool_workers(t->pool) > 1);
     km_gradient(t, sum, batches, count, &own);
 
-    km_pulse_phase(t->comm, KM_SUMMING);
+    km_heartbeat_phase(t->comm, KM_SUMMING);
     const int64_t *sums = km_gradient_sum_end(sum);
     int64_t totals[TOTALS] = {[LOSS] = own.loss_units,    [MASKED] = own.masked,
                               [CORRECT] = own.correct,    [TOKENS] = own.tokens,
@@ -106,7 +106,7 @@ km_status km_trainer_step(km_trainer *t, km_step_wish wish, km_step_report *repo
         return km_comm_agree(t->comm, name_bad(t, batches, &own));
     }
 
-    km_pulse_phase(t->comm, KM_UPDATING);
+    km_heartbeat_phase(t->comm, KM_UPDATING);
     update(t, sums, totals[MASKED], report);
     report_totals(report, totals);
     report->seconds = km_seconds() - start;

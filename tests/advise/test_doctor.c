@@ -1,4 +1,4 @@
-/* Crowds on cores, against an exhaustive search. */
+/* Ranks with more threads than cores, compared with an exhaustive search; and lists of CPUs. */
 #include "doctor.h"
 
 #include <setjmp.h>
@@ -39,14 +39,14 @@ static void check(const int *threads, const unsigned *masks) {
     for (int r = 0; r < RANKS; r++) {
         cores[r] = (km_cpus){.bits = {masks[r]}};
     }
-    bool crowded = km_crowded(members, &united, threads, cores, RANKS);
-    assert_int_equal(crowded, !fits(threads, masks));
-    if (!crowded) {
+    bool oversubscribed = km_oversubscribed(members, &united, threads, cores, RANKS);
+    assert_int_equal(oversubscribed, !fits(threads, masks));
+    if (!oversubscribed) {
         return;
     }
     int need = 0;
     unsigned all = 0;
-    for (int r = 0; r < RANKS; r++) { /* the crowd that is named is one */
+    for (int r = 0; r < RANKS; r++) { /* the set that is reported has more threads than cores */
         need += members[r] ? threads[r] : 0;
         all |= members[r] ? masks[r] : 0;
     }
@@ -54,7 +54,7 @@ static void check(const int *threads, const unsigned *masks) {
     assert_int_equal(united.bits[0], all);
 }
 
-static void crowds_are_found_and_named(void **state) {
+static void oversubscribed_cores_are_found(void **state) {
     (void)state;
     km_rng rng = km_rng_make(1, KM_RNG_TEST, 0, 0);
     for (int i = 0; i < 3000; i++) {
@@ -91,7 +91,7 @@ static void cpu_lists_go_there_and_back(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(crowds_are_found_and_named),
+        cmocka_unit_test(oversubscribed_cores_are_found),
         cmocka_unit_test(cpu_lists_go_there_and_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -21,7 +21,7 @@ static int take_all(km_pieces *pieces, const size_t *counts, int times, bool laz
     uint64_t taken = 0, released = 0;
     int failed = 0;
     while (!km_pieces_over(pieces)) {
-        km_arrived a;
+        km_piece a;
         km_pieces_allow(pieces, 1000);
         km_pieces_poll(pieces);
         if (km_pieces_take(pieces, &a)) {
@@ -33,7 +33,7 @@ static int take_all(km_pieces *pieces, const size_t *counts, int times, bool laz
             failed += a.data == NULL;
             taken++;
         }
-        if (!lazy || taken - released == KM_PIECES_UNDER_WAY) {
+        if (!lazy || taken - released == KM_PIECES_IN_FLIGHT) {
             released = taken;
             km_pieces_release(pieces, released);
         }

@@ -1,4 +1,4 @@
-/* Owned parts to everybody, and to and from rank 0. */
+/* Gathering the ranks' parts on all ranks, and distributing parts from rank 0. */
 #include "exchange_private.h"
 
 #include <stdlib.h>
@@ -6,26 +6,26 @@
 
 enum { TAG_PIECE = 1 };
 
-/* All ranks share a node: each reads the others' parts out of their memory. */
+/* All ranks share a node: each reads the others' parts from their memory. */
 static void gather_directly(km_exchange *exchange, float *weights) {
     const int64_t own = (int64_t)(uintptr_t)weights;
     km_wait_begin(exchange->comm);
-    MPI_Allgather(&own, 1, MPI_INT64_T, exchange->where, 1, MPI_INT64_T,
-                  exchange->mates); /* their parts are ready */
+    MPI_Allgather(&own, 1, MPI_INT64_T, exchange->addresses, 1, MPI_INT64_T,
+                  exchange->node_comm); /* when it returns, all parts are ready */
     km_wait_end(exchange->comm);
     km_comm_begin(exchange->comm);
     for (int step = 1; step < exchange->locals; step++) {
-        const int mate = (exchange->local + step) % exchange->locals;
+        const int peer = (exchange->local + step) % exchange->locals;
         for (int bucket = 0; bucket < exchange->buckets; bucket++) {
             size_t first, count, local;
-            km_exchange_part(exchange, bucket, mate, &first, &count, &local);
-            km_direct_read(exchange, mate, exchange->where[mate] + (int64_t)(first * sizeof(float)),
+            km_exchange_part(exchange, bucket, peer, &first, &count, &local);
+            km_direct_read(exchange, peer, exchange->addresses[peer] + (int64_t)(first * sizeof(float)),
                            weights + first, count * sizeof(float));
         }
-        km_pulse_tick(exchange->comm);
+        km_heartbeat_progress(exchange->comm);
     }
     km_comm_end(exchange->comm);
-    km_direct_meet(exchange); /* nobody reads this rank's weights any more */
+    km_direct_barrier(exchange); /* afterwards no peer reads this rank's weights any more */
 }
 
 void km_exchange_gather(km_exchange *exchange, float *weights) {
@@ -56,7 +56,7 @@ void km_exchange_gather(km_exchange *exchange, float *weights) {
     free(places);
 }
 
-/* Between the table's blocks and the compact blocks of one rank. */
+/* Copies one rank's blocks from their places in the table to a compact array, or back. */
 static void copy_blocks(const km_exchange *exchange, int rank, double *table, double *compact, bool to_table) {
     for (int bucket = 0; bucket < exchange->buckets; bucket++) {
         size_t first, count, local;
@@ -71,7 +71,7 @@ void km_exchange_gather_blocks(km_exchange *exchange, double *blocks) {
     if (size == 1) {
         return;
     }
-    /* Few numbers: one collective for all buckets. */
+    /* The numbers are few: one collective call serves all buckets. */
     double *compact = km_new(exchange->blocks + 1, sizeof(double));
     int *counts = km_new((size_t)size, sizeof(int)), *places = km_new((size_t)size, sizeof(int));
     for (int rank = 0, place = 0; rank < size; rank++) {
@@ -91,7 +91,7 @@ void km_exchange_gather_blocks(km_exchange *exchange, double *blocks) {
     free(places);
 }
 
-/* Rank 0's buffer for one part; all ranks agree on whether there is one. */
+/* Rank 0's buffer for one part, NULL with one rank. Collective. */
 static km_status part_buffer(km_exchange *exchange, float **buffer) {
     *buffer = NULL;
     km_status status = KM_OK;
@@ -101,39 +101,7 @@ static km_status part_buffer(km_exchange *exchange, float **buffer) {
     return km_comm_agree(exchange->comm, status);
 }
 
-km_status km_exchange_collect(km_exchange *exchange, const float *owned, km_piece *piece, void *payload) {
-    km_status status = KM_OK;
-    float *buffer;
-    KM_TRY(part_buffer(exchange, &buffer));
-    int mine = exchange->comm->rank;
-    for (int rank = 0; rank < exchange->comm->size; rank++) {
-        for (int bucket = 0; bucket < exchange->buckets; bucket++) {
-            size_t first, count, local;
-            km_exchange_part(exchange, bucket, rank, &first, &count, &local);
-            if (count == 0 || (mine != 0 && mine != rank)) {
-                continue;
-            }
-            if (mine != 0) {
-                km_wait_begin(exchange->comm);
-                MPI_Send(owned + local, (int)count, MPI_FLOAT, 0, TAG_PIECE, exchange->mpi);
-                km_wait_end(exchange->comm);
-                continue;
-            }
-            if (rank != 0) {
-                km_wait_begin(exchange->comm);
-                MPI_Recv(buffer, (int)count, MPI_FLOAT, rank, TAG_PIECE, exchange->mpi, MPI_STATUS_IGNORE);
-                km_wait_end(exchange->comm);
-            }
-            if (status == KM_OK) { /* after a failure the rest is received all the same: nobody hangs */
-                status = piece(payload, first, count, rank == 0 ? owned + local : buffer);
-            }
-        }
-    }
-    free(buffer);
-    return km_comm_agree(exchange->comm, status);
-}
-
-km_status km_exchange_distribute(km_exchange *exchange, float *owned, km_fill *fill, void *payload) {
+km_status km_exchange_distribute(km_exchange *exchange, float *owned, km_part_reader *read, void *payload) {
     km_status status = KM_OK;
     float *buffer;
     KM_TRY(part_buffer(exchange, &buffer));
@@ -152,7 +120,7 @@ km_status km_exchange_distribute(km_exchange *exchange, float *owned, km_fill *f
                 continue;
             }
             if (status == KM_OK) {
-                status = fill(payload, first, count, rank == 0 ? owned + local : buffer);
+                status = read(payload, first, count, rank == 0 ? owned + local : buffer);
             }
             if (rank != 0) {
                 km_wait_begin(exchange->comm);

@@ -1,4 +1,4 @@
-/* The pulse among living ranks: it lets them live, also when strangers knock; and it may be started again. */
+/* The heartbeat among healthy ranks: nothing is reported, also when other programs connect to its port; and it may be started again. */
 #include "kmask/comm.h"
 
 #include <setjmp.h>
@@ -12,56 +12,56 @@
 #include <unistd.h>
 
 static km_comm *comm;
-static int acts;
+static int hook_calls;
 
-static void last_act(void *payload, const char *reason, int64_t step) {
+static void exit_hook(void *payload, const char *reason, int64_t step) {
     (void)payload;
     (void)reason;
     (void)step;
-    acts++;
+    hook_calls++;
 }
 
-/* At work and in phases, as many steps on every rank. */
-static void live(double seconds) {
+/* Steps of two phases, as many on every rank, for so many seconds. */
+static void work_for(double seconds) {
     double start = km_seconds(), longest = 0;
     for (int64_t step = 1; longest < seconds; step++) {
-        km_pulse_step(comm, step);
-        km_pulse_phase(comm, KM_COMPUTING);
-        (void)nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
-        km_pulse_pace(comm, 0.02);
-        assert_int_equal(km_pulse_phase(comm, KM_SUMMING), KM_COMPUTING);
+        km_heartbeat_step(comm, step);
+        km_heartbeat_phase(comm, KM_COMPUTING);
+        km_sleep(0.02);
+        km_heartbeat_pace(comm, 0.02);
+        assert_int_equal(km_heartbeat_phase(comm, KM_SUMMING), KM_COMPUTING);
         longest = km_seconds() - start;
         km_comm_max(comm, &longest, 1);
     }
 }
 
-static void ranks_that_beat_live_on(void **state) {
+static void healthy_ranks_are_not_reported(void **state) {
     (void)state;
     for (int again = 0; again < 2; again++) {
-        km_pulse_start(comm, 5, last_act, NULL);
-        live(again == 0 ? 6 : 0.1);
-        km_pulse_stop(comm);
+        km_heartbeat_start(comm, 5, exit_hook, NULL);
+        work_for(again == 0 ? 6 : 0.1);
+        km_heartbeat_stop(comm);
     }
-    km_pulse_stop(comm);
-    km_pulse_start(comm, 0, last_act, NULL); /* no watch */
-    km_pulse_tick(comm);
-    km_pulse_stop(comm);
+    km_heartbeat_stop(comm);
+    km_heartbeat_start(comm, 0, exit_hook, NULL); /* no heartbeat */
+    km_heartbeat_progress(comm);
+    km_heartbeat_stop(comm);
     km_comm_barrier(comm);
-    assert_int_equal(acts, 0);
+    assert_int_equal(hook_calls, 0);
 }
 
-/* One leaves long before the others, and is not missed. */
-static void leave_may_be_taken(void **state) {
+/* Rank 0 leaves long before the others, and is not reported. */
+static void ranks_may_leave(void **state) {
     (void)state;
-    km_pulse_start(comm, 4, last_act, NULL);
+    km_heartbeat_start(comm, 4, exit_hook, NULL);
     bool first = km_comm_rank(comm) == 0;
     for (int i = 0; i < (first ? 5 : 250); i++) {
-        km_pulse_tick(comm);
-        (void)nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+        km_heartbeat_progress(comm);
+        km_sleep(0.02);
     }
-    km_pulse_stop(comm);
+    km_heartbeat_stop(comm);
     km_comm_barrier(comm);
-    assert_int_equal(acts, 0);
+    assert_int_equal(hook_calls, 0);
 }
 
 /* This process' listening sockets. */
@@ -80,7 +80,7 @@ static int listening(uint16_t *ports, int room) {
     return count;
 }
 
-static void knock(uint16_t port, const void *bytes, size_t count) {
+static void connect_and_send(uint16_t port, const void *bytes, size_t count) {
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = port, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     assert_true(fd >= 0);
@@ -90,11 +90,11 @@ static void knock(uint16_t port, const void *bytes, size_t count) {
     close(fd);
 }
 
-static void strangers_are_ignored(void **state) {
+static void other_programs_are_ignored(void **state) {
     (void)state;
     uint16_t before[16], ports[16];
     int others = listening(before, 16); /* MPI's */
-    km_pulse_start(comm, 5, last_act, NULL);
+    km_heartbeat_start(comm, 5, exit_hook, NULL);
     km_comm_barrier(comm);
     int all = listening(ports, 16), count = 0;
     for (int i = 0; i < all; i++) {
@@ -113,13 +113,13 @@ static void strangers_are_ignored(void **state) {
             noise[i] = (char)(i * 7 + size);
         }
         for (int i = 0; i < count; i++) {
-            knock(ports[i], noise, (size_t)size);
+            connect_and_send(ports[i], noise, (size_t)size);
         }
     }
-    live(1);
-    km_pulse_stop(comm);
+    work_for(1);
+    km_heartbeat_stop(comm);
     km_comm_barrier(comm);
-    assert_int_equal(acts, 0);
+    assert_int_equal(hook_calls, 0);
 }
 
 int main(int argc, char **argv) {
@@ -127,9 +127,9 @@ int main(int argc, char **argv) {
         return 1;
     }
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(ranks_that_beat_live_on),
-        cmocka_unit_test(leave_may_be_taken),
-        cmocka_unit_test(strangers_are_ignored),
+        cmocka_unit_test(healthy_ranks_are_not_reported),
+        cmocka_unit_test(ranks_may_leave),
+        cmocka_unit_test(other_programs_are_ignored),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     km_comm_close(comm);

@@ -4,7 +4,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
-enum { MOST_BLOCKS = (1 << 27) / KM_BLOCK }; /* of a bucket: 1 GiB of int64, so that MPI's int counts suffice */
+enum { MOST_BLOCKS = (1 << 27) / KM_BLOCK }; /* of a bucket: 1 GiB of int64, whose number fits into MPI's int */
 
 static km_status allocate(km_exchange *exchange) {
     size_t owned = km_exchange_owned(exchange, exchange->comm->rank);
@@ -13,7 +13,7 @@ static km_status allocate(km_exchange *exchange) {
         return KM_OK;
     }
     KM_TRY(km_allocate((void **)&exchange->received, owned * sizeof(int64_t), "the summed gradient"));
-    return km_allocate((void **)&exchange->landing, slots * exchange->slot_size * sizeof(int64_t),
+    return km_allocate((void **)&exchange->buffers, slots * exchange->slot_size * sizeof(int64_t),
                        "gradients on their way in");
 }
 
@@ -27,16 +27,16 @@ static void lay_out(km_exchange *exchange, size_t size, size_t bucket) {
     exchange->largest_part = (size_t)number * KM_BLOCK;
 }
 
-/* Once `direct` is known. Slots for two buckets, so that the next one's parts travel while the last one's are added. */
+/* Needs `direct`. There are slots for two buckets, so that the parts of the next one travel while those of the last one are added. */
 static void lay_out_arrivals(km_exchange *exchange) {
-    exchange->arrivals = (exchange->locals - 1) * km_messages_of_mate(exchange) + exchange->nodes - 1;
+    exchange->arrivals = (exchange->locals - 1) * km_messages_of_peer(exchange) + exchange->nodes - 1;
     exchange->arrivals_of_own = exchange->locals - 1 + exchange->nodes - 1;
     exchange->slots = 2 * exchange->arrivals;
 }
 
 size_t km_exchange_bytes(size_t *owned, size_t size, size_t bucket, int rank, int ranks) {
     km_comm comm = {.rank = rank, .size = ranks};
-    km_exchange exchange = {.comm = &comm, .locals = 1, .nodes = ranks}; /* as many arrivals as on any grid */
+    km_exchange exchange = {.comm = &comm, .locals = 1, .nodes = ranks}; /* the grid with most arrivals */
     lay_out(&exchange, size, bucket);
     lay_out_arrivals(&exchange);
     size_t own = km_exchange_owned(&exchange, rank);
@@ -87,7 +87,7 @@ void km_exchange_destroy(km_exchange *exchange) {
     km_direct_close(exchange);
     MPI_Comm_free(&exchange->mpi);
     free(exchange->received);
-    free(exchange->landing);
+    free(exchange->buffers);
     free(exchange->arriving);
     free(exchange->receives);
     free(exchange->finished);
@@ -101,7 +101,7 @@ int km_exchange_buckets(const km_exchange *exchange) {
     return exchange->buckets;
 }
 
-/* First block and number of blocks of a bucket; the last bucket, at the table's start, may be shorter. */
+/* First block and number of blocks of a bucket. The last bucket, at the table's start, may be shorter. */
 static void bucket_blocks(const km_exchange *exchange, int bucket, size_t *first, size_t *number) {
     assert(bucket >= 0 && bucket < exchange->buckets);
     size_t end = exchange->blocks - (size_t)bucket * exchange->bucket_blocks;
@@ -115,7 +115,7 @@ void km_exchange_bucket(const km_exchange *exchange, int bucket, size_t *first, 
     *count *= KM_BLOCK;
 }
 
-/* Blocks of a rank's part of a bucket, and of the parts of the ranks before it. */
+/* Blocks of a rank's part of a bucket of `bucket` blocks; *before: those of the ranks before it. */
 static size_t part_blocks(const km_exchange *exchange, size_t bucket, int rank, size_t *before) {
     uint64_t first, number;
     km_share(&first, &number, bucket, rank, exchange->comm->size);

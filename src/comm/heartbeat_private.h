@@ -1,0 +1,104 @@
+/* What the files of the heartbeat share. Rank 0 is the server: it listens. The other ranks, its clients, connect to it. */
+#ifndef KM_HEARTBEAT_PRIVATE_H
+#define KM_HEARTBEAT_PRIVATE_H
+
+#include "address.h"
+#include "comm_private.h"
+#include "failure_detector.h"
+
+#include <poll.h>
+#include <pthread.h>
+
+/* ---- The protocol: packets of one size, in both directions ---- */
+
+typedef enum km_packet_kind {
+    KM_PACKET_BEAT = 1, /* the sender lives */
+    KM_PACKET_LEAVE,    /* the sender leaves, and is not to be missed */
+    KM_PACKET_END       /* from the server: end this process */
+} km_packet_kind;
+typedef struct km_packet {
+    uint64_t token[2]; /* of this run: packets with another one are refused */
+    int32_t kind, rank;
+    int32_t kill_rank; /* of KM_PACKET_END: a rank that the ranks of its host are to kill; -1: none */
+    int32_t reserved;
+    km_beat beat;
+} km_packet;
+
+/* One TCP connection. */
+typedef struct km_connection {
+    int fd;
+    int rank;        /* of the other side; -1: not known yet */
+    bool connecting; /* connect has not finished yet */
+    double since;    /* when it was opened */
+    size_t in;       /* bytes of `arriving` that are there */
+    size_t out;      /* bytes at the end of `leaving` that the socket has not taken yet */
+    char arriving[sizeof(km_packet)], leaving[sizeof(km_packet)];
+} km_connection;
+
+/* Where the server listens: rank 0 broadcasts it over MPI. */
+typedef struct km_server_address {
+    uint64_t token[2];
+    int32_t count; /* 0: the server cannot listen */
+    km_address addresses[KM_ADDRESSES];
+} km_server_address;
+
+/* ---- State ---- */
+
+typedef struct km_heartbeat {
+    int rank, size;
+    double timeout, started;
+    km_rank_state *state;  /* this rank's */
+    km_process *processes; /* (size) */
+    km_server_address server;
+    km_detector detector; /* the server's watches all ranks; a client's has one peer, the server */
+    int listeners[2];     /* the server's: IPv4 and IPv6; -1: none */
+    km_connection *connections;
+    int connection_count;
+    struct pollfd *polls; /* the wake-up pipe, the two listeners, then the connections */
+    int poll_count;
+    int wake[2]; /* a pipe: the thread returns when it can be read */
+    pthread_t thread;
+    bool warned;    /* of ranks that have never been heard of */
+    uint64_t bytes; /* that this process had read and written when km_heartbeat_note_bytes looked last */
+    km_exit_hook *exit_hook;
+    void *payload;
+} km_heartbeat;
+enum { KM_FIRST_CONNECTION = 3 }; /* in polls */
+
+/* ---- heartbeat_net.c ---- */
+void km_net_listen(km_heartbeat *heartbeat);               /* fills `listeners` and `server` */
+void km_net_accept(km_heartbeat *heartbeat, int listener); /* adds connections of unknown rank */
+void km_net_connect(km_heartbeat *heartbeat);              /* begins a connection to every address of the server */
+void km_net_drop(km_heartbeat *heartbeat, int connection); /* closes it; the last connection takes its place */
+void km_net_send(km_heartbeat *heartbeat, km_connection *connection, km_packet_kind kind, int kill_rank);
+/* On all connections whose rank is known. */
+void km_net_send_all(km_heartbeat *heartbeat, km_packet_kind kind, int kill_rank);
+typedef enum km_received {
+    KM_RECEIVED_NOTHING, /* no whole packet is there yet */
+    KM_RECEIVED_PACKET,
+    KM_RECEIVED_CLOSE, /* the other side has closed the connection */
+    KM_RECEIVED_ERROR  /* the connection is broken, or what came is no packet of this run */
+} km_received;
+km_received km_net_receive(km_heartbeat *heartbeat, km_connection *connection, km_packet *packet);
+/* Waits until something happens on a socket, at most `seconds`; false when the thread is to return. */
+bool km_net_wait(km_heartbeat *heartbeat, double seconds);
+void km_net_close(km_heartbeat *heartbeat);
+
+/* ---- heartbeat.c ---- */
+km_beat km_heartbeat_own_beat(km_heartbeat *heartbeat); /* this rank's state now */
+/* Counts as progress what this process has read and written since the last call. */
+void km_heartbeat_note_bytes(km_heartbeat *heartbeat);
+
+/* ---- heartbeat_server.c, heartbeat_client.c: the threads ---- */
+void *km_heartbeat_server(void *heartbeat);
+void *km_heartbeat_client(void *heartbeat);
+
+/* ---- heartbeat_end.c: reports a failure and ends the process. None of these returns. ---- */
+_Noreturn void km_heartbeat_end_all(km_heartbeat *heartbeat,
+                                    const km_failure *failure); /* the server ends all ranks */
+_Noreturn void km_heartbeat_end_alone(km_heartbeat *heartbeat,
+                                      const km_failure *failure); /* a client has lost the server */
+_Noreturn void km_heartbeat_end_as_told(km_heartbeat *heartbeat,
+                                        const km_packet *packet); /* a client was told to end */
+
+#endif

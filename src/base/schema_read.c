@@ -1,6 +1,7 @@
 /* schema_read: two-level JSON and assignments "section.key=value" into the struct of a schema. */
 #include "schema.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 enum { LARGEST = 1 << 20 }; /* bytes of a config */
@@ -146,16 +147,17 @@ static km_status check_other(const km_schema *owner, const km_json *json) {
 
 static km_status check_version(const km_json *json) {
     double version = -1;
-    if (!km_json_number(&version, json) || version < 0) {
+    if (!km_json_number(&version, json) || !(version >= 0) || version != floor(version)) {
         return km_fail(KM_USAGE, "version: found something else, expected a whole number from 0 to %d",
                        KM_CONFIG_VERSION);
     }
     if (version > KM_CONFIG_VERSION) {
-        return km_fail(
-            KM_USAGE,
-            "version: this config is of version %g, which a later kmask has written; this one reads configs "
-            "up to version %d. Use a newer kmask.",
-            version, KM_CONFIG_VERSION);
+        (void)km_fail_kind(
+            KM_ERROR_LATER,
+            "written by a later kmask, in version %g of configs; this one, kmask %s, reads versions up "
+            "to %d. Use the kmask that wrote it, or a newer one.",
+            version, KM_VERSION, KM_CONFIG_VERSION);
+        return KM_USAGE;
     }
     return KM_OK;
 }

@@ -7,31 +7,30 @@
 #include <string.h>
 #include <unistd.h>
 
-static void help(void) {
-    puts("kmask bench [--preset tiny|small|bert-base|bert-large|roberta-base] [--length N] [--views N]\n"
-         "            [--micro-batch N] [--precision fp32|bf16] [--threads N] [--ranks N] [--repeat N]\n"
-         "            [--steps-only] [--json] [--set section.key=value ...]\n"
-         "\n"
-         "Runs training steps on random tokens (no file is needed, nothing is kept) and says how fast they\n"
-         "are, as a share of the rate at which the same library multiplies matrices of the same shapes in\n"
-         "turns with the steps. Under mpirun all ranks work; --ranks N starts mpirun by itself.\n"
-         "\n"
-         "  kmask bench --preset bert-base --length 512 --views 4\n"
-         "  mpirun -n 2 kmask bench --preset small --length 128 --views 64 --json\n"
-         "\n"
-         "  --views N        of a step, on all ranks and threads together; 4 micro-batches a thread unless given\n"
-         "  --micro-batch N  views that a thread computes at once; about 1,024 tokens unless given\n"
-         "  --precision P    train.precision; the products that steps are compared with are in bf16 then, too\n"
-         "  --repeat N       measured steps (--steps is the same); 7 unless given: medians are printed\n"
-         "  --steps-only     no products: half the time, and no share\n"
-         "  --set KEY=VALUE  any key of pretrain's config: model.num_hidden_layers, model.vocab_size,\n"
-         "                   mask.unit, train.recompute, optimizer.clip ... The vocabulary has 8,192 pieces for\n"
-         "                   tiny and small, else what the published models have.\n"
-         "\n"
-         "Work is counted twice. `whole`: all products of forward and backward, as if the last layer ran at\n"
-         "all tokens; the share can pass 100 %, since what need not be done is not done. `done`: the products\n"
-         "that a step really computes. The vocabulary's counts at masked tokens only in both.");
-}
+static const char help[] =
+    "kmask bench [--preset tiny|small|bert-base|bert-large|roberta-base] [--length N] [--views N]\n"
+    "            [--micro-batch N] [--precision fp32|bf16] [--threads N] [--ranks N] [--repeat N]\n"
+    "            [--steps-only] [--json] [--set section.key=value ...]\n"
+    "\n"
+    "Runs training steps on random tokens (no file is needed, nothing is kept) and says how fast they\n"
+    "are, as a share of the rate at which the same library multiplies matrices of the same shapes in\n"
+    "turns with the steps. Under mpirun all ranks work; --ranks N starts mpirun by itself.\n"
+    "\n"
+    "  kmask bench --preset bert-base --length 512 --views 4\n"
+    "  mpirun -n 2 kmask bench --preset small --length 128 --views 64 --json\n"
+    "\n"
+    "  --views N        of a step, on all ranks and threads together; 4 micro-batches a thread unless given\n"
+    "  --micro-batch N  views that a thread computes at once; about 1,024 tokens unless given\n"
+    "  --precision P    train.precision; the products that steps are compared with are in bf16 then, too\n"
+    "  --repeat N       measured steps (--steps is the same); 7 unless given: medians are printed\n"
+    "  --steps-only     no products: half the time, and no share\n"
+    "  --set KEY=VALUE  any key of pretrain's config: model.num_hidden_layers, model.vocab_size,\n"
+    "                   mask.unit, train.recompute, optimizer.clip ... The vocabulary has 8,192 pieces for\n"
+    "                   tiny and small, else what the published models have.\n"
+    "\n"
+    "Work is counted twice. `whole`: all products of forward and backward, as if the last layer ran at\n"
+    "all tokens; the share can pass 100 %, since what need not be done is not done. `done`: the products\n"
+    "that a step really computes. The vocabulary's counts at masked tokens only in both.\n";
 
 typedef struct arguments {
     const char *preset, *precision;
@@ -255,15 +254,14 @@ static km_status bench(km_comm *comm, const arguments *given) {
     return status;
 }
 
-km_status cmd_bench(int argc, char **argv) {
-    if (cli_wants_help(argc, argv)) {
-        help();
-        return KM_OK;
-    }
+static km_status command(int argc, char **argv) {
     arguments given = {.preset = "bert-base", .precision = "fp32", .length = 128, .repeat = 7, .threads = 1};
     const cli_option options[] = {
         {.name = "preset", .kind = CLI_TEXT, .out = &given.preset, .choices = km_architecture_presets()},
-        {.name = "precision", .kind = CLI_TEXT, .out = &given.precision, .choices = "fp32|bf16"},
+        {.name = "precision",
+         .kind = CLI_TEXT,
+         .out = &given.precision,
+         .choices = cli_choices(&km_train_section, "precision")},
         {.name = "length", .kind = CLI_INTEGER, .out = &given.length, .low = 3, .high = 65535},
         {.name = "views", .kind = CLI_INTEGER, .out = &given.views, .low = 1, .high = 1 << 24},
         {.name = "micro-batch", .kind = CLI_INTEGER, .out = &given.micro_batch, .low = 1, .high = 1 << 20},
@@ -293,3 +291,11 @@ km_status cmd_bench(int argc, char **argv) {
     free(given.set.items);
     return cli_close(comm, status);
 }
+
+const cli_verb cmd_bench = {.name = "bench",
+                            .arguments = "[--preset bert-base --length 512 ...]",
+                            .summary = "tokens a second, share of the GEMM rate, time by operation",
+                            .help = help,
+                            .run = command,
+                            .computes = true,
+                            .schema = &km_config_schema};

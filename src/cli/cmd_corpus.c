@@ -270,7 +270,7 @@ static km_status parse_show(int argc, char **argv, show_arguments *out) {
     *out = (show_arguments){.row = -1, .length = 128, .seed = 1, .spec = {.splits = 1}};
     const cli_option options[] = {{"row", CLI_INTEGER, &out->row, 0, 1e15, NULL},
                                   {"length", CLI_INTEGER, &out->length, 3, 65535, NULL},
-                                  {"packing", CLI_TEXT, &packing, 0, 0, "full_sentences|documents|stream"},
+                                  {"packing", CLI_TEXT, &packing, 0, 0, km_packing_names()},
                                   {"mask", CLI_TEXT, &mask, 0, 0, NULL},
                                   {"seed", CLI_INTEGER, &out->seed, 0, 9e15, NULL},
                                   {"epoch", CLI_INTEGER, &out->epoch, 0, 4e9, NULL},
@@ -473,11 +473,7 @@ static km_status show(int argc, char **argv) {
     return status;
 }
 
-km_status cmd_corpus(int argc, char **argv) {
-    if (cli_wants_help(argc, argv)) {
-        fputs(help, stdout);
-        return KM_OK;
-    }
+static km_status command(int argc, char **argv) {
     if (argc > 1 && strcmp(argv[1], "build") == 0) {
         return build(argc - 1, argv + 1);
     }
@@ -488,3 +484,9 @@ km_status cmd_corpus(int argc, char **argv) {
                    "corpus %s: expected `kmask corpus build` or `kmask corpus show` (see kmask corpus --help)",
                    argc > 1 ? argv[1] : "without a word");
 }
+
+const cli_verb cmd_corpus = {.name = "corpus",
+                             .arguments = "build|show ...",
+                             .summary = "turns text into a corpus; shows rows and their masks",
+                             .help = help,
+                             .run = command};

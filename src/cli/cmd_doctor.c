@@ -4,22 +4,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void help(void) {
-    puts("kmask doctor [CONFIG.json] [--threads N] [--folder DIR] [--json] [--set section.key=value ...]\n"
-         "\n"
-         "Looks whether a job can run well here: CPU and BLAS kernel, threads and cores of each rank, the\n"
-         "network between all hosts, the run folder, clocks, memory, and the time that the job has left. Start\n"
-         "it as the job will be started:\n"
-         "\n"
-         "  mpirun -n 64 kmask doctor config.json\n"
-         "  srun --mpi=pmix kmask doctor config.json\n"
-         "  kmask doctor\n"
-         "\n"
-         "One line of verdict, a line for each problem with its cure, then tables. With a config its threads,\n"
-         "run folder and memory are looked at; without, --threads (1) and --folder (the current one). Nothing\n"
-         "hangs: a host that another one does not reach is named. Exit status: 0 all well, 1 there are\n"
-         "problems, 2 wrong usage.");
-}
+static const char help[] =
+    "kmask doctor [CONFIG.json] [--threads N] [--folder DIR] [--json] [--set section.key=value ...]\n"
+    "\n"
+    "Looks whether a job can run well here: CPU and BLAS kernel, threads and cores of each rank, the\n"
+    "network between all hosts, the run folder, clocks, memory, and the time that the job has left. Start\n"
+    "it as the job will be started:\n"
+    "\n"
+    "  mpirun -n 64 kmask doctor config.json\n"
+    "  srun --mpi=pmix kmask doctor config.json\n"
+    "  kmask doctor\n"
+    "\n"
+    "One line of verdict, a line for each problem with its cure, then tables. With a config its threads,\n"
+    "run folder and memory are looked at; without, --threads (1) and --folder (the current one). Nothing\n"
+    "hangs: a host that another one does not reach is named. Exit status: 0 all well, 1 there are\n"
+    "problems, 2 wrong usage.\n";
 
 static double number(const km_json *object, const char *key) {
     return km_json_number_or(object, key, 0);
@@ -129,11 +128,7 @@ static void look_at_config(km_doctor_options *options, km_config *config, const 
     options->threads = options->threads == 0 ? (int)config->parallel.threads : options->threads;
 }
 
-km_status cmd_doctor(int argc, char **argv) {
-    if (cli_wants_help(argc, argv)) {
-        help();
-        return KM_OK;
-    }
+static km_status command(int argc, char **argv) {
     cli_list set = {0};
     const char *folder = NULL;
     int64_t threads = 0;
@@ -161,3 +156,12 @@ km_status cmd_doctor(int argc, char **argv) {
     free(set.items);
     return status;
 }
+
+const cli_verb cmd_doctor = {.name = "doctor",
+                             .arguments = "[CONFIG.json]",
+                             .summary =
+                                 "looks whether a job can run well on these hosts; also under mpirun and srun",
+                             .help = help,
+                             .run = command,
+                             .computes = true,
+                             .schema = &km_config_schema};

@@ -5,17 +5,16 @@
 
 #include <stdlib.h>
 
-static void help(void) {
-    puts("kmask eval MODEL --corpus FILE.h5 [--length N] [--packing NAME] [--ratio R] [--seed N] [--threads N]\n"
-         "            [--json]\n"
-         "\n"
-         "Loss, perplexity and accuracy of a model or checkpoint under frozen masks: every row is masked in\n"
-         "ceil(1/ratio) parts, each token once. Defaults come from the model's config. Works under mpirun.\n"
-         "\n"
-         "  kmask eval runs/first/checkpoints/step-00001000.h5 --corpus corpus.holdout.h5\n"
-         "\n"
-         "The unigram entropy is what a model reaches that knows only how frequent each token is in this text.");
-}
+static const char help[] =
+    "kmask eval MODEL --corpus FILE.h5 [--length N] [--packing NAME] [--ratio R] [--seed N] [--threads N]\n"
+    "            [--json]\n"
+    "\n"
+    "Loss, perplexity and accuracy of a model or checkpoint under frozen masks: every row is masked in\n"
+    "ceil(1/ratio) parts, each token once. Defaults come from the model's config. Works under mpirun.\n"
+    "\n"
+    "  kmask eval runs/first/checkpoints/step-00001000.h5 --corpus corpus.holdout.h5\n"
+    "\n"
+    "The unigram entropy is what a model reaches that knows only how frequent each token is in this text.\n";
 
 typedef struct arguments {
     const char *corpus, *packing;
@@ -33,7 +32,7 @@ static km_status choose(km_eval_options *out, const km_config *config, const arg
         .seed = (uint64_t)(given->seed >= 0 ? given->seed : config->run.seed),
     };
     if (!km_packing_named(&out->packing, packing) || !km_unit_named(&out->unit, config->mask.unit)) {
-        return km_fail(KM_USAGE, "--packing: found %s, expected full_sentences, documents or stream", packing);
+        return km_fail(KM_USAGE, "--packing: found %s, expected one of %s", packing, km_packing_names());
     }
     return KM_OK;
 }
@@ -109,15 +108,11 @@ static km_status evaluate(km_comm *comm, const char *model, const arguments *giv
     return status;
 }
 
-km_status cmd_eval(int argc, char **argv) {
-    if (cli_wants_help(argc, argv)) {
-        help();
-        return KM_OK;
-    }
+static km_status command(int argc, char **argv) {
     arguments given = {.seed = -1, .threads = 1};
     const cli_option options[] = {
         {.name = "corpus", .kind = CLI_TEXT, .out = &given.corpus},
-        {.name = "packing", .kind = CLI_TEXT, .out = &given.packing, .choices = "full_sentences|documents|stream"},
+        {.name = "packing", .kind = CLI_TEXT, .out = &given.packing, .choices = km_packing_names()},
         {.name = "length", .kind = CLI_INTEGER, .out = &given.length, .low = 3, .high = 65535},
         {.name = "seed", .kind = CLI_INTEGER, .out = &given.seed, .low = 0, .high = 0x1p53},
         {.name = "threads", .kind = CLI_INTEGER, .out = &given.threads, .low = 1, .high = 1024},
@@ -133,3 +128,10 @@ km_status cmd_eval(int argc, char **argv) {
     km_status status = evaluate(comm, argv[1], &given);
     return cli_close(comm, status);
 }
+
+const cli_verb cmd_eval = {.name = "eval",
+                           .arguments = "MODEL --corpus FILE.h5",
+                           .summary = "loss, perplexity and accuracy under frozen masks",
+                           .help = help,
+                           .run = command,
+                           .computes = true};

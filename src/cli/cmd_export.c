@@ -30,11 +30,7 @@ static void print(const km_json *account, const char *out) {
     }
 }
 
-km_status cmd_export(int argc, char **argv) {
-    if (cli_wants_help(argc, argv)) {
-        fputs(help, stdout);
-        return KM_OK;
-    }
+static km_status command(int argc, char **argv) {
     const char *out = NULL;
     km_export_options how = {.dtype = "f32"};
     bool json = false;
@@ -60,3 +56,9 @@ km_status cmd_export(int argc, char **argv) {
     km_json_destroy(account);
     return KM_OK;
 }
+
+const cli_verb cmd_export = {.name = "export",
+                             .arguments = "MODEL --out DIR",
+                             .summary = "a model becomes safetensors, config.json and tokenizer files",
+                             .help = help,
+                             .run = command};

@@ -5,13 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void help(void) {
-    puts("kmask fill MODEL \"text with [MASK]\" [--top N] [--json]\n"
-         "\n"
-         "The likeliest fillers of each blank with their probabilities; [MASK] and <mask> are both understood.\n"
-         "\n"
-         "  kmask fill runs/first/checkpoints/step-00001000.h5 \"see the [MASK] page\" --top 5");
-}
+static const char help[] =
+    "kmask fill MODEL \"text with [MASK]\" [--top N] [--json]\n"
+    "\n"
+    "The likeliest fillers of each blank with their probabilities; [MASK] and <mask> are both understood.\n"
+    "\n"
+    "  kmask fill runs/first/checkpoints/step-00001000.h5 \"see the [MASK] page\" --top 5\n";
 
 static void print(const km_bundle *bundle, const km_candidate *candidates, int blanks, int top) {
     for (int b = 0; b < blanks; b++) {
@@ -47,11 +46,7 @@ static void print_json(const km_bundle *bundle, const km_candidate *candidates, 
     cli_print_json(object);
 }
 
-km_status cmd_fill(int argc, char **argv) {
-    if (cli_wants_help(argc, argv)) {
-        help();
-        return KM_OK;
-    }
+static km_status command(int argc, char **argv) {
     int64_t top = 5;
     bool json = false;
     const cli_option options[] = {
@@ -75,3 +70,10 @@ km_status cmd_fill(int argc, char **argv) {
     km_bundle_close(bundle);
     return status;
 }
+
+const cli_verb cmd_fill = {.name = "fill",
+                           .arguments = "MODEL \"text with [MASK]\"",
+                           .summary = "best fillers of blanks, with probabilities",
+                           .help = help,
+                           .run = command,
+                           .computes = true};

@@ -64,11 +64,7 @@ static void print(const km_json *account, const char *out) {
            text_of(account, "weights_hash"), fresh ? ", its MLM head fresh" : "");
 }
 
-km_status cmd_import(int argc, char **argv) {
-    if (cli_wants_help(argc, argv)) {
-        fputs(help, stdout);
-        return KM_OK;
-    }
+static km_status command(int argc, char **argv) {
     const char *out = NULL, *tokenizer = NULL;
     int64_t seed = KM_FRESH_SEED;
     bool json = false;
@@ -94,3 +90,9 @@ km_status cmd_import(int argc, char **argv) {
     km_json_destroy(account);
     return KM_OK;
 }
+
+const cli_verb cmd_import = {.name = "import",
+                             .arguments = "DIR --out MODEL.h5",
+                             .summary = "a published BERT or RoBERTa (safetensors) becomes a model file",
+                             .help = help,
+                             .run = command};

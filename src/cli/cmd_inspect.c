@@ -405,11 +405,7 @@ static km_status inspect_folder(const char *path, bool as_json) {
     return KM_OK;
 }
 
-km_status cmd_inspect(int argc, char **argv) {
-    if (cli_wants_help(argc, argv)) {
-        fputs(help, stdout);
-        return KM_OK;
-    }
+static km_status command(int argc, char **argv) {
     bool json = false;
     const cli_option options[] = {{.name = "json", .kind = CLI_FLAG, .out = &json}};
     KM_TRY(cli_parse(&argc, argv, options, KM_COUNT(options)));
@@ -433,3 +429,9 @@ km_status cmd_inspect(int argc, char **argv) {
     km_store_close(f.store);
     return status;
 }
+
+const cli_verb cmd_inspect = {.name = "inspect",
+                              .arguments = "FILE [--json]",
+                              .summary = "what a corpus, model or checkpoint holds; verifies it",
+                              .help = help,
+                              .run = command};

@@ -4,29 +4,28 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void help(void) {
-    puts("kmask plan CONFIG.json [--cores-per-node 32] [--nodes N] [--ranks N] [--gflops N]\n"
-         "           [--network GB/s] [--latency us] [--memory-bandwidth GB/s] [--json]\n"
-         "           [--set section.key=value ...]\n"
-         "\n"
-         "On a login node, without mpirun: makes every check that pretrain makes before its first step, with\n"
-         "the same sentences, and touches nothing; then says what the run takes: rows, epochs, memory, disk,\n"
-         "and hours on several numbers of nodes, with the #SBATCH lines to paste.\n"
-         "\n"
-         "  kmask plan config.json\n"
-         "  kmask plan config.json --cores-per-node 48 --network 12 --set parallel.threads=4 --nodes 8\n"
-         "\n"
-         "  --cores-per-node N     cores that the job uses on a node (32); ranks of a node: this / "
-         "parallel.threads\n"
-         "  --nodes N, --ranks N   plan for so many, and check that there is work for them\n"
-         "  --gflops N             of a core in training, as metrics.jsonl has it; without: measured here, in\n"
-         "                         seconds, on as many cores at once as the job uses and this host has\n"
-         "  --network GB/s         of a node each way (10: most of 100 Gbit/s); kmask doctor measures it\n"
-         "  --latency us           of a message between nodes (3)\n"
-         "  --memory-bandwidth GB/s  of a node (150)\n"
-         "\n"
-         "Exit status: 0 nothing is wrong; 1, 2, 3 as pretrain's would be.");
-}
+static const char help[] =
+    "kmask plan CONFIG.json [--cores-per-node 32] [--nodes N] [--ranks N] [--gflops N]\n"
+    "           [--network GB/s] [--latency us] [--memory-bandwidth GB/s] [--json]\n"
+    "           [--set section.key=value ...]\n"
+    "\n"
+    "On a login node, without mpirun: makes every check that pretrain makes before its first step, with\n"
+    "the same sentences, and touches nothing; then says what the run takes: rows, epochs, memory, disk,\n"
+    "and hours on several numbers of nodes, with the #SBATCH lines to paste.\n"
+    "\n"
+    "  kmask plan config.json\n"
+    "  kmask plan config.json --cores-per-node 48 --network 12 --set parallel.threads=4 --nodes 8\n"
+    "\n"
+    "  --cores-per-node N     cores that the job uses on a node (32); ranks of a node: this / "
+    "parallel.threads\n"
+    "  --nodes N, --ranks N   plan for so many, and check that there is work for them\n"
+    "  --gflops N             of a core in training, as metrics.jsonl has it; without: measured here, in\n"
+    "                         seconds, on as many cores at once as the job uses and this host has\n"
+    "  --network GB/s         of a node each way (10: most of 100 Gbit/s); kmask doctor measures it\n"
+    "  --latency us           of a message between nodes (3)\n"
+    "  --memory-bandwidth GB/s  of a node (150)\n"
+    "\n"
+    "Exit status: 0 nothing is wrong; 1, 2, 3 as pretrain's would be.\n";
 
 static double number(const km_json *object, const char *key) {
     return km_json_number_or(object, key, 0);
@@ -124,11 +123,7 @@ static km_status plan(const char *path, const cli_list *set, const km_plan_optio
     return KM_OK;
 }
 
-km_status cmd_plan(int argc, char **argv) {
-    if (cli_wants_help(argc, argv)) {
-        help();
-        return KM_OK;
-    }
+static km_status command(int argc, char **argv) {
     cli_list set = {0};
     bool json = false;
     km_plan_options wanted = {.cores = 32};
@@ -158,3 +153,11 @@ km_status cmd_plan(int argc, char **argv) {
     free(set.items);
     return status;
 }
+
+const cli_verb cmd_plan = {.name = "plan",
+                           .arguments = "CONFIG.json [--set section.key=value ...]",
+                           .summary = "all checks before a job; memory, disk, hours by number of nodes",
+                           .help = help,
+                           .run = command,
+                           .computes = true,
+                           .schema = &km_config_schema};

@@ -3,30 +3,26 @@
 
 #include <stdlib.h>
 
-static void help(void) {
-    puts("kmask pretrain CONFIG.json [--set section.key=value ...]\n"
-         "\n"
-         "Trains a masked language model, or goes on with what is in run.dir. Started by mpirun or srun it\n"
-         "uses all ranks; the result has the same bits on any number of them.\n"
-         "\n"
-         "  mpirun -n 2 kmask pretrain config.json --set optimizer.lr=1e-4\n"
-         "\n"
-         "The smallest config:\n"
-         "\n"
-         "  {\"run\": {\"dir\": \"runs/first\"},\n"
-         "   \"model\": {\"type\": \"bert\", \"preset\": \"tiny\"},\n"
-         "   \"data\": {\"train\": \"corpus.h5\"},\n"
-         "   \"train\": {\"steps\": 1000, \"sequences\": 8},\n"
-         "   \"optimizer\": {\"lr\": 1e-3}}\n"
-         "\n"
-         "--set wins over the file. Exit status: 0 done, 1 failed, 2 wrong config, 3 checkpoints exist but\n"
-         "none is valid, 75 stopped early with a checkpoint saved: run the same command again. SIGUSR1,\n"
-         "SIGTERM and SIGINT ask for that; to mpirun send SIGUSR1, which it passes on (SIGTERM and SIGINT make\n"
-         "it kill its ranks a second later).\n"
-         "\n"
-         "Keys:\n");
-    km_schema_help(&km_config_schema, stdout);
-}
+static const char help[] =
+    "kmask pretrain CONFIG.json [--set section.key=value ...]\n"
+    "\n"
+    "Trains a masked language model, or goes on with what is in run.dir. Started by mpirun or srun it\n"
+    "uses all ranks; the result has the same bits on any number of them.\n"
+    "\n"
+    "  mpirun -n 2 kmask pretrain config.json --set optimizer.lr=1e-4\n"
+    "\n"
+    "The smallest config:\n"
+    "\n"
+    "  {\"run\": {\"dir\": \"runs/first\"},\n"
+    "   \"model\": {\"type\": \"bert\", \"preset\": \"tiny\"},\n"
+    "   \"data\": {\"train\": \"corpus.h5\"},\n"
+    "   \"train\": {\"steps\": 1000, \"sequences\": 8},\n"
+    "   \"optimizer\": {\"lr\": 1e-3}}\n"
+    "\n"
+    "--set wins over the file. Exit status: 0 done, 1 failed, 2 wrong config, 3 checkpoints exist but\n"
+    "none is valid, 75 stopped early with a checkpoint saved: run the same command again. SIGUSR1,\n"
+    "SIGTERM and SIGINT ask for that; to mpirun send SIGUSR1, which it passes on (SIGTERM and SIGINT make\n"
+    "it kill its ranks a second later).\n";
 
 /* Rank 0 reads the file; all ranks have the same bytes. */
 static km_status load(km_comm *comm, km_config *config, const char *path, const cli_list *set) {
@@ -37,11 +33,7 @@ static km_status load(km_comm *comm, km_config *config, const char *path, const 
     return KM_OK;
 }
 
-km_status cmd_pretrain(int argc, char **argv) {
-    if (cli_wants_help(argc, argv)) {
-        help();
-        return KM_OK;
-    }
+static km_status command(int argc, char **argv) {
     cli_list set = {0};
     const cli_option options[] = {{.name = "set", .kind = CLI_LIST, .out = &set}};
     KM_TRY(cli_parse(&argc, argv, options, KM_COUNT(options)));
@@ -61,3 +53,11 @@ km_status cmd_pretrain(int argc, char **argv) {
     free(set.items);
     return cli_close(comm, status);
 }
+
+const cli_verb cmd_pretrain = {.name = "pretrain",
+                               .arguments = "CONFIG.json [--set section.key=value ...]",
+                               .summary = "trains, or resumes what is in the run folder",
+                               .help = help,
+                               .run = command,
+                               .computes = true,
+                               .schema = &km_config_schema};

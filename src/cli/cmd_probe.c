@@ -6,28 +6,27 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static void help(void) {
-    puts("kmask probe MODEL --input IDS.json --out OUT.h5 [--precision fp32|bf16] [--json]\n"
-         "\n"
-         "All that a model makes of given ids, with dropout off. The input is\n"
-         "\n"
-         "  {\"input_ids\": [[...]], \"attention_mask\": [[...]], \"token_type_ids\": [[...]], \"labels\": "
-         "[[...]]}\n"
-         "\n"
-         "of which only input_ids must be there; label -100 is none. The output is an HDF5 file:\n"
-         "\n"
-         "  /loss                    mean over labelled positions\n"
-         "  /logits                  rows x positions x vocabulary\n"
-         "  /hidden_states/<layer>   rows x positions x width; 0: the embeddings'\n"
-         "  /grad/<tensor name>      gradient of the loss\n"
-         "\n"
-         "Without labels there is no loss and no gradient. Shorter rows are padded at their end. Where\n"
-         "attention_mask is 0 no token attends; states and logits are there all the same.\n"
-         "\n"
-         "--precision bf16 multiplies as a run with that train.precision does.\n"
-         "\n"
-         "  kmask probe runs/first/checkpoints/step-00001000.h5 --input ids.json --out probe.h5");
-}
+static const char help[] =
+    "kmask probe MODEL --input IDS.json --out OUT.h5 [--precision fp32|bf16] [--json]\n"
+    "\n"
+    "All that a model makes of given ids, with dropout off. The input is\n"
+    "\n"
+    "  {\"input_ids\": [[...]], \"attention_mask\": [[...]], \"token_type_ids\": [[...]], \"labels\": "
+    "[[...]]}\n"
+    "\n"
+    "of which only input_ids must be there; label -100 is none. The output is an HDF5 file:\n"
+    "\n"
+    "  /loss                    mean over labelled positions\n"
+    "  /logits                  rows x positions x vocabulary\n"
+    "  /hidden_states/<layer>   rows x positions x width; 0: the embeddings'\n"
+    "  /grad/<tensor name>      gradient of the loss\n"
+    "\n"
+    "Without labels there is no loss and no gradient. Shorter rows are padded at their end. Where\n"
+    "attention_mask is 0 no token attends; states and logits are there all the same.\n"
+    "\n"
+    "--precision bf16 multiplies as a run with that train.precision does.\n"
+    "\n"
+    "  kmask probe runs/first/checkpoints/step-00001000.h5 --input ids.json --out probe.h5\n";
 
 static bool same_file(const char *a, const char *b) {
     struct stat first, second;
@@ -63,18 +62,16 @@ static void print_json(const km_probe_result *r) {
     cli_print_json(object);
 }
 
-km_status cmd_probe(int argc, char **argv) {
+static km_status command(int argc, char **argv) {
     const char *input = NULL, *output = NULL, *precision = "fp32";
     bool json = false;
-    const cli_option options[] = {
-        {.name = "input", .kind = CLI_TEXT, .out = &input},
-        {.name = "out", .kind = CLI_TEXT, .out = &output},
-        {.name = "precision", .kind = CLI_TEXT, .out = &precision, .choices = "fp32|bf16"},
-        {.name = "json", .kind = CLI_FLAG, .out = &json}};
-    if (cli_wants_help(argc, argv)) {
-        help();
-        return KM_OK;
-    }
+    const cli_option options[] = {{.name = "input", .kind = CLI_TEXT, .out = &input},
+                                  {.name = "out", .kind = CLI_TEXT, .out = &output},
+                                  {.name = "precision",
+                                   .kind = CLI_TEXT,
+                                   .out = &precision,
+                                   .choices = cli_choices(&km_train_section, "precision")},
+                                  {.name = "json", .kind = CLI_FLAG, .out = &json}};
     KM_TRY(cli_parse(&argc, argv, options, KM_COUNT(options)));
     if (argc != 2 || input == NULL || output == NULL) {
         return km_fail(KM_USAGE, "probe takes one model, --input and --out. See `kmask probe --help`.");
@@ -98,3 +95,10 @@ km_status cmd_probe(int argc, char **argv) {
     }
     return KM_OK;
 }
+
+const cli_verb cmd_probe = {.name = "probe",
+                            .arguments = "MODEL --input IDS.json --out OUT.h5",
+                            .summary = "loss, logits, hidden states and all gradients of given ids",
+                            .help = help,
+                            .run = command,
+                            .computes = true};

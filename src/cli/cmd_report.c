@@ -508,11 +508,7 @@ static km_status report(char *const *paths, int count, const char *out) {
     return status;
 }
 
-km_status cmd_report(int argc, char **argv) {
-    if (cli_wants_help(argc, argv)) {
-        fputs(help, stdout);
-        return KM_OK;
-    }
+static km_status command(int argc, char **argv) {
     const char *out = NULL;
     const cli_option options[] = {{.name = "out", .kind = CLI_TEXT, .out = &out}};
     KM_TRY(cli_parse(&argc, argv, options, KM_COUNT(options)));
@@ -526,3 +522,9 @@ km_status cmd_report(int argc, char **argv) {
     km_log("%s: %d folder%s on one page; open it in a browser", out, argc - 1, argc > 2 ? "s" : "");
     return KM_OK;
 }
+
+const cli_verb cmd_report = {.name = "report",
+                             .arguments = "RUN... --out FILE.html",
+                             .summary = "charts of runs on one page",
+                             .help = help,
+                             .run = command};

@@ -2,21 +2,20 @@
 #include "cli.h"
 #include "kmask/task.h"
 
-static void help(void) {
-    puts("kmask score --metrics NAME[,NAME...] --gold FILE --pred FILE [--json]\n"
-         "\n"
-         "Metrics of predictions against what was expected; both files have a line for each example.\n"
-         "\n"
-         "  accuracy, f1, f1_macro, f1_micro, matthews   a label a line; f1 is that of label 1, else of the second "
-         "label\n"
-         "  pearson, spearman                            a number a line\n"
-         "  em, f1_token, rouge_l                        an answer a line; FILE of --gold: accepted answers, tabs "
-         "between them\n"
-         "  choice                                       likewise, the right option first, then the others\n"
-         "\n"
-         "  kmask score --metrics accuracy,f1 --gold dev.labels --pred dev.predictions\n"
-         "  kmask score --metrics em,f1_token --gold answers.tsv --pred predictions.txt --json");
-}
+static const char help[] =
+    "kmask score --metrics NAME[,NAME...] --gold FILE --pred FILE [--json]\n"
+    "\n"
+    "Metrics of predictions against what was expected; both files have a line for each example.\n"
+    "\n"
+    "  accuracy, f1, f1_macro, f1_micro, matthews   a label a line; f1 is that of label 1, else of the second "
+    "label\n"
+    "  pearson, spearman                            a number a line\n"
+    "  em, f1_token, rouge_l                        an answer a line; FILE of --gold: accepted answers, tabs "
+    "between them\n"
+    "  choice                                       likewise, the right option first, then the others\n"
+    "\n"
+    "  kmask score --metrics accuracy,f1 --gold dev.labels --pred dev.predictions\n"
+    "  kmask score --metrics em,f1_token --gold answers.tsv --pred predictions.txt --json\n";
 
 static void print(const km_json *scores) {
     for (const km_json *score = km_json_first(scores); score != NULL; score = km_json_next(score)) {
@@ -30,11 +29,7 @@ static void print(const km_json *scores) {
     }
 }
 
-km_status cmd_score(int argc, char **argv) {
-    if (cli_wants_help(argc, argv)) {
-        help();
-        return KM_OK;
-    }
+static km_status command(int argc, char **argv) {
     const char *metrics = NULL, *gold = NULL, *predicted = NULL;
     bool json = false;
     const cli_option options[] = {
@@ -57,3 +52,9 @@ km_status cmd_score(int argc, char **argv) {
     }
     return KM_OK;
 }
+
+const cli_verb cmd_score = {.name = "score",
+                            .arguments = "--metrics NAME,... --gold FILE --pred FILE",
+                            .summary = "metrics of predictions that anyone made",
+                            .help = help,
+                            .run = command};

@@ -339,11 +339,7 @@ static km_status decode(int argc, char **argv) {
     return status;
 }
 
-km_status cmd_tokenizer(int argc, char **argv) {
-    if (cli_wants_help(argc, argv)) {
-        fputs(help, stdout);
-        return KM_OK;
-    }
+static km_status command(int argc, char **argv) {
     static const char *const names[] = {"train", "encode", "decode", NULL};
     km_status (*const verbs[])(int, char **) = {train, encode, decode};
     for (size_t i = 0; argc > 1 && names[i] != NULL; i++) {
@@ -356,3 +352,9 @@ km_status cmd_tokenizer(int argc, char **argv) {
                    argc > 1 ? argv[1] : "nothing", near != NULL ? " Did you mean " : "", near != NULL ? near : "",
                    near != NULL ? "?" : "");
 }
+
+const cli_verb cmd_tokenizer = {.name = "tokenizer",
+                                .arguments = "train|encode|decode ...",
+                                .summary = "learns a vocabulary; text to ids and back",
+                                .help = help,
+                                .run = command};

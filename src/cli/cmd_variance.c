@@ -6,37 +6,33 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void help(void) {
-    puts("kmask variance CONFIG.json [--out FOLDER] [--json] [--set section.key=value ...]\n"
-         "\n"
-         "Measures the variance of K-mask gradients over random masks, for each policy, unit and K (Theorem 1\n"
-         "of Zheng et al. 2020), over masks and rows (Eq. 5), and the covariance of gradients of mask pairs\n"
-         "against their Hamming distance (Figures 2 and 3), each with a 95 % interval. Under mpirun the ranks\n"
-         "share the work; the numbers are the same on any number of them, and a killed measurement goes on\n"
-         "where it was.\n"
-         "\n"
-         "  mpirun -n 2 kmask variance config.json --set variance.splits=2,4,6 --set variance.model=model.h5\n"
-         "\n"
-         "The config is pretrain's with a section `variance`, of which nothing is required; with all keys:\n"
-         "\n"
-         "  {\"run\": {\"dir\": \"runs/first\", \"seed\": 1},\n"
-         "   \"data\": {\"train\": \"corpus.h5\", \"length\": 512, \"packing\": \"stream\"},\n"
-         "   \"mask\": {\"ratio\": 0.15},\n"
-         "   \"train\": {\"sequences\": 16},\n"
-         "   \"variance\": {\"model\": [\"fresh\", \"model.h5\"], \"rows\": [0, 1, \"8..21\"],\n"
-         "                \"params\": [\"*.attention.*\", \"projections:4096\"],\n"
-         "                \"policies\": [\"fully_explored\", \"random\"], \"units\": [\"subword\", \"word\", "
-         "\"span\"],\n"
-         "                \"splits\": [2, 4, 6], \"draws\": 64, \"distances\": [0, 64, 128],\n"
-         "                \"exhaustive\": false, \"dropout\": false}}\n"
-         "\n"
-         "Gradients are Eq. 4's: of the loss summed over masked tokens, divided by rows and masks; without\n"
-         "dropout unless asked. FOLDER is run.dir/variance: variance.json, variance.h5 and the parts that are\n"
-         "finished. Without run.dir nothing is written. Exit status 75: stopped early, run it again to go on.\n"
-         "\n"
-         "Keys:\n");
-    km_schema_help(&km_variance_schema, stdout);
-}
+static const char help[] =
+    "kmask variance CONFIG.json [--out FOLDER] [--json] [--set section.key=value ...]\n"
+    "\n"
+    "Measures the variance of K-mask gradients over random masks, for each policy, unit and K (Theorem 1\n"
+    "of Zheng et al. 2020), over masks and rows (Eq. 5), and the covariance of gradients of mask pairs\n"
+    "against their Hamming distance (Figures 2 and 3), each with a 95 % interval. Under mpirun the ranks\n"
+    "share the work; the numbers are the same on any number of them, and a killed measurement goes on\n"
+    "where it was.\n"
+    "\n"
+    "  mpirun -n 2 kmask variance config.json --set variance.splits=2,4,6 --set variance.model=model.h5\n"
+    "\n"
+    "The config is pretrain's with a section `variance`, of which nothing is required; with all keys:\n"
+    "\n"
+    "  {\"run\": {\"dir\": \"runs/first\", \"seed\": 1},\n"
+    "   \"data\": {\"train\": \"corpus.h5\", \"length\": 512, \"packing\": \"stream\"},\n"
+    "   \"mask\": {\"ratio\": 0.15},\n"
+    "   \"train\": {\"sequences\": 16},\n"
+    "   \"variance\": {\"model\": [\"fresh\", \"model.h5\"], \"rows\": [0, 1, \"8..21\"],\n"
+    "                \"params\": [\"*.attention.*\", \"projections:4096\"],\n"
+    "                \"policies\": [\"fully_explored\", \"random\"], \"units\": [\"subword\", \"word\", "
+    "\"span\"],\n"
+    "                \"splits\": [2, 4, 6], \"draws\": 64, \"distances\": [0, 64, 128],\n"
+    "                \"exhaustive\": false, \"dropout\": false}}\n"
+    "\n"
+    "Gradients are Eq. 4's: of the loss summed over masked tokens, divided by rows and masks; without\n"
+    "dropout unless asked. FOLDER is run.dir/variance: variance.json, variance.h5 and the parts that are\n"
+    "finished. Without run.dir nothing is written. Exit status 75: stopped early, run it again to go on.\n";
 
 static double number(const km_json *object, const char *key) {
     return km_json_number_or(object, key, NAN);
@@ -108,9 +104,9 @@ static km_status measure(km_comm *comm, const char *path, const cli_list *set, c
     km_json *found = NULL;
     km_status status = load(comm, input, path, set);
     if (status == KM_OK) {
-        char *folder = out != NULL                  ? km_strdup(out)
+        char *folder = out != NULL           ? km_strdup(out)
                        : run->dir[0] != '\0' ? km_format("%s/variance", run->dir)
-                                                    : NULL;
+                                             : NULL;
         status = km_variance(comm, input, folder, &found);
         if (status == KM_OK && found != NULL) {
             print(found, json);
@@ -123,11 +119,7 @@ static km_status measure(km_comm *comm, const char *path, const cli_list *set, c
     return status;
 }
 
-km_status cmd_variance(int argc, char **argv) {
-    if (cli_wants_help(argc, argv)) {
-        help();
-        return KM_OK;
-    }
+static km_status command(int argc, char **argv) {
     cli_list set = {0};
     const char *out = NULL;
     bool json = false;
@@ -145,3 +137,11 @@ km_status cmd_variance(int argc, char **argv) {
     free(set.items);
     return cli_close(comm, status);
 }
+
+const cli_verb cmd_variance = {.name = "variance",
+                               .arguments = "CONFIG.json [--set section.key=value ...]",
+                               .summary = "gradient variance by policy and K; covariance against Hamming distance",
+                               .help = help,
+                               .run = command,
+                               .computes = true,
+                               .schema = &km_variance_schema};

@@ -6,15 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool cli_wants_help(int argc, char **argv) {
-    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 void cli_print_json(km_json *json) {
     char *text = km_json_print(json, true);
     puts(text);

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The command line: help with an example for every verb, wrong verbs and options are one sentence and status 2.
 . "$SOURCE/tests/common.sh"
-verbs="tokenizer corpus pretrain plan eval fill probe variance import export bench inspect report"
+verbs=$("$KMASK" --help | sed -nE '/^From text/q; s/^  ([a-z]+) .*/\1/p' | grep -vx kmask)
+[ "$(wc -w <<<"$verbs")" -ge 15 ] || fail "--help names only these verbs: $verbs"
 
 "$KMASK" --version >out.txt 2>err.txt || fail "--version: status $?"
 version=$(sed -nE 's/^project\(kmask VERSION ([0-9.]+) .*/\1/p' "$SOURCE/CMakeLists.txt")
@@ -16,7 +17,7 @@ for verb in $verbs; do
     grep -qE "^ +(mpirun .*)?kmask $verb " out.txt || fail "$verb --help shows no example"
     [ -s err.txt ] && fail "$verb --help talks to standard error: $(cat err.txt)"
     "$KMASK" help "$verb" | cmp -s - out.txt || fail "help $verb is not $verb --help"
-    [ "$verb" = bench ] || expect 2 "$verb" "$KMASK" "$verb" # bench needs no argument
+    [[ $verb = bench || $verb = doctor ]] || expect 2 "$verb" "$KMASK" "$verb" # these two need no argument
     expect 2 "--no-such-option" "$KMASK" "$verb" --no-such-option
     [ "$(wc -l <err.txt)" -eq 1 ] || fail "$verb --no-such-option: more than one sentence: $(cat err.txt)"
 done

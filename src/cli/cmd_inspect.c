@@ -50,11 +50,11 @@ static const char *tensor_name(const km_array *array) {
 }
 
 static km_status hash_array(km_hasher *hasher, const km_store *store, const km_array *array, void *piece) {
-    const uint64_t step = PIECE / km_type_size(array->type);
+    const uint64_t step = PIECE / km_dtype_size(array->type);
     for (uint64_t first = 0; first < array->count; first += step) {
         uint64_t count = KM_MIN(step, array->count - first);
         KM_TRY(km_store_read(store, array, first, count, piece));
-        km_hasher_add(hasher, piece, count * km_type_size(array->type));
+        km_hasher_add(hasher, piece, count * km_dtype_size(array->type));
     }
     return KM_OK;
 }
@@ -172,7 +172,7 @@ static km_json *describe_array(const km_array *array, const char *name) {
     }
     km_json_set_string(json, "name", name);
     km_json_set(json, "shape", shape);
-    km_json_set_string(json, "type", km_type_name(array->type));
+    km_json_set_string(json, "type", km_dtype_name(array->type));
     return json;
 }
 
@@ -358,7 +358,7 @@ static void print_arrays(const findings *f) {
                 width = KM_MAX(width, (int)strlen(name));
                 continue;
             }
-            printf("  %-*s  %-7s  ", width, name, km_type_name(array->type));
+            printf("  %-*s  %-7s  ", width, name, km_dtype_name(array->type));
             for (int d = 0; d < array->rank; d++) {
                 printf("%s%llu", d > 0 ? " x " : "", (unsigned long long)array->dims[d]);
             }

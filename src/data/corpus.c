@@ -8,8 +8,8 @@ static km_status foreign(const km_corpus *corpus, const char *what) {
     return km_fail(KM_FAILED, "%s: %s. Build the corpus again with `kmask corpus build`.", corpus->path, what);
 }
 
-static km_status find_array(const km_corpus *corpus, const km_array **out, const char *name, km_type type,
-                            km_type other) {
+static km_status find_array(const km_corpus *corpus, const km_array **out, const char *name, km_dtype type,
+                            km_dtype other) {
     const km_array *array = km_store_find(corpus->store, name);
     if (array == NULL) {
         return km_fail(KM_FAILED,
@@ -21,8 +21,8 @@ static km_status find_array(const km_corpus *corpus, const km_array **out, const
         return km_fail(KM_FAILED,
                        "%s: array %s has %d dimensions, type %s and %llu elements; expected one dimension, type %s "
                        "and at least one element",
-                       corpus->path, name, array->rank, km_type_name(array->type), (unsigned long long)array->count,
-                       km_type_name(type));
+                       corpus->path, name, array->rank, km_dtype_name(array->type),
+                       (unsigned long long)array->count, km_dtype_name(type));
     }
     *out = array;
     return KM_OK;

@@ -260,8 +260,8 @@ static bool is_there(const build *b, int array) {
 }
 
 static km_status lay_out(const build *b, output *t) {
-    const km_type id = km_tokenizer_size(b->tokenizer) <= 65536 ? KM_U16 : KM_U32;
-    const km_type types[SPILL_ARRAYS] = {id, KM_U8, KM_U64, KM_U64, KM_U64, KM_U8, KM_U64};
+    const km_dtype id = km_tokenizer_size(b->tokenizer) <= 65536 ? KM_U16 : KM_U32;
+    const km_dtype types[SPILL_ARRAYS] = {id, KM_U8, KM_U64, KM_U64, KM_U64, KM_U8, KM_U64};
     char hash[33];
     km_hash_text(hash, km_tokenizer_hash(b->tokenizer));
     KM_TRY(km_store_create(&t->store, t->path));

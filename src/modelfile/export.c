@@ -36,7 +36,7 @@ typedef struct export {
     km_store *model; /* where the extras are; NULL: there are none */
     km_json *source; /* NULL: nothing was brought along */
     const km_export_options *options;
-    km_type type;
+    km_dtype type;
     char *building; /* the folder that becomes the wanted one */
     km_json *left_out;
     int tensors;
@@ -58,9 +58,9 @@ static bool is_wanted(const export *ex, const km_json *extra) {
 /* An extra's own type and shape, as the import noted them, and where its bits are. */
 typedef struct extra {
     const char *name;
-    km_type type;
+    km_dtype type;
     int rank;
-    uint64_t dims[KM_RANK];
+    uint64_t dims[KM_MAX_DIMS];
     const km_array *array;
 } extra;
 
@@ -70,8 +70,8 @@ static km_status read_extra(extra *out, const export *ex, const km_json *json) {
     const char *place = km_json_string(km_json_get(json, "array"));
     *out = (extra){.name = km_json_string(km_json_get(json, "name"))};
     out->array = place == NULL ? NULL : km_store_find(ex->model, place);
-    bool good = out->name != NULL && out->array != NULL && dtype != NULL && km_type_coded(&out->type, dtype) &&
-                km_json_size(shape) <= KM_RANK;
+    bool good = out->name != NULL && out->array != NULL && dtype != NULL && km_dtype_from_code(&out->type, dtype) &&
+                km_json_size(shape) <= KM_MAX_DIMS;
     uint64_t count = 1;
     for (const km_json *item = km_json_first(shape); good && item != NULL; item = km_json_next(item)) {
         double size = -1;
@@ -79,15 +79,15 @@ static km_status read_extra(extra *out, const export *ex, const km_json *json) {
         out->dims[out->rank] = good ? (uint64_t)size : 0;
         good = good && !__builtin_mul_overflow(count, out->dims[out->rank++], &count);
     }
-    good = good && count == out->array->count && km_type_size(out->type) == km_type_size(out->array->type);
+    good = good && count == out->array->count && km_dtype_size(out->type) == km_dtype_size(out->array->type);
     return good ? KM_OK
                 : km_fail(KM_FAILED, "%s: its attribute source does not fit its tensor %s.",
                           km_store_path(ex->model), out->name != NULL ? out->name : "(without a name)");
 }
 
 /* Floats take the type that was asked for, all else stays. */
-static km_type type_of(const export *ex, const extra *e) {
-    return km_type_floats(e->type) ? ex->type : e->type;
+static km_dtype type_of(const export *ex, const extra *e) {
+    return km_dtype_is_float(e->type) ? ex->type : e->type;
 }
 
 static km_status add_tensors(export *ex, km_store *out) {
@@ -134,7 +134,7 @@ static km_status copy_extra(const export *ex, km_store *out, const extra *e) {
     for (uint64_t at = 0; status == KM_OK && at < e->array->count; at += PIECE) {
         uint64_t count = KM_MIN((uint64_t)PIECE, e->array->count - at);
         status = km_store_read(ex->model, e->array, at, count, piece);
-        if (status == KM_OK && km_type_floats(e->type)) {
+        if (status == KM_OK && km_dtype_is_float(e->type)) {
             km_floats_unpack(floats, e->type, piece, count);
             status = write_floats(ex, out, to, at, count, floats);
         } else if (status == KM_OK) {
@@ -191,7 +191,8 @@ static km_status copy_json(km_json **out, const km_json *json) {
 }
 
 static km_status write_config(const export *ex) {
-    static const char *const names[KM_TYPES] = {[KM_F32] = "float32", [KM_F16] = "float16", [KM_BF16] = "bfloat16"};
+    static const char *const names[KM_DTYPES] = {
+        [KM_F32] = "float32", [KM_F16] = "float16", [KM_BF16] = "bfloat16"};
     const km_json *brought = km_json_get(ex->source, "config"), *classes = km_json_get(brought, "architectures");
     km_json *json = NULL, *architectures = NULL;
     KM_TRY(copy_json(&json, brought));
@@ -348,9 +349,9 @@ static km_json *account_of(export *ex) {
     return account;
 }
 
-static bool type_named(km_type *out, const char *name) {
-    static const char *const names[KM_TYPES] = {[KM_F32] = "f32", [KM_F16] = "f16", [KM_BF16] = "bf16"};
-    for (km_type type = KM_F32; type < KM_TYPES; type++) {
+static bool type_named(km_dtype *out, const char *name) {
+    static const char *const names[KM_DTYPES] = {[KM_F32] = "f32", [KM_F16] = "f16", [KM_BF16] = "bf16"};
+    for (km_dtype type = KM_F32; type < KM_DTYPES; type++) {
         if (names[type] != NULL && strcmp(names[type], name) == 0) {
             *out = type;
             return true;

@@ -117,7 +117,7 @@ static km_json *describe(const km_array *array, const char *own) {
     }
     km_json_set_string(json, "name", own);
     km_json_set_string(json, "from", array->name);
-    km_json_set_string(json, "dtype", km_type_code(array->type));
+    km_json_set_string(json, "dtype", km_dtype_code(array->type));
     km_json_set(json, "shape", shape);
     return json;
 }
@@ -164,9 +164,9 @@ static km_status check_fit(const import *in, const km_array *array, const km_par
         return km_fail(KM_FAILED, "%s: tensor %s: its shape is %s, expected %s by config.json.", in->folder,
                        array->name, found, expected);
     }
-    if (!km_type_floats(array->type)) {
+    if (!km_dtype_is_float(array->type)) {
         return km_fail(KM_FAILED, "%s: tensor %s: its type is %s, expected F32, F16 or BF16.", in->folder,
-                       array->name, km_type_code(array->type));
+                       array->name, km_dtype_code(array->type));
     }
     return KM_OK;
 }
@@ -207,8 +207,8 @@ static km_status place_other(import *in, const km_array *array, const char *own)
         KM_FAILED,
         "%s: tensor %s has no place in the model of config.json: a %s of %lld layers. Expected the names "
         "of transformers' %s.",
-        in->folder, array->name, in->bundle->shape.type,
-        (long long)in->bundle->shape.num_hidden_layers, km_architecture_class(architecture, KM_HEAD_TOKENS));
+        in->folder, array->name, in->bundle->shape.type, (long long)in->bundle->shape.num_hidden_layers,
+        km_architecture_class(architecture, KM_HEAD_TOKENS));
 }
 
 static km_status place_all(import *in) {
@@ -260,7 +260,7 @@ static km_status check_missing(const import *in) {
 static km_status compare(const import *in, const km_array *a, const km_array *b, bool *same) {
     float *pieces = NULL;
     *same = a->count == b->count && a->rank == b->rank && (a->rank == 0 || a->dims[0] == b->dims[0]) &&
-            km_type_floats(a->type);
+            km_dtype_is_float(a->type);
     KM_TRY(km_allocate((void **)&pieces, 2 * (size_t)PIECE * sizeof *pieces, "comparing tensors"));
     km_status status = KM_OK;
     for (uint64_t at = 0; status == KM_OK && *same && at < a->count; at += PIECE) {
@@ -410,9 +410,9 @@ import in;
 /* ---- The model file ---- */
 
 /* How the bits of a type are kept in a file that does not have it. */
-static km_type carrier(km_type type) {
-    static const km_type by_size[] = {[1] = KM_U8, [2] = KM_U16, [4] = KM_U32, [8] = KM_U64};
-    return type <= KM_F64 ? type : by_size[km_type_size(type)];
+static km_dtype carrier(km_dtype type) {
+    static const km_dtype by_size[] = {[1] = KM_U8, [2] = KM_U16, [4] = KM_U32, [8] = KM_U64};
+    return type <= KM_F64 ? type : by_size[km_dtype_size(type)];
 }
 
 static km_status add_extras(km_store *out, const import *in) {

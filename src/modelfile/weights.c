@@ -23,7 +23,7 @@ km_status km_group_check_shape(const km_array *array, const km_param *param, int
     if (array->type != KM_F32 || array->rank != param->rank || array->count != param->count ||
         (param->rank == 2 && array->dims[0] != param->dims[0])) {
         return km_fail(KM_FAILED, "tensor %s: found %s of %llu x %llu, expected float32 of %llu x %llu",
-                       array->name, km_type_name(array->type), (unsigned long long)array->dims[0],
+                       array->name, km_dtype_name(array->type), (unsigned long long)array->dims[0],
                        (unsigned long long)(array->rank > 1 ? array->dims[1] : 1),
                        (unsigned long long)param->dims[0],
                        (unsigned long long)(param->rank > 1 ? param->dims[1] : 1));

@@ -1,13 +1,14 @@
-/* Half-precision numbers by their bits, so that every value, NaN's payload included, survives the way in and out. */
+/* Converts float16 and bfloat16 to and from float32. It works on the bits, so that every value survives unpacking and
+ * packing, also the payload of a NaN. */
 #include "kmask/store.h"
 
 #include <string.h>
 
-bool km_type_floats(km_type type) {
+bool km_dtype_is_float(km_dtype type) {
     return type == KM_F32 || type == KM_F16 || type == KM_BF16;
 }
 
-/* 1 sign, 5 exponent (bias 15), 10 fraction -> 1, 8 (bias 127), 23. */
+/* float16 has 1 bit of sign, 5 of exponent (bias 15) and 10 of fraction; float32 has 1, 8 (bias 127) and 23. */
 static uint32_t from_half(uint16_t half) {
     uint32_t sign = (uint32_t)(half & 0x8000) << 16, exponent = half >> 10 & 31, fraction = half & 0x3ff;
     if (exponent == 31) {
@@ -19,7 +20,7 @@ static uint32_t from_half(uint16_t half) {
     if (fraction == 0) {
         return sign;
     }
-    exponent = 113; /* subnormal there, normal here */
+    exponent = 113; /* a subnormal float16 is a normal float32 */
     while ((fraction & 0x400) == 0) {
         fraction <<= 1;
         exponent--;
@@ -27,7 +28,7 @@ static uint32_t from_half(uint16_t half) {
     return sign | exponent << 23 | (fraction & 0x3ff) << 13;
 }
 
-/* bits >> shift, to nearest, ties to even; 1 <= shift <= 31 */
+/* bits >> shift, rounded to nearest, ties to even; 1 <= shift <= 31. */
 static uint32_t shift_round(uint32_t bits, int shift) {
     uint32_t half = (uint32_t)1 << (shift - 1), kept = bits >> shift, rest = bits & ((half << 1) - 1);
     return kept + (rest > half || (rest == half && (kept & 1) != 0));
@@ -39,13 +40,13 @@ static uint16_t to_half(uint32_t bits) {
         uint32_t payload = magnitude >> 13 & 0x3ff;
         return (uint16_t)(sign | 0x7c00 | (payload != 0 ? payload : 0x200));
     }
-    if (magnitude >= 0x477ff000) { /* rounds to 65,536 and beyond */
+    if (magnitude >= 0x477ff000) { /* rounds to 65,536 or more, which is infinite in float16 */
         return (uint16_t)(sign | 0x7c00);
     }
-    if (magnitude >= 0x38800000) { /* 2^-14 */
+    if (magnitude >= 0x38800000) { /* 2^-14, the least normal float16 */
         return (uint16_t)(sign | shift_round(magnitude - (112U << 23), 13));
     }
-    if (magnitude < 0x33000000) { /* below half of the least subnormal, 2^-25 */
+    if (magnitude < 0x33000000) { /* below 2^-25, half of the least subnormal float16 */
         return (uint16_t)sign;
     }
     uint32_t fraction = (magnitude & 0x7fffff) | 0x800000;
@@ -60,7 +61,7 @@ static uint16_t to_brain(uint32_t bits) {
     return (uint16_t)shift_round(bits, 16);
 }
 
-void km_floats_unpack(float *out, km_type type, const void *in, size_t count) {
+void km_floats_unpack(float *out, km_dtype type, const void *in, size_t count) {
     if (type == KM_F32) {
         memmove(out, in, count * sizeof *out);
         return;
@@ -74,7 +75,7 @@ void km_floats_unpack(float *out, km_type type, const void *in, size_t count) {
     }
 }
 
-void km_floats_pack(void *out, km_type type, const float *in, size_t count) {
+void km_floats_pack(void *out, km_dtype type, const float *in, size_t count) {
     if (type == KM_F32) {
         memmove(out, in, count * sizeof *in);
         return;

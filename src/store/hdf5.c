@@ -1,5 +1,5 @@
-/* The only calls of HDF5: writing a directory of arrays, and reading one from a verified file. Elements never pass
- * through it. Each function opens the file, does all and closes it, so no HDF5 object outlives a call. */
+/* The only calls of HDF5: creating arrays and attributes in a new file, and listing those of a verified one. HDF5 never reads
+ * or writes elements. Each function opens the file and closes it again, so no HDF5 object outlives a call. */
 #include "store_private.h"
 
 #include <hdf5.h>
@@ -15,8 +15,9 @@ typedef struct reason {
     km_error_kind kind;
 } reason;
 
-/* "file write failed: time = ..., errno = 28, error message = 'No space left on device', buf = ...": where a system call has
- * failed, its number and the system's words; else HDF5's own words. */
+/* Takes the reason from an entry of HDF5's stack of errors. If a system call has failed, the entry contains its errno and the
+ * system's message: "file write failed: time = ..., errno = 28, error message = 'No space left on device', buf = ...".
+ * Otherwise the whole first line is taken. */
 static void read_reason(reason *out, const char *description) {
     static const char number[] = "errno = ", words[] = "error message = '";
     const char *from = strstr(description, words), *code = strstr(description, number);
@@ -31,12 +32,12 @@ static void read_reason(reason *out, const char *description) {
     }
 }
 
-/* The innermost entry of HDF5's stack of errors, where the failure began, is the first of an upward walk. */
+/* Visits the entries of HDF5's stack of errors upwards and takes the first one, where the failure began. */
 static herr_t take_innermost(unsigned n, const H5E_error2_t *error, void *payload) {
     reason *out = payload;
     if (n == 0) {
         out->kind =
-            error->min_num == H5E_NOSPACE ? KM_ERROR_MEMORY : KM_ERROR_OTHER; /* HDF5's "no space" is memory */
+            error->min_num == H5E_NOSPACE ? KM_ERROR_MEMORY : KM_ERROR_OTHER; /* by "no space" HDF5 means memory */
         if (error->desc != NULL) {
             read_reason(out, error->desc);
         }
@@ -44,21 +45,22 @@ static herr_t take_innermost(unsigned n, const H5E_error2_t *error, void *payloa
     return 0;
 }
 
-/* One sentence and a kind from HDF5's own stack of errors, which its next call clears. */
+/* The error for a failed call of HDF5. It must come before the next call, which clears HDF5's stack of errors. */
 static km_status failed(const char *path, const char *what) {
     reason why = {.text = "no reason given", .kind = KM_ERROR_OTHER};
     H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, take_innermost, &why);
     return km_fail_kind(why.kind, "%s: HDF5 cannot %s: %s", path, what, why.text);
 }
 
-/* HDF5 prints its stack and, at exit, tries again to write files whose closing failed; we want neither. */
+/* Keeps HDF5 from printing its stack of errors, and from trying at exit to write files again that could not be closed. */
 static void quieten(void) {
-    H5dont_atexit(); /* refused without harm when HDF5 is awake already */
+    H5dont_atexit(); /* fails without harm if HDF5 has been initialized before */
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
     H5Eclear2(H5E_DEFAULT);
 }
 
-/* HDF5 locks files; parallel file systems often cannot. Renaming and checksums protect ours. */
+/* Switches off HDF5's file locks, which many parallel file systems do not support. Renaming and checksums protect kmask's
+ * files. */
 static hid_t access_list(void) {
     hid_t list = H5Pcreate(H5P_FILE_ACCESS);
 #if !H5_VERSION_GE(1, 10, 7) || (H5_VERS_MAJOR == 1 && H5_VERS_MINOR == 12 && H5_VERS_RELEASE < 1)
@@ -69,14 +71,14 @@ static hid_t access_list(void) {
     return list;
 }
 
-static hid_t type_of(km_type type) {
+static hid_t type_of(km_dtype type) {
     const hid_t types[] = {
         [KM_F32] = H5T_IEEE_F32LE, [KM_U8] = H5T_STD_U8LE,   [KM_U16] = H5T_STD_U16LE, [KM_I32] = H5T_STD_I32LE,
         [KM_U32] = H5T_STD_U32LE,  [KM_U64] = H5T_STD_U64LE, [KM_F64] = H5T_IEEE_F64LE};
     return types[type];
 }
 
-/* UTF-8 of any length: such strings live outside the object header, which holds 64 KiB at most. */
+/* UTF-8 of variable length. HDF5 stores such strings outside the object header, which is limited to 64 KiB. */
 static hid_t text_type(void) {
     hid_t type = H5Tcopy(H5T_C_S1);
     H5Tset_size(type, H5T_VARIABLE);
@@ -104,13 +106,13 @@ static km_status write_attribute(hid_t file, const km_attribute *attribute, cons
     return status;
 }
 
-/* Space is taken at once and never filled, so that the offset is known and HDF5 writes no element. */
+/* Space is allocated at once, so that the offset is known, and is never filled, so that HDF5 writes no elements. */
 static hid_t array_creation_list(void) {
     hid_t list = H5Pcreate(H5P_DATASET_CREATE);
     H5Pset_layout(list, H5D_CONTIGUOUS);
     H5Pset_alloc_time(list, H5D_ALLOC_TIME_EARLY);
     H5Pset_fill_time(list, H5D_FILL_TIME_NEVER);
-    H5Pset_obj_track_times(list, false); /* the same content gives the same bytes */
+    H5Pset_obj_track_times(list, false); /* without times, the same content gives the same bytes */
     return list;
 }
 
@@ -127,7 +129,7 @@ static km_status write_array(hid_t file, km_array *array, hid_t links, hid_t cre
         status = failed(path, "make an array");
         status = km_context(status, "%s", array->name);
     } else {
-        haddr_t offset = H5Dget_offset(id); /* absolute: the block in front is counted */
+        haddr_t offset = H5Dget_offset(id); /* counted from the beginning of the file, user block included */
         if (array->count > 0 && offset == HADDR_UNDEF) {
             status = failed(path, "place an array");
         }
@@ -189,7 +191,7 @@ static km_status read_text(hid_t id, km_attribute *out, const char *path) {
     return status;
 }
 
-/* Texts and whole numbers are ours; other attributes are passed over. */
+/* Reads a text or a whole number, the attributes that kmask writes; *ours is false for any other attribute. */
 static km_status read_attribute(hid_t id, km_attribute *out, bool *ours, const char *path) {
     hid_t type = H5Aget_type(id), space = H5Aget_space(id);
     H5T_class_t class = H5Tget_class(type);
@@ -219,13 +221,13 @@ static herr_t visit_attribute(hid_t root, const char *name, const H5A_info_t *in
     }
     if (r->status == KM_OK && ours) {
         attribute.name = km_strdup(name);
-        (void)km_store_insert_attribute(r->store, &attribute); /* HDF5's names differ */
+        (void)km_store_insert_attribute(r->store, &attribute); /* always succeeds: names are unique in HDF5 */
     }
     return r->status == KM_OK ? 0 : -1;
 }
 
-static bool type_from(km_type *out, hid_t type) {
-    for (km_type candidate = KM_F32; candidate <= KM_F64; candidate++) {
+static bool type_from(km_dtype *out, hid_t type) {
+    for (km_dtype candidate = KM_F32; candidate <= KM_F64; candidate++) {
         if (H5Tequal(type, type_of(candidate)) > 0) {
             *out = candidate;
             return true;
@@ -234,7 +236,7 @@ static bool type_from(km_type *out, hid_t type) {
     return false;
 }
 
-/* Type, shape and place of the dataset; false when it is none of ours. */
+/* Reads the type, shape and place of a dataset; returns false if it is not of a kind that kmask writes. */
 static bool read_array(hid_t id, km_array *array, uint64_t file_size) {
     hid_t type = H5Dget_type(id), space = H5Dget_space(id), creation = H5Dget_create_plist(id);
     hsize_t dims[H5S_MAX_RANK];
@@ -247,7 +249,7 @@ static bool read_array(hid_t id, km_array *array, uint64_t file_size) {
     ours = ours && km_array_measure(array);
     if (ours && array->count > 0) {
         array->offset = H5Dget_offset(id);
-        uint64_t bytes = array->count * km_type_size(array->type);
+        uint64_t bytes = array->count * km_dtype_size(array->type);
         ours = array->offset >= KM_USER_BLOCK && array->offset <= file_size && bytes <= file_size - array->offset;
     }
     H5Pclose(creation);
@@ -277,7 +279,7 @@ static herr_t visit_link(hid_t root, const char *name, const H5L_info_t *info, v
     return r->status == KM_OK ? 0 : -1;
 }
 
-/* HDF5 opens by name: it must have got the file that was verified. */
+/* Whether HDF5, which opens files by name, has opened the file that was verified. */
 static bool same_file(hid_t file, int verified) {
     struct stat ours, theirs;
     void *handle = NULL;

@@ -1,4 +1,4 @@
-/* safetensors: one file, or a folder with one or with shards that an index names. */
+/* Opens safetensors: one file, or a folder with model.safetensors, or with an index that names the shards. */
 #include "store_private.h"
 
 #include <errno.h>
@@ -23,7 +23,7 @@ static bool is_folder(const char *path) {
     return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
 }
 
-bool km_safetensors_path(const char *path) {
+bool km_is_safetensors_path(const char *path) {
     return ends_like_one(path) || is_folder(path);
 }
 
@@ -34,10 +34,10 @@ static size_t name_at(const char *path) {
     return slash == NULL ? 0 : (size_t)(slash - path) + 1;
 }
 
-/* Takes ownership of `path`. */
+/* Opens a file and reads its header. Takes ownership of `path`. */
 static km_status add_shard(km_store *store, char *path) {
     struct stat info;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a named pipe is refused, not waited for */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* does not wait for a named pipe */
     if (fd < 0) {
         km_status status = km_fail_errno(errno, "%s: cannot open", path);
         free(path);
@@ -60,14 +60,15 @@ static const char *shard_name(const km_store *store, int file) {
     return shard->path + shard->name;
 }
 
-/* Inside the folder and nowhere else. */
+/* Whether an index may name this file: it must be in the folder itself. */
 static bool good_shard(const char *name) {
-    return name != NULL && ends_like_one(name) && km_safetensors_name(name) && strchr(name, '/') == NULL &&
+    return name != NULL && ends_like_one(name) && km_is_safetensors_name(name) && strchr(name, '/') == NULL &&
            strstr(name, "..") == NULL;
 }
 
 static bool is_open(const km_store *store, const char *name) {
-    for (int i = store->shard_count - 1; i >= 0; i--) { /* neighbours in the index are so in a shard */
+    /* From the last shard on, because tensors that are neighbours in an index are mostly in the same shard. */
+    for (int i = store->shard_count - 1; i >= 0; i--) {
         if (strcmp(shard_name(store, i), name) == 0) {
             return true;
         }

@@ -1,5 +1,6 @@
-/* The header of a safetensors file: 8 bytes of length, JSON that names each tensor's type, shape and place, then the
- * bytes of all tensors without a hole. It is another's file: every number is checked before anything relies on it. */
+/* Reads the header of a safetensors file. The file has 8 bytes with the length of the header, the header (JSON with the type,
+ * shape and place of each tensor), then the bytes of all tensors without gaps. The file may come from anyone, so every number
+ * is checked before it is used. */
 #include "store_private.h"
 
 #include <stdlib.h>
@@ -7,7 +8,7 @@
 
 enum { MOST_HEADER = 100000000, MOST_VALUES = 1 << 20, MOST_NAME = 512 };
 
-bool km_safetensors_name(const char *name) {
+bool km_is_safetensors_name(const char *name) {
     size_t length = 0;
     for (; name[length] != '\0' && length <= MOST_NAME; length++) {
         char c = name[length];
@@ -20,7 +21,7 @@ bool km_safetensors_name(const char *name) {
 
 /* ---- JSON ---- */
 
-/* At least as many values as the text has: each stands after a comma or a bracket. */
+/* An upper bound of the number of values in a JSON text: each one follows a comma or an opening bracket. */
 static size_t count_values(const char *text, size_t count) {
     size_t values = 1;
     bool quoted = false;
@@ -57,7 +58,7 @@ km_status km_safetensors_json(km_json **out, const char *text, size_t count, con
     return KM_OK;
 }
 
-/* A whole number from 0 to 2^53, beyond which JSON numbers are not exact. */
+/* Reads a whole number from 0 to 2^53, above which JSON numbers are not exact; returns false for anything else. */
 static bool whole(uint64_t *out, const km_json *json) {
     double value = -1;
     if (!km_json_number(&value, json) || !(value >= 0 && value <= 0x1p53) || value > (double)(uint64_t)value) {
@@ -71,7 +72,7 @@ static bool whole(uint64_t *out, const km_json *json) {
 
 static km_status read_type(km_array *out, const km_json *json, const char *path) {
     const char *code = km_json_string(json);
-    if (code == NULL || !km_type_coded(&out->type, code)) {
+    if (code == NULL || !km_dtype_from_code(&out->type, code)) {
         return km_fail(KM_FAILED, "%s: tensor %s: dtype is %.40s, expected F32, F16, BF16 or another known one.",
                        path, out->name, code == NULL ? "not a text" : code);
     }
@@ -80,9 +81,9 @@ static km_status read_type(km_array *out, const km_json *json, const char *path)
 
 static km_status read_shape(km_array *out, const km_json *json, const char *path) {
     size_t rank = km_json_size(json);
-    if (!km_json_is_array(json) || rank > KM_RANK) {
+    if (!km_json_is_array(json) || rank > KM_MAX_DIMS) {
         return km_fail_kind(KM_ERROR_DAMAGED, "%s: tensor %s: shape is %s, expected a list of at most %d numbers.",
-                            path, out->name, km_json_is_array(json) ? "a longer list" : "no list", KM_RANK);
+                            path, out->name, km_json_is_array(json) ? "a longer list" : "no list", KM_MAX_DIMS);
     }
     out->rank = 0;
     for (const km_json *item = km_json_first(json); item != NULL; item = km_json_next(item)) {
@@ -99,7 +100,7 @@ static km_status read_shape(km_array *out, const km_json *json, const char *path
     return KM_OK;
 }
 
-/* `data`: bytes after the header. */
+/* Reads where a tensor lies; `data` is the number of bytes behind the header. */
 static km_status read_place(km_array *out, const km_json *json, uint64_t data, const char *path) {
     uint64_t begin = 0, end = 0;
     if (!km_json_is_array(json) || km_json_size(json) != 2 || !whole(&begin, km_json_first(json)) ||
@@ -113,17 +114,18 @@ static km_status read_place(km_array *out, const km_json *json, uint64_t data, c
                             out->name, (unsigned long long)begin, (unsigned long long)end, (unsigned long long)data,
                             end > data ? "The file is cut short." : "");
     }
-    uint64_t bytes = out->count * km_type_size(out->type);
+    uint64_t bytes = out->count * km_dtype_size(out->type);
     if (end - begin != bytes) {
         return km_fail_kind(
             KM_ERROR_DAMAGED, "%s: tensor %s: has %llu bytes, expected %llu by its shape and type %s.", path,
-            out->name, (unsigned long long)(end - begin), (unsigned long long)bytes, km_type_code(out->type));
+            out->name, (unsigned long long)(end - begin), (unsigned long long)bytes, km_dtype_code(out->type));
     }
     out->offset = begin;
     return KM_OK;
 }
 
-/* {"dtype": ..., "shape": ..., "data_offsets": ...} and nothing else: a key that stands twice makes another one miss. */
+/* Reads {"dtype": ..., "shape": ..., "data_offsets": ...}. These must be the only keys: with three members, a key that is
+ * there twice means that another one is missing. */
 static km_status read_tensor(km_array *out, const km_json *json, uint64_t data, const char *path) {
     const km_json *dtype = km_json_get(json, "dtype"), *shape = km_json_get(json, "shape");
     const km_json *place = km_json_get(json, "data_offsets");
@@ -152,10 +154,12 @@ static int by_place(const void *a, const void *b) {
     if (x->offset != y->offset) {
         return x->offset < y->offset ? -1 : 1;
     }
-    return (x->count > y->count) - (x->count < y->count); /* empty ones before the one that begins there */
+    return (x->count > y->count) -
+           (x->count < y->count); /* tensors without elements before the one that begins at the same place */
 }
 
-/* One after the other from 0 to the end, as the format demands: no byte is two tensors' or none's. */
+/* Checks that tensors follow one another from 0 to the end, so that every byte belongs to exactly one of them, as the format
+ * demands. */
 static km_status check_places(km_array *arrays, int count, uint64_t data, const char *path) {
     uint64_t at = 0;
     if (count > 0) {
@@ -167,7 +171,7 @@ static km_status check_places(km_array *arrays, int count, uint64_t data, const 
                                 arrays[i].name, (unsigned long long)arrays[i].offset, (unsigned long long)at,
                                 arrays[i].offset < at ? "it overlaps another one" : "there is a hole before it");
         }
-        at += arrays[i].count * km_type_size(arrays[i].type);
+        at += arrays[i].count * km_dtype_size(arrays[i].type);
     }
     if (at != data) {
         return km_fail_kind(KM_ERROR_DAMAGED, "%s: %llu bytes after the header, but its tensors take %llu.", path,
@@ -184,7 +188,7 @@ static km_status take_tensors(km_store *store, int file, const km_json *json, ui
             KM_TRY(check_metadata(item, path));
             continue;
         }
-        if (!km_safetensors_name(km_json_key(item))) {
+        if (!km_is_safetensors_name(km_json_key(item))) {
             return km_fail_kind(KM_ERROR_DAMAGED,
                                 "%s: a tensor's name is empty, longer than %d bytes or not printable ASCII without "
                                 "quotes.",
@@ -195,7 +199,7 @@ static km_status take_tensors(km_store *store, int file, const km_json *json, ui
         array->file = file;
         KM_TRY(read_tensor(array, item, data, path));
     }
-    km_array *arrays = store->arrays == NULL ? NULL : store->arrays + first; /* a file without tensors */
+    km_array *arrays = store->arrays == NULL ? NULL : store->arrays + first; /* NULL if the file has no tensors */
     KM_TRY(check_places(arrays, store->array_count - first, data, path));
     for (int i = first; i < store->array_count; i++) {
         store->arrays[i].offset += start;

@@ -1,4 +1,4 @@
-/* Writing a safetensors file: header first, since all sizes are known. */
+/* Writes the header of a safetensors file, and sets the length of the file. */
 #include "store_private.h"
 
 #include <errno.h>
@@ -9,10 +9,10 @@
 
 enum { ALIGNMENT = 8 };
 
-/* Wide types first, so that each tensor begins at a multiple of its type's size; then by name. */
+/* Orders tensors by the size of their type, the largest first, so that each begins at a multiple of that size; then by name. */
 static int by_width(const void *a, const void *b) {
     const km_array *x = *(km_array *const *)a, *y = *(km_array *const *)b;
-    size_t wide = km_type_size(x->type), other = km_type_size(y->type);
+    size_t wide = km_dtype_size(x->type), other = km_dtype_size(y->type);
     return wide != other ? (wide > other ? -1 : 1) : strcmp(x->name, y->name);
 }
 
@@ -31,10 +31,10 @@ static void print_metadata(km_buffer *out, const km_store *store) {
     km_json_destroy(json);
 }
 
-/* Places `array` at `at`, counted from the end of the header; returns where it ends. */
+/* Places an array at byte `at` behind the header, prints its entry of the header, and returns where it ends. */
 static uint64_t print_array(km_buffer *out, km_array *array, uint64_t at) {
-    uint64_t end = at + array->count * km_type_size(array->type);
-    km_buffer_print(out, ",\"%s\":{\"dtype\":\"%s\",\"shape\":[", array->name, km_type_code(array->type));
+    uint64_t end = at + array->count * km_dtype_size(array->type);
+    km_buffer_print(out, ",\"%s\":{\"dtype\":\"%s\",\"shape\":[", array->name, km_dtype_code(array->type));
     for (int i = 0; i < array->rank; i++) {
         km_buffer_print(out, "%s%llu", i > 0 ? "," : "", (unsigned long long)array->dims[i]);
     }

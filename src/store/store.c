@@ -1,4 +1,4 @@
-/* Named arrays in one file: the directory in memory, and bytes to and from their places. */
+/* Stores: the lists of arrays and attributes in memory, reading and writing of elements, and replacing files atomically. */
 #include "store_private.h"
 
 #include <errno.h>
@@ -10,7 +10,7 @@
 static const struct {
     const char *name, *code;
     size_t size;
-} TYPES[KM_TYPES] = {
+} TYPES[KM_DTYPES] = {
     [KM_F32] = {"float32", "F32", 4},
     [KM_U8] = {"uint8", "U8", 1},
     [KM_U16] = {"uint16", "U16", 2},
@@ -29,20 +29,20 @@ static const struct {
     [KM_C64] = {"complex64", "C64", 8},
 };
 
-size_t km_type_size(km_type type) {
+size_t km_dtype_size(km_dtype type) {
     return TYPES[type].size;
 }
 
-const char *km_type_name(km_type type) {
+const char *km_dtype_name(km_dtype type) {
     return TYPES[type].name;
 }
 
-const char *km_type_code(km_type type) {
+const char *km_dtype_code(km_dtype type) {
     return TYPES[type].code;
 }
 
-bool km_type_coded(km_type *out, const char *code) {
-    for (km_type type = KM_F32; type < KM_TYPES; type++) {
+bool km_dtype_from_code(km_dtype *out, const char *code) {
+    for (km_dtype type = KM_F32; type < KM_DTYPES; type++) {
         if (strcmp(TYPES[type].code, code) == 0) {
             *out = type;
             return true;
@@ -51,7 +51,7 @@ bool km_type_coded(km_type *out, const char *code) {
     return false;
 }
 
-/* ---- The directory: both lists ascend by name ---- */
+/* ---- The lists of arrays and attributes, in ascending order of names ---- */
 
 bool km_array_measure(km_array *array) {
     uint64_t bytes = 0;
@@ -61,10 +61,10 @@ bool km_array_measure(km_array *array) {
             return false;
         }
     }
-    return !__builtin_mul_overflow(array->count, km_type_size(array->type), &bytes) && bytes <= INT64_MAX;
+    return !__builtin_mul_overflow(array->count, km_dtype_size(array->type), &bytes) && bytes <= INT64_MAX;
 }
 
-/* Where `name` is or belongs. */
+/* The index at which the array `name` is, or would have to be inserted. */
 static int place_of_array(const km_store *store, const char *name) {
     int low = 0, high = store->array_count;
     while (low < high) {
@@ -119,7 +119,7 @@ bool km_store_insert_array(km_store *store, const km_array *array, char *name) {
 }
 
 static int place_of_attribute(const km_store *store, const char *name) {
-    int at = 0; /* a dozen of them: no search worth its lines */
+    int at = 0; /* there are about a dozen, so a binary search would not pay */
     while (at < store->attribute_count && strcmp(store->attributes[at].name, name) < 0) {
         at++;
     }
@@ -220,7 +220,7 @@ static void destroy(km_store *store) {
 static km_status create(km_store **out, const char *path, bool safetensors) {
     *out = NULL;
     char *temporary = km_format("%s.tmp", path);
-    /* A new file, not the old one emptied: whoever still has the old one open is left alone. */
+    /* An older file is removed and not truncated, so that a process that still has it open is not disturbed. */
     int fd = unlink(temporary) == 0 || errno == ENOENT
                  ? open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666)
                  : -1;
@@ -250,7 +250,8 @@ km_status km_store_create_safetensors(km_store **out, const char *path) {
     return create(out, path, true);
 }
 
-/* "/group/name": absolute, no empty part, none that HDF5 reads as "here". */
+/* Whether HDF5 can have an array of this name: "/group/name", absolute, without empty parts and without ".", which means the
+ * group itself. */
 static bool good_name(const char *name) {
     if (name[0] != '/') {
         return false;
@@ -265,26 +266,27 @@ static bool good_name(const char *name) {
     return true;
 }
 
+/* An error if the layout has been made, after which nothing can be added. */
 static km_status still_open(const km_store *store, const char *name) {
     return store->fd < 0 ? KM_OK
                          : km_fail(KM_FAILED, "%s: %s comes after the layout was closed", store->temporary, name);
 }
 
-km_status km_store_add(km_store *store, const char *name, km_type type, int rank, const uint64_t *dims) {
+km_status km_store_add(km_store *store, const char *name, km_dtype type, int rank, const uint64_t *dims) {
     KM_TRY(still_open(store, name));
     km_array array = {.type = type, .rank = rank};
-    if (store->safetensors ? !km_safetensors_name(name) : !good_name(name)) {
+    if (store->safetensors ? !km_is_safetensors_name(name) : !good_name(name)) {
         return km_fail(KM_FAILED, "%s: array name %s, expected a %s", store->path, name,
                        store->safetensors ? "tensor's name" : "path like /model/x");
     }
-    int most = store->safetensors ? KM_RANK : 4;
+    int most = store->safetensors ? KM_MAX_DIMS : 4;
     if (rank < 0 || rank > most) {
         return km_fail(KM_FAILED, "%s: array %s has %d dimensions, expected 0 to %d", store->path, name, rank,
                        most);
     }
     if (!store->safetensors && type > KM_F64) {
         return km_fail(KM_FAILED, "%s: array %s is %s, which kmask's files do not hold", store->path, name,
-                       km_type_name(type));
+                       km_dtype_name(type));
     }
     for (int i = 0; i < rank; i++) {
         array.dims[i] = dims[i];
@@ -335,7 +337,7 @@ km_status km_store_layout(km_store *store) {
     return KM_OK;
 }
 
-/* first..first+count-1 lies inside the array. */
+/* Checks that elements first..first+count-1 are inside the array. */
 static km_status check_range(const km_store *store, const km_array *array, uint64_t first, uint64_t count) {
     if (first > array->count || count > array->count - first) {
         return km_fail(KM_FAILED, "%s: %s: elements %llu to %llu are outside its %llu", km_store_path(store),
@@ -350,11 +352,11 @@ km_status km_store_write(km_store *store, const km_array *array, uint64_t first,
         return km_fail(KM_FAILED, "%s: %s is written before the layout is closed", store->path, array->name);
     }
     KM_TRY(check_range(store, array, first, count));
-    size_t size = km_type_size(array->type);
+    size_t size = km_dtype_size(array->type);
     return km_pwrite_all(store->fd, data, count * size, array->offset + first * size, store->temporary);
 }
 
-/* On disk first: what the checksum vouches for is there before the block that says so. */
+/* Writes the user block, after everything that its checksum covers is on disk. */
 static km_status seal(km_store *store) {
     KM_TRY(km_fault("save.fsync"));
     KM_TRY(km_file_sync(store->fd, store->temporary));
@@ -365,8 +367,8 @@ static km_status seal(km_store *store) {
     }
     if (!store->safetensors) {
         KM_TRY(km_fault("save.checksum"));
-        KM_TRY(km_block_hash(&store->hash, store->fd, store->size, store->temporary));
-        KM_TRY(km_block_write(store));
+        KM_TRY(km_user_block_hash(&store->hash, store->fd, store->size, store->temporary));
+        KM_TRY(km_user_block_write(store));
     }
     KM_TRY(km_fault("save.fsync"));
     return km_file_sync(store->fd, store->temporary);
@@ -379,7 +381,7 @@ static km_status finish(km_store *store) {
     KM_TRY(km_fault("save.flush"));
     KM_TRY(seal(store));
     KM_TRY(km_fault("save.close"));
-    int failed = close(store->fd) != 0 && errno != EINTR ? errno : 0; /* NFS tells of full disks here */
+    int failed = close(store->fd) != 0 && errno != EINTR ? errno : 0; /* NFS reports a full disk only now */
     store->fd = -1;
     if (failed) {
         return km_fail_errno(failed, "%s: cannot write", store->temporary);
@@ -416,8 +418,8 @@ km_status km_store_open(km_store **out, const char *path) {
     km_store *store = km_new(1, sizeof *store);
     store->path = km_strdup(path);
     store->fd = -1;
-    store->safetensors = km_safetensors_path(path);
-    km_status status = store->safetensors ? km_safetensors_open(store) : km_block_open(store);
+    store->safetensors = km_is_safetensors_path(path);
+    km_status status = store->safetensors ? km_safetensors_open(store) : km_user_block_open(store);
     if (status == KM_OK && !store->safetensors) {
         status = km_hdf5_read(store);
     }
@@ -438,19 +440,19 @@ void km_store_close(km_store *store) {
 km_status km_store_read(const km_store *store, const km_array *array, uint64_t first, uint64_t count, void *out) {
     KM_TRY(check_range(store, array, first, count));
     const km_shard *shard = store->shard_count > 0 ? &store->shards[array->file] : NULL;
-    size_t size = km_type_size(array->type);
+    size_t size = km_dtype_size(array->type);
     return km_pread_all(shard != NULL ? shard->fd : store->fd, out, count * size, array->offset + first * size,
                         shard != NULL ? shard->path : km_store_path(store));
 }
 
 km_status km_store_read_floats(const km_store *store, const km_array *array, uint64_t first, uint64_t count,
                                float *out) {
-    if (!km_type_floats(array->type)) {
+    if (!km_dtype_is_float(array->type)) {
         return km_fail(KM_FAILED, "%s: %s is %s, expected float32, float16 or bfloat16", km_store_path(store),
-                       array->name, km_type_name(array->type));
+                       array->name, km_dtype_name(array->type));
     }
-    /* Halves come to the end of `out`: unpacked forward, each is read before its place is written over. */
-    char *packed = (char *)out + count * (sizeof *out - km_type_size(array->type));
+    /* 16-bit numbers are read into the end of `out`. Unpacking goes forward, so each is read before its place is overwritten. */
+    char *packed = (char *)out + count * (sizeof *out - km_dtype_size(array->type));
     KM_TRY(km_store_read(store, array, first, count, packed));
     km_floats_unpack(out, array->type, packed, count);
     return KM_OK;

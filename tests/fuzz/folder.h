@@ -1,4 +1,4 @@
-/* A folder for a fuzz target's files, in memory where there is such a place: some thousand inputs a second want it. */
+/* Makes a folder for a fuzz target's files, in memory if possible, because thousands of inputs a second are written there. */
 #ifndef KMASK_TESTS_FUZZ_FOLDER_H
 #define KMASK_TESTS_FUZZ_FOLDER_H
 

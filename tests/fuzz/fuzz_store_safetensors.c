@@ -1,6 +1,6 @@
-/* Any bytes as a safetensors file, or as the header of one (first byte 'h': the next two are the number of data bytes, the
- * rest is the header's JSON, whose length is then right), or as the index of a folder (first byte 'i'). What opens is
- * read: all of it lies in the file. */
+/* Any bytes as a safetensors file. If the first byte is 'h', the next two are the number of bytes behind the header, and the
+ * rest is the JSON of the header, which gets its right length; if it is 'i', the rest is the index of a folder. All tensors
+ * of a file that opens can be read. */
 #include "folder.h"
 #include "kmask/store.h"
 
@@ -44,13 +44,13 @@ static void enter(void) {
 static void read_all(const km_store *store) {
     for (int i = 0; i < km_store_arrays(store); i++) {
         const km_array *array = km_store_array(store, i);
-        if (array->count * km_type_size(array->type) > km_store_file_size(store) ||
+        if (array->count * km_dtype_size(array->type) > km_store_file_size(store) ||
             km_store_find(store, array->name) != array) {
-            abort(); /* it was said to be checked */
+            abort(); /* opening has checked it */
         }
         char *bytes = km_new(array->count, 8);
         km_status status = km_store_read(store, array, 0, array->count, bytes);
-        if (status == KM_OK && km_type_floats(array->type)) {
+        if (status == KM_OK && km_dtype_is_float(array->type)) {
             status = km_store_read_floats(store, array, 0, array->count, (float *)(void *)bytes);
         }
         free(bytes);
@@ -66,7 +66,7 @@ static void try(const char *path) {
         read_all(store);
         km_store_close(store);
     } else if (km_message()[0] == '\0') {
-        abort(); /* without a sentence */
+        abort(); /* an error without a message */
     }
 }
 

@@ -1,5 +1,5 @@
-/* Any bytes to ids and back, by small tokenizers of both families. The first byte chooses the tokenizer, whether
- * special tokens are read, and whether tokens are added. */
+/* Encodes and decodes any bytes with small tokenizers of both families. The first byte chooses the tokenizer, whether special
+ * tokens are found in the text, and whether the tokenizer has added tokens. */
 #include "kmask/tokenizer.h"
 
 #include <stdlib.h>
@@ -26,7 +26,7 @@ static km_tokenizer *learn_wordpiece(bool cased) {
     return tokenizer;
 }
 
-/* The same with a space before each text, by way of its print. */
+/* The same tokenizer with prefix_space, which is changed in its printed form. */
 static km_tokenizer *spaced(const km_tokenizer *tokenizer) {
     char *text = km_tokenizer_print(tokenizer), *flag = strstr(text, "\"prefix_space\":false");
     km_tokenizer *other = NULL;
@@ -53,7 +53,8 @@ static km_tokenizer *learn_bpe(void) {
     return tokenizer;
 }
 
-/* The same with tokens that are added to it, of all kinds; of two members of a name the first counts. */
+/* The same tokenizer with added tokens of all kinds. They are put before the other members of its printed form: of two
+ * members with the same name the first one counts. */
 static km_tokenizer *with_added(const km_tokenizer *tokenizer) {
     static const struct {
         const char *text, *flags;

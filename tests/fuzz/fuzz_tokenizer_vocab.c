@@ -1,5 +1,5 @@
-/* A tokenizer's folder of any files. The input is cut at bytes 0x1E; the first byte of each part says which file it is.
- * What opens is printed and parsed, written as tokenizer.json and read again: the hash stays. */
+/* Opens a tokenizer folder with any files. The input is cut at bytes 0x1E; the first byte of each part says which file it is.
+ * A tokenizer that opens is printed and parsed, and written as tokenizer.json and read again, with the same hash. */
 #include "folder.h"
 #include "tokenizer.h"
 
@@ -49,7 +49,7 @@ static void use(const km_tokenizer *t) {
     }
 }
 
-/* Both ways of writing a tokenizer down keep all that decides ids. */
+/* Printing a tokenizer and writing its tokenizer.json both keep everything that decides ids. */
 static void check(const km_tokenizer *t) {
     km_tokenizer *parsed = NULL, *read = NULL;
     char *text = km_tokenizer_print(t);
@@ -61,7 +61,7 @@ static void check(const km_tokenizer *t) {
     km_tokenizer_json_print(t, &json);
     clear();
     put("tokenizer.json", json.data, json.size);
-    km_json *map = km_specials_map(t); /* which tokenizer.json has no place for */
+    km_json *map = km_specials_map(t); /* the roles of special tokens, for which tokenizer.json has no place */
     char *names_of_roles = km_json_print(map, false);
     put("special_tokens_map.json", names_of_roles, strlen(names_of_roles));
     free(names_of_roles);

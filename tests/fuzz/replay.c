@@ -1,5 +1,5 @@
-/* Runs a fuzz target without a fuzzer, with any compiler: each file of its seed folder as it is, and then as many
- * changed ones as asked for. The changes are a function of their number, so a failure comes again.
+/* Runs a fuzz target without a fuzzer, so any compiler will do: first on each file of its seed folder, then on as many
+ * changed ones as asked for. A change is a function of its number, so a failure can be repeated.
  *   replay FOLDER [CHANGES [ONE]]: with ONE only that change runs. */
 #include "kmask/base.h"
 
@@ -43,7 +43,7 @@ static size_t read_seeds(seed **out, const char *folder) {
     return count;
 }
 
-/* One change in place; `bytes` has room for a quarter more than `size`, and for 64. */
+/* Changes `bytes` in place and returns their new number. There is room for a quarter more than `size`, and for 64 bytes. */
 static size_t change(km_rng *rng, uint8_t *bytes, size_t size, const seed *other) {
     size_t at = size > 0 ? km_rng_below(rng, (uint32_t)size) : 0;
     size_t run = 1 + km_rng_below(rng, 16);
@@ -87,7 +87,7 @@ static void run_changed(const seed *seeds, size_t count, uint64_t number) {
     for (uint32_t i = km_rng_below(&rng, MOST_CHANGES) + 1; i > 0 && size <= from->size + from->size / 2; i--) {
         size = change(&rng, bytes, size, other);
     }
-    /* A copy of the exact size: a byte too far is then seen by AddressSanitizer. */
+    /* A copy of exactly this size, so that AddressSanitizer sees an access beyond its end. */
     uint8_t *exact = km_new(size > 0 ? size : 1, 1);
     memcpy(exact, bytes, size);
     free(bytes);

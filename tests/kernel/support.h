@@ -1,5 +1,5 @@
-/* For the tests of kernel/: random arrays of exactly their size (so that a sanitizer sees every step beyond an
- * end), comparison with twins in double, and finite differences. */
+/* Helpers for the tests of kernel: random arrays, which are allocated with exactly their size so that AddressSanitizer sees
+ * every access beyond an end; comparison with slow twins in double; finite differences. */
 #ifndef KMASK_TESTS_KERNEL_SUPPORT_H
 #define KMASK_TESTS_KERNEL_SUPPORT_H
 
@@ -45,7 +45,7 @@ static inline int drop_after(void **state) {
 
 #define TEST(name) cmocka_unit_test_teardown(name, drop_after)
 
-/* Normal numbers times `scale`; another stream, other numbers. */
+/* Random numbers from a normal distribution with standard deviation `scale`; every stream has its own numbers. */
 static inline float *draw(size_t count, double scale, uint32_t stream) {
     float *x = take(count, sizeof *x);
     km_rng rng = km_rng_make(11, KM_RNG_TEST, stream, 0);
@@ -107,7 +107,7 @@ static inline int32_t *draw_numbers(size_t count, int below, uint32_t stream) {
 
 /* ---- Comparison ---- */
 
-/* |got - want| <= tolerance * (1 + |want|) for each element. */
+/* Checks |got - want| <= tolerance * (1 + |want|) for each element. */
 static inline void expect_near(const char *what, const float *got, const double *want, size_t count,
                                double tolerance) {
     for (size_t i = 0; i < count; i++) {
@@ -131,9 +131,8 @@ static inline void expect_same_bits(const char *what, const void *got, const voi
 
 typedef double scalar_function(const void *context);
 
-/* The gradient `got` of f in x against (f(x + h) - f(x - h)) / 2h: elements one by one, all of up to `most`,
- * else that many spread over the array; and the slope along a random direction, in which every element has its
- * part. */
+/* Compares the gradient `got` of f in x with finite differences (f(x + h) - f(x - h)) / 2h: for single elements (all of them
+ * up to `most`, otherwise that many spread over the array), and along a random direction, which depends on every element. */
 static inline void expect_gradient(const char *what, scalar_function *f, const void *context, double *x,
                                    const float *got, size_t count, size_t most, double tolerance) {
     const size_t tried = count < most ? count : most;

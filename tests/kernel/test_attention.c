@@ -1,15 +1,15 @@
-/* Attention: out_i = sum_j factor_ij softmax_j(q_i . k_j / sqrt D) v_j for each view and head. */
+/* Attention against its twin: out_i = sum_j factor_ij softmax_j(q_i . k_j / sqrt D) v_j for each view and head. */
 #include "kernel/twins.h"
 
 enum { MOST = 6, UNTOUCHED = 77 };
 
-/* Views by their numbers of queries and keys; 0 keys end the list. `fused`: q, k and v are thirds of one matrix. */
+/* The numbers of queries and keys of each view; 0 keys end the list. With `fused`, q, k and v are thirds of one matrix. */
 typedef struct view_list {
     int queries[MOST], keys[MOST];
-    int H, D, gap; /* gap: elements between rows beyond C */
+    int H, D, gap; /* gap: unused elements between rows */
     float p;
     bool fused;
-    bool hidden; /* some keys are seen by nobody: the first, the last or some between */
+    bool hidden; /* the mask hides some keys: the first, the last, or some between */
 } view_list;
 
 typedef struct data {
@@ -19,7 +19,7 @@ typedef struct data {
     uint8_t *seen;
     float *q, *k, *v, *dout, *out, *lse, *dq, *dk, *dv, *scratch;
     double *qd, *kd, *vd, *doutd, *outd, *lsed;
-    size_t nq, nk, no; /* elements from the first to beyond the last that belongs to a row */
+    size_t nq, nk, no; /* elements of each array, gaps included */
 } data;
 
 static void count_rows(data *a, const view_list *views) {
@@ -60,7 +60,7 @@ static void place_apart(data *a) {
     a->dv = filled(a->nk, UNTOUCHED);
 }
 
-/* Of each view one key in three, beginning with its first; a view's only key is seen. */
+/* A mask that hides one key in three of each view, beginning with the first. A view's only key is not hidden. */
 static uint8_t *draw_seen(const data *a) {
     uint8_t *seen = (uint8_t *)filled((size_t)a->Nk, 0);
     for (int view = 0; view < a->shape.views; view++) {
@@ -101,7 +101,7 @@ static void link_starts(data *a) {
     a->shape.k_starts = a->k_starts;
 }
 
-/* sum(dout * attention(q, k, v)): its gradients are dq, dk and dv. */
+/* sum(dout * attention(q, k, v)), whose gradients are dq, dk and dv. */
 static double projection(const void *context) {
     const data *a = context;
     double sum = 0;
@@ -114,14 +114,14 @@ static double projection(const void *context) {
     return sum;
 }
 
-/* Nothing between the rows of C elements was written. */
+/* Checks that nothing was written to the gaps between rows. */
 static void expect_gaps(const float *x, size_t count, int ld, int C) {
     for (size_t i = 0; i < count; i++) {
         assert_true(i % (size_t)ld < (size_t)C || x[i] == UNTOUCHED);
     }
 }
 
-/* Differences along a column of the array only where it holds rows: the gaps' gradient is 0 there. */
+/* Finite differences for the elements of rows only; the gradient of the gaps is 0. */
 static void expect_slopes(const char *what, const data *a, double *x, const float *got, size_t count, int ld,
                           size_t most) {
     float *rows = copy(got, count);
@@ -161,7 +161,7 @@ static void attention_equals_its_twin_and_finite_differences(void **state) {
     (void)state;
     const int lengths[] = {1, 2, 17, 128, 129, 300}, depths[] = {1, 3, 8, 64};
     for (size_t t = 0; t < KM_COUNT(lengths); t++) {
-        const bool large = lengths[t] > 100; /* the twin is slow: fewer of them */
+        const bool large = lengths[t] > 100; /* the twin is slow, so only some combinations are tried */
         for (size_t d = 0; d < KM_COUNT(depths); d++) {
             if (large && depths[d] != (lengths[t] == 129 ? 64 : 3)) {
                 continue;
@@ -179,7 +179,7 @@ static void attention_equals_its_twin_and_finite_differences(void **state) {
     }
 }
 
-/* Several views of different lengths, one of them a single token, in a fused q|k|v matrix as the model has it. */
+/* Several views of different lengths, one of a single token, in one q|k|v matrix as the model has it. */
 static void views_of_different_lengths(void **state) {
     (void)state;
     for (int kind = 0; kind < 2; kind++) {
@@ -193,7 +193,7 @@ static void views_of_different_lengths(void **state) {
     }
 }
 
-/* Fewer queries than keys, more queries than keys, and none at all: dk and dv are 0 there. */
+/* Fewer queries than keys, more queries than keys, and no queries, where dk and dv are 0. */
 static void queries_of_their_own(void **state) {
     (void)state;
     for (int kind = 0; kind < 2; kind++) {
@@ -217,7 +217,7 @@ static void queries_of_their_own(void **state) {
     }
 }
 
-/* Hidden keys: as the twin has it, and without any gradient; what stands in them does not matter. */
+/* Keys that the mask hides: the result equals the twin's, their gradient is 0, and their values change nothing. */
 static void keys_that_nobody_sees(void **state) {
     (void)state;
     for (int kind = 0; kind < 2; kind++) {
@@ -251,7 +251,7 @@ static void keys_that_nobody_sees(void **state) {
     }
 }
 
-/* Scores of +-1e4: the softmax is one-hot, all is finite. */
+/* With scores of +-1e4 the softmax is one-hot, and everything stays finite. */
 static void large_scores(void **state) {
     (void)state;
     const view_list one = {.queries = {20}, .keys = {20}, .H = 1, .D = 8};
@@ -272,8 +272,8 @@ static void large_scores(void **state) {
     }
 }
 
-/* NaN in a query shows in its row, in a key in every row of its view, in a value in its column; only in its
- * head. */
+/* NaN spreads to where it must and no further: in a query to its row, in a key to every row of the view, in a value to its
+ * column; always within its head. */
 static void nan_shows(void **state) {
     (void)state;
     for (int kind = 0; kind < 2; kind++) {

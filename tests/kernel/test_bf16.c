@@ -1,10 +1,10 @@
-/* bf16: rounding as the format has it; products, norm, GELU, dropout, attention and loss against twins in double on the
- * rounded numbers, where what is written as bf16 may be off by its own rounding. */
+/* bf16: rounding itself; products, norm, GELU, dropout, attention and loss compared with twins in double that start from the
+ * same rounded numbers. Results that are written as bf16 may differ by their rounding. */
 #include "kernel/twins.h"
 
 #include "panel_bf16.h"
 
-/* Half a unit of bf16's 8 bits, and a little for what is rounded before. */
+/* Half a unit in the last place of bf16's 8 bits, and a little for rounding before the last step. */
 #define HALF_UNIT (1.02 / 256)
 
 static km_bf16 *bf16s(size_t count) {
@@ -41,7 +41,7 @@ static double *widen_bf16(const km_bf16 *x, size_t count) {
     return widen(floats_of(x, count), count);
 }
 
-/* |got - want| <= tolerance * |want| + small for each element. */
+/* Checks |got - want| <= tolerance * |want| + small for each element. */
 static void expect_rounded(const char *what, const km_bf16 *got, const double *want, size_t count, double small) {
     const double *have = widen_bf16(got, count);
     for (size_t i = 0; i < count; i++) {
@@ -75,7 +75,8 @@ static void numbers_are_rounded_to_the_nearest_and_ties_to_even(void **state) {
         assert_true(isnan(back));
         assert_int_equal(signbit(back) != 0, nans[i] >> 31);
     }
-    for (uint32_t bits = 0; bits < 65536; bits++) { /* what is bf16 already stays, but NaN becomes quiet */
+    for (uint32_t bits = 0; bits < 65536;
+         bits++) { /* a number that is bf16 already stays as it is, except that NaN becomes quiet */
         const km_bf16 x = (km_bf16)bits;
         km_bf16 back = 0;
         const float wide = float_of(x);
@@ -86,7 +87,7 @@ static void numbers_are_rounded_to_the_nearest_and_ties_to_even(void **state) {
 
 /* ---- Linear layers ---- */
 
-/* x (N,I), w (O,I), dy (N,O): rows of dy are `gap` further apart. */
+/* x (N,I), w (O,I), dy (N,O); `gap` unused elements between rows of dy. */
 static void check_linear(km_bf16_gemm *gemm, int N, int I, int O, int gap) {
     const size_t nx = (size_t)N * (size_t)I, nw = (size_t)O * (size_t)I, ny = (size_t)N * (size_t)O;
     const size_t ldy = (size_t)(O + gap);
@@ -348,7 +349,7 @@ static void loss_is_that_of_floats(void **state) {
 
 /* ---- Attention ---- */
 
-/* The largest difference, in units of the largest number that is wanted. */
+/* The largest difference, divided by the largest number that is expected. */
 static double off_by(const km_bf16 *got, const double *want, size_t count) {
     const double *have = widen_bf16(got, count);
     double most = 0, off = 0;
@@ -360,7 +361,7 @@ static double off_by(const km_bf16 *got, const double *want, size_t count) {
     return most > 0 ? off / most : off;
 }
 
-/* Thirds of one matrix, two views; some keys are seen by nobody. */
+/* q, k and v are thirds of one matrix; there are two views, and the mask hides some keys. */
 static void check_attention(int first, int second, int H, int D, float p, bool hides) {
     const int C = H * D, N = first + second, longest = first > second ? first : second;
     const int32_t starts[] = {0, first, N};
@@ -397,7 +398,7 @@ static void check_attention(int first, int second, int H, int D, float p, bool h
     twin_attention(want, lsed, x, x + C, x + 2 * C, &shape);
     assert_true(off_by(out, want, own) < 0.01);
     expect_near("lse", lse, lsed, heads, 1e-5);
-    /* Finite differences at some places, the twin's gradient there. */
+    /* The twin's gradient at some places, by finite differences. */
     const size_t step = all / 61 + 1;
     double most = 0;
     for (size_t i = 0; i < all; i += step) {

@@ -1,17 +1,18 @@
-/* Every kernel is a function of its arguments to the bit: the same data shifted by 1..15 floats, called again,
- * or (where no matrix product is in it) with other rows or another cut around it, gives the same bits. */
+/* Every kernel's result depends to the bit on its arguments alone: the same data give the same bits in a second call, at
+ * addresses that are shifted by 1..15 floats and, for kernels without a matrix product, among other rows or cut into other
+ * parts. */
 #include "kernel/twins.h"
 
 enum { SHIFTS = 16, MOST_BUFFERS = 16 };
 
-/* A pass over all shifts: inputs are placed, outputs collected and compared with the first shift's. */
+/* One pass over all shifts: inputs are placed with the shift, and outputs are compared with those of the first shift. */
 typedef struct placing {
     int shift, buffers, outputs;
     char *first[MOST_BUFFERS];
 } placing;
 
-/* `count` elements of `size` bytes at 64-byte alignment plus the shift; neighbours in the list are shifted
- * apart. */
+/* Places `count` elements of `size` bytes at an address that is aligned to 64 bytes plus the shift. Arrays that are placed
+ * one after the other get different shifts. */
 static void *place(placing *p, const void *content, size_t count, size_t size) {
     const size_t shift = (size_t)((p->shift * (1 + p->buffers % 3)) % SHIFTS) * size;
     char *block = take(count * size + 64 + SHIFTS * size, 1);
@@ -41,7 +42,7 @@ static void same(placing *p, const char *what, const void *got, size_t count, si
     expect_same_bits(what, got, p->first[p->outputs++], count, size);
 }
 
-/* Shift 0 comes twice: a second call has the first one's bits. */
+/* Shift 0 comes twice, to compare a second call with the first one. */
 static void at_all_shifts(void (*run)(placing *p)) {
     placing p = {.shift = 0};
     run(&p);
@@ -57,7 +58,7 @@ static void at_all_shifts(void (*run)(placing *p)) {
     }
 }
 
-static int N, C; /* of the case that runs; set by each test */
+static int N, C; /* the sizes of the current case, which each test sets */
 
 static void run_linear(placing *p) {
     const int O = 45;
@@ -202,7 +203,7 @@ static void bits_do_not_depend_on_alignment(void **state) {
     }
 }
 
-/* A row by itself has the bits it has among others. */
+/* A row alone gives the same bits as among other rows. */
 static void rows_do_not_see_each_other(void **state) {
     (void)state;
     const int sizes[] = {1, 3, 17, 67, 129, 1003};
@@ -260,7 +261,7 @@ static void rows_do_not_see_each_other(void **state) {
     }
 }
 
-/* AdamW and the exact sum over parts cut anywhere: ranks cut the table, and other numbers of ranks elsewhere. */
+/* AdamW and the exact sum give the same bits wherever the table is cut, because each number of ranks cuts it in other places. */
 static void updates_do_not_depend_on_the_cut(void **state) {
     (void)state;
     enum { COUNT = 301 };

@@ -1,5 +1,5 @@
-/* Dropout is a function of (key, site, row key, element) by its definition in kernel.h; kept elements are scaled
- * so that the mean is exact. */
+/* Dropout: which elements are kept is the function of (key, site, row key, element) that kernel.h defines, and kept elements
+ * are scaled so that the expected value is exact. */
 #include "kernel/twins.h"
 
 static const int widths[] = {1, 5, 8, 16, 33, 64, 127, 128, 129, 300, 768};
@@ -8,7 +8,7 @@ static km_dropout site_of(float p, uint32_t site) {
     return (km_dropout){{0x12345678u, 0x9ABCDEF0u}, site, p};
 }
 
-/* y_nc = x_nc * factor(key_n, c) to the bit, with the scale rounded once to float. */
+/* y_nc = x_nc * factor(key_n, c) to the bit, where the scale has been rounded to float. */
 static void every_bit_is_the_definitions(void **state) {
     (void)state;
     const float shares[] = {1.0f / 65536, 0.1f, 0.15f, 0.5f, 0.9f, 65535.0f / 65536};
@@ -32,7 +32,7 @@ static void every_bit_is_the_definitions(void **state) {
     }
 }
 
-/* p = 0, and p that rounds to 0 of 65536, change nothing; p that rounds to 1 leaves nothing. */
+/* p = 0, and a p that rounds to 0/65536, change nothing; a p that rounds to 65536/65536 makes everything 0. */
 static void the_ends_of_p(void **state) {
     (void)state;
     enum { N = 5, C = 133, COUNT = N * C };
@@ -74,15 +74,15 @@ static void share_kept_and_mean(void **state) {
     }
 }
 
-/* Kept or not is independent between neighbouring elements, rows and sites: the share of pairs that are both
- * kept is (1-p)^2 within five standard deviations. */
+/* Neighbouring elements, rows and sites are kept independently of each other: the share of pairs of which both are kept is
+ * (1-p)^2 within five standard deviations. */
 static void masks_are_independent(void **state) {
     (void)state;
     enum { N = 256, C = 768, COUNT = N * C };
     float *ones = filled(COUNT, 1), *a = filled(COUNT, NAN), *b = filled(COUNT, NAN);
     uint64_t *keys = take(N, sizeof *keys);
     for (int n = 0; n < N; n++) {
-        keys[n] = (uint64_t)n; /* as alike as keys can be */
+        keys[n] = (uint64_t)n; /* neighbouring keys, which differ least */
     }
     const km_dropout first = site_of(0.5f, 0), second = site_of(0.5f, 1);
     km_dropout_apply(a, ones, &first, keys, N, C);
@@ -98,7 +98,7 @@ static void masks_are_independent(void **state) {
     }
 }
 
-/* Dropout is linear in x: its gradient is dy times the same factors. Its own backward is therefore itself. */
+/* Dropout is linear in x, so its gradient is dy times the same factors, and backward is the same function as forward. */
 static void backward_has_forwards_mask(void **state) {
     (void)state;
     enum { N = 3, C = 129, COUNT = N * C };

@@ -1,4 +1,4 @@
-/* GELU, embedding, rows in and out, sums. */
+/* GELU, embedding, gathering and scattering of rows, addition. */
 #include "kernel/twins.h"
 
 static const int rows[] = {0, 1, 3, 7, 33}, widths[] = {1, 5, 16, 33, 64, 129};
@@ -10,7 +10,7 @@ typedef struct gelu {
     size_t count;
 } gelu;
 
-/* sum(dy * gelu(x)): its gradient in x is dx. */
+/* sum(dy * gelu(x)), whose gradient in x is dx. */
 static double projection(const void *context) {
     const gelu *g = context;
     double sum = 0;
@@ -52,13 +52,13 @@ static void gelu_equals_its_twin_and_finite_differences(void **state) {
     }
 }
 
-/* gelu(x) -> x and gelu' -> 1 for large x, both -> 0 for large -x, finite all the way; NaN gives NaN. */
+/* For large x gelu(x) -> x and gelu'(x) -> 1; for large -x both -> 0. All results are finite; NaN gives NaN. */
 static void gelu_far_out(void **state) {
     (void)state;
     const float far[] = {15, 30, 1e3f, 1e10f, 1e13f, 1e15f, 1e19f, 2e19f, 1e25f, 3e38f};
     for (int k = 0; k < 2; k++) {
         for (size_t i = 0; i < KM_COUNT(far); i++) {
-            enum { C = 37 }; /* the vector loop and its rest */
+            enum { C = 37 }; /* enough elements for the vectorized loop, and some beyond a multiple of its width */
             float *x = filled(2 * C, far[i]), *y = filled(2 * C, NAN), *dx = filled(2 * C, 1);
             for (int c = C; c < 2 * C; c++) {
                 x[c] = -far[i];
@@ -79,7 +79,7 @@ static void gelu_far_out(void **state) {
     }
 }
 
-/* A dense sweep: |gelu error| and |gelu' error| within a few units of rounding of max(1, |x|). */
+/* Over a dense grid, the errors of gelu and gelu' are within a few units in the last place of max(1, |x|). */
 static void gelu_over_its_range(void **state) {
     (void)state;
     enum { COUNT = 1 << 18 };
@@ -130,8 +130,8 @@ static void embedding_is_a_sum_of_rows(void **state) {
     }
 }
 
-/* gather: out_m = in[at_m]. scatter: out[at_m] += in_m, also where a row comes twice; other rows stay.
- * sum(gather(x) * g) = sum(x * scatter(g)): each is the other's backward. */
+/* gather: out_m = in[at_m]. scatter: out[at_m] += in_m, also where a row is named twice; other rows do not change. Each is
+ * the backward of the other: sum(gather(x) * g) = sum(x * scatter(g)). */
 static void rows_in_and_out(void **state) {
     (void)state;
     enum { ROWS = 8 };

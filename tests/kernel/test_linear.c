@@ -9,7 +9,7 @@ typedef struct layer {
     int N, I, O;
 } layer;
 
-/* sum(dy * linear(x)): its gradients in x, w and b are dx, dw and db. */
+/* sum(dy * linear(x)), whose gradients in x, w and b are dx, dw and db. */
 static double projection(const void *context) {
     const layer *l = context;
     twin_linear(l->y, l->x, l->w, l->b, l->N, l->I, l->O);

@@ -11,7 +11,7 @@ typedef struct entropy {
     int M, V;
 } entropy;
 
-/* The summed loss: its gradient in the logits is what km_loss leaves there. */
+/* The summed loss, whose gradient in the logits is what km_loss writes over them. */
 static double summed(const void *context) {
     const entropy *e = context;
     double sum = 0;
@@ -69,7 +69,7 @@ static void loss_equals_its_twin_and_finite_differences(void **state) {
     }
 }
 
-/* Of equal logits the lowest id is the answer, wherever the ties stand. */
+/* Of equal largest logits the lowest id counts, wherever they are. */
 static void the_lowest_id_wins_a_tie(void **state) {
     (void)state;
     enum { V = 41 };
@@ -133,8 +133,7 @@ static void extremes(void **state) {
     }
 }
 
-/* NaN anywhere among a row's logits: loss and the whole gradient row are NaN, no hit; other rows are as without
- * it. */
+/* With NaN anywhere in a row of logits, its loss and its whole gradient are NaN and its hit is 0; other rows do not change. */
 static void nan_shows(void **state) {
     (void)state;
     enum { M = 3, V = 50 };
@@ -159,7 +158,7 @@ static void nan_shows(void **state) {
     }
 }
 
-/* However far apart the logits, no probability and no gradient is subnormal: products with those are slow. */
+/* However far apart the logits are, no probability and no gradient is a subnormal number, with which products are slow. */
 static void probabilities_are_never_subnormal(void **state) {
     (void)state;
     enum { V = 2003 };

@@ -1,4 +1,4 @@
-/* Layer norm: y = (x - mean) / sqrt(variance + eps) * w + b, alone and behind residual + dropout(x + bias). */
+/* Layer norm, y = (x - mean) / sqrt(variance + eps) * w + b, alone and of residual + dropout(x + bias). */
 #include "kernel/twins.h"
 
 static const int rows[] = {0, 1, 3, 7, 33}, widths[] = {1, 5, 16, 33, 64, 129, 768};
@@ -10,7 +10,7 @@ typedef struct norm {
     int N, C;
 } norm;
 
-/* sum(dy * norm(x)): its gradients in x, w and b are dx, dw and db. */
+/* sum(dy * norm(x)), whose gradients in x, w and b are dx, dw and db. */
 static double projection(const void *context) {
     const norm *l = context;
     twin_norm(l->y, NULL, NULL, l->x, l->w, l->b, (double)eps, l->N, l->C);
@@ -36,7 +36,7 @@ static void check_shape(int N, int C, double offset) {
     expect_near("rstd", rstd, rstdd, (size_t)N, 1e-5);
 
     km_norm_backward(dx, dw, db, dy, x, mean, rstd, w, N, C);
-    if (C > 1) { /* for one element the derivative is of the order of eps/variance: beneath differences */
+    if (C > 1) { /* with one element the derivative is about eps/variance, too small for finite differences */
         expect_gradient("dx", projection, &l, xd, dx, count, 20, 5e-5);
     }
     expect_gradient("dw", projection, &l, wd, dw, width, 20, 2e-5 + 1e-6 * offset);
@@ -55,10 +55,11 @@ static void norm_equals_its_twin_and_finite_differences(void **state) {
             check_shape(rows[n], widths[c], 0);
         }
     }
-    check_shape(3, 129, 100); /* a mean fifty deviations away costs digits, but no more than rounding x does */
+    check_shape(3, 129,
+                100); /* a mean of fifty standard deviations costs accuracy, but no more than rounding x does */
 }
 
-/* A row of equal elements has variance 0: y = b (the mean's rounding times 1/sqrt(eps) is what is left), dx is
+/* A row of equal elements has variance 0. y is b, except for the rounding error of the mean times 1/sqrt(eps), and dx is
  * finite. */
 static void rows_without_variance(void **state) {
     (void)state;

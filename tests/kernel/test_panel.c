@@ -10,14 +10,14 @@ static float *aligned(size_t count) {
     return x + (64 - (uintptr_t)x % 64) % 64 / sizeof *x;
 }
 
-/* B (K,n) at its place in the panels. */
+/* One element of a matrix B (K,n) in panels. */
 static float at_panel(const float *b, int K, int n, int k, int j) {
     const int width = (int)km_panel_width(n), first = j / KM_PANEL * KM_PANEL;
     const int wide = KM_MIN(KM_PANEL, width - first);
     return b[(size_t)first * (size_t)K + (size_t)k * (size_t)wide + (size_t)(j - first)];
 }
 
-/* Both packings hold the same numbers at the same places, and zeros beyond them. */
+/* km_panel_copy and km_panel_transpose put the same numbers to the same places, and zeros beyond them. */
 static void check_packing(int K, int n) {
     const size_t ld = (size_t)n + 3, width = km_panel_width(n);
     float *x = draw((size_t)K * ld, 1, 1), *t = filled((size_t)n * ((size_t)K + 5), 0);

@@ -1,4 +1,4 @@
-/* The functions inside the loops (src/kernel/simd.h), against libm in double. */
+/* The mathematical functions of src/kernel/simd.h, compared with libm in double. */
 #include "kernel/twins.h"
 
 #include "dropout.h"
@@ -34,7 +34,7 @@ static float *sweep(double from, double to) {
     return x;
 }
 
-/* Relative error of exp below 2^-23 (about one unit in the last place) over its range. */
+/* The relative error of exp is below 2^-23 (about one unit in the last place) over its whole range. */
 static void exp_to_the_last_place(void **state) {
     (void)state;
     const double ranges[][2] = {{-60, 88.7}, {-2, 2}, {-1e-3, 1e-3}, {-20, 0}};
@@ -51,7 +51,7 @@ static void exp_to_the_last_place(void **state) {
     }
 }
 
-/* Below exp(KM_EXP_LEAST) it is 0; above the range it is infinite; exp(0) is 1; NaN is NaN. */
+/* exp is 0 below KM_EXP_LEAST and infinite above its range; exp(0) is 1; exp(NaN) is NaN. */
 static void exp_at_its_ends(void **state) {
     (void)state;
     float *x = sweep(-110, -59), *y = filled(COUNT, NAN);
@@ -70,7 +70,7 @@ static void exp_at_its_ends(void **state) {
     assert_true(got[6] == 1 && got[7] == 1 && isnan(got[8]) && isnan(got[9]));
 }
 
-/* Absolute error of the normal distribution function below 1.5e-7; 0 and 1 far out; the half at 0; NaN is NaN. */
+/* The absolute error of the normal distribution function is below 1.5e-7. It is 0 and 1 far out, 1/2 at 0, and NaN for NaN. */
 static void normal_cdf_within_its_bound(void **state) {
     (void)state;
     const double ranges[][2] = {{-8, 8}, {-1.5, 1.5}, {-40, 40}, {-1e-3, 1e-3}};
@@ -93,7 +93,7 @@ static void normal_cdf_within_its_bound(void **state) {
     assert_true(got[6] == 0.5f && got[7] == 0.5f && isnan(got[8]));
 }
 
-/* sigmoid and 1 - sigmoid: relative error below 4e-7 on both sides; 0 and 1 far out; NaN is NaN. */
+/* sigmoid and 1 - sigmoid have a relative error below 4e-7 on both sides. They are 0 and 1 far out, and NaN for NaN. */
 static void sigmoid_within_its_bound(void **state) {
     (void)state;
     const double ranges[][2] = {{-59, 59}, {-3, 3}, {-1e-4, 1e-4}};
@@ -117,7 +117,7 @@ static void sigmoid_within_its_bound(void **state) {
     assert_true(got[4] == 0.5f && lacks[4] == 0.5f && isnan(got[5]) && isnan(lacks[5]));
 }
 
-/* The largest element wherever it stands, for every length around the vector's. */
+/* km_largest finds the largest element wherever it is, for every length around the width of a vector. */
 static void largest_wherever_it_is(void **state) {
     (void)state;
     for (int count = 1; count <= 70; count++) {
@@ -128,7 +128,7 @@ static void largest_wherever_it_is(void **state) {
             assert_true(km_largest(x, count) == 100);
             x[at] = INFINITY;
             assert_true(km_largest(x, count) == INFINITY);
-            x[at] = NAN; /* never what a softmax could take for a number */
+            x[at] = NAN; /* the result is then NaN or the largest of the others */
             const float top = km_largest(x, count);
             assert_true(isnan(top) || count == 1 || (top > -100 && top < 100));
             x[at] = was;
@@ -136,7 +136,7 @@ static void largest_wherever_it_is(void **state) {
     }
 }
 
-/* Both ways to a stretch's numbers are base's Philox in the order that kernel.h defines. */
+/* Dropout's numbers, by AVX-512 and in portable C, are those of base's Philox in the order that kernel.h defines. */
 static void dropout_numbers_are_philox(void **state) {
     (void)state;
     km_rng rng = km_rng_make(3, KM_RNG_TEST, 1, 0);

@@ -1,9 +1,9 @@
-/* The exact sum and AdamW. */
+/* The exact sum in fixed point, and AdamW. */
 #include "kernel/twins.h"
 
 static const double unit = 68719476736.0; /* 2^36 */
 
-/* Magnitudes from far below a unit to the limit. */
+/* Gradients with magnitudes from far below the unit of the fixed point up to the limit. */
 static float *gradients(size_t count, uint32_t stream) {
     float *g = draw(count, 1, stream);
     km_rng rng = km_rng_make(5, KM_RNG_TEST, stream, 1);
@@ -41,7 +41,7 @@ static void fixed_add_rounds_to_nearest(void **state) {
     assert_memory_equal(sum, want, sizeof want);
 }
 
-/* The same bits whatever the order of the parts. */
+/* The sum has the same bits in whatever order its parts are added. */
 static void sums_do_not_depend_on_their_order(void **state) {
     (void)state;
     enum { PARTS = 24, COUNT = 1003 };
@@ -67,7 +67,7 @@ static void sums_do_not_depend_on_their_order(void **state) {
     }
 }
 
-/* What is not finite or not below the limit is seen at every place of the vector loop and its rest. */
+/* A value that is not finite or not below the limit is noticed at every place, in the vectorized loop and behind it. */
 static void out_of_range_is_seen_everywhere(void **state) {
     (void)state;
     const float bad[] = {NAN, -NAN, INFINITY, -INFINITY, KM_FIXED_LIMIT, -KM_FIXED_LIMIT, 3e38f, -3e38f};
@@ -94,7 +94,8 @@ static void out_of_range_is_seen_everywhere(void **state) {
     }
 }
 
-/* As an addition to 0, whatever was there, and nothing beside it: with whole lines of cache and without. */
+/* km_fixed_set gives what adding to 0 gives, whatever was there before, and writes nothing beside it; with whole cache lines
+ * and without. */
 static void fixed_set_is_an_addition_to_nothing(void **state) {
     (void)state;
     enum { MOST = 80, ROOM = 16 };
@@ -122,7 +123,7 @@ static void fixed_set_is_an_addition_to_nothing(void **state) {
     }
 }
 
-/* 8,192 of the largest values do not overflow. */
+/* The sum of 8,192 of the largest values does not overflow. */
 static void the_largest_sums_fit(void **state) {
     (void)state;
     enum { COUNT = 19, PARTS = 8192 };
@@ -188,7 +189,7 @@ static void check_adamw(size_t count, float decay) {
     drop();
 }
 
-/* Five steps of AdamW, with and without decay; a weight without gradient and decay does not move. */
+/* Five steps of AdamW, with and without decay. A weight with neither gradient nor decay does not change. */
 static void adamw_equals_its_twin(void **state) {
     (void)state;
     const size_t counts[] = {0, 1, 3, 7, 16, 33, 64, 129, 1000};
@@ -204,7 +205,7 @@ static void adamw_equals_its_twin(void **state) {
     assert_true(w == 0.75f && m == 0 && v == 0);
 }
 
-/* After a gradient that is 0 from the second step on, moments fall to 0 and are never subnormal: those are slow. */
+/* If the gradient is 0 from the second step on, moments fall to 0 and are never subnormal numbers, which are slow. */
 static void moments_are_never_subnormal(void **state) {
     (void)state;
     enum { COUNT = 37, STEPS = 1200 };

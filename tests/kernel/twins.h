@@ -1,4 +1,4 @@
-/* The slow twins of kernel/: the textbook formulas in double, element by element, no BLAS. */
+/* The slow twins of the kernels: the formulas of textbooks, in double, element by element, without BLAS. */
 #ifndef KMASK_TESTS_KERNEL_TWINS_H
 #define KMASK_TESTS_KERNEL_TWINS_H
 
@@ -17,7 +17,7 @@ static inline void twin_linear(double *y, const double *x, const double *w, cons
     }
 }
 
-/* What element e of the row with this key is multiplied with (the definition in kernel.h). */
+/* The factor of element e of the row with this key, as kernel.h defines it. */
 static inline double twin_factor(const km_dropout *d, uint64_t key, uint32_t e) {
     const double threshold = floor((double)d->p * 65536.0 + 0.5);
     const uint32_t counter[4] = {e / 8, d->site, (uint32_t)key, (uint32_t)(key >> 32)};

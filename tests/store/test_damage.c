@@ -1,5 +1,5 @@
-/* Damage: a checkpoint with any byte of its first 4 KiB changed, with bytes changed anywhere else, or cut short anywhere, is
- * refused with a sentence that names it, before HDF5 sees it. */
+/* Damage: a checkpoint in which one of the first 4,096 bytes or bytes anywhere else are changed, or which is cut short
+ * anywhere, is refused before HDF5 opens it, with a message that names the file. */
 #include "kmask/store.h"
 
 #include <fcntl.h>
@@ -23,7 +23,7 @@ static void ok(km_status status) {
     }
 }
 
-/* A checkpoint in small: some tensors, moments, attributes short and long. */
+/* A small checkpoint: some tensors and moments, and short and long attributes. */
 static void write_checkpoint(const char *path) {
     km_store *store = NULL;
     static float values[20000];
@@ -80,7 +80,7 @@ static void put(size_t at, unsigned char byte) {
     assert_int_equal(close(fd), 0);
 }
 
-/* By both faces, each with a sentence that starts with the file's name. */
+/* km_store_open and km_store_verify both refuse the file, with a message that begins with its name. */
 static void is_refused(const char *what, size_t at) {
     km_store *store = NULL;
     if (km_store_verify("d.h5") == KM_OK) {
@@ -117,7 +117,7 @@ static void every_byte_of_the_block(void **state) {
         changed(at, 0xFF);
         changed(at, (unsigned char)(1 << at % 8)); /* a single bit */
     }
-    whole_is_accepted(); /* or the tests above would show nothing */
+    whole_is_accepted(); /* otherwise the tests above would prove nothing */
 }
 
 static void bytes_elsewhere(void **state) {
@@ -147,7 +147,7 @@ static void cut_everywhere(void **state) {
     is_refused("a byte too many", size);
 }
 
-/* Blocks of 4 KiB that never reached the disk: zeros, or another block's bytes. */
+/* Blocks of 4,096 bytes that never reached the disk: they are zeros, or have the bytes of another block. */
 static void blocks_that_were_lost(void **state) {
     (void)state;
     static const unsigned char zeros[BLOCK];

@@ -1,5 +1,5 @@
-/* safetensors: what is written comes back; every way in which a header can lie is a sentence; half-precision numbers are
- * exact on the way in and nearest on the way out. */
+/* safetensors: what is written can be read back; every kind of wrong header gives its own error message; unpacking of
+ * half-precision numbers is exact, and packing rounds to nearest. */
 #include "kmask/store.h"
 
 #include <math.h>
@@ -45,7 +45,7 @@ static void spill(const char *path, const void *bytes, size_t size) {
     assert_int_equal(fclose(file), 0);
 }
 
-/* A file of this header, its right length in front and `data` bytes 0, 1, 2, ... behind. */
+/* Writes a file with the length of this header, the header itself, and `data` bytes 0, 1, 2, ... */
 static void spill_header(const char *path, const char *header, size_t data) {
     uint64_t length = strlen(header);
     size_t size = sizeof length + length + data;
@@ -123,7 +123,8 @@ static void test_there_and_back(void **state) {
     km_store_close(store);
 }
 
-/* As the format asks: a header of a multiple of 8 bytes, padded with spaces, and nothing behind the last tensor. */
+/* The layout that the format demands: a header padded with spaces to a multiple of 8 bytes, and nothing behind the last
+ * tensor. */
 static void test_layout(void **state) {
     (void)state;
     write_two();
@@ -249,7 +250,7 @@ static void test_lengths(void **state) {
     refused("no.safetensors", "cannot open");
 }
 
-/* Cut anywhere, it is refused; with any bit of its header flipped, it is refused or read without harm. */
+/* A file that is cut short anywhere is refused. A file with a flipped bit in its header is refused or read without harm. */
 static void test_damage(void **state) {
     (void)state;
     write_two();
@@ -280,7 +281,7 @@ static void test_damage(void **state) {
             km_store_close(store);
         }
     }
-    assert_true(sound > 31 * 3 - 1); /* the data: no checksum guards it */
+    assert_true(sound > 31 * 3 - 1); /* these are tensors' bytes, which have no checksum */
     free(bytes);
 }
 
@@ -335,13 +336,13 @@ static float from_bits(uint32_t bits) {
     return value;
 }
 
-/* Every one of the 65,536 there and back; finite values against the formula. */
+/* Each of the 65,536 numbers survives unpacking and packing; finite ones are compared with the formula. */
 static void test_all_halves(void **state) {
     (void)state;
     for (uint32_t i = 0; i < 65536; i++) {
         const uint16_t half = (uint16_t)i;
         for (int brain = 0; brain < 2; brain++) {
-            km_type type = brain ? KM_BF16 : KM_F16;
+            km_dtype type = brain ? KM_BF16 : KM_F16;
             float value = 0;
             uint16_t back = 0;
             km_floats_unpack(&value, type, &half, 1);
@@ -360,15 +361,15 @@ static void test_all_halves(void **state) {
     }
 }
 
-/* Nearest, ties to even: against the two neighbours in double. */
+/* Packing rounds to nearest, ties to even: the result is compared with its two neighbours in double. */
 static void test_rounding(void **state) {
     (void)state;
     km_rng rng = km_rng_make(3, KM_RNG_TEST, 0, 0);
     for (int i = 0; i < 200000; i++) {
         bool brain = i % 2 == 0;
-        km_type type = brain ? KM_BF16 : KM_F16;
+        km_dtype type = brain ? KM_BF16 : KM_F16;
         uint32_t bits = km_rng_u32(&rng);
-        if (!brain && i % 3 != 0) { /* half's own range, and its ties */
+        if (!brain && i % 3 != 0) { /* within the range of float16, and exactly between two of its numbers */
             bits = (bits & 0x80ffffff) | (100 + km_rng_below(&rng, 45)) << 23;
             bits = i % 5 == 0 ? bits & ~(uint32_t)0xfff : bits;
         }
@@ -379,7 +380,7 @@ static void test_rounding(void **state) {
         uint16_t got = 0;
         km_floats_pack(&got, type, &value, 1);
         km_floats_unpack(&packed, type, &got, 1);
-        if (isinf(packed)) { /* beyond the largest by half a step or more */
+        if (isinf(packed)) { /* above the largest number by half a unit or more */
             assert_true(fabs((double)value) >= (brain ? 0x1.ffp127 : 65520.0));
             continue;
         }

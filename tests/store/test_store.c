@@ -1,5 +1,5 @@
-/* Files of arrays: what is written comes back, the same content gives the same bytes, failures leave the old file,
- * and a damaged file is an error with a sentence, whatever byte is wrong. */
+/* HDF5 files of arrays: what is written can be read back, the same content gives the same bytes, after a failure the old file
+ * is still there, and a damaged file is refused with a message, whichever byte is wrong. */
 #include "kmask/store.h"
 
 #include <errno.h>
@@ -62,7 +62,7 @@ static void spill(const char *path, const void *bytes, size_t size) {
     assert_int_equal(fclose(file), 0);
 }
 
-/* A model in small: two tensors and a few attributes. */
+/* A small model: two tensors and a few attributes. */
 static void write_small(const char *path, float value) {
     km_store *store = NULL;
     ok(km_store_create(&store, path));
@@ -93,7 +93,7 @@ static float small_value(const char *path) {
 
 static const struct {
     const char *name;
-    km_type type;
+    km_dtype type;
     int rank;
     uint64_t dims[4];
 } ARRAYS[] = {
@@ -103,9 +103,9 @@ static const struct {
     {"/u8", KM_U8, 1, {1, 0, 0, 0}},           {"/zero", KM_F32, 0, {0, 0, 0, 0}},
 };
 
-/* The bytes of element-wise noise, a function of the array. */
+/* Random bytes for an array; the same ones in every call. */
 static unsigned char *noise(const km_array *array, size_t *bytes) {
-    *bytes = (size_t)array->count * km_type_size(array->type);
+    *bytes = (size_t)array->count * km_dtype_size(array->type);
     unsigned char *out = km_new(*bytes, 1);
     km_rng rng = km_rng_make((uint64_t)array->type, KM_RNG_TEST, (uint32_t)array->rank, array->count);
     for (size_t i = 0; i < *bytes; i++) {
@@ -139,7 +139,7 @@ static void write_types(const char *path, const char *text) {
 
 static void check_array(const km_store *store, int i) {
     const km_array *array = km_store_array(store, i);
-    assert_string_equal(array->name, ARRAYS[i].name); /* ascending, as ARRAYS is */
+    assert_string_equal(array->name, ARRAYS[i].name); /* in ascending order of names, as ARRAYS is */
     assert_ptr_equal(km_store_find(store, ARRAYS[i].name), array);
     assert_int_equal(array->type, ARRAYS[i].type);
     assert_int_equal(array->rank, ARRAYS[i].rank);
@@ -185,7 +185,7 @@ static void all_types_come_back(void **state) {
     free(text);
 }
 
-/* Any process may read and write at the offsets; parts that nobody writes are zeros. */
+/* Any process may read and write at the offsets of arrays. Elements that are never written are zeros. */
 static void parts_are_read_and_written(void **state) {
     (void)state;
     km_store *store = NULL;
@@ -251,9 +251,9 @@ static void same_content_gives_same_bytes(void **state) {
     (void)state;
     size_t size[2];
     write_types("a.h5", "text");
-    sleep(1); /* no clock may reach the file */
+    sleep(1); /* a later time must not change the file */
     void *clutter = malloc(1 << 16);
-    memset(clutter, 0xa5, 1 << 16); /* no stale memory either */
+    memset(clutter, 0xa5, 1 << 16); /* nor must bytes of memory that was used before */
     free(clutter);
     write_types("b.h5", "text");
     char *a = slurp("a.h5", &size[0]), *b = slurp("b.h5", &size[1]);
@@ -319,7 +319,7 @@ static void leftovers_are_replaced(void **state) {
     assert_true(small_value("a.h5") == 3);
 }
 
-/* A reader keeps what it opened while a new file takes the name. */
+/* A reader still reads the file that it has opened after a new file has taken its name. */
 static void readers_keep_the_old_file(void **state) {
     (void)state;
     km_store *store = NULL;
@@ -345,7 +345,7 @@ static void folders_that_go_away_are_errors(void **state) {
     unlink("gone/a.h5.tmp");
     rmdir("gone");
     refused(km_store_commit(store), "cannot rename");
-    /* A folder in the way of the name. */
+    /* The file cannot be renamed, because a folder has its name. */
     assert_int_equal(mkdir("gone", 0777), 0);
     ok(km_store_create(&store, "gone"));
     ok(km_store_layout(store));
@@ -354,7 +354,7 @@ static void folders_that_go_away_are_errors(void **state) {
     rmdir("gone");
 }
 
-/* Runs out of space at every place where a file can: while HDF5 writes, and while arrays are written. */
+/* Writes a file that is too large for the disk, which is full either while HDF5 writes or while arrays are written. */
 static km_status write_large(const char *path) {
     km_store *store = NULL;
     static float data[1 << 16];
@@ -395,7 +395,7 @@ static void full_disks_leave_the_old_file(void **state) {
         assert_false(km_file_exists("a.h5.tmp"));
         assert_true(small_value("a.h5") == 6);
     }
-    ok(write_large("b.h5")); /* and afterwards all is well */
+    ok(write_large("b.h5")); /* an ordinary file can be written afterwards */
     ok(km_store_verify("b.h5"));
 }
 
@@ -513,7 +513,7 @@ static void foreign_files_are_named(void **state) {
     refused(km_store_open(&store, "cut.h5"), "not a kmask file");
     write_small("a.h5", 9);
     char *bytes = slurp("a.h5", &size);
-    spill("plain.h5", bytes + BLOCK, size - BLOCK); /* what follows the block is a plain HDF5 file */
+    spill("plain.h5", bytes + BLOCK, size - BLOCK); /* without its user block, the file is a plain HDF5 file */
     refused(km_store_open(&store, "plain.h5"), "an HDF5 file, but not kmask's");
     memset(bytes, 0, BLOCK);
     spill("cut.h5", bytes, size);

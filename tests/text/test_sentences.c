@@ -70,14 +70,15 @@ static void any_bytes_have_an_end(void **state) {
         }
         char *exact = km_new(count + 1, 1);
         memcpy(exact, bytes, count);
-        free(barred(exact, count)); /* checks that ends ascend to the text's */
+        free(barred(exact,
+                    count)); /* barred() checks that ends ascend and that the last one is the end of the text */
         free(exact);
     }
     assert_int_equal((km_sentences_begin(sentences, "", 0), km_sentences_next(sentences)), 0);
 }
 
-/* Texts whose every full stop could be decided only far behind it: ends are found in the time of a few passes (a
- * quadratic search would take hours). */
+/* In these texts, whether a sentence ends at a full stop depends on characters far behind it. Ends are still found in linear
+ * time; a quadratic search would take hours. */
 static void time_is_linear(void **state) {
     (void)state;
     enum { BYTES = 4 << 20 };

@@ -1,4 +1,4 @@
-/* Names, dates and numbers against sentences labelled by hand, and against text of any kind. */
+/* Finding names, dates and numbers: compared with sentences that were labelled by hand, and run on text of any kind. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -66,7 +66,7 @@ typedef struct score {
     int right, found, wanted;
 } score;
 
-/* Takes the labels out of a sentence. */
+/* Removes the labels from a sentence and returns them as spans. */
 static char *unlabelled(const char *from, km_spans *labels) {
     km_buffer text = {0};
     size_t begin = 0;
@@ -85,7 +85,7 @@ static char *unlabelled(const char *from, km_spans *labels) {
     return text.data;
 }
 
-/* The same span and kind; a full stop more or less at its end is no mistake. */
+/* Whether two spans are the same, with the same kind. A full stop that one of them has at its end is ignored. */
 static bool same(const km_span *a, const km_span *b) {
     size_t far = a->end > b->end ? a->end - b->end : b->end - a->end;
     return a->begin == b->begin && far <= 1 && a->kind == b->kind;
@@ -132,7 +132,7 @@ static void labelled_spans_are_found(void **state) {
     }
 }
 
-/* What the text says elsewhere decides about a sentence's first word. */
+/* Whether the first word of a sentence is a name is decided by how the rest of the text writes it. */
 static void first_words_need_evidence(void **state) {
     (void)state;
     const struct {
@@ -218,7 +218,7 @@ static void any_bytes_keep_the_order(void **state) {
     }
 }
 
-/* Runs of one thing, beyond a block: the time of a few passes. */
+/* One thing repeated for longer than a block takes linear time. */
 static void time_is_linear(void **state) {
     (void)state;
     enum { BYTES = 5 << 18 };

@@ -1,4 +1,5 @@
-/* The reference's ids of tricky lines, as tools/golden_wordpiece.py and tools/golden_bpe.py wrote them. */
+/* Compares ids and decoded text with those of the tokenizers package, which tools/golden_wordpiece.py, golden_bpe.py and
+ * golden_added.py have written to golden/<name>/lines.txt. */
 #ifndef KM_TEST_TOKENIZER_GOLDEN_H
 #define KM_TEST_TOKENIZER_GOLDEN_H
 
@@ -17,7 +18,7 @@ static km_tokenizer *open_golden(const char *name) {
     return tokenizer;
 }
 
-/* The bytes of `hex` ("-": none), with a NUL after them. */
+/* The bytes of a hexadecimal text ("-" for no bytes), with a NUL behind them. */
 static char *unhex(const char *hex, size_t *count) {
     *count = strcmp(hex, "-") == 0 ? 0 : strlen(hex) / 2;
     char *bytes = km_new(*count + 1, 1);
@@ -28,7 +29,8 @@ static char *unhex(const char *hex, size_t *count) {
     return bytes;
 }
 
-/* One case: "hex specials invalid decoded-hex ids...". */
+/* Checks one line: the text in hexadecimal, whether special tokens are found in it, the number of invalid sequences, the
+ * decoded text in hexadecimal, and the ids. */
 static void check_line(const km_tokenizer *tokenizer, char *line, int number) {
     char *rest = NULL;
     const char *hex = strtok_r(line, " \n", &rest);

@@ -1,4 +1,4 @@
-/* Byte-level BPE against HuggingFace's, its files, its trainer, any bytes. */
+/* Byte-level BPE: ids compared with the tokenizers package, its files, its trainer, and text of any bytes. */
 #include "bpe.h"
 
 #include <setjmp.h>
@@ -40,7 +40,7 @@ static void bytes_and_their_characters(void **state) {
 
 /* ---- Where tokens stand --------------------------------------------------------------------------------- */
 
-/* `expected`: the texts of the tokens' ranges, each in bars; words are set apart by two. */
+/* `expected` has the texts of the tokens' ranges with a bar before and behind each, and two bars between words. */
 static void ranges_are(const char *name, const char *text, const char *expected) {
     km_tokenizer *t = open_golden(name);
     km_ids ids = {.ranges = true};
@@ -70,7 +70,7 @@ static void ranges_in_the_text(void **state) {
     ranges_are("bpe", "zqzq", "|z|q|z|q|");
     ranges_are("bpe", " the \xC3\x9F", "|the||\xC3|\x9F|");
     ranges_are("bpe", "a\xFF", "|a||\xFF|\xFF|\xFF|"); /* U+FFFD has three bytes */
-    ranges_are("bpe_spaced", "zq", "||z|q|");          /* the thought space has no bytes */
+    ranges_are("bpe_spaced", "zq", "||z|q|"); /* the space that prefix_space adds has no bytes in the text */
     ranges_are("bpe_spaced", "\tzq", "|||\t||z|q|");
 }
 
@@ -87,7 +87,7 @@ static km_buffer mended(const char *text, size_t count) {
     return out;
 }
 
-/* Encoded and decoded, any bytes are what they were, invalid sequences as U+FFFD. */
+/* Encoding and decoding gives any bytes back, with U+FFFD for invalid sequences. */
 static void any_bytes_come_back(void **state) {
     (void)state;
     static const char pool[] = "aE  .,'sll<mask>\t\xC3\xA9\xCC\x81\xE4\xB8\xAD\xF0\x9F\x98\x80\xFF\x00\x0A\xED\xA0";
@@ -118,7 +118,7 @@ static void any_bytes_come_back(void **state) {
     km_tokenizer_destroy(t);
 }
 
-/* A word of many windows has the pieces that merging it whole would give. */
+/* A word that is merged in many windows has the same pieces as if it were merged at once. */
 static void windows_do_not_show(void **state) {
     (void)state;
     km_tokenizer *t = open_golden("bpe");
@@ -146,7 +146,7 @@ static void windows_do_not_show(void **state) {
     km_tokenizer_destroy(t);
 }
 
-/* Few and many symbols are merged in different ways. */
+/* There is one algorithm for few symbols and one for many; both give the same pieces. */
 static void both_ways_of_merging_agree(void **state) {
     (void)state;
     km_tokenizer *t = open_golden("bpe");
@@ -158,7 +158,7 @@ static void both_ways_of_merging_agree(void **state) {
         for (size_t i = 0; i < sizeof text; i++) {
             text[i] = "theandofin"[km_rng_below(&rng, 10)];
         }
-        /* It merges with nothing, so what follows it changes nothing before it. */
+        /* This byte merges with nothing, so what stands behind it cannot change the pieces before it. */
         text[KM_MERGE_SCAN] = '\x01';
         size_t count = km_bpe_merge(t, text, KM_MERGE_SCAN, few, few_sizes);
         km_bpe_merge(t, text, sizeof text, many, many_sizes);
@@ -249,7 +249,7 @@ static void refused(const char *says) {
     }
 }
 
-/* "pieces" of the text, with spaces between. */
+/* Compares the pieces of a text, with spaces between them. */
 static void encodes_to(const km_tokenizer *t, const char *text, const char *expected) {
     km_ids ids = {0};
     km_encode(t, text, strlen(text), true, &ids, NULL);
@@ -320,7 +320,7 @@ static void special_tokens_by_any_file(void **state) {
     km_tokenizer_destroy(bare);
 }
 
-/* GPT-2's has none: it opens and encodes; what needs them is told. */
+/* GPT-2's vocabulary has no special tokens. It can be opened and encodes text, and km_tokenizer_can_mask names what it lacks. */
 static void without_special_tokens(void **state) {
     (void)state;
     clear_folder();
@@ -469,7 +469,8 @@ static void printed_saved_and_read_again(void **state) {
     }
 }
 
-/* The classic vocabulary, bare, with tokenizer.json beside it: what decides ids comes from there. */
+/* With classic files of the vocabulary and no other file but tokenizer.json, settings that decide ids come from
+ * tokenizer.json. */
 static void bare_files_are_completed(void **state) {
     (void)state;
     const char *const names[] = {"bpe_spaced", "cased"};
@@ -542,7 +543,7 @@ static void learns(int vocab_size, int min_frequency, const char *text, const ch
 
 static void merges_by_hand(void **state) {
     (void)state;
-    learns(300, 2, "hug hug pug\nhug", "ug hug"); /* the hug behind a space has one of its own: once */
+    learns(300, 2, "hug hug pug\nhug", "ug hug"); /* " hug", with a space before it, occurs only once */
     learns(300, 1, "hug hug pug\nhug", "ug hug pug " SPACE "hug " SPACE "pug");
     learns(262, 1, "hug hug pug\nhug", "ug");
     learns(300, 2, "aaaa aaaa", "aa aaaa");

@@ -23,7 +23,7 @@ static km_tokenizer *learn(const km_wordpiece_options *options, const char *text
     return tokenizer;
 }
 
-/* All pieces after the five special tokens, with spaces between. */
+/* Compares the learned pieces behind the five special tokens, with spaces between them. */
 static void learns(km_wordpiece_options options, const char *text, const char *expected) {
     km_tokenizer *t = learn(&options, text);
     km_buffer pieces = {0};
@@ -45,9 +45,9 @@ static void merges_by_hand(void **state) {
     /* (##u, ##g) 6 times, then (h, ##ug) 3, (p, ##ug) 2; (b, ##ug) only once. */
     learns(options_of(100), "hug pug Hug, bug hug pug", ", b g h p u ##g ##u ##ug hug pug");
     learns(options_of(15), "hug pug Hug, bug hug pug", ", b g h p u ##g ##u ##ug hug");
-    /* Ties go to the lower pair: a, ##b before c, ##d. */
+    /* Of equally frequent pairs the lower one comes first: (a, ##b) before (c, ##d). */
     learns(options_of(100), "cd ab cd ab", "a b c d ##b ##d ab cd");
-    /* Overlaps are taken from the left: a ##aa ##a, then the tie of (a, ##aa) and (##aa, ##a). */
+    /* Overlapping pairs are merged from the left: a ##aa ##a; then (a, ##aa) and (##aa, ##a) are equally frequent. */
     learns(options_of(100), "aaaa aaaa", "a ##a ##aa aaa aaaa");
     learns(options_of(100), "\xC3\x89t\xC3\xA9 \xE4\xB8\xAD\xE4\xB8\xAD", "e t \xE4\xB8\xAD ##e ##t");
 }
@@ -61,11 +61,11 @@ static void options_count(void **state) {
     learns(options, "Ab Ab ab", "A a b ##b Ab ab");
     options.min_frequency = 3;
     learns(options, "Ab Ab ab", "A a b ##b");
-    /* Two characters kept, b and A, the most frequent ones; the word "ab" is then ##b alone. */
+    /* The two most frequent characters, b and A, are kept; the word "ab" is then ##b alone. */
     options.min_frequency = 2;
     options.alphabet_limit = 2;
     learns(options, "Ab Ab ab", "A b ##b Ab");
-    /* No room for all characters: the most frequent with their "##" forms. */
+    /* The vocabulary has no room for all characters, so the most frequent ones are taken, with their "##" forms. */
     learns(options_of(9), "b b b a ba ba c", "a b c ##a");
     learns(options_of(8), "b b b a ba ba c", "a b ##a");
     learns(options_of(7), "b b b a ba ba c", "b");
@@ -103,9 +103,9 @@ static char *make_text(uint64_t seed, size_t words) {
     return text.data;
 }
 
-/* The slow twin: counts every pair anew before each merge. */
+/* The slow twin of the trainer: it counts all pairs again before each merge. */
 typedef struct slow {
-    int *symbols, *starts; /* word i: symbols[starts[i] .. starts[i + 1]) */
+    int *symbols, *starts; /* word i is symbols[starts[i] .. starts[i + 1]) */
     int words;
     char names[200][16];
     int count;
@@ -196,7 +196,7 @@ static void same_as_counting_anew(void **state) {
     km_tokenizer_destroy(t);
 }
 
-/* The order of the words and the cuts between calls do not matter. */
+/* Neither the order of the words nor how the text is divided over calls changes the result. */
 static void depends_on_the_words_alone(void **state) {
     (void)state;
     const km_wordpiece_options options = options_of(200);
@@ -215,7 +215,7 @@ static void depends_on_the_words_alone(void **state) {
     assert_int_equal(km_wordpiece_trainer_end(trainer, &parts), KM_OK);
     assert_true(km_hash_equal(km_tokenizer_hash(whole), km_tokenizer_hash(parts)));
     km_tokenizer_destroy(parts);
-    assert_int_equal(km_wordpiece_trainer_end(trainer, &parts), KM_OK); /* and again */
+    assert_int_equal(km_wordpiece_trainer_end(trainer, &parts), KM_OK); /* a second call makes an equal tokenizer */
     assert_true(km_hash_equal(km_tokenizer_hash(whole), km_tokenizer_hash(parts)));
     km_wordpiece_trainer_destroy(trainer);
     km_tokenizer_destroy(parts);

@@ -1,4 +1,4 @@
-/* WordPiece encoding and decoding against HuggingFace's, vocabularies and their files, any bytes. */
+/* WordPiece: ids and decoded text compared with the tokenizers package, vocabularies and their files, and text of any bytes. */
 #include "kmask/tokenizer.h"
 
 #include <setjmp.h>
@@ -65,7 +65,7 @@ static void decoding_skips_what_it_is_told(void **state) {
 
 /* ---- Where tokens stand in the text --------------------------------------------------------------------- */
 
-/* `expected`: the texts of the tokens' ranges, each in bars. */
+/* `expected` has the texts of the tokens' ranges with a bar before and behind each. */
 static void ranges_are(const char *name, bool specials, const char *text, size_t count, const char *expected) {
     km_tokenizer *t = open_golden(name);
     km_ids ids = {.ranges = true}, plain = {0};
@@ -78,7 +78,7 @@ static void ranges_are(const char *name, bool specials, const char *text, size_t
     size_t before = 0;
     for (size_t i = 0; i < ids.count; i++) {
         assert_true(ids.begins[i] <= ids.ends[i] && ids.ends[i] <= count && ids.begins[i] >= before);
-        if (!ids.starts_word[i]) { /* the rest of a word has the range of the whole */
+        if (!ids.starts_word[i]) { /* every token of a word has the range of the whole word */
             assert_int_equal(ids.begins[i], ids.begins[i - 1]);
             assert_int_equal(ids.ends[i], ids.ends[i - 1]);
             continue;
@@ -140,7 +140,7 @@ static size_t random_bytes(km_rng *rng, char *out, size_t limit) {
     return count;
 }
 
-/* Two texts with a space between give the ids of the one and the other, and nothing is out of range. */
+/* Two texts of any bytes with a space between them give the ids of both, one after the other, and all ids are valid. */
 static void any_bytes_are_text(void **state) {
     (void)state;
     km_tokenizer *tokenizers[] = {open_golden("uncased"), open_golden("cased")};
@@ -380,7 +380,7 @@ static void saved_and_opened(void **state) {
     }
 }
 
-/* Accents go with the case unless strip_accents says otherwise. */
+/* Accents are stripped exactly if text is lower-cased, unless strip_accents says otherwise. */
 static void accents_follow_the_case(void **state) {
     (void)state;
     put_vocab(NAMES "e\n\xC3\xA9\n\xC3\x89\nE\n\xE4\xB8\xAD\xE4\xB8\xAD\n\xE4\xB8\xAD\n");
@@ -446,7 +446,7 @@ static void tokenizer_json_is_read(void **state) {
     assert_true(km_hash_equal(km_tokenizer_hash(whole), km_tokenizer_hash(lines)));
     km_tokenizer_destroy(whole);
     km_tokenizer_destroy(lines);
-    /* With nothing else left to say, tokenizer.json's added tokens count. */
+    /* The added tokens of tokenizer.json count even if the other files give every setting. */
     const char config[] = "{\"do_lower_case\": false, \"mask_token\": \"[MASK]\"}";
     put("tokenizer_config.json", config, strlen(config));
     put_whole("{\"added_tokens\":[{\"id\":7,\"content\":\"ab\"}]," NORMALIZER_MEMBER MODEL

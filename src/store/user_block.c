@@ -1,12 +1,12 @@
-/* The block in front of the HDF5 part, and the verification of whole files: no HDF5 here.
+/* The user block at the beginning of kmask's HDF5 files, and the verification of whole files. HDF5 itself is not called here.
  *
  *      0  magic "KMASKH5\n"
  *      8  version of the format, u32 (store.h)
  *     16  length of the whole file, u64
- *     24  XXH3-128 of all that follows the block: low u64, high u64
+ *     24  XXH3-128 of everything behind the block: low u64, high u64
  *   4080  XXH3-128 of bytes 0..4079 of the block: low u64, high u64
  *
- * Little-endian; all else is zero. The block is written last: a file that its writer did not finish has none. */
+ * Numbers are little-endian; all other bytes are zero. The block is written last, so an unfinished file has none. */
 #include "store_private.h"
 
 #include <errno.h>
@@ -35,7 +35,7 @@ static km_hash get_hash(const char *from) {
     return hash;
 }
 
-km_status km_block_hash(km_hash *out, int fd, uint64_t size, const char *path) {
+km_status km_user_block_hash(km_hash *out, int fd, uint64_t size, const char *path) {
     void *piece = NULL;
     KM_TRY(km_allocate(&piece, PIECE, "reading a file"));
     km_hasher *hasher = km_hasher_create();
@@ -54,7 +54,7 @@ km_status km_block_hash(km_hash *out, int fd, uint64_t size, const char *path) {
     return status;
 }
 
-km_status km_block_write(const km_store *store) {
+km_status km_user_block_write(const km_store *store) {
     char block[KM_USER_BLOCK] = {0};
     const uint32_t version = (uint32_t)store->format;
     memcpy(block, MAGIC, sizeof MAGIC);
@@ -65,7 +65,7 @@ km_status km_block_write(const km_store *store) {
     return km_pwrite_all(store->fd, block, sizeof block, 0, store->temporary);
 }
 
-/* A sentence for a file that does not start with our magic. */
+/* The error for a file that does not begin with the magic. */
 static km_status foreign(int fd, const char *block, size_t count, const char *path) {
     char magic[sizeof HDF5_MAGIC] = {0};
     if (count == 0) {
@@ -144,15 +144,15 @@ static km_status verify(km_store *store) {
                             count, KM_USER_BLOCK);
     }
     KM_TRY(check_block(store, block));
-    KM_TRY(km_block_hash(&store->hash, fd, store->size, path));
+    KM_TRY(km_user_block_hash(&store->hash, fd, store->size, path));
     if (!km_hash_equal(store->hash, get_hash(block + AT_HASH))) {
         return km_fail_kind(KM_ERROR_DAMAGED, "%s: damaged: its bytes do not match their checksum.", path);
     }
     return KM_OK;
 }
 
-km_status km_block_open(km_store *store) {
-    /* O_NONBLOCK: a named pipe is refused, not waited for. */
+km_status km_user_block_open(km_store *store) {
+    /* With O_NONBLOCK, opening a named pipe returns at once, and it is refused below. */
     store->fd = open(store->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (store->fd < 0) {
         return km_fail_errno(errno, "%s: cannot open", store->path);
@@ -162,7 +162,7 @@ km_status km_block_open(km_store *store) {
 
 km_status km_store_verify(const char *path) {
     km_store file = {.path = (char *)(uintptr_t)path, .fd = -1};
-    const km_status status = km_block_open(&file);
+    const km_status status = km_user_block_open(&file);
     if (file.fd >= 0) {
         close(file.fd);
     }

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # README.md is true: its tour's commands run as printed, in order, in an empty folder, on a small text; its tables name the keys that
-# a run writes; links of all documents lead somewhere. Only the number of steps is made smaller.
+# a run writes; links of all documents lead somewhere; documents name every script, folder and verb that is there. Only the tour's
+# number of steps is made smaller.
 . "$SOURCE/tests/common.sh"
 readme=$SOURCE/README.md
 STEPS=100 # no fewer than the tour's warmup
@@ -62,5 +63,13 @@ for document in "$SOURCE"/*.md "$SOURCE"/{src,tests,tools,jobs,.github}/*.md; do
         [[ $link != *'#'* ]] || anchors "$file" | grep -qx -- "${link#*#}" || fail "${document#"$SOURCE"/}: no heading for $link"
     done < <(grep -oE '\]\([^)]*\)' "$document" | sed -E 's/^\]\((.*)\)$/\1/' | grep -vE '^(https?|mailto):')
 done
+# Lists of what is there.
+named() { # DOCUMENT WHAT: a table or a sentence names it
+    grep -qE "\`$2(\`|[ /])" "$SOURCE/$1" || fail "$1 does not name $2"
+}
+for script in "$SOURCE"/tools/*.{sh,py,c,png}; do named tools/README.md "$(basename "$script")"; done
+for file in "$SOURCE"/jobs/*.{json,sbatch}; do named jobs/README.md "$(basename "$file")"; done
+for folder in "$SOURCE"/src/*/; do named src/README.md "$(basename "$folder")"; done
+for verb in $("$KMASK" --help | sed -nE 's/^  ([a-z]+) +[^ ].*/\1/p' | grep -vxE 'kmask|mpirun'); do named src/README.md "$verb"; done
 [ $links -ge 10 ] || fail "only $links links were found"
 finish

@@ -182,15 +182,14 @@ typedef struct km_piece {
 } km_piece;
 enum { KM_PIECES_IN_FLIGHT = 4 };
 
-/* Rank r's array has times * counts[r] elements, where `times` may differ between transfers, up to `most_times`. All ranks give the
- * same numbers. Collective. */
-km_status km_pieces_create(km_pieces **out, km_comm *comm, const size_t *counts, int most_times) KM_NODISCARD;
+/* For transfers in which the array of rank r has at most most[r] elements. All ranks give the same numbers. Collective. */
+km_status km_pieces_create(km_pieces **out, km_comm *comm, const size_t *most) KM_NODISCARD;
 void km_pieces_destroy(km_pieces *pieces); /* No transfer may be under way. NULL is fine. Collective. */
 /* For planning: bytes that a rank's km_pieces takes where the longest array has so many elements. */
 size_t km_pieces_bytes(int ranks, int rank, size_t longest);
-/* Begins the transfer of `own`, which must not change until km_pieces_over. All ranks begin the same transfers in the same order, but
- * not at the same time. good = false: this rank has failed and sends empty messages. */
-void km_pieces_begin(km_pieces *pieces, const float *own, int times, bool good);
+/* Begins the transfer of `own`, which must not change until km_pieces_over; the array of rank r has counts[r] elements. All ranks
+ * begin the same transfers in the same order, but not at the same time. good = false: this rank has failed and sends empty messages. */
+void km_pieces_begin(km_pieces *pieces, const float *own, const size_t *counts, bool good);
 /* Rank 0: lets so many more elements be sent. A transfer begins with none. */
 void km_pieces_allow(km_pieces *pieces, size_t elements);
 void km_pieces_poll(km_pieces *pieces);

@@ -31,16 +31,44 @@ bool km_import_is_folder(const char *path);
  * and a warning names them. The caller closes. */
 km_status km_import_open(km_bundle **out, const char *folder, uint64_t seed) KM_NODISCARD;
 
-/* The parts of a run's state that hold one value for each parameter, each in a group of the file. */
-enum { KM_WEIGHTS, KM_FIRST_MOMENTS, KM_SECOND_MOMENTS, KM_GROUPS };
-const char *km_group_prefix(int group); /* "/model/" */
-/* The array of a parameter; NULL when it is not there. */
-const km_array *km_group_find(const km_store *store, int group, const km_param *param);
-/* Whether the array (NULL: it is missing) has the parameter's shape; KM_FAILED names both. */
-km_status km_group_check_shape(const km_array *array, const km_param *param, int group) KM_NODISCARD;
-/* Whether all arrays are there in the table's shapes: weights, and with `moments` the optimizer's. Nothing is read. */
-km_status km_weights_check(const km_store *store, const km_table *table, bool moments) KM_NODISCARD;
-/* Weights of the table from an open store; a tensor that is missing or of another shape is named. */
+/* ---- The networks in a file --------------------------------------------------------------------------- */
+
+/* What a model file or checkpoint holds of one network: for each parameter of the network's table a tensor of float32 in each of its
+ * groups. A file holds its model, and may hold networks that were trained beside it:
+ *
+ *                      weights            AdamW's first moments         second moments
+ *     the model        /model/<tensor>    /optimizer/m/<tensor>         /optimizer/v/<tensor>
+ *     another, NAME    /NAME/<tensor>     /optimizer/NAME/m/<tensor>    /optimizer/NAME/v/<tensor> */
+typedef enum km_group { KM_WEIGHTS, KM_FIRST_MOMENTS, KM_SECOND_MOMENTS, KM_GROUPS } km_group;
+typedef struct km_network {
+    const char *name; /* KM_MODEL_NETWORK, or another network's: a word that is not "optimizer", "m" or "v" */
+    const km_table *table;
+    int groups; /* 1: weights alone; KM_GROUPS: with moments */
+} km_network;
+#define KM_MODEL_NETWORK "model"
+
+/* Names the network's arrays in a file that is being written (km_store_add). [HDF5] */
+km_status km_network_add(km_store *store, const km_network *network) KM_NODISCARD;
+/* Whether all of the network's arrays are there in the table's shapes; the first that is not is named. Nothing is read. */
+km_status km_network_check(const km_store *store, const km_network *network) KM_NODISCARD;
+/* Elements first..first+count-1 of the flat array that `group` is in memory. Gaps between parameters are left alone. An array that is
+ * missing or of another shape is named. Any thread. */
+km_status km_network_read(const km_store *store, const km_network *network, km_group group, size_t first,
+                          size_t count, float *out) KM_NODISCARD;
+km_status km_network_write(km_store *store, const km_network *network, km_group group, size_t first, size_t count,
+                           const float *data) KM_NODISCARD;
+/* The attribute that holds the hash of the network's weights (km_table_hash): "weights_hash", "NAME_weights_hash"; the caller frees. */
+char *km_network_hash_name(const km_network *network);
+/* Whose tensor an array of a file is, by its name. */
+typedef struct km_network_tensor {
+    char network[KM_WORD];
+    km_group group;
+    const char *tensor; /* the end of the array's name */
+} km_network_tensor;
+/* False where the name has another form. */
+bool km_network_parse(km_network_tensor *out, const char *array);
+
+/* All weights of the model. */
 km_status km_weights_read(const km_store *store, const km_table *table, float *weights) KM_NODISCARD;
 
 /* ---- Other programs' files -------------------------------------------------------------------------------------- */

@@ -243,6 +243,10 @@ km_status km_check_rows(km_run *run, bool make) KM_NODISCARD;
 /* The reader with its source, and whether there is work for so many ranks. */
 km_status km_check_reader(km_run *run, int ranks) KM_NODISCARD;
 
+/* Whether the file that the run goes on from, or begins with, holds every tensor that it takes from there, in the right shape: all
+ * of a checkpoint's, or the weights of model.init's. */
+km_status km_check_weights(const km_run *run) KM_NODISCARD;
+
 /* Bytes of a rank with everything that a run keeps: km_memory_plan and the copy that is saved in the background. */
 void km_run_memory(km_memory *out, const km_run *run, int rank, int ranks);
 /* Bytes of a checkpoint, or of a snapshot (weights_only), of this run: from the file's directory of arrays, which is laid out in a

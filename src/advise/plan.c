@@ -79,9 +79,7 @@ static km_status check_all(km_run *run, int ranks, km_scaling *scaling) {
     KM_TRY(km_model_create(&run->model, &run->config.model, KM_HEAD_TOKENS));
     KM_TRY(km_check_rows(run, false));
     KM_TRY(km_check_reader(run, ranks));
-    if (run->source != NULL) {
-        KM_TRY(km_weights_check(run->source, km_model_table(run->model), run->resume != NULL));
-    }
+    KM_TRY(km_check_weights(run));
     KM_TRY(check_folders(run));
     KM_TRY(check_log(run));
     return check_evaluation(run, &scaling->eval_flops, &scaling->spare);

@@ -1,4 +1,4 @@
-/* kmask inspect: what a corpus, model or checkpoint holds. Opening verifies the file; the weights' hash is computed
+/* kmask inspect: what a corpus, model or checkpoint holds. Opening verifies the file; the hash of each network's weights is computed
  * again from the tensors, piece by piece, so that memory stays small whatever the file's size. */
 #include "cli.h"
 #include "kmask/modelfile.h"
@@ -9,9 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { PIECE = 4 << 20, COLUMNS = 100 };
-
-static const char MODEL[] = "/model/";
+enum { PIECE = 4 << 20, COLUMNS = 100, NETWORKS = 16 };
 
 static const char help[] =
     "kmask inspect FILE|DIR [--json]\n"
@@ -24,14 +22,20 @@ static const char help[] =
     "  kmask inspect runs/first/checkpoints/step-00001000.h5\n"
     "  kmask inspect corpus.h5 --json\n";
 
+/* The weights of one network. */
+typedef struct found_network {
+    char name[KM_WORD], weights_hash[33];
+    uint64_t parameters;
+} found_network;
+
 /* All that is said of a file; texts are the store's or the JSON's. */
 typedef struct findings {
     const char *path, *kind;
     km_store *store;
     km_json *config; /* NULL where there is none */
-    bool has_weights;
-    char weights_hash[33];
-    uint64_t parameters;
+    found_network networks[NETWORKS];
+    int network_count;
+    const found_network *model; /* one of them; NULL: the file has none */
     uint64_t optimizer_values;
     bool has_tokenizer;
     char tokenizer_type[KM_WORD], tokenizer_hash[33];
@@ -42,11 +46,27 @@ typedef struct findings {
 
 /* The tensor's name where the array is one of the model, else NULL; a bare safetensors file has nothing else. */
 static const char *tensor_name(const km_array *array) {
-    const size_t length = sizeof MODEL - 1;
+    km_network_tensor of;
     if (array->name[0] != '/') {
         return array->name;
     }
-    return strncmp(array->name, MODEL, length) == 0 ? array->name + length : NULL;
+    bool model =
+        km_network_parse(&of, array->name) && of.group == KM_WEIGHTS && strcmp(of.network, KM_MODEL_NETWORK) == 0;
+    return model ? of.tensor : NULL;
+}
+
+/* What the file says that the weights' hash is; NULL where it says nothing. A file need not say it of its model. */
+static const char *hash_said(const findings *f, const char *network) {
+    const km_network asked = {.name = network};
+    char *name = km_network_hash_name(&asked);
+    const char *said = km_store_text(f->store, name);
+    free(name);
+    return said;
+}
+
+static bool is_network(const findings *f, const km_network_tensor *of) {
+    return of->group == KM_WEIGHTS &&
+           (strcmp(of->network, KM_MODEL_NETWORK) == 0 || hash_said(f, of->network) != NULL);
 }
 
 static km_status hash_array(km_hasher *hasher, const km_store *store, const km_array *array, void *piece) {
@@ -59,36 +79,60 @@ static km_status hash_array(km_hasher *hasher, const km_store *store, const km_a
     return KM_OK;
 }
 
-/* As km_table_hash has it: in ascending order of names, each name with its NUL, then its values. */
-static km_status hash_weights(findings *f) {
-    void *piece = NULL;
-    KM_TRY(km_allocate(&piece, PIECE, "reading tensors"));
+/* The weights of one network, whose arrays stand one after the other from `first` on: hashed as km_table_hash has it, in ascending
+ * order of names, each name with its NUL, then its values. *end: the first array that is not the network's. */
+static km_status hash_network(const findings *f, found_network *out, int first, int *end, void *piece) {
     km_hasher *hasher = km_hasher_create();
     km_status status = KM_OK;
-    for (int i = 0; status == KM_OK && i < km_store_arrays(f->store); i++) {
+    int i = first;
+    for (; status == KM_OK && i < km_store_arrays(f->store); i++) {
         const km_array *array = km_store_array(f->store, i);
-        const char *name = tensor_name(array);
-        if (name != NULL) {
-            km_hasher_add(hasher, name, strlen(name) + 1);
-            status = hash_array(hasher, f->store, array, piece);
-            f->parameters += array->count;
-            f->has_weights = true;
-        } else if (strncmp(array->name, "/optimizer/", 11) == 0) {
-            f->optimizer_values += array->count;
+        km_network_tensor of;
+        if (!km_network_parse(&of, array->name) || of.group != KM_WEIGHTS || strcmp(of.network, out->name) != 0) {
+            break;
         }
+        km_hasher_add(hasher, of.tensor, strlen(of.tensor) + 1);
+        status = hash_array(hasher, f->store, array, piece);
+        out->parameters += array->count;
     }
-    km_hash_text(f->weights_hash, km_hasher_end(hasher));
-    free(piece);
+    *end = i;
+    km_hash_text(out->weights_hash, km_hasher_end(hasher));
     return status;
 }
 
+static km_status find_networks(findings *f, void *piece) {
+    for (int i = 0; i < km_store_arrays(f->store);) {
+        const km_array *array = km_store_array(f->store, i);
+        km_network_tensor of;
+        const bool tensor = km_network_parse(&of, array->name);
+        if (!tensor || !is_network(f, &of) || f->network_count == NETWORKS) {
+            f->optimizer_values += tensor && of.group != KM_WEIGHTS ? array->count : 0;
+            i++;
+            continue;
+        }
+        found_network *found = &f->networks[f->network_count++];
+        snprintf(found->name, sizeof found->name, "%s", of.network);
+        KM_TRY(hash_network(f, found, i, &i, piece));
+        f->model = strcmp(of.network, KM_MODEL_NETWORK) == 0 ? found : f->model;
+    }
+    return KM_OK;
+}
+
 static km_status check_weights(findings *f) {
-    KM_TRY(hash_weights(f));
-    const char *said = km_store_text(f->store, "weights_hash");
-    if (f->has_weights && said != NULL && strcmp(said, f->weights_hash) != 0) {
-        return km_fail(KM_FAILED,
-                       "%s: the weights are not those that were saved: their hash is %s, and the file says %s.",
-                       f->path, f->weights_hash, said);
+    void *piece = NULL;
+    KM_TRY(km_allocate(&piece, PIECE, "reading tensors"));
+    km_status status = find_networks(f, piece);
+    free(piece);
+    KM_TRY(status);
+    for (int i = 0; i < f->network_count; i++) {
+        const found_network *found = &f->networks[i];
+        const char *said = hash_said(f, found->name);
+        if (said != NULL && strcmp(said, found->weights_hash) != 0) {
+            return km_fail(
+                KM_FAILED,
+                "%s: the weights of the %s are not those that were saved: their hash is %s, and the file says %s.",
+                f->path, found->name, found->weights_hash, said);
+        }
     }
     return KM_OK;
 }
@@ -215,16 +259,36 @@ static void add_tokenizer(km_json *json, const findings *f) {
     km_json_set(json, "tokenizer", tokenizer);
 }
 
+/* Networks that were trained beside the model. */
+static void add_networks(km_json *json, const findings *f) {
+    km_json *list = km_json_array();
+    for (int i = 0; i < f->network_count; i++) {
+        if (&f->networks[i] != f->model) {
+            km_json *one = km_json_object();
+            km_json_set_string(one, "name", f->networks[i].name);
+            km_json_set_string(one, "weights_hash", f->networks[i].weights_hash);
+            km_json_set_number(one, "parameters", (double)f->networks[i].parameters);
+            km_json_push(list, one);
+        }
+    }
+    if (km_json_size(list) > 0) {
+        km_json_set(json, "further_networks", list);
+    } else {
+        km_json_destroy(list);
+    }
+}
+
 static void print_json(findings *f) {
     km_json *json = km_json_object();
     char hash[33];
     km_hash_text(hash, km_store_hash(f->store));
     km_json_set_string(json, "kind", f->kind);
     add_number(json, f, "step");
-    if (f->has_weights) {
-        km_json_set_string(json, "weights_hash", f->weights_hash);
-        km_json_set_number(json, "parameters", (double)f->parameters);
+    if (f->model != NULL) {
+        km_json_set_string(json, "weights_hash", f->model->weights_hash);
+        km_json_set_number(json, "parameters", (double)f->model->parameters);
     }
+    add_networks(json, f);
     if (strcmp(f->kind, "corpus") == 0) {
         add_corpus(json, f);
     }
@@ -236,6 +300,7 @@ static void print_json(findings *f) {
     km_json_set_number(json, "bytes", (double)km_store_file_size(f->store));
     if (!is_bare(f)) {
         km_json_set_string(json, "hash", hash);
+        km_json_set_number(json, "format_version", km_store_format(f->store));
     }
     if (f->has_tokenizer) {
         add_tokenizer(json, f);
@@ -293,9 +358,16 @@ static void print_summary(const findings *f) {
         line_number("sentences", count_of(f, "/sentence_ends"), "");
         line_number("documents", count_of(f, "/document_ends"), "");
     }
-    if (f->has_weights) {
-        line_number("parameters", f->parameters, "");
-        line("weights_hash", f->weights_hash);
+    if (f->model != NULL) {
+        line_number("parameters", f->model->parameters, "");
+        line("weights_hash", f->model->weights_hash);
+    }
+    for (int i = 0; i < f->network_count; i++) {
+        char number[32];
+        if (&f->networks[i] != f->model) {
+            printf("%-14s %s parameters, weights_hash %s\n", f->networks[i].name,
+                   grouped(number, f->networks[i].parameters), f->networks[i].weights_hash);
+        }
     }
     if (f->optimizer_values > 0) {
         line_number("optimizer", f->optimizer_values, " values: a run can be resumed from here");
@@ -344,7 +416,7 @@ static void print_config(const findings *f) {
 }
 
 static void print_arrays(const findings *f) {
-    bool tensors = f->has_weights || is_bare(f);
+    bool tensors = f->model != NULL || is_bare(f);
     printf("\n%s\n", tensors ? "tensors" : "arrays");
     int width = 0;
     for (int pass = 0; pass < 2; pass++) { /* measure the names, then print */

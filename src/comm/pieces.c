@@ -13,10 +13,9 @@ enum {
 struct km_pieces {
     km_comm *comm;
     MPI_Comm mpi;
-    size_t *counts; /* (ranks) */
     size_t largest; /* elements of the largest piece */
     /* The transfer under way. */
-    int times;
+    size_t *counts;   /* (ranks) elements of each rank's array */
     const float *own; /* NULL: none was begun yet */
     size_t rounds;    /* pieces of the rank that has most */
     bool failed;      /* this rank has nothing to send */
@@ -36,10 +35,6 @@ struct km_pieces {
 
 _Static_assert((int)WINDOW <= (int)KM_PIECES_IN_FLIGHT, "senders use the same requests");
 
-static size_t total_of(const km_pieces *p, int rank) {
-    return p->counts[rank] * (size_t)p->times;
-}
-
 static size_t largest_piece(size_t longest) {
     return KM_MIN((size_t)MOST, KM_MAX(longest, 1));
 }
@@ -48,15 +43,13 @@ size_t km_pieces_bytes(int ranks, int rank, size_t longest) {
     return rank == 0 && ranks > 1 ? KM_PIECES_IN_FLIGHT * largest_piece(longest) * sizeof(float) : 0;
 }
 
-km_status km_pieces_create(km_pieces **out, km_comm *comm, const size_t *counts, int most_times) {
+km_status km_pieces_create(km_pieces **out, km_comm *comm, const size_t *most) {
     km_pieces *p = km_new(1, sizeof *p);
     size_t longest = 0;
     p->comm = comm;
-    p->times = most_times;
     p->counts = km_new((size_t)comm->size, sizeof *p->counts);
     for (int rank = 0; rank < comm->size; rank++) {
-        p->counts[rank] = counts[rank];
-        longest = KM_MAX(longest, total_of(p, rank));
+        longest = KM_MAX(longest, most[rank]);
     }
     p->largest = largest_piece(longest);
     for (int i = 0; i < KM_PIECES_IN_FLIGHT; i++) {
@@ -86,12 +79,12 @@ void km_pieces_destroy(km_pieces *p) {
     free(p);
 }
 
-void km_pieces_begin(km_pieces *p, const float *own, int times, bool good) {
+void km_pieces_begin(km_pieces *p, const float *own, const size_t *counts, bool good) {
     p->own = own;
-    p->times = times;
     p->rounds = 0;
     for (int rank = 0; rank < p->comm->size; rank++) {
-        p->rounds = KM_MAX(p->rounds, (total_of(p, rank) + p->largest - 1) / p->largest);
+        p->counts[rank] = counts[rank];
+        p->rounds = KM_MAX(p->rounds, (counts[rank] + p->largest - 1) / p->largest);
     }
     p->next_round = 0;
     p->next_rank = 0;
@@ -105,7 +98,7 @@ void km_pieces_begin(km_pieces *p, const float *own, int times, bool good) {
 size_t km_pieces_elements(const km_pieces *p) {
     size_t sum = 0;
     for (int rank = 0; rank < p->comm->size; rank++) {
-        sum += total_of(p, rank);
+        sum += p->counts[rank];
     }
     return sum;
 }
@@ -114,7 +107,7 @@ size_t km_pieces_elements(const km_pieces *p) {
 
 /* A rank that has failed sends empty messages in place of its pieces. */
 static void send_more(km_pieces *p) {
-    size_t total = total_of(p, p->comm->rank);
+    size_t total = p->counts[p->comm->rank];
     for (int i = 0; i < WINDOW; i++) {
         int done = 1;
         if (p->requests[i] != MPI_REQUEST_NULL) {
@@ -146,7 +139,7 @@ void km_pieces_finish(km_pieces *p) {
 static bool next_piece(km_pieces *p, km_piece *a) {
     for (; p->next_round < p->rounds; p->next_round++, p->next_rank = 0) {
         for (; p->next_rank < p->comm->size; p->next_rank++) {
-            size_t total = total_of(p, p->next_rank), first = p->next_round * p->largest;
+            size_t total = p->counts[p->next_rank], first = p->next_round * p->largest;
             if (first < total) {
                 *a = (km_piece){.rank = p->next_rank, .first = first, .count = KM_MIN(p->largest, total - first)};
                 return true;
@@ -233,7 +226,7 @@ bool km_pieces_over(const km_pieces *p) {
         km_piece a;
         return p->taken == p->asked && !next_piece(&copy, &a);
     }
-    bool idle = p->sent == total_of(p, p->comm->rank);
+    bool idle = p->sent == p->counts[p->comm->rank];
     for (int i = 0; i < WINDOW; i++) {
         idle = idle && p->requests[i] == MPI_REQUEST_NULL;
     }

@@ -1,7 +1,7 @@
 /* bundle: a model file or checkpoint, opened for use. */
 #include "import.h"
-#include "shape.h"
 #include "kmask/modelfile.h"
+#include "shape.h"
 
 #include <stdlib.h>
 #include <string.h>

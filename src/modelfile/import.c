@@ -425,15 +425,8 @@ static km_status add_extras(km_store *out, const import *in) {
     return KM_OK;
 }
 
-static km_status add_weights(km_store *out, const km_table *table) {
-    for (int i = 0; i < table->count; i++) {
-        const km_param *param = &table->params[i];
-        char *name = km_format("/model/%s", param->name);
-        km_status status = km_store_add(out, name, KM_F32, param->rank, param->dims);
-        free(name);
-        KM_TRY(status);
-    }
-    return KM_OK;
+static km_network network_of(const km_bundle *bundle) {
+    return (km_network){.name = KM_MODEL_NETWORK, .table = km_model_table(bundle->model), .groups = 1};
 }
 
 static km_status set_texts(km_store *out, const km_bundle *bundle) {
@@ -474,14 +467,8 @@ static km_status copy_array(km_store *out, const km_array *to, const km_store *s
 }
 
 static km_status fill_arrays(km_store *out, const import *in) {
-    const km_table *table = km_model_table(in->bundle->model);
-    for (int i = 0; i < table->count; i++) {
-        const km_param *param = &table->params[i];
-        char *name = km_format("/model/%s", param->name);
-        const km_array *array = km_store_find(out, name);
-        free(name);
-        KM_TRY(km_store_write(out, array, 0, param->count, in->bundle->weights + param->offset));
-    }
+    const km_network model = network_of(in->bundle);
+    KM_TRY(km_network_write(out, &model, KM_WEIGHTS, 0, model.table->size, in->bundle->weights));
     for (const km_json *item = km_json_first(in->extras); item != NULL; item = km_json_next(item)) {
         const km_array *from = km_store_find(in->store, km_json_string(km_json_get(item, "from")));
         const km_array *to = km_store_find(out, km_json_string(km_json_get(item, "array")));
@@ -491,9 +478,10 @@ static km_status fill_arrays(km_store *out, const import *in) {
 }
 
 static km_status save(const import *in, const char *path) {
+    const km_network model = network_of(in->bundle);
     km_store *out = NULL;
     KM_TRY(km_store_create(&out, path));
-    km_status status = add_weights(out, km_model_table(in->bundle->model));
+    km_status status = km_network_add(out, &model);
     status = status == KM_OK ? add_extras(out, in) : status;
     status = status == KM_OK ? set_texts(out, in->bundle) : status;
     status = status == KM_OK ? km_store_layout(out) : status;

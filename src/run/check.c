@@ -222,3 +222,17 @@ km_status km_check_reader(km_run *run, int ranks) {
     KM_TRY(km_reader_create(&run->reader, source, views, config->train.micro_batch));
     return check_work(run, ranks);
 }
+
+/* ---- Weights ---- */
+
+km_status km_check_weights(const km_run *run) {
+    km_state state = km_run_state(run);
+    if (run->source == NULL) {
+        return KM_OK;
+    }
+    if (run->resume == NULL) {
+        state.count = 1;
+        state.networks[0].network.groups = 1;
+    }
+    return km_state_check(&state, run->source);
+}

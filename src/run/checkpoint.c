@@ -1,4 +1,4 @@
-/* checkpoint: what is written, and in which order. */
+/* checkpoint: what a checkpoint holds, and where each part of a run's state goes in it. */
 #include "checkpoint.h"
 
 #include "kmask/kernel.h"
@@ -73,55 +73,38 @@ static km_status describe(km_store *store, const km_checkpoint_facts *facts) {
     return km_store_set_number(store, "place", facts->step * facts->config->train.sequences);
 }
 
-static km_status add_arrays(km_store *store, const km_table *table, int groups) {
-    for (int group = 0; group < groups; group++) {
-        for (int i = 0; i < table->count; i++) {
-            const km_param *p = &table->params[i];
-            char *name = km_format("%s%s", km_group_prefix(group), p->name);
-            km_status status = km_store_add(store, name, KM_F32, p->rank, p->dims);
-            free(name);
-            KM_TRY(status);
+/* The hashes of further networks: those of the state's weights, which the file is about to hold. */
+static km_status describe_networks(km_store *store, const km_state *state) {
+    for (int i = 1; i < state->count; i++) {
+        const km_trained *trained = &state->networks[i];
+        char hash[33] = "", *name = km_network_hash_name(&trained->network);
+        if (trained->parameters != NULL) { /* else this is a plan's file, which nobody reads */
+            km_hash_text(hash, km_table_hash(trained->network.table, trained->parameters->weights));
         }
+        km_status status = km_store_set_text(store, name, hash);
+        free(name);
+        KM_TRY(status);
     }
     return KM_OK;
 }
 
-/* A stretch of one group of the table, to or from the file. */
-typedef struct stretch {
-    km_store *store;           /* being written */
-    const km_store *from_file; /* being read */
-    const km_table *table;
-    int group;
-    size_t first;
-    const float *from;
-    float *to;
-} stretch;
-
-static km_status write_overlap(void *payload, const km_param *param, size_t first, size_t count) {
-    stretch *s = payload;
-    KM_TRY(km_fault("save.write"));
-    return km_store_write(s->store, km_group_find(s->store, s->group, param), first - param->offset, count,
-                          s->from + (first - s->first));
-}
-
-km_status km_checkpoint_write(km_store *store, const km_parameters *p, int group, int rank, size_t first,
-                              size_t count, const float *data) {
-    for (int b = 0; b < km_exchange_buckets(p->exchange); b++) {
-        size_t place = 0, number = 0, local = 0;
-        km_exchange_part(p->exchange, b, rank, &place, &number, &local);
-        size_t begin = KM_MAX(local, first), end = KM_MIN(local + number, first + count);
-        if (begin < end) {
-            stretch s = {
-                .store = store, .group = group, .first = place + (begin - local), .from = data + (begin - first)};
-            KM_TRY(km_table_walk(p->table, s.first, end - begin, write_overlap, &s));
-        }
+static km_status add_networks(km_store *store, const km_checkpoint_facts *facts) {
+    for (int i = 0; i < facts->state->count; i++) {
+        km_network network = facts->state->networks[i].network;
+        network.groups = facts->weights_only ? 1 : network.groups;
+        KM_TRY(km_network_add(store, &network));
     }
     return KM_OK;
 }
 
 static km_status lay_out(km_store *store, const km_checkpoint_facts *facts) {
-    KM_TRY(add_arrays(store, facts->table, facts->weights_only ? 1 : KM_GROUPS));
+    if (facts->state->count > 1 &&
+        !facts->weights_only) { /* a snapshot's model can be read without the other networks */
+        km_store_set_format(store, KM_FORMAT_NETWORKS);
+    }
+    KM_TRY(add_networks(store, facts));
     KM_TRY(describe(store, facts));
+    KM_TRY(describe_networks(store, facts->state));
     return km_store_layout(store);
 }
 
@@ -140,56 +123,38 @@ km_status km_checkpoint_create(km_store **out, const km_checkpoint_facts *facts,
     return status;
 }
 
-/* ---- Reading ---- */
-
-static km_status read_overlap(void *payload, const km_param *param, size_t first, size_t count) {
-    stretch *s = payload;
-    const km_array *array = km_group_find(s->from_file, s->group, param);
-    KM_TRY(km_group_check_shape(array, param, s->group));
-    return km_store_read(s->from_file, array, first - param->offset, count, s->to + (first - s->first));
-}
-
-static km_status read_piece(void *payload, size_t first, size_t count, float *data) {
-    stretch s = *(stretch *)payload;
-    s.first = first;
-    s.to = data;
-    memset(data, 0, count * sizeof *data); /* gaps between parameters */
-    return km_table_walk(s.table, first, count, read_overlap, &s);
-}
-
-static km_status read_on_root(km_trainer *t, const km_store *store) {
-    if (!km_store_number(store, "step", &t->step)) {
-        return km_fail(KM_FAILED, "%s: no attribute `step`; this is not a checkpoint", km_store_path(store));
-    }
-    return km_weights_read(store, t->parameters->table, t->parameters->weights);
-}
-
-km_status km_checkpoint_load(km_trainer *t, const km_store *store) {
-    const km_parameters *p = t->parameters;
-    bool root = km_comm_rank(t->comm) == 0;
-    KM_TRY(km_comm_agree(t->comm, root ? read_on_root(t, store) : KM_OK));
-    km_comm_broadcast(t->comm, &t->step, sizeof t->step);
-    km_comm_broadcast(t->comm, p->weights, p->table->size * sizeof *p->weights);
-    float *moments[KM_GROUPS] = {[KM_FIRST_MOMENTS] = p->m, [KM_SECOND_MOMENTS] = p->v};
-    for (int group = KM_FIRST_MOMENTS; group < KM_GROUPS; group++) {
-        stretch s = {.from_file = store, .table = p->table, .group = group};
-        KM_TRY(km_exchange_distribute(p->exchange, moments[group], read_piece, &s));
+/* The part's elements lie in several buckets, and so at several places of the flat array. */
+km_status km_checkpoint_write(km_store *store, const km_state_part *part, int rank, size_t first, size_t count,
+                              const float *data) {
+    const km_network *network = &part->trained->network;
+    const km_exchange *exchange = part->trained->parameters->exchange;
+    for (int b = 0; b < km_exchange_buckets(exchange); b++) {
+        size_t place = 0, number = 0, local = 0;
+        km_exchange_part(exchange, b, rank, &place, &number, &local);
+        const size_t begin = KM_MAX(local, first), end = KM_MIN(local + number, first + count);
+        if (begin < end) {
+            KM_TRY(km_fault("save.write"));
+            KM_TRY(km_network_write(store, network, part->group, place + (begin - local), end - begin,
+                                    data + (begin - first)));
+        }
     }
     return KM_OK;
 }
 
+/* ---- Its size ---- */
+
 double km_run_file_bytes(const km_run *run, bool weights_only) {
-    const km_table *table = km_model_table(run->model);
+    const km_state state = km_run_state(run);
     const char *folder = getenv("TMPDIR");
     char *path =
         km_format("%s/kmask-plan-%lld", folder != NULL && *folder != '\0' ? folder : "/tmp", (long long)getpid());
     const km_checkpoint_facts facts = {.config = &run->config,
-                                       .table = table,
+                                       .state = &state,
                                        .corpus = run->corpus,
                                        .step = run->config.train.steps,
                                        .weights_only = weights_only};
     km_store *store = NULL;
-    double bytes = (double)table->elements * (double)sizeof(float) * (weights_only ? 1 : 3);
+    double bytes = (double)km_state_elements(&state, weights_only, 0, 1) * (double)sizeof(float);
     if (km_checkpoint_create(&store, &facts, path) == KM_OK) {
         bytes = (double)km_store_file_size(store);
         km_store_abandon(store);

@@ -181,7 +181,7 @@ static km_status save_last(loop *l, bool snapshot) {
     km_status status = KM_OK;
     km_heartbeat_phase(l->run->comm, KM_SAVING);
     for (int i = 0; i < TRIES; i++) {
-        km_saver_begin(saver, true, snapshot, l->hash);
+        km_saver_begin(saver, l->run->trainer->step, true, snapshot, l->hash);
         status = km_saver_end(saver);
         if (status == KM_OK || i + 1 == TRIES) {
             break;
@@ -230,7 +230,7 @@ static km_status record(loop *l, const km_step_report *report) {
     if (last) {
         return save_last(l, snapshot);
     }
-    km_saver_begin(l->run->saver, checkpoint, snapshot, l->hash);
+    km_saver_begin(l->run->saver, step, checkpoint, snapshot, l->hash);
     return KM_OK;
 }
 

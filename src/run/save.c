@@ -8,15 +8,13 @@
 #include <string.h>
 
 /* Shares that the pieces of a save go in, one a step; and seconds until a save that failed is tried again. */
-enum { SHARES = 8, GROUPS = 3, RETRY_FIRST = 10, RETRY_MOST = 180 };
+enum { SHARES = 8, RETRY_FIRST = 10, RETRY_MOST = 180 };
 
 struct km_saver {
-    km_trainer *trainer;
-    const km_config *config;
-    const km_corpus *corpus;
+    km_saver_options options;
     km_metrics *metrics;
     km_pieces *pieces;
-    float *copy; /* (GROUPS, owned) weights, m, v of the own parts */
+    float *copy; /* the elements that this rank owns, in the order of km_state_parts */
     bool ending; /* km_saver_end is driving it: its caller says what comes of a failure */
     bool active; /* this rank has something to do for the save begun last */
     double begun, seconds;
@@ -28,57 +26,57 @@ struct km_saver {
 };
 
 static bool is_root(const km_saver *s) {
-    return km_comm_rank(s->trainer->comm) == 0;
+    return km_comm_rank(s->options.comm) == 0;
 }
 
 /* ---- Create, destroy ---- */
 
-static size_t owned_of(const km_trainer *t, int rank) {
-    return km_exchange_owned(t->parameters->exchange, rank);
+size_t km_saver_bytes(const km_state *state, int rank, int ranks) {
+    const size_t largest = km_state_elements(state, false, 0, ranks); /* rank 0 owns most */
+    return km_state_elements(state, false, rank, ranks) * sizeof(float) + km_pieces_bytes(ranks, rank, largest);
 }
 
-size_t km_saver_bytes(size_t owned, int rank, int ranks) {
-    return GROUPS * owned * sizeof(float) + km_pieces_bytes(ranks, rank, GROUPS * owned);
+/* How many elements each rank has to send; the caller frees. */
+static size_t *elements_of_ranks(const km_saver *s, bool weights_only) {
+    const int ranks = km_comm_size(s->options.comm);
+    size_t *counts = km_new((size_t)ranks, sizeof *counts);
+    for (int rank = 0; rank < ranks; rank++) {
+        counts[rank] = km_state_elements(&s->options.state, weights_only, rank, ranks);
+    }
+    return counts;
 }
 
 static km_status make_pieces(km_saver *s) {
-    const km_trainer *t = s->trainer;
-    int ranks = km_comm_size(t->comm);
-    size_t *counts = km_new((size_t)ranks, sizeof *counts);
-    for (int rank = 0; rank < ranks; rank++) {
-        counts[rank] = owned_of(t, rank);
-    }
-    km_status status = km_pieces_create(&s->pieces, t->comm, counts, GROUPS);
-    free(counts);
+    size_t *most = elements_of_ranks(s, false);
+    km_status status = km_pieces_create(&s->pieces, s->options.comm, most);
+    free(most);
     return status;
 }
 
 static km_status make_own(km_saver *s) {
-    size_t bytes = GROUPS * owned_of(s->trainer, km_comm_rank(s->trainer->comm)) * sizeof(float);
-    KM_TRY(km_allocate((void **)&s->copy, bytes, "the copy that is saved while training goes on"));
+    const km_comm *comm = s->options.comm;
+    size_t elements = km_state_elements(&s->options.state, false, km_comm_rank(comm), km_comm_size(comm));
+    KM_TRY(
+        km_allocate((void **)&s->copy, elements * sizeof(float), "the copy that is saved while training goes on"));
     return is_root(s) ? km_writer_start(&s->writer) : KM_OK;
 }
 
-static void poll(void *saver);
-
-km_status km_saver_create(km_saver **out, km_trainer *trainer, const km_config *config, const km_corpus *corpus) {
+km_status km_saver_create(km_saver **out, const km_saver_options *options) {
     km_saver *s = km_new(1, sizeof *s);
-    s->trainer = trainer;
-    s->config = config;
-    s->corpus = corpus;
+    s->options = *options;
     s->retry_at = INFINITY;
-    s->writer.trainer = trainer;
-    s->writer.dir = config->run.dir;
-    s->writer.keep = config->checkpoint.keep;
+    s->writer.state = &s->options.state;
+    s->writer.ranks = km_comm_size(options->comm);
+    s->writer.dir = options->config->run.dir;
+    s->writer.keep = options->config->checkpoint.keep;
     km_status status = make_pieces(s);
     if (status == KM_OK) {
-        status = km_comm_agree(trainer->comm, make_own(s));
+        status = km_comm_agree(options->comm, make_own(s));
     }
     if (status != KM_OK) {
         km_saver_destroy(s);
         s = NULL;
     }
-    km_trainer_set_poll(trainer, s != NULL ? poll : NULL, s);
     *out = s;
     return status;
 }
@@ -94,7 +92,6 @@ void km_saver_destroy(km_saver *s) {
     km_saver_settle(s);
     km_writer_stop(&s->writer);
     km_pieces_destroy(s->pieces);
-    km_trainer_set_poll(s->trainer, NULL, NULL);
     km_error_clear(&s->missing);
     free(s->copy);
     free(s);
@@ -102,28 +99,43 @@ void km_saver_destroy(km_saver *s) {
 
 /* ---- Begin ---- */
 
-/* A worker's share of the copy: some buckets' weights, and a run of the moments. */
-static void copy_job(void *payload, int worker) {
-    km_saver *s = payload;
-    const km_parameters *p = s->trainer->parameters;
-    int rank = km_comm_rank(p->comm), workers = km_pool_workers(s->trainer->pool);
-    for (int b = worker; b < km_exchange_buckets(p->exchange); b += workers) {
-        size_t first = 0, count = 0, local = 0;
-        km_exchange_part(p->exchange, b, rank, &first, &count, &local);
-        memcpy(s->copy + local, p->weights + first, count * sizeof(float));
+/* A worker's share of a part: some buckets' weights, or a run of the moments. */
+static void copy_part(float *to, const km_state_part *part, int rank, int worker, int workers) {
+    const km_parameters *p = part->trained->parameters;
+    uint64_t from = 0, number = 0;
+    switch (part->group) {
+    case KM_WEIGHTS:
+        for (int b = worker; b < km_exchange_buckets(p->exchange); b += workers) {
+            size_t first = 0, count = 0, local = 0;
+            km_exchange_part(p->exchange, b, rank, &first, &count, &local);
+            memcpy(to + local, p->weights + first, count * sizeof(float));
+        }
+        break;
+    default:
+        km_share(&from, &number, part->count, worker, workers);
+        memcpy(to + from, (part->group == KM_FIRST_MOMENTS ? p->m : p->v) + from, number * sizeof(float));
+        break;
     }
-    uint64_t first = 0, count = 0;
-    km_share(&first, &count, p->owned, worker, workers);
-    memcpy(s->copy + p->owned + first, p->m + first, count * sizeof(float));
-    memcpy(s->copy + 2 * p->owned + first, p->v + first, count * sizeof(float));
 }
 
-static km_checkpoint_facts facts_of(const km_saver *s, bool weights_only, km_hash hash) {
-    const km_trainer *t = s->trainer;
-    return (km_checkpoint_facts){.config = s->config,
-                                 .table = t->parameters->table,
-                                 .corpus = s->corpus,
-                                 .step = t->step,
+static void copy_job(void *payload, int worker) {
+    km_saver *s = payload;
+    const km_comm *comm = s->options.comm;
+    const int rank = km_comm_rank(comm), workers = km_pool_workers(s->options.pool);
+    km_state_part parts[KM_STATE_PARTS];
+    const int count = km_state_parts(parts, &s->options.state, false, rank, km_comm_size(comm));
+    float *to = s->copy;
+    for (int i = 0; i < count; i++) {
+        copy_part(to, &parts[i], rank, worker, workers);
+        to += parts[i].count;
+    }
+}
+
+static km_checkpoint_facts facts_of(const km_saver *s, int64_t step, bool weights_only, km_hash hash) {
+    return (km_checkpoint_facts){.config = s->options.config,
+                                 .state = &s->options.state,
+                                 .corpus = s->options.corpus,
+                                 .step = step,
                                  .weights_only = weights_only,
                                  .hash = hash};
 }
@@ -134,7 +146,7 @@ static void open_file(km_saver *s, int which, char *path, km_hash hash, km_statu
     file->weights_only = which == KM_SAVE_SNAPSHOT;
     km_status status = ready != KM_OK ? ready : km_fault("save.open");
     if (status == KM_OK) {
-        const km_checkpoint_facts facts = facts_of(s, file->weights_only, hash);
+        const km_checkpoint_facts facts = facts_of(s, s->writer.step, file->weights_only, hash);
         status = km_checkpoint_create(&file->store, &facts, path);
     }
     if (status != KM_OK) {
@@ -142,25 +154,25 @@ static void open_file(km_saver *s, int which, char *path, km_hash hash, km_statu
     }
 }
 
-static void open_files(km_saver *s, bool checkpoint, bool snapshot, km_hash hash, km_status ready) {
+static void open_files(km_saver *s, int64_t step, bool checkpoint, bool snapshot, km_hash hash, km_status ready) {
     const char *dir = s->writer.dir;
-    s->writer.step = s->trainer->step;
+    s->writer.step = step;
     if (ready == KM_OK) { /* so that after a crash every step up to the checkpoint has its line */
         ready = km_metrics_sync(s->metrics);
     }
     if (snapshot) {
-        open_file(s, KM_SAVE_SNAPSHOT, km_snapshot_path(dir, s->trainer->step), hash, ready);
+        open_file(s, KM_SAVE_SNAPSHOT, km_snapshot_path(dir, step), hash, ready);
     }
     if (checkpoint) {
-        open_file(s, KM_SAVE_CHECKPOINT, km_checkpoint_path(dir, s->trainer->step), hash, ready);
+        open_file(s, KM_SAVE_CHECKPOINT, km_checkpoint_path(dir, step), hash, ready);
     }
     km_writer_set_phase(&s->writer, KM_SAVE_PIECES);
 }
 
 /* Those who save more often than a save takes are told, at first and then whenever the time has doubled. */
-static void wait_for_last(km_saver *s) {
+static void wait_for_last(km_saver *s, int64_t step) {
     bool waits = s->active;
-    int64_t step = s->writer.step;
+    int64_t last = s->writer.step;
     double start = km_seconds();
     km_saver_settle(s);
     s->waited += waits ? km_seconds() - start : 0;
@@ -169,7 +181,7 @@ static void wait_for_last(km_saver *s) {
         km_log(
             "step %lld waited for the save of step %lld: saves come faster than they are written (%s of waiting so "
             "far). A larger checkpoint.every avoids it.",
-            (long long)s->trainer->step, (long long)step, km_duration(text, s->waited));
+            (long long)step, (long long)last, km_duration(text, s->waited));
         s->tell_at = 2 * s->waited + 1;
     }
 }
@@ -178,17 +190,19 @@ static int64_t shares_of(const km_config *config) {
     return KM_MAX(KM_MIN((int64_t)SHARES, config->checkpoint.every / 2), 1);
 }
 
-void km_saver_begin(km_saver *s, bool checkpoint, bool snapshot, km_hash hash) {
-    wait_for_last(s);
+void km_saver_begin(km_saver *s, int64_t step, bool checkpoint, bool snapshot, km_hash hash) {
+    wait_for_last(s, step);
     s->begun = km_seconds();
     km_status status = km_fault("save.snapshot");
-    km_pool_run(s->trainer->pool, copy_job, s);
+    km_pool_run(s->options.pool, copy_job, s);
     if (is_root(s)) {
-        open_files(s, checkpoint, snapshot, hash, status);
+        open_files(s, step, checkpoint, snapshot, hash, status);
     }
     s->active = true;
-    km_pieces_begin(s->pieces, s->copy, checkpoint ? GROUPS : 1, status == KM_OK);
-    s->stages = shares_of(s->config);
+    size_t *counts = elements_of_ranks(s, !checkpoint);
+    km_pieces_begin(s->pieces, s->copy, counts, status == KM_OK);
+    free(counts);
+    s->stages = shares_of(s->options.config);
     km_saver_step(s);
 }
 
@@ -206,10 +220,9 @@ static void hand_over(km_saver *s) {
     }
 }
 
-/* Lets the save advance: the trainer calls it often, from the main thread. */
-static void poll(void *saver) {
+void km_saver_poll(void *saver) {
     km_saver *s = saver;
-    if (s == NULL || !s->active) {
+    if (!s->active) {
         return;
     }
     if (!is_root(s)) {
@@ -281,11 +294,11 @@ void km_saver_step(km_saver *s) {
         return;
     }
     if (is_root(s) && s->stages > 0) {
-        size_t all = km_pieces_elements(s->pieces), shares = (size_t)shares_of(s->config);
+        size_t all = km_pieces_elements(s->pieces), shares = (size_t)shares_of(s->options.config);
         km_pieces_allow(s->pieces, s->stages == 1 ? SIZE_MAX : all / shares + 1);
         s->stages--;
     }
-    poll(s);
+    km_saver_poll(s);
     if (is_root(s) && km_writer_phase(&s->writer) == KM_SAVE_OVER) {
         look_at_result(s);
     }
@@ -314,7 +327,7 @@ km_status km_saver_end(km_saver *s) {
     s->ending = true;
     km_saver_settle(s);
     s->ending = false;
-    return km_comm_agree(s->trainer->comm, is_root(s) ? km_error_raise(&s->missing) : KM_OK);
+    return km_comm_agree(s->options.comm, is_root(s) ? km_error_raise(&s->missing) : KM_OK);
 }
 
 bool km_saver_wants(const km_saver *s) {
@@ -331,7 +344,7 @@ double km_saver_seconds(const km_saver *s) {
 static km_status measure(km_saver *s, uint64_t *bytes) {
     char *path = km_format("%s/checkpoints/room", s->writer.dir);
     km_store *store = NULL;
-    const km_checkpoint_facts facts = facts_of(s, false, (km_hash){0, 0});
+    const km_checkpoint_facts facts = facts_of(s, 0, false, (km_hash){0, 0});
     km_status status = km_checkpoint_create(&store, &facts, path);
     if (status == KM_OK) {
         *bytes = km_store_file_size(store);

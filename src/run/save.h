@@ -30,19 +30,28 @@
 #define KMASK_RUN_SAVE_H
 
 #include "metrics.h"
+#include "state.h"
 
-/* Has the trainer's steps poll it. Collective. */
-km_status km_saver_create(km_saver **out, km_trainer *trainer, const km_config *config,
-                          const km_corpus *corpus) KM_NODISCARD;
+typedef struct km_saver_options {
+    km_comm *comm;
+    km_pool *pool;           /* whose workers copy what is saved */
+    const km_config *config; /* where, how often and how many; and what the files say of the run */
+    const km_corpus *corpus;
+    km_state state; /* what is saved */
+} km_saver_options;
+/* All that the options point to stays the caller's. Collective. */
+km_status km_saver_create(km_saver **out, const km_saver_options *options) KM_NODISCARD;
 /* Rank 0, before the first save: the lines that are on the disk before a checkpoint is. */
 void km_saver_set_metrics(km_saver *saver, km_metrics *metrics);
 /* Waits for what is under way. NULL is fine. Collective. */
 void km_saver_destroy(km_saver *saver);
-/* Bytes on a rank of so many, which owns `owned` elements; rank 0 owns most. */
-size_t km_saver_bytes(size_t owned, int rank, int ranks);
+/* Bytes that a saver of this state takes on `rank` of `ranks`. */
+size_t km_saver_bytes(const km_state *state, int rank, int ranks);
 
-/* Begins to save the trainer's step. `hash`: of the weights, on rank 0. What fails is said later. Collective. */
-void km_saver_begin(km_saver *saver, bool checkpoint, bool snapshot, km_hash hash);
+/* Begins to save the state as it is after `step`. `hash`: of the model's weights, on rank 0. What fails is said later. Collective. */
+void km_saver_begin(km_saver *saver, int64_t step, bool checkpoint, bool snapshot, km_hash hash);
+/* Lets the save advance: to be called often from the main thread, as by km_trainer_set_poll. Local. */
+void km_saver_poll(void *saver);
 /* At the end of each step: another share of the pieces may go; rank 0 says what has failed. Local. */
 void km_saver_step(km_saver *saver);
 /* Rank 0: a checkpoint is missing and it is time to try again. Local. */

@@ -25,7 +25,8 @@ typedef enum km_save_phase {
 } km_save_phase;
 
 typedef struct km_writer {
-    const km_trainer *trainer;
+    const km_state *state;
+    int ranks;
     const char *dir;
     int64_t keep;
     pthread_t thread;

@@ -19,22 +19,23 @@ void km_save_fail(km_save_file *file, km_status status) {
 
 /* ---- Pieces ---- */
 
-/* A rank's array is its weights, m and v one after the other. */
+/* A rank's array is one part of the state after the other, and a piece may begin and end in the middle of any. */
 static km_status write_piece(const km_writer *w, const km_save_file *file, const km_piece *piece) {
     if (piece->data == NULL) {
         KM_TRY(piece->error != NULL ? km_error_raise(piece->error) : KM_OK);
         return km_fail(KM_FAILED, "rank %d could not send its part", piece->rank);
     }
-    size_t owned = km_exchange_owned(w->trainer->parameters->exchange, piece->rank);
-    for (size_t done = 0; done < piece->count;) {
-        size_t first = piece->first + done, at = first % owned;
-        size_t count = KM_MIN(piece->count - done, owned - at);
-        int group = (int)(first / owned);
-        if (group == 0 || !file->weights_only) {
-            KM_TRY(km_checkpoint_write(file->store, w->trainer->parameters, group, piece->rank, at, count,
-                                       piece->data + done));
+    km_state_part parts[KM_STATE_PARTS];
+    const int count = km_state_parts(parts, w->state, file->weights_only, piece->rank, w->ranks);
+    size_t begin = 0; /* of the part in the array */
+    for (int i = 0; i < count; i++) {
+        const size_t end = begin + parts[i].count;
+        const size_t from = KM_MAX(begin, piece->first), to = KM_MIN(end, piece->first + piece->count);
+        if (from < to) {
+            KM_TRY(km_checkpoint_write(file->store, &parts[i], piece->rank, from - begin, to - from,
+                                       piece->data + (from - piece->first)));
         }
-        done += count;
+        begin = end;
     }
     return KM_OK;
 }

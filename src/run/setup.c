@@ -88,7 +88,8 @@ static km_status first_weights(km_run *run) {
 static km_status set_weights(km_run *run) {
     km_parameters *p = run->trainer->parameters;
     if (run->resume_step >= 0) {
-        KM_TRY(km_checkpoint_load(run->trainer, run->source));
+        const km_state state = km_run_state(run);
+        KM_TRY(km_state_load(&state, &run->trainer->step, run->comm, run->source));
     } else {
         KM_TRY(km_comm_agree(run->comm, is_root(run) ? first_weights(run) : KM_OK));
         km_comm_broadcast(run->comm, p->weights, p->table->size * sizeof *p->weights);
@@ -97,6 +98,18 @@ static km_status set_weights(km_run *run) {
     km_bundle_close(run->folder);
     run->source = NULL;
     run->folder = NULL;
+    return KM_OK;
+}
+
+/* It saves the run's state, and advances while the trainer computes. */
+static km_status make_saver(km_run *run) {
+    const km_saver_options options = {.comm = run->comm,
+                                      .pool = run->trainer->pool,
+                                      .config = &run->config,
+                                      .corpus = run->corpus,
+                                      .state = km_run_state(run)};
+    KM_TRY(km_saver_create(&run->saver, &options));
+    km_trainer_set_poll(run->trainer, km_saver_poll, run->saver);
     return KM_OK;
 }
 
@@ -127,7 +140,7 @@ km_status km_run_setup(km_run *run, km_comm *comm, const km_config *config) {
     const km_trainer_options options = km_config_trainer(&run->config);
     KM_TRY(km_trainer_create(&run->trainer, comm, &options, run->model, run->reader));
     KM_TRY(set_weights(run));
-    KM_TRY(km_saver_create(&run->saver, run->trainer, &run->config, run->corpus));
+    KM_TRY(make_saver(run));
     KM_TRY(km_comm_agree(comm, is_root(run) ? km_saver_prove(run->saver) : KM_OK));
     KM_TRY(km_comm_agree(comm, is_root(run) ? write_config(run) : KM_OK));
     KM_TRY(km_comm_agree(comm, is_root(run) ? km_metrics_open(&run->metrics, run->config.run.dir, run->resume_step)
@@ -138,9 +151,9 @@ km_status km_run_setup(km_run *run, km_comm *comm, const km_config *config) {
 
 void km_run_memory(km_memory *out, const km_run *run, int rank, int ranks) {
     const km_trainer_options options = km_config_trainer(&run->config);
+    const km_state state = km_run_state(run);
     km_memory_plan(out, &options, run->model, run->reader, rank, ranks);
-    km_memory_add_saved(out,
-                        km_saver_bytes(km_parameters_owned(km_model_table(run->model), rank, ranks), rank, ranks));
+    km_memory_add_saved(out, km_saver_bytes(&state, rank, ranks));
 }
 
 void km_run_teardown(km_run *run) {

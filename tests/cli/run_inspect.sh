@@ -35,6 +35,19 @@ inspect "$checkpoint"
 says "$checkpoint: checkpoint, intact"
 says "$(last_hash run)"
 
+# A checkpoint of three networks.
+networks=$SOURCE/tests/run/golden/version2.h5
+inspect "$networks" --json
+says '"kind":"checkpoint"'
+says '"format_version":2'
+says '"parameters":983'
+says '{"name":"frozen","weights_hash":"'
+says '{"name":"policy","weights_hash":"'
+says '"name":"/policy/embed.weight"'
+inspect "$networks"
+says "policy         4,107 parameters, weights_hash "
+says "optimizer      10,180 values"
+
 # Damage, in all its forms.
 cp "$checkpoint" bad.h5
 size=$(stat -c %s bad.h5)

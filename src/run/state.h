@@ -1,0 +1,42 @@
+/* state: what a run saves and goes on from. It is listed once, in km_run_state; saving, loading, checking and planning walk the
+ * list. */
+#ifndef KMASK_RUN_STATE_H
+#define KMASK_RUN_STATE_H
+
+#include "kmask/run.h"
+
+enum { KM_NETWORKS = 4, KM_STATE_PARTS = KM_NETWORKS * KM_GROUPS };
+
+/* A network that the run trains. */
+typedef struct km_trained {
+    km_network network;        /* what a checkpoint holds of it */
+    km_parameters *parameters; /* NULL before there is a trainer, as in a plan */
+} km_trained;
+/* All of them, the model first. */
+typedef struct km_state {
+    km_trained networks[KM_NETWORKS];
+    int count;
+} km_state;
+
+/* What the run has so far: its tables belong to the run's model, the parameters to its trainer. Local. */
+km_state km_run_state(const km_run *run);
+
+/* The elements that a rank owns, in the order in which they are copied, sent and written: the weights of all networks, then their
+ * moments, so that what a snapshot needs is the beginning of what a checkpoint needs. */
+typedef struct km_state_part {
+    const km_trained *trained;
+    km_group group;
+    size_t count; /* elements of the rank */
+} km_state_part;
+/* Returns how many parts there are. Local. */
+int km_state_parts(km_state_part out[KM_STATE_PARTS], const km_state *state, bool weights_only, int rank,
+                   int ranks);
+size_t km_state_elements(const km_state *state, bool weights_only, int rank, int ranks); /* of all parts */
+
+/* All weights and moments from an open file of the same networks, on any number of ranks, and the step that they were saved after.
+ * `store` is looked at on rank 0 alone. Collective. */
+km_status km_state_load(const km_state *state, int64_t *step, km_comm *comm, const km_store *store) KM_NODISCARD;
+/* Whether the file holds all of it, in the same shapes. Local. */
+km_status km_state_check(const km_state *state, const km_store *store) KM_NODISCARD;
+
+#endif

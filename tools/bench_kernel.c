@@ -158,16 +158,16 @@ static void dropout(bench *t) {
     km_dropout_apply(t->y, t->z, &t->dropout, t->keys, N, C);
 }
 static void gelu_forward(bench *t) {
-    km_gelu_forward(t->wide2, t->wide, t->b, KM_GELU_ERF, N, F);
+    km_activation_forward(t->wide2, t->wide, t->b, KM_GELU_ERF, NULL, NULL, N, F);
 }
 static void gelu_backward(bench *t) {
-    km_gelu_backward(t->wide2, t->wide2, t->wide, KM_GELU_ERF, N, F);
+    km_activation_backward(t->wide2, t->wide2, t->wide, KM_GELU_ERF, NULL, NULL, N, F);
 }
 static void gelu_tanh_forward(bench *t) {
-    km_gelu_forward(t->wide2, t->wide, t->b, KM_GELU_TANH, N, F);
+    km_activation_forward(t->wide2, t->wide, t->b, KM_GELU_TANH, NULL, NULL, N, F);
 }
 static void gelu_tanh_backward(bench *t) {
-    km_gelu_backward(t->wide2, t->wide2, t->wide, KM_GELU_TANH, N, F);
+    km_activation_backward(t->wide2, t->wide2, t->wide, KM_GELU_TANH, NULL, NULL, N, F);
 }
 static void product_biased(bench *t) {
     km_linear_forward(t->qkv, t->x, t->w, t->b, N, C, 3 * C);

@@ -108,6 +108,10 @@ void km_dropout_apply_bf16(km_bf16 *y, const float *x, const km_dropout *dropout
 void km_embed_forward(float *out, const int32_t *ids, const int32_t *positions, const int32_t *types,
                       const float *word, const float *position, const float *type, int N, int C);
 
+/* out (N,C) = scale * word[ids] + position[positions]. */
+void km_embed_scaled_forward(float *out, const int32_t *ids, const int32_t *positions, const float *word,
+                             float scale, const float *position, int N, int C);
+
 /* ---- Layer norm (biased variance, eps inside the root) ---- */
 /* y (N,C) = normalize(x) * w + b. mean and rstd (N), the mean and 1/sqrt(variance + eps) of each row, are kept for backward,
  * which needs x too; where no backward follows, y may be x. */
@@ -130,15 +134,20 @@ void km_residual_norm_forward_bf16(float *y, km_bf16 *rounded, float *sum, float
                                    const float *bias, const float *residual, const km_dropout *dropout,
                                    const uint64_t *keys, const float *w, const float *b, float eps, int N, int C);
 
-/* ---- GELU ---- */
-typedef enum km_gelu { KM_GELU_ERF, KM_GELU_TANH } km_gelu;
-/* x (N,C) += b (C), then y (N,C) = gelu(x). b may be NULL. Backward needs x as it is then. */
-void km_gelu_forward(float *y, float *x, const float *b, km_gelu kind, int N, int C);
-/* dx (N,C) = dy * gelu'(x). dx may be dy. */
-void km_gelu_backward(float *dx, const float *dy, const float *x, km_gelu kind, int N, int C);
-/* In bf16 the bias has been added to x by the linear layer. */
-void km_gelu_forward_bf16(km_bf16 *y, const km_bf16 *x, km_gelu kind, int N, int C);
-void km_gelu_backward_bf16(km_bf16 *dx, const km_bf16 *dy, const km_bf16 *x, km_gelu kind, int N, int C);
+/* ---- Activations ---- */
+typedef enum km_activation { KM_GELU_ERF, KM_GELU_TANH, KM_RELU } km_activation;
+/* x (N,C) += b (C), then y (N,C) = dropout(activation(x)). b may be NULL, and so may `dropout`: there is none. keys (N) are dropout's.
+ * Backward needs x as it is then. */
+void km_activation_forward(float *y, float *x, const float *b, km_activation kind, const km_dropout *dropout,
+                           const uint64_t *keys, int N, int C);
+/* dx (N,C) = dropout(dy) * activation'(x). dx may be dy. */
+void km_activation_backward(float *dx, const float *dy, const float *x, km_activation kind,
+                            const km_dropout *dropout, const uint64_t *keys, int N, int C);
+/* The same of bf16. There is no bias to add: x has it. */
+void km_activation_forward_bf16(km_bf16 *y, const km_bf16 *x, km_activation kind, const km_dropout *dropout,
+                                const uint64_t *keys, int N, int C);
+void km_activation_backward_bf16(km_bf16 *dx, const km_bf16 *dy, const km_bf16 *x, km_activation kind,
+                                 const km_dropout *dropout, const uint64_t *keys, int N, int C);
 /* db (C) = column sums of dy (N,C). */
 void km_bias_backward(float *db, const float *dy, int N, int C);
 
@@ -162,8 +171,12 @@ typedef struct km_attention {
     const uint64_t *keys; /* (Nq) dropout's row keys */
     uint16_t *kept;       /* (Nq, H, kept_words): one bit for each key; NULL where dropout is off */
     int kept_words;       /* at least km_attention_kept_words(longest) */
-    const uint8_t
-        *seen; /* (Nk) attention mask: keys with 0 get probability 0; one key of each view is 1. NULL: all are */
+    /* (Nk) attention mask: keys with 0 get probability 0; one key of each view is 1. NULL: all are. */
+    const uint8_t *seen;
+    /* (Nq) how many keys of its view a query sees, the first ones: at least 1, and within a view never fewer than the query before it.
+     * In causal attention query i sees i + 1. Blocks of keys that no query of a block sees are not computed. With `seen`, each query
+     * sees a key that has 1. NULL: every query sees all keys. */
+    const int32_t *visible;
 } km_attention;
 size_t km_attention_scratch(int longest, int D);
 int km_attention_kept_words(int longest);
@@ -195,6 +208,7 @@ void km_softmax(float *logits, const float *bias, int M, int V);
 
 /* ---- Elementwise helpers ---- */
 void km_add(float *y, const float *x, size_t count);                               /* y += x */
+void km_multiply(float *y, const float *x, float factor, size_t count);            /* y = factor x */
 void km_gather_rows(float *out, const float *in, const int32_t *at, int M, int C); /* out[i] = in[at[i]] */
 void km_gather_rows_bf16(km_bf16 *out, const km_bf16 *in, const int32_t *at, int M, int C);
 void km_scatter_add_rows(float *out, const float *in, const int32_t *at, int M, int C); /* out[at[i]] += in[i] */

@@ -70,7 +70,7 @@ typedef struct km_architecture km_architecture;
 
 /* What a head predicts. */
 typedef enum km_head_kind {
-    KM_HEAD_TOKENS, /* the ids at labelled places: the pre-training head of every architecture */
+    KM_HEAD_TOKENS,  /* the ids at labelled places: the pre-training head of every architecture */
     KM_HEAD_CLASSES, /* a class of each view, or with num_labels 1 a number */
     KM_HEAD_KINDS
 } km_head_kind;
@@ -84,6 +84,9 @@ char *km_architecture_list(const char *quotes);
 
 /* Fills in what a preset's name and the type decide, where it was not given. */
 void km_model_config_fill(km_model_config *config);
+/* The stacks of layers of a backbone, and the streams of a batch that they read: an encoder the input, a decoder its own. */
+typedef enum km_stack_name { KM_ENCODER, KM_DECODER, KM_STACKS } km_stack_name;
+
 /* The longest sequence that the config's positions allow: RoBERTa leaves those out that are not behind its pad token's id. */
 int64_t km_model_longest(const km_model_config *config);
 /* The same before a tokenizer has said which id pads, with the pad id of the published models. *why: what a message adds. */
@@ -217,9 +220,9 @@ void km_model_forward(const km_model *model, const float *weights, const km_batc
                       km_loss_sum *out, const float **probabilities);
 /* The logits (M,V), bias included, dropout off; the work area's, valid until its next use. Labels are not read. */
 const float *km_model_logits(const km_model *model, const float *weights, const km_batch *batch, km_work *work);
-/* Hidden states of the last pass: layer 0 is the embeddings', l is layer l's output: (N,C), the last layer's (M,C)
- * at the labelled tokens. NULL where the work area does not keep them (backward false; bf16 without recompute) or there is
- * no such one. */
-const float *km_work_hidden(const km_work *work, int layer);
+/* Hidden states of the last pass: layer 0 is the embeddings', l is layer l's output: (N,C); of the last layer of the stream that
+ * predicts (M,C), at the labelled tokens. NULL where the work area does not keep them (backward false; bf16 without recompute) or
+ * there is no such one. */
+const float *km_work_hidden(const km_work *work, km_stack_name stack, int layer);
 
 #endif

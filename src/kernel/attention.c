@@ -67,42 +67,46 @@ KM_SIMD static void scale_rows(float *to, size_t ld, const float *from, size_t w
     }
 }
 
-static void forward_head(float *out, float *lse, const float *q, const float *k, const float *v, const head *h) {
+static void forward_block(float *out, float *lse, const float *q, const head *h, int at) {
     const km_attention *s = h->of.shape;
-    const int D = s->D, T = h->of.keys;
-    const size_t ldq = (size_t)s->ldq, ldk = (size_t)s->ldk, ldo = (size_t)s->ldo;
-    km_panel_transpose(h->k_transposed, k + km_attention_head_at_key(&h->of), ldk, T, D);
-    km_panel_copy(h->v, v + km_attention_head_at_key(&h->of), ldk, T, D);
+    const int D = s->D, rows = km_attention_head_block(&h->of, at), T = km_attention_head_keys(&h->of, at, rows);
+    const size_t ldq = (size_t)s->ldq, ldo = (size_t)s->ldo;
+    const km_score_rows shape = km_attention_head_score_rows(&h->of, at, rows, T);
+    km_attention_head_draw_kept(&h->of, at, rows, T);
+    km_panel_product(h->scores, h->ld, q + km_attention_head_at_query(&h->of, at, s->ldq), ldq, 1, h->k_transposed,
+                     D, rows, D, T, false);
+    km_attention_rows_forward(h->scores, h->factor, lse + km_attention_head_row(&h->of, at), &shape);
+    km_panel_product(h->result, h->width, h->scores, h->ld, 1, h->v, h->of.keys, rows, T, D, false);
+    scale_rows(out + km_attention_head_at_query(&h->of, at, s->ldo), ldo, h->result, h->width, h->factor, 0, rows,
+               D);
+}
+
+static void forward_head(float *out, float *lse, const float *q, const float *k, const float *v, const head *h) {
+    const size_t ldk = (size_t)h->of.shape->ldk;
+    km_panel_transpose(h->k_transposed, k + km_attention_head_at_key(&h->of), ldk, h->of.keys, h->of.shape->D);
+    km_panel_copy(h->v, v + km_attention_head_at_key(&h->of), ldk, h->of.keys, h->of.shape->D);
     for (int at = 0; at < h->of.queries; at += KM_ATTENTION_ROWS) {
-        const int rows = km_attention_head_block(&h->of, at);
-        const km_score_rows shape = km_attention_head_score_rows(&h->of, at, rows);
-        km_attention_head_draw_kept(&h->of, at, rows);
-        km_panel_product(h->scores, h->ld, q + km_attention_head_at_query(&h->of, at, s->ldq), ldq, 1,
-                         h->k_transposed, rows, D, T, false);
-        km_attention_rows_forward(h->scores, h->factor, lse + km_attention_head_row(&h->of, at), &shape);
-        km_panel_product(h->result, h->width, h->scores, h->ld, 1, h->v, rows, T, D, false);
-        scale_rows(out + km_attention_head_at_query(&h->of, at, s->ldo), ldo, h->result, h->width, h->factor, 0,
-                   rows, D);
+        forward_block(out, lse, q, h, at);
     }
 }
 
-/* Adds one block of queries to dk and dv, and writes its rows of dq. */
-static void backward_block(float *dq, const float *dout, const float *lse, const float *q, const head *h, int at) {
+/* Writes one block of queries' rows of dq, and its share of dk and dv, which is added to that of others with `add`. */
+static void backward_block(float *dq, const float *dout, const float *lse, const float *q, const head *h, int at,
+                           bool add) {
     const km_attention *s = h->of.shape;
-    const int D = s->D, T = h->of.keys;
-    const int rows = km_attention_head_block(&h->of, at);
+    const int D = s->D, rows = km_attention_head_block(&h->of, at), T = km_attention_head_keys(&h->of, at, rows);
     const size_t ldq = (size_t)s->ldq, ldo = (size_t)s->ldo;
-    const km_score_rows shape = km_attention_head_score_rows(&h->of, at, rows);
+    const km_score_rows shape = km_attention_head_score_rows(&h->of, at, rows, T);
     q += km_attention_head_at_query(&h->of, at, s->ldq);
     dout += km_attention_head_at_query(&h->of, at, s->ldo);
-    km_panel_product(h->scores, h->ld, q, ldq, 1, h->k_transposed, rows, D, T, false);
-    km_panel_product(h->dp, h->ld, dout, ldo, 1, h->v_transposed, rows, D, T, false);
+    km_panel_product(h->scores, h->ld, q, ldq, 1, h->k_transposed, D, rows, D, T, false);
+    km_panel_product(h->dp, h->ld, dout, ldo, 1, h->v_transposed, D, rows, D, T, false);
     km_attention_rows_backward(h->scores, h->dp, lse + km_attention_head_row(&h->of, at), &shape);
     km_panel_copy(h->q, q, ldq, rows, D);
     km_panel_copy(h->dout, dout, ldo, rows, D);
-    km_panel_product(h->dv, h->width, h->scores, 1, h->ld, h->dout, T, rows, D, at > 0);
-    km_panel_product(h->dk, h->width, h->dp, 1, h->ld, h->q, T, rows, D, at > 0);
-    km_panel_product(h->result, h->width, h->dp, h->ld, 1, h->k, rows, T, D, false);
+    km_panel_product(h->dv, h->width, h->scores, 1, h->ld, h->dout, rows, T, rows, D, add);
+    km_panel_product(h->dk, h->width, h->dp, 1, h->ld, h->q, rows, T, rows, D, add);
+    km_panel_product(h->result, h->width, h->dp, h->ld, 1, h->k, h->of.keys, rows, T, D, false);
     scale_rows(dq + km_attention_head_at_query(&h->of, at, s->ldq), ldq, h->result, h->width, NULL, h->of.scale,
                rows, D);
 }
@@ -111,15 +115,17 @@ static void backward_head(float *dq, float *dk, float *dv, const float *dout, co
                           const float *k, const float *v, const head *h) {
     const km_attention *s = h->of.shape;
     const size_t ldk = (size_t)s->ldk;
+    const bool partial =
+        h->of.queries == 0 || s->visible != NULL; /* the first block does not write all of dk and dv */
     km_panel_transpose(h->k_transposed, k + km_attention_head_at_key(&h->of), ldk, h->of.keys, s->D);
     km_panel_transpose(h->v_transposed, v + km_attention_head_at_key(&h->of), ldk, h->of.keys, s->D);
     km_panel_copy(h->k, k + km_attention_head_at_key(&h->of), ldk, h->of.keys, s->D);
-    for (int at = 0; at < h->of.queries; at += KM_ATTENTION_ROWS) {
-        backward_block(dq, dout, lse, q, h, at);
-    }
-    if (h->of.queries == 0) {
+    if (partial) {
         memset(h->dk, 0, (size_t)h->of.keys * h->width * sizeof *h->dk);
         memset(h->dv, 0, (size_t)h->of.keys * h->width * sizeof *h->dv);
+    }
+    for (int at = 0; at < h->of.queries; at += KM_ATTENTION_ROWS) {
+        backward_block(dq, dout, lse, q, h, at, partial || at > 0);
     }
     scale_rows(dk + km_attention_head_at_key(&h->of), ldk, h->dk, h->width, NULL, h->of.scale, h->of.keys, s->D);
     scale_rows(dv + km_attention_head_at_key(&h->of), ldk, h->dv, h->width, NULL, 1.0f, h->of.keys, s->D);

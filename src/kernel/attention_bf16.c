@@ -86,59 +86,67 @@ KM_SIMD static void scale_rows(km_bf16 *to, size_t ld, const float *from, size_t
     }
 }
 
+static void forward_block(km_bf16 *out, float *lse, const km_bf16 *q, const head *h, int at) {
+    const km_attention_head *of = &h->of;
+    const km_attention *s = of->shape;
+    const int D = s->D, rows = km_attention_head_block(of, at), T = km_attention_head_keys(of, at, rows);
+    const km_score_rows shape = km_attention_head_score_rows(of, at, rows, T);
+    km_attention_head_draw_kept(of, at, rows, T);
+    km_pairs_along(h->query, h->along_D, q + km_attention_head_at_query(of, at, s->ldq), (size_t)s->ldq, rows, D);
+    km_pairs_product(h->scores, h->ld, h->query, h->along_D, 1, h->k_transposed, km_pairs(D), rows, km_pairs(D), T,
+                     false);
+    km_attention_rows_forward(h->scores, h->factor, lse + km_attention_head_row(of, at), &shape);
+    km_pairs_along_floats(h->p, h->along_T, h->scores, h->ld, rows, T);
+    km_pairs_product(h->result, h->width, h->p, h->along_T, 1, h->v, km_pairs(of->keys), rows, km_pairs(T), D,
+                     false);
+    scale_rows(out + km_attention_head_at_query(of, at, s->ldo), (size_t)s->ldo, h->result, h->width, h->factor, 0,
+               rows, D);
+}
+
 static void forward_head(km_bf16 *out, float *lse, const km_bf16 *q, const km_bf16 *k, const km_bf16 *v,
                          const head *h) {
     const km_attention_head *of = &h->of;
-    const km_attention *s = of->shape;
-    const int D = s->D, T = of->keys;
-    const size_t ldq = (size_t)s->ldq, ldk = (size_t)s->ldk, ldo = (size_t)s->ldo;
-    km_pairs_transpose(h->k_transposed, k + km_attention_head_at_key(of), ldk, T, D);
-    km_pairs_copy(h->v, v + km_attention_head_at_key(of), ldk, T, D);
+    const size_t ldk = (size_t)of->shape->ldk;
+    km_pairs_transpose(h->k_transposed, k + km_attention_head_at_key(of), ldk, of->keys, of->shape->D);
+    km_pairs_copy(h->v, v + km_attention_head_at_key(of), ldk, of->keys, of->shape->D);
     for (int at = 0; at < of->queries; at += KM_ATTENTION_ROWS) {
-        const int rows = km_attention_head_block(of, at);
-        const km_score_rows shape = km_attention_head_score_rows(of, at, rows);
-        km_attention_head_draw_kept(of, at, rows);
-        km_pairs_along(h->query, h->along_D, q + km_attention_head_at_query(of, at, s->ldq), ldq, rows, D);
-        km_pairs_product(h->scores, h->ld, h->query, h->along_D, 1, h->k_transposed, rows, km_pairs(D), T, false);
-        km_attention_rows_forward(h->scores, h->factor, lse + km_attention_head_row(of, at), &shape);
-        km_pairs_along_floats(h->p, h->along_T, h->scores, h->ld, rows, T);
-        km_pairs_product(h->result, h->width, h->p, h->along_T, 1, h->v, rows, km_pairs(T), D, false);
-        scale_rows(out + km_attention_head_at_query(of, at, s->ldo), ldo, h->result, h->width, h->factor, 0, rows,
-                   D);
+        forward_block(out, lse, q, h, at);
     }
 }
 
-/* Recomputes the probabilities of a block of queries into h->scores, and computes the gradient of the scores into h->dp. */
-static void backward_probabilities(const km_bf16 *dout, const float *lse, const km_bf16 *q, const head *h, int at,
-                                   int rows) {
+/* Scores and the gradient of the probabilities, to probabilities and the gradient of the scores. */
+static void go_back_to_scores(const km_bf16 *dout, const float *lse, const km_bf16 *q, const head *h, int at,
+                              int rows, int T) {
     const km_attention_head *of = &h->of;
     const km_attention *s = of->shape;
-    const km_score_rows shape = km_attention_head_score_rows(of, at, rows);
+    const km_score_rows shape = km_attention_head_score_rows(of, at, rows, T);
+    const size_t depth = km_pairs(s->D);
     km_pairs_along(h->query, h->along_D, q, (size_t)s->ldq, rows, s->D);
-    km_pairs_product(h->scores, h->ld, h->query, h->along_D, 1, h->k_transposed, rows, km_pairs(s->D), of->keys,
-                     false);
+    km_pairs_product(h->scores, h->ld, h->query, h->along_D, 1, h->k_transposed, depth, rows, depth, T, false);
     km_pairs_along(h->query, h->along_D, dout, (size_t)s->ldo, rows, s->D);
-    km_pairs_product(h->dp, h->ld, h->query, h->along_D, 1, h->v_transposed, rows, km_pairs(s->D), of->keys, false);
+    km_pairs_product(h->dp, h->ld, h->query, h->along_D, 1, h->v_transposed, depth, rows, depth, T, false);
     km_attention_rows_backward(h->scores, h->dp, lse + km_attention_head_row(of, at), &shape);
 }
 
-/* Adds one block of queries to dk and dv, and writes its rows of dq. */
+/* Writes one block of queries' rows of dq, and its share of dk and dv, which is added to that of others with `add`. */
 static void backward_block(km_bf16 *dq, const km_bf16 *dout, const float *lse, const km_bf16 *q, const head *h,
-                           int at) {
+                           int at, bool add) {
     const km_attention_head *of = &h->of;
     const km_attention *s = of->shape;
-    const int D = s->D, T = of->keys, rows = km_attention_head_block(of, at);
+    const int D = s->D, rows = km_attention_head_block(of, at), T = km_attention_head_keys(of, at, rows);
+    const size_t depth = km_pairs(rows);
     q += km_attention_head_at_query(of, at, s->ldq);
     dout += km_attention_head_at_query(of, at, s->ldo);
-    backward_probabilities(dout, lse, q, h, at, rows);
+    go_back_to_scores(dout, lse, q, h, at, rows, T);
     km_pairs_copy(h->q, q, (size_t)s->ldq, rows, D);
     km_pairs_copy(h->dout, dout, (size_t)s->ldo, rows, D);
     km_pairs_down_floats(h->p_down, h->down_T, h->scores, h->ld, rows, T);
     km_pairs_down_floats(h->ds_down, h->down_T, h->dp, h->ld, rows, T);
     km_pairs_along_floats(h->p, h->along_T, h->dp, h->ld, rows, T);
-    km_pairs_product(h->dv, h->width, h->p_down, 1, h->down_T, h->dout, T, km_pairs(rows), D, at > 0);
-    km_pairs_product(h->dk, h->width, h->ds_down, 1, h->down_T, h->q, T, km_pairs(rows), D, at > 0);
-    km_pairs_product(h->result, h->width, h->p, h->along_T, 1, h->k, rows, km_pairs(T), D, false);
+    km_pairs_product(h->dv, h->width, h->p_down, 1, h->down_T, h->dout, depth, T, depth, D, add);
+    km_pairs_product(h->dk, h->width, h->ds_down, 1, h->down_T, h->q, depth, T, depth, D, add);
+    km_pairs_product(h->result, h->width, h->p, h->along_T, 1, h->k, km_pairs(of->keys), rows, km_pairs(T), D,
+                     false);
     scale_rows(dq + km_attention_head_at_query(of, at, s->ldq), (size_t)s->ldq, h->result, h->width, NULL,
                of->scale, rows, D);
 }
@@ -148,15 +156,17 @@ static void backward_head(km_bf16 *dq, km_bf16 *dk, km_bf16 *dv, const km_bf16 *
     const km_attention_head *of = &h->of;
     const int D = of->shape->D;
     const size_t ldk = (size_t)of->shape->ldk;
+    const bool partial =
+        of->queries == 0 || of->shape->visible != NULL; /* the first block does not write all of dk and dv */
     km_pairs_transpose(h->k_transposed, k + km_attention_head_at_key(of), ldk, of->keys, D);
     km_pairs_transpose(h->v_transposed, v + km_attention_head_at_key(of), ldk, of->keys, D);
     km_pairs_copy(h->k, k + km_attention_head_at_key(of), ldk, of->keys, D);
-    for (int at = 0; at < of->queries; at += KM_ATTENTION_ROWS) {
-        backward_block(dq, dout, lse, q, h, at);
-    }
-    if (of->queries == 0) {
+    if (partial) {
         memset(h->dk, 0, (size_t)of->keys * h->width * sizeof *h->dk);
         memset(h->dv, 0, (size_t)of->keys * h->width * sizeof *h->dv);
+    }
+    for (int at = 0; at < of->queries; at += KM_ATTENTION_ROWS) {
+        backward_block(dq, dout, lse, q, h, at, partial || at > 0);
     }
     scale_rows(dk + km_attention_head_at_key(of), ldk, h->dk, h->width, NULL, of->scale, of->keys, D);
     scale_rows(dv + km_attention_head_at_key(of), ldk, h->dv, h->width, NULL, 1.0f, of->keys, D);

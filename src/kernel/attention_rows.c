@@ -36,23 +36,39 @@ KM_INLINE float sum_of(const km_vector *x) {
     return sum;
 }
 
-/* Sets the scores of masked keys, and of the places from T to `end`, so that their probability becomes 0. */
-KM_INLINE void hide(float *x, const uint8_t *seen, int T, int end) {
-    for (int t = 0; seen != NULL && t < T; t++) {
+KM_INLINE int whole_vectors(int count) {
+    return (count + KM_LANES - 1) / KM_LANES * KM_LANES;
+}
+
+/* How many keys row r sees. */
+KM_INLINE int keys_of(const km_score_rows *s, int r) {
+    return s->visible == NULL || s->visible[r] > s->T ? s->T : s->visible[r];
+}
+
+/* Sets the scores of masked keys, and of the places from the row's `own` keys to `end`, so that their probability becomes 0. */
+KM_INLINE void hide(float *x, const uint8_t *seen, int own, int end) {
+    for (int t = 0; seen != NULL && t < own; t++) {
         x[t] = seen[t] ? x[t] : -INFINITY;
     }
-    for (int t = T; t < end; t++) {
+    for (int t = own; t < end; t++) {
         x[t] = -INFINITY;
+    }
+}
+
+/* Sets whole vectors of places that only other rows of the block see to 0. */
+KM_INLINE void clear(float *x, int from, int end) {
+    for (int t = from; t < end; t += KM_LANES) {
+        KM_VECTOR_AT(x + t) = (km_vector){0};
     }
 }
 
 KM_SIMD void km_attention_rows_forward(float *scores, float *factor, float *lse, const km_score_rows *shape) {
     const km_score_rows s = *shape;
-    const int end = (s.T + KM_LANES - 1) / KM_LANES * KM_LANES;
     for (int r = 0; r < s.rows; r++) {
+        const int own = keys_of(&s, r), end = whole_vectors(own);
         float *x = scores + (size_t)r * s.ld;
-        hide(x, s.seen, s.T, end);
-        const float top = km_largest(x, s.T) * s.scale;
+        hide(x, s.seen, own, end);
+        const float top = km_largest(x, own) * s.scale;
         km_vector sums = {0};
         if (s.kept == NULL) {
             for (int t = 0; t < end; t += KM_LANES) {
@@ -72,6 +88,7 @@ KM_SIMD void km_attention_rows_forward(float *scores, float *factor, float *lse,
                 KM_VECTOR_AT(x + t) = (km_vector)((km_vector_ints)p & lanes);
             }
         }
+        clear(x, end, whole_vectors(s.T));
         const float sum = sum_of(&sums);
         factor[r] = s.kept_scale / sum;
         lse[(size_t)r * s.lse_row] = top + logf(sum);
@@ -84,13 +101,13 @@ KM_SIMD void km_attention_rows_forward(float *scores, float *factor, float *lse,
  * difference. */
 KM_SIMD void km_attention_rows_backward(float *scores, float *dp, const float *lse, const km_score_rows *shape) {
     const km_score_rows s = *shape;
-    const int end = (s.T + KM_LANES - 1) / KM_LANES * KM_LANES;
     for (int r = 0; r < s.rows; r++) {
+        const int own = keys_of(&s, r), end = whole_vectors(own);
         float *x = scores + (size_t)r * s.ld, *g = dp + (size_t)r * s.ld;
         const uint16_t *kept = s.kept == NULL ? NULL : s.kept + (size_t)r * s.kept_row;
         const float denominator = lse[(size_t)r * s.lse_row];
         km_vector totals = {0}, dots = {0};
-        hide(x, s.seen, s.T, end);
+        hide(x, s.seen, own, end);
         for (int t = 0; t < end; t += KM_LANES) {
             km_vector p = KM_VECTOR_FROM(x + t) * s.scale - denominator, d = KM_VECTOR_FROM(g + t);
             exp_below(&p);
@@ -114,5 +131,7 @@ KM_SIMD void km_attention_rows_backward(float *scores, float *dp, const float *l
                 KM_VECTOR_AT(x + t) = (km_vector)((km_vector_ints)(p * s.kept_scale) & lanes);
             }
         }
+        clear(x, end, whole_vectors(s.T));
+        clear(g, end, whole_vectors(s.T));
     }
 }

@@ -1,6 +1,6 @@
 /* attention_rows: softmax and dropout of a block of attention scores, between the matrix products. Rows have ld elements from
  * one to the next and are aligned to 64 bytes. They are written up to the next multiple of 16 elements; places beyond the T
- * keys become 0. */
+ * keys, or beyond those that a row sees, become 0. */
 #ifndef KMASK_KERNEL_ATTENTION_ROWS_H
 #define KMASK_KERNEL_ATTENTION_ROWS_H
 
@@ -9,12 +9,13 @@
 typedef struct km_score_rows {
     int rows, T;
     size_t ld;
-    float scale;          /* scores are multiplied by it: 1/sqrt(D) */
-    const uint8_t *seen;  /* (T) km_attention.seen of the view, or NULL */
-    const uint16_t *kept; /* km_attention.kept from the first row on; NULL without dropout */
-    size_t kept_row;      /* words from one row of `kept` to the next */
-    float kept_scale;     /* what dropout multiplies kept probabilities by */
-    size_t lse_row;       /* elements from one row of lse to the next */
+    float scale;            /* scores are multiplied by it: 1/sqrt(D) */
+    const uint8_t *seen;    /* (T) km_attention.seen of the view, or NULL */
+    const int32_t *visible; /* (rows) how many of the T keys a row sees, or NULL: all */
+    const uint16_t *kept;   /* km_attention.kept from the first row on; NULL without dropout */
+    size_t kept_row;        /* words from one row of `kept` to the next */
+    float kept_scale;       /* what dropout multiplies kept probabilities by */
+    size_t lse_row;         /* elements from one row of lse to the next */
 } km_score_rows;
 
 /* Overwrites each score with exp(score - largest of the row), or 0 where dropout does not keep it. The product of a row with

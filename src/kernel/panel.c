@@ -87,7 +87,7 @@ typedef struct task {
     size_t ldo;
     const float *a, *b;
     size_t row, step;
-    int rows, inner, columns;
+    int depth, rows, inner, columns;
     bool add;
 } task;
 
@@ -97,7 +97,7 @@ KM_INLINE void strips(const task *t, size_t row, size_t step, const int widest) 
     const int width = (int)km_panel_width(t->columns);
     for (int first = 0; first < width; first += KM_PANEL) {
         const int wide = width - first < KM_PANEL ? width - first : KM_PANEL, vectors = wide / KM_LANES;
-        const float *panel = t->b + (size_t)first * (size_t)t->inner;
+        const float *panel = t->b + (size_t)first * (size_t)t->depth;
         for (int v = 0; v < vectors; v += widest < vectors ? widest : vectors) {
             float *out = t->out + first + KM_LANES * v;
             const float *b = panel + KM_LANES * v;
@@ -130,9 +130,9 @@ KM_SIMD static void down_columns(const task *t) {
     strips(t, 1, t->step, 1);
 }
 
-void km_panel_product(float *out, size_t ldo, const float *a, size_t row, size_t step, const float *b, int rows,
-                      int inner, int columns, bool add) {
-    const task t = {out, ldo, a, b, row, step, rows, inner, columns, add};
+void km_panel_product(float *out, size_t ldo, const float *a, size_t row, size_t step, const float *b, int depth,
+                      int rows, int inner, int columns, bool add) {
+    const task t = {out, ldo, a, b, row, step, depth, rows, inner, columns, add};
 #if defined(__x86_64__)
     if (km_has_avx512()) {
         (step == 1 ? along_rows_avx512 : down_columns_avx512)(&t);

@@ -23,8 +23,9 @@ void km_panel_copy(float *b, const float *x, size_t ld, int rows, int columns);
 /* B = x (rows,columns)^T; ld likewise. */
 void km_panel_transpose(float *b, const float *x, size_t ld, int rows, int columns);
 /* out (rows, n') = A B, or out += with `add`. Element (i,k) of A (rows, inner) is a[i * row + k * step], where row or step is
- * 1. Rows of out are aligned to 64 bytes, with ldo elements from one to the next. */
-void km_panel_product(float *out, size_t ldo, const float *a, size_t row, size_t step, const float *b, int rows,
-                      int inner, int columns, bool add);
+ * 1. Rows of out are aligned to 64 bytes, with ldo elements from one to the next. B was packed with `depth` rows, of which the first
+ * `inner` take part. */
+void km_panel_product(float *out, size_t ldo, const float *a, size_t row, size_t step, const float *b, int depth,
+                      int rows, int inner, int columns, bool add);
 
 #endif

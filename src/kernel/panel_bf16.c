@@ -16,7 +16,7 @@ typedef struct task {
     const km_bf16_pair *a, *b;
     size_t row, step;
     int rows, columns;
-    size_t inner;
+    size_t inner, depth;
     bool add;
 } task;
 
@@ -106,7 +106,7 @@ DOT_INLINE void panel(const task *t, float *out, size_t row, size_t step, const 
 DOT_INLINE void panels(const task *t, size_t row, size_t step) {
     const size_t width = km_panel_width(t->columns);
     for (size_t first = 0; first < width; first += KM_PANEL) {
-        const km_bf16_pair *b = t->b + first * t->inner;
+        const km_bf16_pair *b = t->b + first * t->depth;
         if (width - first < KM_PANEL) {
             panel(t, t->out + first, row, step, b, 2);
         } else {
@@ -137,7 +137,7 @@ KM_SIMD static void with_floats(const task *t) {
     for (size_t first = 0; first < width; first += KM_PANEL) {
         const size_t wide = width - first < KM_PANEL ? width - first : KM_PANEL;
         for (size_t r = 0; r < (size_t)t->rows; r++) {
-            const km_bf16_pair *b = t->b + first * t->inner;
+            const km_bf16_pair *b = t->b + first * t->depth;
             float *out = t->out + r * t->ldo + first, sum[KM_PANEL];
             for (size_t c = 0; c < wide; c++) {
                 sum[c] = t->add ? out[c] : 0.0f;
@@ -155,8 +155,8 @@ KM_SIMD static void with_floats(const task *t) {
 }
 
 void km_pairs_product(float *out, size_t ldo, const km_bf16_pair *a, size_t row, size_t step, const km_bf16_pair *b,
-                      int rows, size_t inner, int columns, bool add) {
-    const task t = {out, ldo, a, b, row, step, rows, columns, inner, add};
+                      size_t depth, int rows, size_t inner, int columns, bool add) {
+    const task t = {out, ldo, a, b, row, step, rows, columns, inner, depth, add};
 #if defined(__x86_64__)
     if (has_dot()) {
         (step == 1 ? along_rows : down_columns)(&t);

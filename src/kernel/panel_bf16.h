@@ -31,8 +31,9 @@ void km_pairs_along_floats(km_bf16_pair *a, size_t lda, const float *x, size_t l
 void km_pairs_down_floats(km_bf16_pair *a, size_t lda, const float *x, size_t ld, int rows, int columns);
 
 /* out (rows, n') = A B, or out += with `add`. The inner dimension has `inner` pairs; pair (i,k) of A is a[i * row + k *
- * step], where row or step is 1. Rows of out are aligned to 64 bytes, with ldo elements from one to the next. */
+ * step], where row or step is 1. Rows of out are aligned to 64 bytes, with ldo elements from one to the next. B was packed with
+ * `depth` rows of pairs, of which the first `inner` take part. */
 void km_pairs_product(float *out, size_t ldo, const km_bf16_pair *a, size_t row, size_t step, const km_bf16_pair *b,
-                      int rows, size_t inner, int columns, bool add);
+                      size_t depth, int rows, size_t inner, int columns, bool add);
 
 #endif

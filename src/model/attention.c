@@ -1,25 +1,26 @@
-/* The attention block of a post-norm transformer. Where only some rows are wanted (in the last layer, whose output is read at
- * few tokens), queries and everything behind the attention are computed for those rows; keys and values for all. Dropout is keyed
- * by token, so this changes no result. */
+/* The attention block of a post-norm transformer: to the tokens of the same stream, or to another stack's. Where only some rows are
+ * wanted (in the last layer, whose output is read at few tokens), queries and everything behind the attention are computed for
+ * those rows; keys and values for all. Dropout is keyed by token, so this changes no result. */
 #include "architecture.h"
 
 #include <assert.h>
 
 /* ---- Queries, keys, values ---------------------------------------------------------------------------------- */
 
-/* For all rows q|k|v are the thirds of (N,3C). For some, q is (count,C); behind it k|v are the halves of (N,2C). */
+/* Fused, q|k|v are the thirds of (N,3C). Else q is (count,C); behind it k|v are the halves of (N,2C). */
 typedef struct qkv_view {
     km_tensor q, k, v;
     int ldq, ldk;
 } qkv_view;
 
-static qkv_view view_qkv(km_tensor base, const km_queries *queries, int C) {
+static qkv_view view_qkv(const km_attention_block *block, km_tensor base) {
+    const int C = block->in->stack->C;
     const size_t c = (size_t)C;
-    if (queries->at == NULL) {
+    if (block->fused) {
         return (qkv_view){base, km_tensor_at(base, c), km_tensor_at(base, 2 * c), 3 * C, 3 * C};
     }
     /* keeps k|v aligned; stack.c has room */
-    size_t rows = ((size_t)queries->count * c + KM_QKV_GAP - 1) / KM_QKV_GAP * KM_QKV_GAP;
+    size_t rows = ((size_t)block->queries->count * c + KM_QKV_GAP - 1) / KM_QKV_GAP * KM_QKV_GAP;
     return (qkv_view){base, km_tensor_at(base, rows), km_tensor_at(base, rows + c), C, 2 * C};
 }
 
@@ -33,56 +34,57 @@ static km_dense only_key_value(const km_dense *qkv) {
     return (km_dense){qkv->w + C * C, qkv->b + C, qkv->in, 2 * qkv->in};
 }
 
-static void project_forward(const km_stack_pass *in, const km_dense *qkv, const qkv_view *view, km_tensor x,
-                            km_tensor x_at, const km_queries *queries) {
-    const km_pass *pass = in->pass;
-    if (queries->at == NULL) {
-        km_dense_forward(pass, qkv, view->q, x, in->stream->tokens, true);
+static void project_forward(const km_attention_block *block, const qkv_view *view, km_tensor x, km_tensor memory) {
+    const km_pass *pass = block->in->pass;
+    const km_dense *qkv = &block->parts->qkv;
+    if (block->fused) {
+        km_dense_forward(pass, qkv, view->q, x, block->memory->tokens, true);
         return;
     }
     km_dense query = only_query(qkv), key_value = only_key_value(qkv);
-    km_dense_forward(pass, &query, view->q, x_at, queries->count, true);
-    km_dense_forward(pass, &key_value, view->k, x, in->stream->tokens, true);
+    km_dense_forward(pass, &query, view->q, x, block->queries->count, true);
+    km_dense_forward(pass, &key_value, view->k, memory, block->memory->tokens, true);
 }
 
-/* d (count,C) holds the gradient that reached x past the attention; dx (N,C) becomes all of it. */
-static void project_backward(const km_stack_pass *in, const km_dense *qkv, const qkv_view *dview, km_tensor x,
-                             km_tensor x_at, const km_queries *queries, float *d, float *dx) {
-    const km_pass *pass = in->pass;
-    int N = in->stream->tokens, C = qkv->in;
-    km_tensor to_d = {d, NULL}, to_dx = {dx, NULL};
-    if (queries->at == NULL) {
-        assert(d == dx);
+/* d (count,C) holds the gradient that reached x past the attention; what comes through the queries is added. */
+static void project_backward(const km_attention_block *block, const qkv_view *dview, km_tensor x, km_tensor memory,
+                             float *d, float *dmemory, bool add) {
+    const km_pass *pass = block->in->pass;
+    const km_dense *qkv = &block->parts->qkv;
+    const int N = block->memory->tokens, C = qkv->in;
+    const km_tensor to_d = {d, NULL}, to_memory = {dmemory, NULL};
+    if (block->fused) {
+        assert(d == dmemory);
         km_report_dense(pass, qkv, dview->q, x, N);
-        km_dense_backward(pass, qkv, to_dx, dview->q, 3 * C, N, true);
+        km_dense_backward(pass, qkv, to_d, dview->q, 3 * C, N, true);
         return;
     }
     km_dense query = only_query(qkv), key_value = only_key_value(qkv);
-    km_report_dense(pass, &key_value, dview->k, x, N);
-    km_report_dense(pass, &query, dview->q, x_at, queries->count);
-    km_dense_backward(pass, &key_value, to_dx, dview->k, 2 * C, N, false);
-    km_dense_backward(pass, &query, to_d, dview->q, C, queries->count, true);
-    KM_TIMED(KM_OP_BACKWARD_EMBEDDING, km_scatter_add_rows(dx, d, queries->at, queries->count, C));
+    km_report_dense(pass, &key_value, dview->k, memory, N);
+    km_report_dense(pass, &query, dview->q, x, block->queries->count);
+    km_dense_backward(pass, &key_value, to_memory, dview->k, 2 * C, N, add);
+    km_dense_backward(pass, &query, to_d, dview->q, C, block->queries->count, true);
 }
 
 /* ---- The attention itself ------------------------------------------------------------------------------------- */
 
-static km_attention attention_shape(const km_stack_pass *in, const km_attention_acts *acts,
-                                    const km_queries *queries, const qkv_view *view, uint32_t site) {
-    const km_stack *stack = in->stack;
-    return (km_attention){.views = in->pass->batch->views,
+static km_attention attention_shape(const km_attention_block *block, const qkv_view *view) {
+    const km_stack *stack = block->in->stack;
+    const km_pass *pass = block->in->pass;
+    return (km_attention){.views = pass->batch->views,
                           .H = stack->H,
                           .D = stack->C / stack->H,
-                          .q_starts = queries->starts,
-                          .k_starts = in->stream->starts,
+                          .q_starts = block->queries->starts,
+                          .k_starts = block->memory->starts,
                           .ldq = view->ldq,
                           .ldk = view->ldk,
                           .ldo = stack->C,
-                          .dropout = km_pass_dropout(in->pass, site, stack->attention_dropout),
-                          .keys = queries->keys,
-                          .kept = acts->kept,
-                          .kept_words = in->pass->work->kept_words,
-                          .seen = in->stream->seen};
+                          .dropout = km_pass_dropout(pass, block->site, stack->attention_dropout),
+                          .keys = block->queries->keys,
+                          .kept = block->acts->kept,
+                          .kept_words = block->acts->kept_words,
+                          .seen = block->memory->seen,
+                          .visible = block->visible};
 }
 
 static void attend_forward(const km_pass *pass, const km_attention_acts *acts, const qkv_view *view,
@@ -114,24 +116,25 @@ static void attend_backward(const km_pass *pass, const km_attention_acts *acts, 
 
 /* ---- The block ------------------------------------------------------------------------------------------------ */
 
-void km_attention_block_forward(const km_stack_pass *in, const km_attention_parts *parts,
-                                const km_attention_acts *acts, km_tensor x, km_tensor x_at,
-                                const km_queries *queries, uint32_t site) {
-    const qkv_view view = view_qkv(acts->qkv, queries, in->stack->C);
-    const km_attention shape = attention_shape(in, acts, queries, &view, site);
-    project_forward(in, &parts->qkv, &view, x, x_at, queries);
-    attend_forward(in->pass, acts, &view, &shape);
-    km_block_end_forward(in, &parts->output, &parts->norm, &acts->end, acts->context, x_at.f, queries, site + 1);
+void km_attention_block_forward(const km_attention_block *block, km_tensor x, km_tensor memory) {
+    const km_attention_parts *parts = block->parts;
+    const km_attention_acts *acts = block->acts;
+    const qkv_view view = view_qkv(block, acts->qkv);
+    const km_attention shape = attention_shape(block, &view);
+    project_forward(block, &view, x, memory);
+    attend_forward(block->in->pass, acts, &view, &shape);
+    km_block_end_forward(block->in, &parts->output, &parts->norm, &acts->end, acts->context, x.f, block->queries,
+                         block->site + 1);
 }
 
-void km_attention_block_backward(const km_stack_pass *in, const km_attention_parts *parts,
-                                 const km_attention_acts *acts, km_tensor x, km_tensor x_at, km_tensor scratch,
-                                 const km_queries *queries, uint32_t site, float *dy, float *dx) {
-    km_block_end_backward(in, &parts->output, &parts->norm, &acts->end, acts->context, queries, site + 1, dy,
-                          acts->context);
-    const qkv_view view = view_qkv(acts->qkv, queries, in->stack->C);
-    const qkv_view dview = view_qkv(scratch, queries, in->stack->C);
-    const km_attention shape = attention_shape(in, acts, queries, &view, site);
-    attend_backward(in->pass, acts, &dview, &view, &shape);
-    project_backward(in, &parts->qkv, &dview, x, x_at, queries, dy, dx);
+void km_attention_block_backward(const km_attention_block *block, km_tensor x, km_tensor memory, km_tensor scratch,
+                                 float *d, float *dmemory, bool add) {
+    const km_attention_parts *parts = block->parts;
+    const km_attention_acts *acts = block->acts;
+    km_block_end_backward(block->in, &parts->output, &parts->norm, &acts->end, acts->context, block->queries,
+                          block->site + 1, d, acts->context);
+    const qkv_view view = view_qkv(block, acts->qkv), dview = view_qkv(block, scratch);
+    const km_attention shape = attention_shape(block, &view);
+    attend_backward(block->in->pass, acts, &dview, &view, &shape);
+    project_backward(block, &dview, x, memory, d, dmemory, add);
 }

@@ -131,10 +131,12 @@ void km_bert_take_config(km_model *model) {
                    .L = (int)c->num_hidden_layers,
                    .positions = (int)c->max_position_embeddings,
                    .pad_position = -1,
+                   .word_scale = 1,
                    .types = (int)c->type_vocab_size,
                    .eps = (float)c->layer_norm_eps,
                    .hidden_dropout = (float)c->hidden_dropout_prob,
                    .attention_dropout = (float)c->attention_probs_dropout_prob,
+                   .sites_per_layer = 3,
                    .act = strcmp(c->hidden_act, "gelu_new") == 0 ? KM_GELU_TANH : KM_GELU_ERF};
 }
 

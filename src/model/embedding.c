@@ -1,4 +1,4 @@
-/* word + position + type -> norm -> dropout. */
+/* word + position + type, or scaled word + position -> norm -> dropout. */
 #include "parts.h"
 
 #include <string.h>
@@ -30,9 +30,15 @@ void km_embedding_forward(const km_stack_pass *in) {
     const km_tensor out = work->hidden[0];
     const km_dropout dropout = embedding_dropout(in);
     number_positions(in);
-    KM_TIMED(KM_OP_FORWARD_EMBEDDING,
-             km_embed_forward(work->embedding_sum, stream->ids, work->positions, stream->types, w + parts->word,
-                              w + parts->position, w + parts->type, N, C));
+    if (in->stack->types > 0) {
+        KM_TIMED(KM_OP_FORWARD_EMBEDDING,
+                 km_embed_forward(work->embedding_sum, stream->ids, work->positions, stream->types, w + parts->word,
+                                  w + parts->position, w + parts->type, N, C));
+    } else {
+        KM_TIMED(KM_OP_FORWARD_EMBEDDING,
+                 km_embed_scaled_forward(work->embedding_sum, stream->ids, work->positions, w + parts->word,
+                                         in->stack->word_scale, w + parts->position, N, C));
+    }
     KM_TIMED(KM_OP_FORWARD_NORM,
              km_norm_forward(out.f, work->embedding_mean, work->embedding_rstd, work->embedding_sum,
                              w + parts->norm.w, w + parts->norm.b, in->stack->eps, N, C));
@@ -78,6 +84,10 @@ static void report_positions(const km_stack_pass *in) {
 /* A row for each token; the sink adds. The pad token's row learns from the head alone, as the field has it. */
 static void report_words(const km_stack_pass *in) {
     const size_t C = (size_t)in->stack->C;
+    const float scale = in->stack->word_scale;
+    if (in->stack->types == 0 && (scale < 1 || scale > 1)) {
+        km_multiply(in->work->d, in->work->d, scale, (size_t)in->stream->tokens * C);
+    }
     for (int i = 0; i < in->stream->tokens; i++) {
         int32_t id = in->stream->ids[i];
         if (id != in->pass->model->pad) {
@@ -95,7 +105,9 @@ void km_embedding_backward(const km_stack_pass *in) {
     }
     km_norm_step_back(in->pass, &in->stack->embedding.norm, work->d, work->embedding_sum, work->embedding_mean,
                       work->embedding_rstd, N, C);
-    report_types(in);
+    if (in->stack->types > 0) {
+        report_types(in);
+    }
     report_positions(in);
     report_words(in);
 }

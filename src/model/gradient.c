@@ -31,7 +31,9 @@ void km_report_columns(const km_pass *pass, const km_dense *dense, km_tensor dy,
         KM_TIMED(KM_OP_BACKWARD_PRODUCTS,
                  km_linear_backward_columns(dw, db, dy.f, ldy, x.f, rows, dense->in, dense->out));
     }
-    km_report(pass, dense->b, db, (size_t)dense->out);
+    if (dense->b != KM_NO_BIAS) {
+        km_report(pass, dense->b, db, (size_t)dense->out);
+    }
     km_report(pass, dense->w, dw, count);
 }
 
@@ -51,6 +53,7 @@ static void check_fits(const km_batch *batch, const km_work *work) {
     assert(batch->input.tokens == batch->input.starts[batch->views] && batch->input.tokens <= most->tokens);
     assert(batch->labelled >= 0 && batch->labelled <= most->labelled);
     assert(batch->input.longest <= most->longest);
+    assert(batch->decoder.tokens <= most->decoder_tokens && batch->decoder.longest <= most->decoder_longest);
     (void)batch, (void)most;
 }
 
@@ -66,16 +69,21 @@ static const km_bf16 *rounded_weights(const km_model *model, const float *weight
 /* Which of the outputs belong to which view, and their keys. */
 static km_queries outputs_of(const km_model *model, const km_batch *batch, km_work *work) {
     int count = 0, m = 0;
-    const km_stream *stream = &batch->input;
+    const int last = model->stack_count - 1;
+    const km_stream *stream = km_stack_stream(batch, last);
+    const bool counts = model->stacks[last].is_decoder;
     const int32_t *at = model->head->kind->outputs(batch, &count);
     work->output_starts[0] = 0;
     for (int view = 0; view < batch->views; view++) {
         for (; m < count && at[m] < stream->starts[view + 1]; m++) {
             work->output_keys[m] = stream->keys[at[m]];
+            if (counts) {
+                work->output_visible[m] = at[m] - stream->starts[view] + 1;
+            }
         }
         work->output_starts[view + 1] = m;
     }
-    return (km_queries){count, work->output_starts, work->output_keys, at};
+    return (km_queries){count, work->output_starts, work->output_keys, at, counts ? work->output_visible : NULL};
 }
 
 static km_pass begin(const km_model *model, const float *weights, const km_batch *batch, km_work *work) {

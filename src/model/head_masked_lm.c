@@ -21,7 +21,7 @@ static const km_stack *stack_of(const km_model *model) {
     return &model->stacks[model->stack_count - 1];
 }
 
-static km_gelu gelu_of(const km_model *model) {
+static km_activation gelu_of(const km_model *model) {
     const km_masked_lm_options *options = model->head->options;
     return options->exact_gelu ? KM_GELU_ERF : stack_of(model)->act;
 }
@@ -77,7 +77,8 @@ static void forward(const km_pass *pass, km_tensor hidden) {
     const float *w = pass->weights;
     int M = pass->outputs.count, C = stack->C;
     km_dense_forward(pass, &p->dense, (km_tensor){a->t, NULL}, hidden, M, false);
-    KM_TIMED(KM_OP_FORWARD_GELU, km_gelu_forward(a->g, a->t, w + p->dense.b, gelu_of(pass->model), M, C));
+    KM_TIMED(KM_OP_FORWARD_GELU,
+             km_activation_forward(a->g, a->t, w + p->dense.b, gelu_of(pass->model), NULL, NULL, M, C));
     if (pass->rounded != NULL) {
         KM_TIMED(KM_OP_FORWARD_NORM, km_norm_forward_bf16(a->h.h, a->mean, a->rstd, a->g, w + p->norm.w,
                                                           w + p->norm.b, stack->eps, a->d, M, C));
@@ -144,7 +145,7 @@ static void backward(const km_pass *pass, km_tensor hidden, float *dx) {
     report_vocabulary(pass, dlogits, ld);
     km_dense_backward(pass, &out, (km_tensor){d, NULL}, dlogits, ld, M, false);
     km_norm_step_back(pass, &p->norm, d, a->g, a->mean, a->rstd, M, C);
-    KM_TIMED(KM_OP_BACKWARD_GELU, km_gelu_backward(d, d, a->t, gelu_of(model), M, C));
+    KM_TIMED(KM_OP_BACKWARD_GELU, km_activation_backward(d, d, a->t, gelu_of(model), NULL, NULL, M, C));
     const km_tensor dy = km_product_operand(pass, d, M, C);
     km_report_dense(pass, &p->dense, dy, hidden, M);
     km_dense_backward(pass, &p->dense, (km_tensor){dx, NULL}, dy, C, M, false);

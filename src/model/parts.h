@@ -12,9 +12,10 @@
 /* ---- The table, and where parts lie (table.c) ---------------------------------------------------------------- */
 
 typedef struct km_dense { /* y = x w^T + b, w (out,in) */
-    size_t w, b;
+    size_t w, b;          /* b: or KM_NO_BIAS */
     int in, out;
 } km_dense;
+#define KM_NO_BIAS SIZE_MAX
 
 typedef struct km_norm {
     size_t w, b;
@@ -45,25 +46,26 @@ typedef struct km_attention_parts {
 
 typedef struct km_layer_parts {
     km_attention_parts attention;
-    km_dense wide, narrow; /* the feed-forward part: C to I, I to C */
+    km_attention_parts cross; /* of a stack that attends to another one */
+    km_dense wide, narrow;    /* the feed-forward part: C to I, I to C */
     km_norm norm;
 } km_layer_parts;
 
-/* Layers of one shape and the embedding below them: BERT's encoder. */
+/* Layers of one shape and the embedding below them: BERT's encoder, or an encoder-decoder's encoder or decoder. */
 typedef struct km_stack {
     int C, H, I, L;
+    bool is_decoder;    /* tokens attend to those before them, and to the encoder's output */
     int positions;      /* rows of the table of positions */
     int first_position; /* the row of a view's first token */
     int pad_position; /* the row of pad tokens, which are then left out of the count; -1: they count as all others do */
-    int types;        /* rows of the table of token types */
-    float eps, hidden_dropout, attention_dropout;
-    km_gelu act;
-    uint32_t first_site; /* of its dropouts; see km_stack_site */
+    int types;        /* rows of the table of token types; 0: there is none */
+    float word_scale; /* of word embeddings; 1 where there are types */
+    float eps, hidden_dropout, attention_dropout, activation_dropout;
+    km_activation act;
+    uint32_t first_site, sites_per_layer; /* of its dropouts; see km_stack_site */
     km_embedding_parts embedding;
     km_layer_parts *layers; /* (L) */
 } km_stack;
-
-enum { KM_ENCODER, KM_STACKS };
 
 struct km_model {
     km_model_config config;
@@ -99,12 +101,14 @@ typedef struct km_attention_acts {
     km_tensor context; /* (n,C) */
     float *lse;        /* (n,H) */
     uint16_t *kept;    /* (n,H,kept_words): what dropout left of the attention */
+    int kept_words;    /* of a query and head */
     km_residual_norm end;
 } km_attention_acts;
 
 typedef struct km_layer_acts {
-    km_attention_acts attention;
-    km_tensor u, g; /* (n,I) before and after gelu; backward: u holds the gradient of q|k|v after its own use */
+    km_attention_acts attention, cross; /* cross: a decoder's */
+    km_tensor u,
+        g; /* (n,I) before and after the activation; backward: u holds gradients of q|k|v after its own use */
     km_residual_norm end;
 } km_layer_acts;
 
@@ -113,11 +117,12 @@ enum { KM_VOCAB_BLOCK = 2048 }; /* rows of the tied embedding whose gradient exi
 
 typedef struct km_stack_work {
     int32_t *positions; /* (N) row of each token's position embedding */
+    int32_t *visible;   /* (N) a decoder's: how many tokens of its view each sees, the first ones with itself */
     float *embedding_sum, *embedding_mean, *embedding_rstd;
     km_tensor *hidden;   /* (L+1) input of layer l (N,C); at L the output */
     km_layer_acts *acts; /* (L) with recompute and without backward all layers share one set */
-    float *
-        attention_y; /* (N,C) in bf16: the floats of every acts.attention.end.y, where layers share nothing else; or NULL */
+    /* (N,C) in bf16 the floats of every acts.attention.end.y and acts.cross.end.y, where layers share nothing else; or NULL */
+    float *attention_y, *cross_y;
     km_tensor input_at; /* (M,C) the last layer's input at the outputs' tokens */
     float *d;           /* (N,C) backward: gradient of the hidden states on its way down */
 } km_stack_work;
@@ -126,10 +131,10 @@ struct km_work {
     char *block;
     const km_model *model;
     km_work_options options;
-    int most_outputs;       /* M at most */
-    int kept_words;         /* of a query and head in km_attention_acts.kept */
-    int32_t *output_starts; /* (B+1) which of the M belong to which view */
-    uint64_t *output_keys;  /* (M) */
+    int most_outputs;        /* M at most */
+    int32_t *output_starts;  /* (B+1) which of the M belong to which view */
+    uint64_t *output_keys;   /* (M) */
+    int32_t *output_visible; /* (M) as km_stack_work.visible, where a decoder is last */
     km_stack_work stacks[KM_STACKS];
     void *head;    /* of head->kind->work_size bytes */
     float *logits; /* the head's: (M,V), then probabilities or its gradient: in bf16 in the first halves of rows */
@@ -150,14 +155,19 @@ km_tensor km_work_operand(km_arena *arena, const km_work *work, size_t count);
 /* Floats that are somewhere else, and in bf16 room for them rounded. */
 km_tensor km_work_beside(km_arena *arena, const km_work *work, float *f, size_t count);
 
+/* Most tokens of a stack's stream, and of one of its sequences. */
+int km_work_tokens(const km_work *work, int stack);
+int km_work_longest(const km_work *work, int stack);
+
 /* ---- One pass over one batch -------------------------------------------------------------------------------- */
 
 /* The tokens for which a layer makes an output: the queries of its attention. Keys and values always come from all N. */
 typedef struct km_queries {
     int count;
-    const int32_t *starts; /* (B+1) */
-    const uint64_t *keys;  /* (count) */
-    const int32_t *at;     /* (count) among the N, or NULL: all N */
+    const int32_t *starts;  /* (B+1) */
+    const uint64_t *keys;   /* (count) */
+    const int32_t *at;      /* (count) among the N, or NULL: all N */
+    const int32_t *visible; /* (count) how many tokens of its view each sees in self-attention; NULL: all */
 } km_queries;
 
 typedef struct km_pass {
@@ -179,13 +189,19 @@ typedef struct km_stack_pass {
     const km_stream *stream;
     km_stack_work *work;
     bool last; /* the head reads its output */
+    /* A decoder's: the encoder's stream, its output (N,C), and the gradient of that. */
+    const km_stream *memory;
+    km_tensor encoded;
+    float *dmemory;
 } km_stack_pass;
 
-/* Sites number the dropouts of a stack: the embedding's, then three of each layer (attention weights, attention output,
- * feed-forward output). */
-enum { KM_SITES_PER_LAYER = 3 };
+/* Sites number the dropouts of a stack: the embedding's, then those of each layer: attention weights and attention output, in a
+ * decoder also those of its cross attention, feed-forward output, and activation where that has one. */
 uint32_t km_stack_site(const km_stack *stack, int layer);
 km_dropout km_pass_dropout(const km_pass *pass, uint32_t site, float p);
+
+/* The stream that a stack reads: the batch's input, or a decoder's. */
+const km_stream *km_stack_stream(const km_batch *batch, int stack);
 
 /* Slices of the gradient: computed into work->gradient, handed to the sink. */
 void km_report(const km_pass *pass, size_t offset, const float *gradient, size_t count);
@@ -204,9 +220,10 @@ void km_report_done(const km_pass *pass, size_t offset);
 km_tensor km_tensor_at(km_tensor t, size_t at);
 /* y (rows,out) = x w^T, + b when `biased`. */
 void km_dense_forward(const km_pass *pass, const km_dense *dense, km_tensor y, km_tensor x, int rows, bool biased);
-/* y = gelu(u), u (rows,out) = x w^T + b. */
-void km_dense_gelu_forward(const km_pass *pass, const km_dense *dense, km_gelu act, km_tensor y, km_tensor u,
-                           km_tensor x, int rows);
+/* y = dropout(activation(u)), u (rows,out) = x w^T + b; keys (rows). */
+void km_dense_activation_forward(const km_pass *pass, const km_dense *dense, km_activation act,
+                                 const km_dropout *dropout, const uint64_t *keys, km_tensor y, km_tensor u,
+                                 km_tensor x, int rows);
 /* dx (rows,in) = dy w, or += with `add`; rows of dy are ldy apart. A dx with floats gets floats. */
 void km_dense_backward(const km_pass *pass, const km_dense *dense, km_tensor dx, km_tensor dy, int ldy, int rows,
                        bool add);
@@ -216,7 +233,9 @@ km_tensor km_dropout_of(const km_pass *pass, float *d, float *place, const km_dr
                         const uint64_t *keys, int rows, int C);
 /* Returns the operand that a product reads of d (rows,C): d itself in fp32, in bf16 rounded in work->d_rounded. */
 km_tensor km_product_operand(const km_pass *pass, float *d, int rows, int C);
-void km_gelu_step_back(const km_pass *pass, km_gelu act, km_tensor d, km_tensor u, int rows, int C);
+/* d (rows,C) in place: from the gradient of y to that of u. */
+void km_activation_step_back(const km_pass *pass, km_activation act, const km_dropout *dropout,
+                             const uint64_t *keys, km_tensor d, km_tensor u, int rows, int C);
 void km_tensor_gather(const km_pass *pass, km_tensor out, km_tensor in, const int32_t *at, int rows, int C);
 
 /* ---- The pieces of a stack, each a forward/backward pair ------------------------------------------------------ */
@@ -231,22 +250,31 @@ void km_block_end_backward(const km_stack_pass *in, const km_dense *dense, const
                            const km_residual_norm *end, km_tensor x, const km_queries *queries, uint32_t site,
                            float *d, km_tensor dx);
 
-/* Self-attention of the queries' tokens to all N: x (N,C), x_at (count,C) the queries' rows of it -> acts->end.y. */
-void km_attention_block_forward(const km_stack_pass *in, const km_attention_parts *parts,
-                                const km_attention_acts *acts, km_tensor x, km_tensor x_at,
-                                const km_queries *queries, uint32_t site);
-/* dy (count,C), destroyed; dx (N,C), overwritten; they are one buffer when queries->at is NULL. `scratch` has acts->qkv's
- * size. */
-void km_attention_block_backward(const km_stack_pass *in, const km_attention_parts *parts,
-                                 const km_attention_acts *acts, km_tensor x, km_tensor x_at, km_tensor scratch,
-                                 const km_queries *queries, uint32_t site, float *dy, float *dx);
+/* An attention block: queries of some tokens, keys and values of all tokens of a stream. (attention.c) */
+typedef struct km_attention_block {
+    const km_stack_pass *in;
+    const km_attention_parts *parts;
+    const km_attention_acts *acts;
+    const km_queries *queries;
+    const km_stream *memory; /* of the keys */
+    bool fused;              /* queries are of all tokens of the same stream: q, k and v are one product */
+    const int32_t *visible;  /* (count) or NULL: kmask/kernel.h */
+    uint32_t site;           /* of attention weights; the output's is the next */
+} km_attention_block;
+/* x (count,C), the queries', which is also the residual; memory (N,C), the same where they are fused -> acts->end.y. */
+void km_attention_block_forward(const km_attention_block *block, km_tensor x, km_tensor memory);
+/* d (count,C): gradient of y, becomes x's. dmemory (N,C), of floats, is overwritten, or added to with `add`; where they are fused,
+ * it is d. `scratch` has acts->qkv's size. */
+void km_attention_block_backward(const km_attention_block *block, km_tensor x, km_tensor memory, km_tensor scratch,
+                                 float *d, float *dmemory, bool add);
 
 /* x (N,C) -> acts->end.y (queries->count,C). */
 void km_layer_forward(const km_stack_pass *in, const km_layer_parts *parts, const km_layer_acts *acts, km_tensor x,
                       const km_queries *queries, uint32_t site);
-/* dy (queries->count,C), destroyed; dx (N,C), overwritten; they are one buffer when queries->at is NULL. */
+/* dy (queries->count,C), destroyed; dx (N,C), overwritten; they are one buffer when queries->at is NULL. A decoder's layer adds to
+ * in->dmemory, or overwrites it with `first`. */
 void km_layer_backward(const km_stack_pass *in, const km_layer_parts *parts, const km_layer_acts *acts, km_tensor x,
-                       const km_queries *queries, uint32_t site, float *dy, float *dx);
+                       const km_queries *queries, uint32_t site, bool first, float *dy, float *dx);
 
 /* ids -> work->hidden[0]; gradient work->d -> slices. */
 void km_embedding_forward(const km_stack_pass *in);
@@ -254,14 +282,16 @@ void km_embedding_backward(const km_stack_pass *in);
 
 /* ---- A stack (stack.c) --------------------------------------------------------------------------------------- */
 
-/* ids -> hidden[L]: of the last stack (M,C), of others (N,C). */
+/* ids -> hidden[L]: of the last stack (M,C), of others (N,C). A decoder reads the encoder's. */
 void km_stack_forward(const km_pass *pass, int stack);
-/* Gradient of hidden[L], work->d_at or the stack's d, -> slices, with done() after each layer and not after the embedding. */
+/* Gradient of hidden[L], work->d_at or the stack's d, -> slices, with done() after each layer and not after the embedding. A decoder
+ * leaves the gradient of the encoder's output in the encoder's d. */
 void km_stack_backward(const km_pass *pass, int stack);
 /* Products of one forward, in multiply-adds. */
 double km_stack_products(const km_model *model, int stack, const km_batch *batch);
 /* The stack's activations. */
 void km_stack_place_work(km_work *work, km_arena *arena, int stack);
-size_t km_stack_largest_slice(const km_model *model, int stack, int longest);
+size_t km_stack_largest_slice(const km_work *work, int stack);
+size_t km_stack_attention_scratch(const km_work *work, int stack); /* floats */
 
 #endif

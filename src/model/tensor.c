@@ -22,14 +22,16 @@ void km_dense_forward(const km_pass *pass, const km_dense *dense, km_tensor y, k
     }
 }
 
-void km_dense_gelu_forward(const km_pass *pass, const km_dense *dense, km_gelu act, km_tensor y, km_tensor u,
-                           km_tensor x, int rows) {
+void km_dense_activation_forward(const km_pass *pass, const km_dense *dense, km_activation act,
+                                 const km_dropout *dropout, const uint64_t *keys, km_tensor y, km_tensor u,
+                                 km_tensor x, int rows) {
     if (pass->rounded != NULL) {
         km_dense_forward(pass, dense, u, x, rows, true);
-        KM_TIMED(KM_OP_FORWARD_GELU, km_gelu_forward_bf16(y.h, u.h, act, rows, dense->out));
+        KM_TIMED(KM_OP_FORWARD_GELU, km_activation_forward_bf16(y.h, u.h, act, dropout, keys, rows, dense->out));
     } else {
         km_dense_forward(pass, dense, u, x, rows, false);
-        KM_TIMED(KM_OP_FORWARD_GELU, km_gelu_forward(y.f, u.f, pass->weights + dense->b, act, rows, dense->out));
+        KM_TIMED(KM_OP_FORWARD_GELU,
+                 km_activation_forward(y.f, u.f, pass->weights + dense->b, act, dropout, keys, rows, dense->out));
     }
 }
 
@@ -66,11 +68,12 @@ km_tensor km_product_operand(const km_pass *pass, float *d, int rows, int C) {
     return (km_tensor){NULL, pass->work->d_rounded};
 }
 
-void km_gelu_step_back(const km_pass *pass, km_gelu act, km_tensor d, km_tensor u, int rows, int C) {
+void km_activation_step_back(const km_pass *pass, km_activation act, const km_dropout *dropout,
+                             const uint64_t *keys, km_tensor d, km_tensor u, int rows, int C) {
     if (pass->rounded != NULL) {
-        KM_TIMED(KM_OP_BACKWARD_GELU, km_gelu_backward_bf16(d.h, d.h, u.h, act, rows, C));
+        KM_TIMED(KM_OP_BACKWARD_GELU, km_activation_backward_bf16(d.h, d.h, u.h, act, dropout, keys, rows, C));
     } else {
-        KM_TIMED(KM_OP_BACKWARD_GELU, km_gelu_backward(d.f, d.f, u.f, act, rows, C));
+        KM_TIMED(KM_OP_BACKWARD_GELU, km_activation_backward(d.f, d.f, u.f, act, dropout, keys, rows, C));
     }
 }
 

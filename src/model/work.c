@@ -27,19 +27,30 @@ static size_t largest_slice(const km_work *work) {
     const km_model *model = work->model;
     size_t most = model->head->kind->largest_slice(model);
     for (int stack = 0; stack < model->stack_count; stack++) {
-        most = KM_MAX(most, km_stack_largest_slice(model, stack, work->options.limits.longest));
+        most = KM_MAX(most, km_stack_largest_slice(work, stack));
     }
     return most;
 }
 
-static size_t attention_scratch(const km_work *work, const km_stack *stack) {
-    const int longest = work->options.limits.longest, D = stack->C / stack->H;
-    return work->options.bf16 ? km_attention_scratch_bf16(longest, D) : km_attention_scratch(longest, D);
+static size_t attention_scratch(const km_work *work) {
+    size_t most = 0;
+    for (int stack = 0; stack < work->model->stack_count; stack++) {
+        most = KM_MAX(most, km_stack_attention_scratch(work, stack));
+    }
+    return most;
+}
+
+/* Elements of the largest stack's hidden states. */
+static size_t largest_hidden(const km_work *work) {
+    size_t most = 0;
+    for (int stack = 0; stack < work->model->stack_count; stack++) {
+        most = KM_MAX(most, (size_t)km_work_tokens(work, stack) * (size_t)work->model->stacks[stack].C);
+    }
+    return most;
 }
 
 static void place_backward(km_work *work, km_arena *arena, int C) {
-    const km_work_options *options = &work->options;
-    const size_t rounded = options->bf16 ? (size_t)options->limits.tokens * (size_t)C : 0;
+    const size_t rounded = work->options.bf16 ? largest_hidden(work) : 0;
     work->d_at = km_work_floats(arena, work->most_outputs, C);
     work->d_rounded = km_work_operand(arena, work, rounded).h;
     work->gradient = km_arena_take(arena, largest_slice(work), sizeof(float));
@@ -50,7 +61,9 @@ static void place(km_work *work, km_arena *arena) {
     const km_stack *last = &model->stacks[model->stack_count - 1];
     work->output_starts = km_arena_take(arena, (size_t)work->options.limits.views + 1, sizeof *work->output_starts);
     work->output_keys = km_arena_take(arena, (size_t)work->most_outputs, sizeof *work->output_keys);
-    work->attention = km_arena_take(arena, attention_scratch(work, last), sizeof(float));
+    work->output_visible =
+        km_arena_take(arena, last->is_decoder ? (size_t)work->most_outputs : 0, sizeof *work->output_visible);
+    work->attention = km_arena_take(arena, attention_scratch(work), sizeof(float));
     for (int stack = 0; stack < model->stack_count; stack++) {
         km_stack_place_work(work, arena, stack);
     }
@@ -67,7 +80,6 @@ static km_work *new_work(const km_model *model, const km_work_options *options) 
     work->model = model;
     work->options = *options;
     work->most_outputs = model->head->kind->most_outputs(&options->limits);
-    work->kept_words = options->backward ? km_attention_kept_words(options->limits.longest) : 0;
     work->head = km_new(1, model->head->kind->work_size);
     for (int s = 0; s < model->stack_count; s++) {
         const size_t layers = (size_t)model->stacks[s].L;
@@ -85,21 +97,31 @@ size_t km_work_bytes(const km_model *model, const km_work_options *options) {
     return measure.used;
 }
 
-static km_status check_options(const km_model *model, const km_work_options *options) {
-    const km_batch_limits *limits = &options->limits;
-    const int64_t positions = model->architecture->longest(&model->config);
-    if (limits->views < 1 || limits->tokens < 1 || limits->tokens > MOST_TOKENS || limits->labelled < 0 ||
-        limits->labelled > limits->tokens || limits->longest < 1 || limits->longest > limits->tokens) {
+static km_status check_stream(int views, int tokens, int labelled, int longest) {
+    if (views < 1 || tokens < 1 || tokens > MOST_TOKENS || labelled < 0 || labelled > tokens || longest < 1 ||
+        longest > tokens) {
         return km_fail(KM_USAGE,
                        "a micro-batch of %d views, %d tokens, %d labelled and %d in a view does not fit: 1 to %d "
                        "tokens are possible. Use a smaller train.micro_batch.",
-                       limits->views, limits->tokens, limits->labelled, limits->longest, (int)MOST_TOKENS);
+                       views, tokens, labelled, longest, (int)MOST_TOKENS);
     }
-    if (limits->longest > positions) {
+    return KM_OK;
+}
+
+static km_status check_options(const km_model *model, const km_work_options *options) {
+    const km_batch_limits *limits = &options->limits;
+    const bool two = model->stack_count > 1;
+    const int64_t positions = model->architecture->longest(&model->config);
+    const int longest = two ? KM_MAX(limits->longest, limits->decoder_longest) : limits->longest;
+    KM_TRY(check_stream(limits->views, limits->tokens, two ? 0 : limits->labelled, limits->longest));
+    if (two) {
+        KM_TRY(check_stream(limits->views, limits->decoder_tokens, limits->labelled, limits->decoder_longest));
+    }
+    if (longest > positions) {
         return km_fail(KM_USAGE,
                        "the model has positions for %d tokens and data.length is %d. Use shorter rows, or a model "
                        "with a larger max_position_embeddings.",
-                       (int)positions, limits->longest);
+                       (int)positions, longest);
     }
     return KM_OK;
 }
@@ -149,11 +171,10 @@ void km_work_destroy(km_work *work) {
     }
 }
 
-const float *km_work_hidden(const km_work *work, int layer) {
+const float *km_work_hidden(const km_work *work, km_stack_name stack, int layer) {
     const km_work_options *options = &work->options;
-    const int stack = work->model->stack_count - 1;
-    return layer < 0 || layer > work->model->stacks[stack].L || !options->backward ||
-                   (options->bf16 && !options->recompute)
+    return (int)stack >= work->model->stack_count || layer < 0 || layer > work->model->stacks[stack].L ||
+                   !options->backward || (options->bf16 && !options->recompute)
                ? NULL
                : work->stacks[stack].hidden[layer].f;
 }

@@ -100,7 +100,7 @@ static km_status write_states(probe *p, int first, int rows) {
     for (int layer = 0; layer <= (int)p->shape->num_hidden_layers; layer++) {
         char name[48];
         snprintf(name, sizeof name, "/hidden_states/%d", layer);
-        KM_TRY(write_rows(p, name, first, rows, km_work_hidden(p->work, layer)));
+        KM_TRY(write_rows(p, name, first, rows, km_work_hidden(p->work, KM_ENCODER, layer)));
     }
     return KM_OK;
 }

@@ -10,6 +10,7 @@ typedef struct view_list {
     float p;
     bool fused;
     bool hidden; /* the mask hides some keys: the first, the last, or some between */
+    bool causal; /* query i of n sees the first ceil((i + 1) keys / n) keys: i + 1 where there are as many */
 } view_list;
 
 typedef struct data {
@@ -17,6 +18,7 @@ typedef struct data {
     int Nq, Nk, C, longest;
     int32_t q_starts[MOST + 1], k_starts[MOST + 1];
     uint8_t *seen;
+    int32_t *visible;
     float *q, *k, *v, *dout, *out, *lse, *dq, *dk, *dv, *scratch;
     double *qd, *kd, *vd, *doutd, *outd, *lsed;
     size_t nq, nk, no; /* elements of each array, gaps included */
@@ -60,16 +62,29 @@ static void place_apart(data *a) {
     a->dv = filled(a->nk, UNTOUCHED);
 }
 
-/* A mask that hides one key in three of each view, beginning with the first. A view's only key is not hidden. */
-static uint8_t *draw_seen(const data *a) {
+/* A mask that hides one key in three of each view, beginning with the first, or in causal attention with the second. A view's only
+ * key is not hidden. */
+static uint8_t *draw_seen(const data *a, bool causal) {
     uint8_t *seen = (uint8_t *)filled((size_t)a->Nk, 0);
     for (int view = 0; view < a->shape.views; view++) {
         const int first = a->k_starts[view], end = a->k_starts[view + 1];
         for (int j = first; j < end; j++) {
-            seen[j] = (j - first) % 3 != 0 || end - first == 1;
+            seen[j] = (j - first) % 3 != causal || end - first == 1;
         }
     }
     return seen;
+}
+
+static int32_t *count_visible(const data *a) {
+    int32_t *visible = take((size_t)a->Nq, sizeof *visible);
+    for (int view = 0; view < a->shape.views; view++) {
+        const int first = a->q_starts[view], queries = a->q_starts[view + 1] - first;
+        const int keys = a->k_starts[view + 1] - a->k_starts[view];
+        for (int i = 0; i < queries; i++) {
+            visible[first + i] = ((i + 1) * keys + queries - 1) / queries;
+        }
+    }
+    return visible;
 }
 
 static data make(const view_list *views) {
@@ -85,7 +100,8 @@ static data make(const view_list *views) {
     a.shape.keys = draw_keys((size_t)a.Nq, 5);
     a.shape.kept_words = km_attention_kept_words(a.longest) + (views->fused ? 0 : 3);
     a.shape.kept = views->p > 0 ? take((size_t)(a.Nq * a.shape.H * a.shape.kept_words), sizeof(uint16_t)) : NULL;
-    a.shape.seen = a.seen = views->hidden ? draw_seen(&a) : NULL;
+    a.shape.seen = a.seen = views->hidden ? draw_seen(&a, views->causal) : NULL;
+    a.shape.visible = a.visible = views->causal ? count_visible(&a) : NULL;
     a.dout = draw(a.no, 1, 4);
     a.doutd = widen(a.dout, a.no);
     a.out = filled(a.no, UNTOUCHED);
@@ -251,6 +267,73 @@ static void keys_that_nobody_sees(void **state) {
     }
 }
 
+/* Queries that see the first keys alone: in one matrix as a decoder has it, with queries at some places, with padding, over
+ * several blocks, and with heads of more than one panel. */
+static void queries_that_see_the_past(void **state) {
+    (void)state;
+    for (int kind = 0; kind < 2; kind++) {
+        const float p = kind == 0 ? 0.0f : 0.2f;
+        const view_list lists[] = {
+            {.queries = {5, 1, 140, 17},
+             .keys = {5, 1, 140, 17},
+             .H = 2,
+             .D = 8,
+             .p = p,
+             .fused = true,
+             .causal = true},
+            {.queries = {7, 70, 2}, .keys = {7, 70, 2}, .H = 1, .D = 70, .p = p, .fused = true, .causal = true},
+            {.queries = {3, 0, 1, 20, 66},
+             .keys = {17, 4, 1, 5, 131},
+             .H = 2,
+             .D = 3,
+             .gap = 2,
+             .p = p,
+             .causal = true},
+            {.queries = {80, 2},
+             .keys = {80, 9},
+             .H = 2,
+             .D = 5,
+             .gap = 1,
+             .p = p,
+             .hidden = true,
+             .causal = true}};
+        for (size_t i = 0; i < KM_COUNT(lists); i++) {
+            check(&lists[i], 12);
+        }
+    }
+}
+
+/* Keys behind the whole panels that a block sees are not even read, and get no gradient; the bits are those of a view that ends
+ * there. */
+static void nothing_is_computed_of_the_future(void **state) {
+    (void)state;
+    const view_list longer = {.queries = {40}, .keys = {200}, .H = 2, .D = 8, .p = 0.1f};
+    data a = make(&longer), b = make(&longer);
+    link_starts(&a);
+    link_starts(&b);
+    int32_t visible[40];
+    for (int i = 0; i < 40; i++) {
+        visible[i] = i + 20;
+    }
+    a.shape.visible = b.shape.visible = visible;
+    b.k_starts[1] = 64;
+    for (size_t i = 64 * 16; i < a.nk; i++) {
+        a.k[i] = a.v[i] = NAN;
+    }
+    km_attention_forward(a.out, a.lse, a.q, a.k, a.v, &a.shape, a.scratch);
+    km_attention_forward(b.out, b.lse, b.q, b.k, b.v, &b.shape, b.scratch);
+    assert_memory_equal(a.out, b.out, a.no * sizeof *a.out);
+    km_attention_backward(a.dq, a.dk, a.dv, a.dout, a.lse, a.q, a.k, a.v, &a.shape, a.scratch);
+    km_attention_backward(b.dq, b.dk, b.dv, b.dout, b.lse, b.q, b.k, b.v, &b.shape, b.scratch);
+    assert_memory_equal(a.dq, b.dq, a.nq * sizeof *a.dq);
+    assert_memory_equal(a.dk, b.dk, 64 * 16 * sizeof *a.dk);
+    assert_memory_equal(a.dv, b.dv, 64 * 16 * sizeof *a.dv);
+    for (size_t i = 59 * 16; i < a.nk; i++) {
+        assert_true(a.dk[i] == 0 && a.dv[i] == 0);
+    }
+    drop();
+}
+
 /* With scores of +-1e4 the softmax is one-hot, and everything stays finite. */
 static void large_scores(void **state) {
     (void)state;
@@ -307,6 +390,8 @@ int main(void) {
                                        TEST(views_of_different_lengths),
                                        TEST(queries_of_their_own),
                                        TEST(keys_that_nobody_sees),
+                                       TEST(queries_that_see_the_past),
+                                       TEST(nothing_is_computed_of_the_future),
                                        TEST(large_scores),
                                        TEST(nan_shows)};
     km_kernel_start();

@@ -219,9 +219,11 @@ static void check_pairs(int rows, int inner, int columns) {
         }
         if (way == 3) {
             km_pairs_down_floats(downwards, down, floats_of(at, na), (size_t)rows, inner, rows);
-            km_pairs_product(out, n, downwards, 1, down, right, rows, km_pairs(inner), columns, false);
+            km_pairs_product(out, n, downwards, 1, down, right, km_pairs(inner), rows, km_pairs(inner), columns,
+                             false);
         } else {
-            km_pairs_product(out, n, left, lda, 1, right, rows, km_pairs(inner), columns, way == 1);
+            km_pairs_product(out, n, left, lda, 1, right, km_pairs(inner), rows, km_pairs(inner), columns,
+                             way == 1);
         }
         for (int r = 0; r < rows; r++) {
             for (int c = 0; c < (int)n; c++) {
@@ -295,7 +297,24 @@ static void dropout_is_that_of_floats_rounded(void **state) {
     }
 }
 
-static void gelu_is_its_twin_of_every_number(void **state) {
+/* The same numbers in three rows with dropout. */
+static void check_dropped(const km_bf16 *x, km_activation kind, int count) {
+    const km_dropout dropout = {{7, 8}, 9, 0.3f};
+    const int C = count / 3;
+    const uint64_t keys[] = {5, 70000, 1};
+    km_bf16 *y = bf16s(3 * (size_t)C), *dx = bf16s(3 * (size_t)C), *plain = bf16s(3 * (size_t)C);
+    km_activation_forward_bf16(y, x, kind, &dropout, keys, 3, C);
+    km_activation_backward_bf16(dx, x, x, kind, &dropout, keys, 3, C);
+    km_activation_backward_bf16(plain, x, x, kind, NULL, NULL, 3, C);
+    for (int i = 0; i < 3 * C; i++) {
+        const double factor = twin_factor(&dropout, keys[i / C], (uint32_t)(i % C));
+        const double value = twin_activation((double)float_of(x[i]), kind) * factor, back = (double)float_of(dx[i]);
+        assert_true(fabs((double)float_of(y[i]) - value) <= 0.005 * fabs(value) + 1e-6);
+        assert_true(fabs(back - factor * (double)float_of(plain[i])) <= 0.01 * fabs(back) + 1e-30);
+    }
+}
+
+static void activation_is_its_twin_of_every_number(void **state) {
     (void)state;
     enum { ALL = 65536 };
     km_bf16 *x = bf16s(ALL), *y = bf16s(ALL), *dy = bf16s(ALL), *dx = bf16s(ALL);
@@ -309,23 +328,25 @@ static void gelu_is_its_twin_of_every_number(void **state) {
     }
     const double *xd = widen_bf16(x, (size_t)count);
     double *want = doubles((size_t)count), *slope = doubles((size_t)count);
-    for (int kind = 0; kind < 2; kind++) {
-        const km_gelu gelu = kind == 0 ? KM_GELU_ERF : KM_GELU_TANH;
+    for (int k = 0; k < 3; k++) {
+        const km_activation kind = k == 0 ? KM_GELU_ERF : k == 1 ? KM_GELU_TANH : KM_RELU;
         for (int i = 0; i < count; i++) {
             const double h = 1e-5;
-            want[i] = twin_gelu(xd[i], gelu);
-            slope[i] = (twin_gelu(xd[i] + h, gelu) - twin_gelu(xd[i] - h, gelu)) / (2 * h);
-            dy[i] = 0x4000; /* 2 */
+            want[i] = twin_activation(xd[i], kind);
+            slope[i] = (twin_activation(xd[i] + h, kind) - twin_activation(xd[i] - h, kind)) / (2 * h);
+            slope[i] = kind == KM_RELU ? xd[i] > 0 : slope[i]; /* within h of 0 there is no slope */
+            dy[i] = 0x4000;                                    /* 2 */
         }
-        km_gelu_forward_bf16(y, x, gelu, 1, count);
+        km_activation_forward_bf16(y, x, kind, NULL, NULL, 1, count);
         expect_rounded("gelu", y, want, (size_t)count, 2e-6);
         for (int i = 0; i < count; i++) {
             slope[i] *= 2;
         }
-        km_gelu_backward_bf16(dx, dy, x, gelu, 1, count);
+        km_activation_backward_bf16(dx, dy, x, kind, NULL, NULL, 1, count);
         expect_rounded("gelu's slope", dx, slope, (size_t)count, 4e-6);
-        km_gelu_backward_bf16(dy, dy, x, gelu, 1, count);
+        km_activation_backward_bf16(dy, dy, x, kind, NULL, NULL, 1, count);
         expect_same_bits("in place", dy, dx, (size_t)count, sizeof *dx);
+        check_dropped(x, kind, count);
     }
 }
 
@@ -361,16 +382,18 @@ static double off_by(const km_bf16 *got, const double *want, size_t count) {
     return most > 0 ? off / most : off;
 }
 
-/* q, k and v are thirds of one matrix; there are two views, and the mask hides some keys. */
-static void check_attention(int first, int second, int H, int D, float p, bool hides) {
+/* Thirds of one matrix, two views; some keys are seen by nobody, or a query sees those up to its own. */
+static void check_attention(int first, int second, int H, int D, float p, bool hides, bool causal) {
     const int C = H * D, N = first + second, longest = first > second ? first : second;
     const int32_t starts[] = {0, first, N};
     const size_t all = (size_t)N * 3 * (size_t)C, own = (size_t)N * (size_t)C, heads = (size_t)N * (size_t)H;
     const int words = km_attention_kept_words(longest);
     uint16_t *kept = take(heads * (size_t)words, sizeof *kept);
     uint8_t *seen = take((size_t)N, 1);
+    int32_t *visible = take((size_t)N, sizeof *visible);
     for (int i = 0; i < N; i++) {
         seen[i] = i % 5 != 3 || i == first;
+        visible[i] = i < first ? i + 1 : i - first + 1;
     }
     const km_attention shape = {.views = second > 0 ? 2 : 1,
                                 .H = H,
@@ -384,7 +407,8 @@ static void check_attention(int first, int second, int H, int D, float p, bool h
                                 .keys = draw_keys((size_t)N, 4),
                                 .kept = kept,
                                 .kept_words = words,
-                                .seen = hides ? seen : NULL};
+                                .seen = hides ? seen : NULL,
+                                .visible = causal ? visible : NULL};
     km_bf16 *qkv = draw_bf16(all, 1, 1), *dout = draw_bf16(own, 1, 2), *out = bf16s(own), *dqkv = bf16s(all);
     float *lse = filled(heads, NAN), *scratch = NULL;
     assert_int_equal(posix_memalign((void **)&scratch, 64, km_attention_scratch_bf16(longest, D) * sizeof *scratch),
@@ -424,12 +448,15 @@ static void check_attention(int first, int second, int H, int D, float p, bool h
 
 static void attention_equals_its_twin(void **state) {
     (void)state;
-    check_attention(1, 0, 1, 8, 0, false);
-    check_attention(70, 33, 2, 16, 0, false);
-    check_attention(70, 33, 2, 16, 0.2f, true);
-    check_attention(65, 2, 3, 7, 0.1f, false);
-    check_attention(40, 17, 1, 64, 0.1f, true);
-    check_attention(130, 0, 1, 65, 0, false);
+    check_attention(1, 0, 1, 8, 0, false, false);
+    check_attention(70, 33, 2, 16, 0, false, false);
+    check_attention(70, 33, 2, 16, 0.2f, true, false);
+    check_attention(65, 2, 3, 7, 0.1f, false, false);
+    check_attention(40, 17, 1, 64, 0.1f, true, false);
+    check_attention(130, 0, 1, 65, 0, false, false);
+    check_attention(130, 70, 1, 65, 0.1f, false, true);
+    check_attention(70, 33, 2, 7, 0, true, true);
+    check_attention(1, 2, 2, 64, 0.2f, false, true);
 }
 
 int main(void) {
@@ -439,7 +466,7 @@ int main(void) {
                                        TEST(products_of_pairs_equal_their_twins),
                                        TEST(norms_are_those_of_floats_rounded),
                                        TEST(dropout_is_that_of_floats_rounded),
-                                       TEST(gelu_is_its_twin_of_every_number),
+                                       TEST(activation_is_its_twin_of_every_number),
                                        TEST(loss_is_that_of_floats),
                                        TEST(attention_equals_its_twin)};
     km_kernel_start();

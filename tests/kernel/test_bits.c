@@ -110,9 +110,9 @@ static void run_elementwise(placing *p) {
     float *y = out(p, count), *dx = out(p, count);
     for (int kind = 0; kind < 2; kind++) {
         float *own = in(p, x, count);
-        km_gelu_forward(y, own, b, kind == 0 ? KM_GELU_ERF : KM_GELU_TANH, N, C);
+        km_activation_forward(y, own, b, kind == 0 ? KM_GELU_ERF : KM_GELU_TANH, NULL, NULL, N, C);
         same(p, "gelu", y, count, 4);
-        km_gelu_backward(dx, dy, own, kind == 0 ? KM_GELU_ERF : KM_GELU_TANH, N, C);
+        km_activation_backward(dx, dy, own, kind == 0 ? KM_GELU_ERF : KM_GELU_TANH, NULL, NULL, N, C);
         same(p, "gelu backward", dx, count, 4);
     }
     km_embed_forward(y, ids, ids, ids, x, dy, dx, N, C);
@@ -232,8 +232,8 @@ static void rows_do_not_see_each_other(void **state) {
                 const size_t at = (size_t)n * w1;
                 km_residual_norm_forward(y[k] + at, sum[k] + at, mean[k] + n, rstd[k] + n, x + at, b, r + at, &d,
                                          keys + n, w, b, 1e-5f, step, width);
-                km_gelu_forward(g[k] + at, u[k] + at, b, KM_GELU_ERF, step, width);
-                km_gelu_backward(dx[k] + at, r + at, u[k] + at, KM_GELU_ERF, step, width);
+                km_activation_forward(g[k] + at, u[k] + at, b, KM_GELU_ERF, NULL, NULL, step, width);
+                km_activation_backward(dx[k] + at, r + at, u[k] + at, KM_GELU_ERF, NULL, NULL, step, width);
                 km_dropout_apply(drop_[k] + at, x + at, &d, keys + n, step, width);
                 km_loss(logits[k] + at, loss[k] + n, NULL, b, labels + n, true, step, width);
             }
@@ -250,8 +250,8 @@ static void rows_do_not_see_each_other(void **state) {
             for (int n = 0; n < ROWS; n += step) {
                 const size_t at = (size_t)n * w1;
                 km_norm_backward(dx[k] + at, dw, db, r + at, sum[0] + at, mean[0] + n, rstd[0] + n, w, step, width);
-                km_gelu_forward(g[k] + at, u[k] + at, NULL, KM_GELU_TANH, step, width);
-                km_gelu_backward(y[k] + at, r + at, u[k] + at, KM_GELU_TANH, step, width);
+                km_activation_forward(g[k] + at, u[k] + at, NULL, KM_GELU_TANH, NULL, NULL, step, width);
+                km_activation_backward(y[k] + at, r + at, u[k] + at, KM_GELU_TANH, NULL, NULL, step, width);
             }
         }
         expect_same_bits("norm backward", dx[1], dx[0], all, 4);

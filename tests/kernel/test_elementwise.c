@@ -1,70 +1,73 @@
-/* GELU, embedding, gathering and scattering of rows, addition. */
+/* Activations, embedding, rows in and out, sums. */
 #include "kernel/twins.h"
 
 static const int rows[] = {0, 1, 3, 7, 33}, widths[] = {1, 5, 16, 33, 64, 129};
-static const km_gelu kinds[] = {KM_GELU_ERF, KM_GELU_TANH};
+static const km_activation kinds[] = {KM_GELU_ERF, KM_GELU_TANH, KM_RELU};
 
-typedef struct gelu {
-    const double *x, *dy;
-    km_gelu kind;
+typedef struct activation {
+    const double *x, *dy, *factors; /* factors: of dropout */
+    km_activation kind;
     size_t count;
-} gelu;
+} activation;
 
-/* sum(dy * gelu(x)), whose gradient in x is dx. */
+/* sum(dy * dropout(activation(x))): its gradient in x is dx. */
 static double projection(const void *context) {
-    const gelu *g = context;
+    const activation *g = context;
     double sum = 0;
     for (size_t i = 0; i < g->count; i++) {
-        sum += g->dy[i] * twin_gelu(g->x[i], g->kind);
+        sum += g->dy[i] * g->factors[i] * twin_activation(g->x[i], g->kind);
     }
     return sum;
 }
 
-static void check_gelu(int N, int C, km_gelu kind, bool biased) {
+static void check_activation(int N, int C, km_activation kind, bool biased, float p) {
+    const km_dropout dropout = {{7, 8}, 9, p}, *given = p > 0 ? &dropout : NULL;
+    const uint64_t *keys = draw_keys((size_t)N, 4);
     const size_t count = (size_t)N * (size_t)C;
     float *x = draw(count, 2, 1), *b = biased ? draw((size_t)C, 1, 2) : NULL, *dy = draw(count, 1, 3);
     float *y = filled(count, NAN), *dx = filled(count, NAN), *before = copy(x, count);
-    double *yd = doubles(count);
-    km_gelu_forward(y, x, b, kind, N, C);
+    double *yd = doubles(count), *factors = doubles(count);
+    km_activation_forward(y, x, b, kind, given, keys, N, C);
     for (size_t i = 0; i < count; i++) {
         before[i] += biased ? b[i % (size_t)C] : 0.0f;
-        yd[i] = twin_gelu((double)before[i], kind);
+        factors[i] = twin_factor(&dropout, keys[i / (size_t)C], (uint32_t)(i % (size_t)C));
+        yd[i] = factors[i] * twin_activation((double)before[i], kind);
     }
     expect_same_bits("x + b", x, before, count, sizeof *x);
-    expect_near("gelu", y, yd, count, 1e-6);
+    expect_near("activation", y, yd, count, 1e-6);
     double *xd = widen(x, count);
-    const gelu g = {xd, widen(dy, count), kind, count};
-    km_gelu_backward(dx, dy, x, kind, N, C);
+    const activation g = {xd, widen(dy, count), factors, kind, count};
+    km_activation_backward(dx, dy, x, kind, given, keys, N, C);
     expect_gradient("dx", projection, &g, xd, dx, count, 200, 2e-6);
-    km_gelu_backward(dy, dy, x, kind, N, C);
+    km_activation_backward(dy, dy, x, kind, given, keys, N, C);
     expect_same_bits("dx in place of dy", dy, dx, count, sizeof *dx);
     drop();
 }
 
-static void gelu_equals_its_twin_and_finite_differences(void **state) {
+static void activations_equal_their_twins_and_finite_differences(void **state) {
     (void)state;
     for (size_t n = 0; n < KM_COUNT(rows); n++) {
         for (size_t c = 0; c < KM_COUNT(widths); c++) {
-            for (int k = 0; k < 4; k++) {
-                check_gelu(rows[n], widths[c], kinds[k & 1], k >= 2);
+            for (int k = 0; k < 12; k++) {
+                check_activation(rows[n], widths[c], kinds[k % 3], k % 2 > 0, k < 6 ? 0.0f : 0.2f);
             }
         }
     }
 }
 
-/* For large x gelu(x) -> x and gelu'(x) -> 1; for large -x both -> 0. All results are finite; NaN gives NaN. */
-static void gelu_far_out(void **state) {
+/* activation(x) -> x and its slope -> 1 for large x, both -> 0 for large -x, finite all the way; NaN gives NaN. */
+static void activations_far_out(void **state) {
     (void)state;
     const float far[] = {15, 30, 1e3f, 1e10f, 1e13f, 1e15f, 1e19f, 2e19f, 1e25f, 3e38f};
-    for (int k = 0; k < 2; k++) {
+    for (size_t k = 0; k < KM_COUNT(kinds); k++) {
         for (size_t i = 0; i < KM_COUNT(far); i++) {
             enum { C = 37 }; /* enough elements for the vectorized loop, and some beyond a multiple of its width */
             float *x = filled(2 * C, far[i]), *y = filled(2 * C, NAN), *dx = filled(2 * C, 1);
             for (int c = C; c < 2 * C; c++) {
                 x[c] = -far[i];
             }
-            km_gelu_forward(y, x, NULL, kinds[k], 2, C);
-            km_gelu_backward(dx, dx, x, kinds[k], 2, C);
+            km_activation_forward(y, x, NULL, kinds[k], NULL, NULL, 2, C);
+            km_activation_backward(dx, dx, x, kinds[k], NULL, NULL, 2, C);
             for (int c = 0; c < C; c++) {
                 assert_true(y[c] == far[i] && y[C + c] == 0);
                 assert_true(dx[c] == 1 && dx[C + c] == 0);
@@ -72,10 +75,11 @@ static void gelu_far_out(void **state) {
             drop();
         }
         float x[3] = {NAN, 0, -0.0f}, y[3], dx[3] = {1, 1, 1};
-        km_gelu_forward(y, x, NULL, kinds[k], 1, 3);
-        km_gelu_backward(dx, dx, x, kinds[k], 1, 3);
-        assert_true(isnan(y[0]) && isnan(dx[0]));
-        assert_true(y[1] == 0 && y[2] == 0 && dx[1] == 0.5f && dx[2] == 0.5f);
+        km_activation_forward(y, x, NULL, kinds[k], NULL, NULL, 1, 3);
+        km_activation_backward(dx, dx, x, kinds[k], NULL, NULL, 1, 3);
+        const float slope = kinds[k] == KM_RELU ? 0.0f : 0.5f;
+        assert_true(isnan(y[0]) && (isnan(dx[0]) || kinds[k] == KM_RELU));
+        assert_true(y[1] == 0 && y[2] == 0 && dx[1] == slope && dx[2] == slope);
     }
 }
 
@@ -88,12 +92,12 @@ static void gelu_over_its_range(void **state) {
         for (int i = 0; i < COUNT; i++) {
             x[i] = (float)(24.0 * i / COUNT - 12.0);
         }
-        km_gelu_forward(y, x, NULL, kinds[k], 1, COUNT);
-        km_gelu_backward(dx, dx, x, kinds[k], 1, COUNT);
+        km_activation_forward(y, x, NULL, kinds[k], NULL, NULL, 1, COUNT);
+        km_activation_backward(dx, dx, x, kinds[k], NULL, NULL, 1, COUNT);
         for (int i = 0; i < COUNT; i++) {
             const double v = (double)x[i], h = 1e-5;
-            const double slope = (twin_gelu(v + h, kinds[k]) - twin_gelu(v - h, kinds[k])) / (2 * h);
-            assert_true(fabs((double)y[i] - twin_gelu(v, kinds[k])) < 4e-7 * fmax(1, fabs(v)));
+            const double slope = (twin_activation(v + h, kinds[k]) - twin_activation(v - h, kinds[k])) / (2 * h);
+            assert_true(fabs((double)y[i] - twin_activation(v, kinds[k])) < 4e-7 * fmax(1, fabs(v)));
             if (!(fabs((double)dx[i] - slope) < 1e-6)) {
                 fail_msg("gelu'(%.9g) is %.9g, not %.9g", v, (double)dx[i], slope);
             }
@@ -102,7 +106,7 @@ static void gelu_over_its_range(void **state) {
     }
 }
 
-/* out_n = word[id_n] + position[position_n] + type[type_n]. */
+/* out_n = word[id_n] + position[position_n] + type[type_n], or scale * word[id_n] + position[position_n]. */
 static void embedding_is_a_sum_of_rows(void **state) {
     (void)state;
     enum { V = 17, P = 9, S = 3 };
@@ -125,6 +129,18 @@ static void embedding_is_a_sum_of_rows(void **state) {
                 km_embed_forward(out, ids, positions, typed ? types : NULL, word, position, type, N, C);
                 expect_near("embedding", out, want, count, 1e-6);
             }
+            float *out = filled(count, NAN), *rest = filled(count, NAN);
+            double *want = doubles(count), *scaled = doubles(count);
+            for (size_t i = 0; i < count; i++) {
+                const size_t row = i / width, at = i % width;
+                scaled[i] = 4.5 * (double)word[(size_t)ids[row] * width + at];
+                want[i] = scaled[i] + (double)position[(size_t)positions[row] * width + at];
+            }
+            km_embed_scaled_forward(out, ids, positions, word, 4.5f, position, N, C);
+            expect_near("scaled embedding", out, want, count, 1e-6);
+            km_gather_rows(rest, word, ids, N, C);
+            km_multiply(rest, rest, 4.5f, count);
+            expect_near("scale", rest, scaled, count, 1e-6);
             drop();
         }
     }
@@ -166,8 +182,8 @@ static void rows_in_and_out(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {TEST(gelu_equals_its_twin_and_finite_differences), TEST(gelu_far_out),
-                                       TEST(gelu_over_its_range), TEST(embedding_is_a_sum_of_rows),
-                                       TEST(rows_in_and_out)};
+    const struct CMUnitTest tests[] = {TEST(activations_equal_their_twins_and_finite_differences),
+                                       TEST(activations_far_out), TEST(gelu_over_its_range),
+                                       TEST(embedding_is_a_sum_of_rows), TEST(rows_in_and_out)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

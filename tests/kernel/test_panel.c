@@ -53,7 +53,7 @@ static void check_product(int rows, int inner, int columns, bool down, bool add)
             want[i * columns + j] = sum;
         }
     }
-    km_panel_product(out, ldo, a, row, step, b, rows, inner, columns, add);
+    km_panel_product(out, ldo, a, row, step, b, inner, rows, inner, columns, add);
     for (int i = 0; i < rows; i++) {
         expect_near("product", out + (size_t)i * ldo, want + i * columns, (size_t)columns, 1e-5);
         for (size_t j = width; j < ldo; j++) {

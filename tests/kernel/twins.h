@@ -65,10 +65,11 @@ static inline double twin_normal_cdf(double x) {
     return 0.5 * erfc(-x / sqrt(2.0));
 }
 
-static inline double twin_gelu(double x, km_gelu kind) {
+static inline double twin_activation(double x, km_activation kind) {
     const double pi = 3.14159265358979323846;
-    return kind == KM_GELU_ERF ? x * twin_normal_cdf(x)
-                               : 0.5 * x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x * x * x)));
+    return kind == KM_RELU       ? fmax(x, 0)
+           : kind == KM_GELU_ERF ? x * twin_normal_cdf(x)
+                                 : 0.5 * x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x * x * x)));
 }
 
 /* p = exp(x) / sum exp(x) for one row; returns the logarithm of the sum. */
@@ -100,7 +101,8 @@ static inline void twin_attention(double *out, double *lse, const double *q, con
                     for (int c = h * s->D; c < (h + 1) * s->D; c++) {
                         x[j] += q[i * s->ldq + c] * k[(first + j) * s->ldk + c] * scale;
                     }
-                    x[j] = s->seen == NULL || s->seen[first + j] ? x[j] : -INFINITY;
+                    const bool seen = s->seen == NULL || s->seen[first + j];
+                    x[j] = seen && (s->visible == NULL || j < s->visible[i]) ? x[j] : -INFINITY;
                 }
                 lse[i * s->H + h] = twin_softmax(p, x, keys);
                 for (int j = 0; j < keys; j++) {

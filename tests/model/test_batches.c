@@ -178,14 +178,14 @@ static void test_labelled_rows_do_not_depend_on_the_others(void **state) {
         }
         assert_true(fabs(total - 1) <= 1e-5);
     }
-    const float *last = km_work_hidden(some, 3), *last_all = km_work_hidden(all, 3);
+    const float *last = km_work_hidden(some, KM_ENCODER, 3), *last_all = km_work_hidden(all, KM_ENCODER, 3);
     for (int m = 0; m < f->own.batch.labelled; m++) {
         for (int c = 0; c < 20; c++) {
             assert_true(fabsf(last[m * 20 + c] - last_all[f->own.at[m] * 20 + c]) <= 1e-5f);
         }
     }
-    assert_null(km_work_hidden(some, 4));
-    assert_null(km_work_hidden(some, -1));
+    assert_null(km_work_hidden(some, KM_ENCODER, 4));
+    assert_null(km_work_hidden(some, KM_ENCODER, -1));
     km_work_destroy(some);
     km_work_destroy(all);
     end(f);
@@ -201,7 +201,7 @@ static void test_logits_loss_and_gradient_agree(void **state) {
     km_loss_sum sum, gradient;
     double loss = 0;
     assert_int_equal(km_work_create(&work, f->model, &options), KM_OK);
-    assert_null(km_work_hidden(work, 0));
+    assert_null(km_work_hidden(work, KM_ENCODER, 0));
     const float *logits = km_model_logits(f->model, f->weights, &f->own.batch, work);
     for (int m = 0; m < f->own.batch.labelled; m++) {
         double total = 0;

@@ -129,8 +129,8 @@ static void forward_is_gradients_loss_without_dropout(void **state) {
     km_model_forward(f.model, f.weights, &f.own.batch, less, &alone, NULL);
     assert_true(fabs(alone.loss - loss.loss) < 1e-5 * loss.loss);
     assert_int_equal(alone.correct, loss.correct);
-    assert_non_null(km_work_hidden(work, 1));
-    assert_null(km_work_hidden(less, 1));
+    assert_non_null(km_work_hidden(work, KM_ENCODER, 1));
+    assert_null(km_work_hidden(less, KM_ENCODER, 1));
     assert_true(km_work_bytes(f.model, &forward) < km_work_bytes(f.model, &options));
     keeper_free(&keep);
     km_work_destroy(work);

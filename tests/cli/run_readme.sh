@@ -70,6 +70,6 @@ named() { # DOCUMENT WHAT: a table or a sentence names it
 for script in "$SOURCE"/tools/*.{sh,py,c,png}; do named tools/README.md "$(basename "$script")"; done
 for file in "$SOURCE"/jobs/*.{json,sbatch}; do named jobs/README.md "$(basename "$file")"; done
 for folder in "$SOURCE"/src/*/; do named src/README.md "$(basename "$folder")"; done
-for verb in $("$KMASK" --help | sed -nE 's/^  ([a-z]+) +[^ ].*/\1/p' | grep -vxE 'kmask|mpirun'); do named src/README.md "$verb"; done
+for verb in $("$KMASK" --help | sed -nE '/^From text/q; s/^  ([a-z]+) .*/\1/p' | grep -vx kmask); do named src/README.md "$verb"; done
 [ $links -ge 10 ] || fail "only $links links were found"
 finish

@@ -76,13 +76,12 @@ typedef struct km_parameters {
     km_comm *comm;
     const km_table *table;
     km_exchange *exchange;
-    size_t owned;   /* elements that this rank owns */
-    float *weights; /* (table->size) */
-    km_bf16 *
-        rounded; /* (table->size) the weights that products in bf16 read, rounded by km_parameters_round; NULL in fp32 */
-    int64_t *sum;   /* (table->size) this rank's sum of gradients, in fixed point (KM_FIXED_BITS) */
-    float *m, *v;   /* (owned) first and second moments, in the order of the table */
-    double *blocks; /* (table->size / KM_BLOCK) squares of the gradient, block by block */
+    size_t owned;     /* elements that this rank owns */
+    float *weights;   /* (table->size) */
+    km_bf16 *rounded; /* (table->size) the weights for products in bf16; NULL in fp32 */
+    int64_t *sum;     /* (table->size) this rank's sum of gradients, in fixed point (KM_FIXED_BITS) */
+    float *m, *v;     /* (owned) first and second moments, in the order of the table */
+    double *blocks;   /* (table->size / KM_BLOCK) sums of squares of the gradient, one a block */
 } km_parameters;
 
 /* Elements of a bucket of the sum: long enough for the network, short enough that several are on their way during backward. */
@@ -123,14 +122,14 @@ const int64_t *km_gradient_sum_end(km_gradient_sum *sum);
  * the same bits on all ranks, whatever their number. Collective. */
 double km_gradient_norm(km_parameters *parameters, km_pool *pool, const int64_t *sums, double divisor);
 
-/* An update by AdamW (Loshchilov and Hutter 2019). */
+/* An update by AdamW (Loshchilov and Hutter 2019), after clipping: a gradient whose norm is above optimizer->clip is scaled down to it. */
 typedef struct km_update {
-    const int64_t *sums; /* from km_gradient_sum_end */
-    double divisor;      /* gradient = sums / divisor */
-    double norm,
-        clip; /* the gradient's norm; a longer gradient than `clip` is scaled down to it; clip 0: none is */
-    double lr, beta1, beta2, eps, weight_decay;
-    int64_t step; /* the update's number, from 1, for the moments' bias correction */
+    const km_optimizer_config *optimizer; /* its lr is not read: */
+    double lr;                            /* the learning rate of this update */
+    int64_t step;                         /* the update's number, from 1, for the moments' bias correction */
+    const int64_t *sums;                  /* from km_gradient_sum_end */
+    double divisor;                       /* the gradient is sums / divisor */
+    double norm;                          /* the gradient's, from km_gradient_norm */
 } km_update;
 /* Updates the owned elements, then brings everyone's to all ranks. Collective. */
 void km_parameters_update(km_parameters *parameters, km_pool *pool, const km_update *update);
@@ -144,39 +143,38 @@ typedef struct km_trainer {
     km_reader *reader;
     uint64_t first_batch, batches; /* this rank's micro-batches of every step */
     km_pool *pool;
-    km_work **works;           /* one a worker */
-    km_parameters *parameters; /* the model's */
-    int64_t step;              /* finished updates */
-    /* NULL, or called often from the main thread during a step; see km_trainer_set_poll. */
-    void (*poll)(void *payload);
+    km_work **works;             /* activations, one for each worker of the pool */
+    km_parameters *parameters;   /* the model's */
+    int64_t step;                /* finished updates */
+    void (*poll)(void *payload); /* may be NULL; see km_trainer_set_poll */
     void *poll_payload;
 } km_trainer;
 
-/* Everything but the weights' values. The model and the reader stay the caller's. Collective. */
+/* All weights are 0: the caller sets them, to the same values on all ranks, and the step where it is not 0. The model and the reader
+ * stay the caller's. Collective. */
 km_status km_trainer_create(km_trainer **out, km_comm *comm, const km_trainer_options *options,
                             const km_model *model, km_reader *reader) KM_NODISCARD;
-void km_trainer_destroy(km_trainer *trainer); /* Collective. */
+void km_trainer_destroy(km_trainer *trainer); /* NULL is fine. Collective. */
 /* `poll` is called from the main thread between slices of the gradient and between collectives, so that work beside the training
  * (such as a checkpoint on its way to the disk) can advance. NULL: nothing. Local. */
 void km_trainer_set_poll(km_trainer *trainer, void (*poll)(void *payload), void *payload);
-/* Begins to read the first step's rows: once, before the first km_trainer_step. */
+/* Begins to read the rows of the step that comes first. To be called once, before the first km_trainer_step. Local. */
 void km_trainer_prepare(km_trainer *trainer);
 
-/* What this rank asks of all others; they learn of it inside the step's own reduction. */
+/* What this rank asks of the run. A step adds up the wishes of all ranks together with its loss, so they cost no message of their own. */
 typedef struct km_step_wish {
     bool stop; /* this rank was asked to stop */
-    bool save; /* a save that failed is to be tried again */
+    bool save; /* a save that failed should be tried again */
 } km_step_wish;
-/* What a step says of itself; the same on all ranks but for the seconds. */
+/* What a step reports: the same on all ranks, apart from the seconds. */
 typedef struct km_step_report {
     double loss;      /* mean over masked tokens */
     double grad_norm; /* before clipping */
     double lr;
-    int64_t masked, correct, tokens;
-    double flops;
-    double seconds, comm_seconds;
-    int64_t stop; /* how many ranks want to stop */
-    int64_t save; /* how many ranks asked for a save: rank 0, when one that failed is to be tried again */
+    int64_t masked, correct, tokens; /* of all ranks: masked tokens, those predicted right, all tokens */
+    double flops;                    /* of all ranks */
+    double seconds, comm_seconds;    /* of this rank; comm_seconds: transfers, and waiting for other ranks */
+    int64_t stop, save;              /* how many ranks wished it */
 } km_step_report;
 /* One update. A gradient or loss that is not finite is KM_FAILED with step, rows and parameter named, before any weight has
  * changed. Collective. */
@@ -184,14 +182,17 @@ km_status km_trainer_step(km_trainer *trainer, km_step_wish wish, km_step_report
 
 /* ---- Memory --------------------------------------------------------------------------------------------------------- */
 
-/* What a rank takes, in bytes: all that grows with the model or the step. It is planned by the numbers that are allocated. */
+/* The bytes that a rank takes, as far as they grow with the model or the step; the same numbers are used where it is allocated. */
 typedef struct km_memory {
-    size_t parameters;            /* elements of all tables */
-    size_t weights, sum, moments; /* 4 and in bf16 2 more, and 8, a parameter; 8 an owned one */
-    size_t exchange;              /* the sums of owned parameters, and those on their way in; 0 with one rank */
-    size_t saved; /* the copy that is written while training goes on: 12 an owned parameter; 0: nothing is saved */
-    size_t activations, tokens; /* of one micro-batch, and how many tokens that is */
-    int threads;                /* each has such activations */
+    size_t parameters;  /* elements of all tables; these are no bytes */
+    size_t weights;     /* 4 a parameter, and in bf16 2 more */
+    size_t sum;         /* 8 a parameter: the integer sum of the gradient */
+    size_t moments;     /* 8 a parameter that the rank owns */
+    size_t exchange;    /* sums of owned parameters, and those on their way in; 0 with one rank */
+    size_t saved;       /* the copy that is written while training goes on: 12 an owned parameter, or 0 */
+    size_t activations; /* of one micro-batch */
+    size_t tokens;      /* of one micro-batch: how many that is for */
+    int threads;        /* each has its own activations */
     size_t total;
 } km_memory;
 /* The trainer's, on its rank. */

@@ -87,19 +87,20 @@ static void update_part(const pass *p, size_t first, size_t count, size_t local)
 }
 
 void km_parameters_update(km_parameters *parameters, km_pool *pool, const km_update *u) {
-    const double shrink = u->clip > 0 && u->norm > u->clip ? u->clip / u->norm : 1.0;
+    const km_optimizer_config *o = u->optimizer;
+    const double shrink = o->clip > 0 && u->norm > o->clip ? o->clip / u->norm : 1.0;
     pass p = {.parameters = parameters,
               .sums = u->sums,
               .scale = ldexp(1.0, -KM_FIXED_BITS) / u->divisor * shrink,
               .visit = update_part};
     p.options = (km_adamw){
         .lr = (float)u->lr,
-        .beta1 = (float)u->beta1,
-        .beta2 = (float)u->beta2,
-        .eps = (float)u->eps,
-        .weight_decay = (float)u->weight_decay,
-        .correction1 = (float)(1.0 - pow(u->beta1, (double)u->step)),
-        .correction2 = (float)(1.0 - pow(u->beta2, (double)u->step)),
+        .beta1 = (float)o->beta1,
+        .beta2 = (float)o->beta2,
+        .eps = (float)o->eps,
+        .weight_decay = (float)o->weight_decay,
+        .correction1 = (float)(1.0 - pow(o->beta1, (double)u->step)),
+        .correction2 = (float)(1.0 - pow(o->beta2, (double)u->step)),
     };
     run_pass(&p, pool);
     km_exchange_gather(parameters->exchange, parameters->weights);

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-/* What the ranks add up besides the gradient. */
+/* What the ranks add up besides the gradient; FLOPs in millions, so that they fit. */
 enum { LOSS, MASKED, CORRECT, TOKENS, BAD, STOP, SAVE, MEGAFLOPS, TOTALS };
 
 static const char *param_at(const km_table *table, size_t offset) {
@@ -58,16 +58,12 @@ static void update(km_trainer *t, const int64_t *sums, int64_t masked, km_step_r
     report->lr = options->optimizer.lr *
                  km_schedule_factor(options->schedule.name, step, options->schedule.warmup, options->train.steps);
     report->grad_norm = km_gradient_norm(t->parameters, t->pool, sums, divisor);
-    const km_update how = {.sums = sums,
-                           .divisor = divisor,
-                           .norm = report->grad_norm,
-                           .clip = options->optimizer.clip,
+    const km_update how = {.optimizer = &options->optimizer,
                            .lr = report->lr,
-                           .beta1 = options->optimizer.beta1,
-                           .beta2 = options->optimizer.beta2,
-                           .eps = options->optimizer.eps,
-                           .weight_decay = options->optimizer.weight_decay,
-                           .step = step};
+                           .step = step,
+                           .sums = sums,
+                           .divisor = divisor,
+                           .norm = report->grad_norm};
     km_parameters_update(t->parameters, t->pool, &how);
     t->step = step;
 }

@@ -1,5 +1,5 @@
 /* kernel: the arithmetic of the model, as pairs of pure functions, forward and backward. Parameters are outputs, then inputs,
- * then sizes. No function allocates memory, keeps state or starts threads. Matrices are row-major. Matrix products of floats
+ * then sizes. They allocate no memory, keep no state and start no threads. Matrices are row-major. Matrix products of floats
  * are made by OpenBLAS, or by oneDNN where km_kernel_use chooses it; products of bf16 numbers by oneDNN; both on the calling
  * thread.
  *
@@ -87,11 +87,11 @@ void km_product_bf16(km_bf16_gemm *gemm, float *c, const km_bf16 *a, const km_bf
                      bool transpose_b, int M, int N, int K, int lda, int ldb, int ldc);
 
 /* ---- Dropout ---- */
-/* Whether an element is kept is a function of (row key, site, element), so backward recomputes it and nothing is stored.
- * Element e of a row with key k at site s is kept when the 16-bit number e%8 of the Philox block with counter {e/8, s, low
- * word of k, high word of k} and key {key[0], key[1]} is at least round(p * 65536). The eight numbers of a block are the low
- * halves of its four words, then the high halves. Kept elements are multiplied by 1 / (1 - round(p*65536)/65536), so that the
- * expected value is exact. p = 0 switches dropout off. */
+/* Whether an element is kept is a function of (row key, site, element), so backward recomputes it and nothing is stored
+ * (attention alone stores a bit for each probability). Element e of a row with key k at site s is kept when the 16-bit number
+ * e%8 of the Philox block with counter {e/8, s, low word of k, high word of k} and key {key[0], key[1]} is at least round(p *
+ * 65536). The eight numbers of a block are the low halves of its four words, then the high halves. Kept elements are
+ * multiplied by 1 / (1 - round(p*65536)/65536), so that the expected value is exact. p = 0 switches dropout off. */
 typedef struct km_dropout {
     uint32_t key[2]; /* km_rng_key(seed, KM_RNG_DROPOUT) */
     uint32_t site;   /* which of the model's dropout layers */
@@ -136,8 +136,8 @@ void km_residual_norm_forward_bf16(float *y, km_bf16 *rounded, float *sum, float
 
 /* ---- Activations ---- */
 typedef enum km_activation { KM_GELU_ERF, KM_GELU_TANH, KM_RELU } km_activation;
-/* x (N,C) += b (C), then y (N,C) = dropout(activation(x)). b may be NULL, and so may `dropout`: there is none. keys (N) are dropout's.
- * Backward needs x as it is then. */
+/* x (N,C) += b (C), then y (N,C) = dropout(activation(x)). b may be NULL, and so may `dropout`: there is none. keys (N) are
+ * dropout's. Backward needs x as it is then. */
 void km_activation_forward(float *y, float *x, const float *b, km_activation kind, const km_dropout *dropout,
                            const uint64_t *keys, int N, int C);
 /* dx (N,C) = dropout(dy) * activation'(x). dx may be dy. */
@@ -173,9 +173,9 @@ typedef struct km_attention {
     int kept_words;       /* at least km_attention_kept_words(longest) */
     /* (Nk) attention mask: keys with 0 get probability 0; one key of each view is 1. NULL: all are. */
     const uint8_t *seen;
-    /* (Nq) how many keys of its view a query sees, the first ones: at least 1, and within a view never fewer than the query before it.
-     * In causal attention query i sees i + 1. Blocks of keys that no query of a block sees are not computed. With `seen`, each query
-     * sees a key that has 1. NULL: every query sees all keys. */
+    /* (Nq) how many keys of its view a query sees, the first ones: at least 1, and within a view never fewer than the query
+     * before it. In causal attention query i sees i + 1. Blocks of keys that no query of a block sees are not computed. With
+     * `seen`, each query sees a key that has 1. NULL: every query sees all keys. */
     const int32_t *visible;
 } km_attention;
 size_t km_attention_scratch(int longest, int D);

@@ -1,6 +1,6 @@
-/* gemm: the matrix products behind the linear layers. Each library has one file: gemm_openblas.c is always used,
- * gemm_onednn.c where the build has found oneDNN. gemm.c chooses one of them for floats; products of bf16 are always
- * oneDNN's. */
+/* gemm: the matrix products behind the linear layers. Each library has one file: gemm_openblas.c is always there,
+ * gemm_onednn.c has its functions where the build has found oneDNN. gemm.c chooses one of them for floats; products of bf16
+ * are always oneDNN's. */
 #ifndef KMASK_KERNEL_GEMM_H
 #define KMASK_KERNEL_GEMM_H
 

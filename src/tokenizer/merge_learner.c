@@ -1,4 +1,5 @@
-/* The counts of all pairs, a priority queue over them, and merging in all words that have the pair. */
+/* Learns the merges of byte-pair encoding: it counts all pairs, keeps them in a priority queue, and merges the best one in
+ * all words that contain it. */
 #include "merge_learner.h"
 
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* kernel: the arithmetic of the model, as pairs of pure functions, forward and backward. Parameters are outputs, then inputs,
- * then sizes. They allocate no memory, keep no state and start no threads. Matrices are row-major. Matrix products of floats
- * are made by OpenBLAS, or by oneDNN where km_kernel_use chooses it; products of bf16 numbers by oneDNN; both on the calling
- * thread.
+ * then sizes. The functions allocate no memory, keep no state and start no threads. Matrices are row-major. Matrix products
+ * of floats are made by OpenBLAS, or by oneDNN where km_kernel_use chooses it; products of bf16 numbers by oneDNN; both on
+ * the calling thread.
  *
  * Shapes: N tokens, T length of a view (one input sequence), C width, H heads, D = C/H head width, V vocabulary, I and O
  * input and output width of a linear layer, M tokens with a label.

@@ -87,6 +87,12 @@ void km_error_clear(km_error *error);
         }                                                                                                          \
     } while (0)
 
+/* Whether a <= b apart from rounding: sums and products of decimal fractions are seldom exact (0.7 + 0.2 + 0.1 is above 1). */
+#define KM_ROUNDING 1e-9
+static inline bool km_at_most(double a, double b) {
+    return a <= b + KM_ROUNDING;
+}
+
 #define KM_COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define KM_MIN(a, b) ((a) < (b) ? (a) : (b))
 #define KM_MAX(a, b) ((a) > (b) ? (a) : (b))

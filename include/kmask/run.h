@@ -224,7 +224,7 @@ typedef struct km_run {
 /* What fails is one sentence on all ranks; nothing of the run folder is touched before it is known that it may be.
  * A run that is finished already has resume_step >= train.steps. Collective. */
 km_status km_run_setup(km_run *run, km_comm *comm, const km_config *config) KM_NODISCARD;
-void km_run_teardown(km_run *run);
+void km_run_teardown(km_run *run); /* Collective. */
 
 /* What a config, a corpus, a model and a run folder may have wrong, found before the first step by one process, which changes
  * nothing. km_run_setup goes through these checks on all ranks or on rank 0, a plan on one process without MPI: what a plan lets

@@ -20,14 +20,12 @@
 
 #include <dirent.h>
 #include <dlfcn.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { MOST_FAULTS = 8 };
@@ -153,13 +151,6 @@ static void call_preloaded(const char *name) {
     function();
 }
 
-static void wait_milliseconds(long milliseconds) {
-    const long in_second = 1000, nanoseconds = 1000000;
-    struct timespec left = {.tv_sec = milliseconds / in_second, .tv_nsec = milliseconds % in_second * nanoseconds};
-    while (nanosleep(&left, &left) != 0 && errno == EINTR) {
-    }
-}
-
 static km_status happen(const fault *f) {
     const char *what = f->what;
     if (strcmp(what, "fail") == 0) {
@@ -170,7 +161,7 @@ static km_status happen(const fault *f) {
         return km_fail_errno(number, "%s: failed as asked for by KMASK_FAULT", f->place);
     }
     if (strncmp(what, "sleep=", strlen("sleep=")) == 0) {
-        wait_milliseconds(strtol(what + strlen("sleep="), NULL, 10));
+        km_sleep(1e-3 * (double)strtol(what + strlen("sleep="), NULL, 10));
     } else if (strncmp(what, "kill=", strlen("kill=")) == 0) {
         int rank = (int)strtol(what + strlen("kill="), NULL, 10);
         if (rank == own_rank) {

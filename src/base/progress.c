@@ -191,9 +191,8 @@ static bool is_due(const km_progress *progress, uint64_t done) {
     if (ends) {
         return progress->share < 1;
     }
-    /* A hair less than a fiftieth: shares are rounded. */
     double since = now - progress->last;
-    return since >= patience || (since >= progress->pace && share - progress->share >= step - 1e-9);
+    return since >= patience || (since >= progress->pace && km_at_most(step, share - progress->share));
 }
 
 void km_progress_update(km_progress *progress, uint64_t done, const char *format, ...) {

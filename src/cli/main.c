@@ -134,7 +134,7 @@ int main(int argc, char **argv) {
     status = status == KM_OK ? finish_output() : status;
     complain(status);
     if (status != KM_OK && km_log_muted()) {
-        usleep(300000); /* likewise for what fails before MPI is there: the first rank speaks first */
+        km_sleep(0.3); /* likewise for what fails before MPI is there: the first rank speaks first */
     }
     return (int)status;
 }

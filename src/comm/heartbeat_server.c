@@ -1,8 +1,6 @@
 /* Rank 0's thread: it receives the heartbeats of all ranks, sends its own to all of them, and asks the failure detector. */
 #include "heartbeat_private.h"
 
-#include <unistd.h>
-
 static void receive(km_heartbeat *heartbeat, int i, double now) {
     km_connection *connection = &heartbeat->connections[i];
     km_packet packet;
@@ -140,7 +138,7 @@ void *km_heartbeat_server(void *argument) {
         if (failure.kind != KM_FAILURE_NONE) {
             km_heartbeat_end_all(heartbeat, &failure);
         }
-        usleep(closed ? 0 : 10000); /* so that the heartbeats of many ranks are read at once */
+        km_sleep(closed ? 0 : 0.01); /* so that the heartbeats of many ranks are read at once */
     }
     km_net_send_all(heartbeat, KM_PACKET_LEAVE, -1);
     return NULL;

@@ -22,7 +22,7 @@ struct km_eval_views {
 
 /* ceil(1/ratio), but never more parts than a row can have units. */
 static int parts_of(double ratio, int most) {
-    double parts = ceil(1 / ratio - 1e-9);
+    double parts = ceil(1 / ratio - KM_ROUNDING);
     return parts < most ? (int)parts : most;
 }
 

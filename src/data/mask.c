@@ -35,8 +35,8 @@ const char *km_mask_policy_names(void) {
 /* ---- Sizes and checks ---- */
 
 bool km_mask_disjoint(const km_mask_spec *spec) {
-    const double rounding = 1e-9; /* three masks of 0.333333333333 and ten of 0.1 are meant to fit */
-    return spec->splits * spec->ratio <= 1 + rounding;
+    return km_at_most(spec->splits * spec->ratio,
+                      1); /* three masks of 0.333333333333 and ten of 0.1 are meant to fit */
 }
 
 int km_mask_tau(const km_mask_spec *spec, int units) {

@@ -38,7 +38,6 @@ static const km_option mask_options[] = {
 KM_SECTION(km_mask_section, "mask", km_mask_config, mask_options);
 
 km_status km_mask_config_check(const km_mask_config *mask) {
-    const double rounding = 1e-9; /* 20 * 0.05 is 1 */
     const double shown = mask->replace_mask + mask->replace_random;
     const km_mask_policy *policy = km_mask_policy_named(mask->policy);
     km_mask_spec spec = {.splits = (int)mask->splits, .ratio = mask->ratio};
@@ -46,7 +45,7 @@ km_status km_mask_config_check(const km_mask_config *mask) {
         return km_fail(KM_USAGE, "mask.policy or mask.unit: unknown name");
     }
     KM_TRY(km_mask_policy_check(policy, &spec));
-    if (shown > 1 + rounding) {
+    if (!km_at_most(shown, 1)) {
         return km_fail(KM_USAGE, "mask.replace_mask + mask.replace_random: found %g + %g = %g, expected at most 1",
                        mask->replace_mask, mask->replace_random, shown);
     }

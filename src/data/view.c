@@ -24,8 +24,7 @@ static void list_specials(km_replacement *out, km_specials special) {
 
 km_status km_replacement_init(km_replacement *out, const km_corpus *corpus, const km_view_options *options) {
     const double by_mask = options->replace_mask, by_random = options->replace_random;
-    const double rounding = 1e-9; /* 0.7 + 0.2 + 0.1 is a little above 1 */
-    if (!(by_mask >= 0 && by_random >= 0 && by_mask + by_random <= 1 + rounding)) {
+    if (!(by_mask >= 0 && by_random >= 0 && km_at_most(by_mask + by_random, 1))) {
         return km_fail(
             KM_USAGE, "mask.replace_mask %g and mask.replace_random %g are shares: from 0, and at most 1 together.",
             by_mask, by_random);

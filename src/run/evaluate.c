@@ -1,5 +1,5 @@
-/* evaluate: loss under frozen masks. A row's loss is a function of the row, losses are added as integers: the result
- * has the same bits on any number of ranks and threads. */
+/* Evaluation: the loss under frozen masks. The loss of a row depends on the row alone, and losses are added as integers, so the
+ * result has the same bits on any number of ranks and threads. */
 #include "kmask/run.h"
 
 #include <math.h>
@@ -13,9 +13,9 @@ typedef struct evaluation {
     const km_model *model;
     const float *weights;
     uint64_t first, number; /* this rank's rows */
-    uint64_t until;         /* of them, those of the rounds so far */
-    atomic_ullong next;
-    km_eval_views **views; /* one a worker */
+    uint64_t until;         /* the first of them that is left to a later round */
+    atomic_ullong next;     /* the next one that a worker takes */
+    km_eval_views **views;  /* one a worker */
     km_work **works;
     int32_t vocabulary;
     atomic_llong *frequency; /* (V) of labels */
@@ -73,10 +73,10 @@ static km_status make_workers(evaluation *e, const km_rows *rows, const km_corpu
     return KM_OK;
 }
 
-/* In rounds, between which the ranks agree on whether to go on. `rows`: of all ranks. */
+/* The rows are evaluated in rounds, between which the ranks agree on whether to go on. rows: how many all ranks have. */
 static km_status run(evaluation *e, uint64_t rows, const km_eval_options *options, km_pool *pool) {
-    enum { MOST = 100, LITTLE = 16 }; /* rounds; rows a worker in one */
-    uint64_t each = (uint64_t)km_comm_size(e->comm) * (uint64_t)km_pool_workers(pool) * LITTLE;
+    enum { MOST = 100, LEAST = 16 }; /* rounds; rows of a worker in a round */
+    uint64_t each = (uint64_t)km_comm_size(e->comm) * (uint64_t)km_pool_workers(pool) * LEAST;
     uint64_t rounds = KM_MIN(rows / each + 1, (uint64_t)MOST);
     for (uint64_t round = 1; round <= rounds; round++) {
         atomic_store(&e->next, e->until);
@@ -94,7 +94,7 @@ static km_status run(evaluation *e, uint64_t rows, const km_eval_options *option
     return KM_OK;
 }
 
-/* Entropy in nats of the frequencies. */
+/* The entropy of the frequencies, in nats. */
 static double entropy(const int64_t *frequency, int32_t count, int64_t total) {
     double sum = 0;
     for (int32_t i = 0; i < count; i++) {
@@ -123,27 +123,46 @@ static void gather(km_comm *comm, evaluation *e, km_eval_result *out) {
     free(frequency);
 }
 
-static km_status evaluate_rows(km_comm *comm, evaluation *e, const km_rows *rows, const km_corpus *corpus,
-                               const km_eval_options *options, int threads, km_eval_result *out) {
+static km_status with_workers(evaluation *e, const km_rows *rows, const km_corpus *corpus,
+                              const km_eval_options *options, int threads) {
     km_pool *pool = NULL;
     km_status status = km_pool_create(&pool, threads);
     if (status == KM_OK) {
-        e->views = km_new((size_t)threads, sizeof(km_eval_views *));
-        e->works = km_new((size_t)threads, sizeof(km_work *));
         status = make_workers(e, rows, corpus, options, pool);
     }
-    status = km_comm_agree(comm, status);
+    status = km_comm_agree(e->comm, status);
     if (status == KM_OK) {
         status = run(e, km_rows_count(rows), options, pool);
     }
-    for (int i = 0; e->works != NULL && i < threads; i++) {
+    for (int i = 0; i < threads; i++) {
         km_work_destroy(e->works[i]);
         km_eval_views_destroy(e->views[i]);
     }
     km_pool_destroy(pool);
-    KM_TRY(status);
-    gather(comm, e, out);
-    return KM_OK;
+    return status;
+}
+
+static km_status evaluate_rows(km_comm *comm, const km_model *model, const float *weights, const km_rows *rows,
+                               const km_corpus *corpus, const km_eval_options *options, int threads,
+                               km_eval_result *out) {
+    evaluation e = {.comm = comm,
+                    .model = model,
+                    .weights = weights,
+                    .vocabulary = km_tokenizer_size(km_corpus_tokenizer(corpus))};
+    e.frequency = km_new((size_t)e.vocabulary, sizeof *e.frequency);
+    e.views = km_new((size_t)threads, sizeof(km_eval_views *));
+    e.works = km_new((size_t)threads, sizeof(km_work *));
+    out->rows = km_rows_count(rows);
+    km_share(&e.first, &e.number, out->rows, km_comm_rank(comm), km_comm_size(comm));
+    km_status status = with_workers(&e, rows, corpus, options, threads);
+    if (status == KM_OK) {
+        gather(comm, &e, out);
+    }
+    km_error_clear(&e.error);
+    free(e.views);
+    free(e.works);
+    free(e.frequency);
+    return status;
 }
 
 km_status km_evaluate(km_comm *comm, const km_model *model, const float *weights, const km_corpus *corpus,
@@ -153,20 +172,11 @@ km_status km_evaluate(km_comm *comm, const km_model *model, const float *weights
     km_rows *rows = NULL;
     const km_rows_options packing = {
         .length = options->length, .packing = options->packing, .unit = options->unit, .min_units = 1};
-    KM_TRY(km_comm_agree(comm, km_rows_open(&rows, corpus, &packing, NULL)));
-    out->rows = km_rows_count(rows);
-    evaluation e = {.comm = comm,
-                    .model = model,
-                    .weights = weights,
-                    .vocabulary = km_tokenizer_size(km_corpus_tokenizer(corpus))};
-    e.frequency = km_new((size_t)e.vocabulary, sizeof *e.frequency);
-    km_share(&e.first, &e.number, out->rows, km_comm_rank(comm), km_comm_size(comm));
-    km_status status = evaluate_rows(comm, &e, rows, corpus, options, threads, out);
-    km_error_clear(&e.error);
-    free(e.views);
-    free(e.works);
-    free(e.frequency);
-    km_rows_close(rows);
+    km_status status = km_comm_agree(comm, km_rows_open(&rows, corpus, &packing, NULL));
+    if (status == KM_OK) {
+        status = evaluate_rows(comm, model, weights, rows, corpus, options, threads, out);
+    }
+    km_rows_close(rows); /* it may be open also where another rank could not open its rows */
     km_heartbeat_phase(comm, before);
     return status;
 }

@@ -160,7 +160,7 @@ static km_status take_in_place(km_lock *lock, int fd) {
 
 /* By a new file in the old one's place, then a moment's wait: of two that do so at once the last one has it. */
 static km_status take_by_name(km_lock *lock, bool *taken) {
-    const useconds_t moment = 300000;
+    const double moment = 0.3;
     char *temporary = km_format("%s.%s", lock->path, lock->self.token);
     int fd = open(temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     km_status status =
@@ -172,7 +172,7 @@ static km_status take_by_name(km_lock *lock, bool *taken) {
         }
     }
     if (status == KM_OK) {
-        usleep(moment);
+        km_sleep(moment);
         owner now;
         *taken = read_owner(&now, lock->path) && strcmp(now.token, lock->self.token) == 0;
     } else {
@@ -253,7 +253,7 @@ static km_status refuse(const km_lock *lock, const char *who) {
 }
 
 static km_status wait_for(km_lock *lock) {
-    const useconds_t pause = 100000;
+    const double pause = 0.1;
     double start = km_seconds();
     bool taken = false, said = false;
     sight seen = {.since = 0};
@@ -279,7 +279,7 @@ static km_status wait_for(km_lock *lock) {
             return km_fail(KM_FAILED, "%s: asked to stop while waiting for the run that is at work in it",
                            lock->path);
         }
-        usleep(pause);
+        km_sleep(pause);
     }
 }
 
@@ -329,11 +329,7 @@ static void *keep_beating(void *argument) {
     km_lock *lock = argument;
     pthread_mutex_lock(&lock->mutex);
     while (!lock->quit && !atomic_load(&lock->lost)) {
-        struct timespec until;
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        int64_t nanoseconds = until.tv_nsec + (int64_t)(lock->options.beat * 1e9);
-        until.tv_sec += (time_t)(nanoseconds / 1000000000);
-        until.tv_nsec = (long)(nanoseconds % 1000000000);
+        struct timespec until = km_clock_after(CLOCK_MONOTONIC, lock->options.beat);
         (void)pthread_cond_timedwait(&lock->wake, &lock->mutex, &until);
         if (!lock->quit && !beat(lock)) {
             atomic_store(&lock->lost, true);
@@ -392,7 +388,7 @@ km_status km_lock_take(km_lock **out, const char *dir, const km_lock_options *op
 
 /* Until the owner that is there is known to be alive or dead. */
 static km_status watch(const km_lock *lock) {
-    const useconds_t pause = 100000;
+    const double pause = 0.1;
     sight seen = {.since = 0};
     double start = km_seconds(), first = 0;
     for (;;) {
@@ -409,7 +405,7 @@ static km_status watch(const km_lock *lock) {
         if (there != UNSURE || km_seconds() - start >= lock->options.stale) {
             return KM_OK;
         }
-        usleep(pause);
+        km_sleep(pause);
     }
 }
 

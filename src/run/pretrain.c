@@ -6,7 +6,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 /* What has gathered since the last line of metrics.jsonl. */
 typedef struct span {
@@ -167,13 +166,6 @@ static void show_progress(loop *l, const km_step_report *report) {
 
 /* ---- Saving ---- */
 
-static void pause_for(double seconds) {
-    struct timespec left = {.tv_sec = (time_t)seconds};
-    if (km_fault("save.pause") == KM_OK) { /* for tests that do not wait */
-        (void)nanosleep(&left, NULL);      /* a signal that cuts it short does no harm */
-    }
-}
-
 /* The last save is waited for, and tried a few times: nobody comes after it to make up for it. */
 static km_status save_last(loop *l, bool snapshot) {
     enum { TRIES = 4 };
@@ -186,7 +178,9 @@ static km_status save_last(loop *l, bool snapshot) {
         if (status == KM_OK || i + 1 == TRIES) {
             break;
         }
-        pause_for((double)(1 << i));
+        if (km_fault("save.pause") == KM_OK) { /* for tests that do not wait */
+            km_sleep((double)(1 << i));
+        }
     }
     return status;
 }

@@ -58,7 +58,7 @@ void km_saver_step(km_saver *saver);
 bool km_saver_wants(const km_saver *saver);
 /* Drives what was begun to its verified end; its failure is everyone's. Collective. */
 km_status km_saver_end(km_saver *saver) KM_NODISCARD;
-/* The same, when only the files matter. All ranks call it. */
+/* The same without a status, for callers that cannot act on it. Collective. */
 void km_saver_settle(km_saver *saver);
 /* Rank 0: seconds from begin to end of the last save that succeeded; before it, an estimate from `prove`. */
 double km_saver_seconds(const km_saver *saver);

@@ -1,12 +1,10 @@
 /* Rank 0's writer: pieces to their places in the file, the commit, verification and pruning. No MPI, no HDF5. */
 #include "save_private.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 void km_save_fail(km_save_file *file, km_status status) {
@@ -181,14 +179,8 @@ km_save_phase km_writer_phase(km_writer *w) {
 }
 
 void km_writer_wait(km_writer *w) {
-    const long millisecond = 1000000, second = 1000000000;
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += millisecond;
-    if (until.tv_nsec >= second) {
-        until.tv_nsec -= second;
-        until.tv_sec++;
-    }
+    const double millisecond = 1e-3;
+    struct timespec until = km_clock_after(CLOCK_MONOTONIC, millisecond);
     pthread_mutex_lock(&w->mutex);
     if (w->phase != KM_SAVE_OVER) {
         (void)pthread_cond_timedwait(&w->news, &w->mutex, &until);

@@ -181,7 +181,7 @@ static bool is_complete(const km_variance_plan *plan) {
             }
             total += again || distance < 0 ? 0 : law(n, tau, distance);
         }
-        if (!(total > 1 - 1e-9)) {
+        if (!km_at_most(1, total)) {
             return false;
         }
     }

@@ -3,11 +3,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -93,6 +95,53 @@ static void failures_go_from_thread_to_thread(void **state) {
     assert_int_equal(km_error_raise(&error), KM_OK);
     assert_int_equal(km_message_kind(), KM_ERROR_QUOTA);
     km_error_clear(&error);
+}
+
+static double seconds_of(struct timespec time) {
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+static void times_lie_seconds_ahead(void **state) {
+    (void)state;
+    const double spans[] = {0, 0.25, 0.999999999, 1.75, 3600.5, -0.5};
+    for (size_t i = 0; i < KM_COUNT(spans); i++) {
+        double before = km_seconds();
+        struct timespec time = km_clock_after(CLOCK_MONOTONIC, spans[i]);
+        double after = km_seconds();
+        assert_in_range(time.tv_nsec, 0, 999999999);
+        assert_true(seconds_of(time) >= before + spans[i] - 1e-6 && seconds_of(time) <= after + spans[i] + 1e-6);
+    }
+}
+
+static volatile sig_atomic_t alarms;
+
+static void count_alarm(int number) {
+    (void)number;
+    alarms++;
+}
+
+static void signals_do_not_cut_sleep_short(void **state) {
+    (void)state;
+    struct sigaction action = {.sa_handler = count_alarm}, old;
+    sigaction(SIGALRM, &action, &old);
+    const struct itimerval often = {{0, 3000}, {0, 3000}}, never = {{0, 0}, {0, 0}};
+    setitimer(ITIMER_REAL, &often, NULL);
+    double start = km_seconds();
+    km_sleep(0.05);
+    assert_true(km_seconds() - start >= 0.05);
+    setitimer(ITIMER_REAL, &never, NULL);
+    sigaction(SIGALRM, &old, NULL);
+    assert_true(alarms > 0);
+}
+
+static void sums_of_fractions_are_compared_apart_from_rounding(void **state) {
+    (void)state;
+    volatile double sum = 0.7;
+    sum += 0.2;
+    sum += 0.1;
+    assert_true(km_at_most(sum, 1) && km_at_most(3 * 0.333333333333, 1) && km_at_most(1, 1));
+    assert_false(km_at_most(1.00001, 1));
+    assert_false(km_at_most(NAN, 1));
 }
 
 /* Known answers of the authors' Random123 distribution (kat_vectors, philox4x32 10). */
@@ -292,6 +341,9 @@ int main(void) {
         cmocka_unit_test(kinds_follow_the_failure),
         cmocka_unit_test(calls_give_the_kind),
         cmocka_unit_test(failures_go_from_thread_to_thread),
+        cmocka_unit_test(times_lie_seconds_ahead),
+        cmocka_unit_test(signals_do_not_cut_sleep_short),
+        cmocka_unit_test(sums_of_fractions_are_compared_apart_from_rounding),
         cmocka_unit_test(philox_gives_known_answers),
         cmocka_unit_test(random_numbers_are_functions_of_their_purpose),
         cmocka_unit_test(numbers_below_n_are_uniform),

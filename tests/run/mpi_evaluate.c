@@ -3,6 +3,7 @@
 #include "kmask/run.h"
 #include "tiny_corpus.h"
 
+#include <fcntl.h>
 #include <math.h>
 
 enum { LENGTH = 24 };
@@ -144,6 +145,38 @@ static void one_rank_can_break_it_off(void **state) {
     km_model_destroy(model);
 }
 
+static int open_files(void) {
+    int count = 0;
+    for (int fd = 0; fd < 1024; fd++) {
+        count += fcntl(fd, F_GETFD) >= 0;
+    }
+    return count;
+}
+
+/* The last rank cannot make its index of rows; the others have theirs open by then. */
+static void one_ranks_failure_leaves_nothing_open(void **state) {
+    (void)state;
+    float *weights = NULL;
+    km_model *model = make_model(&weights);
+    km_eval_result result;
+    const char *temporary = getenv("TMPDIR");
+    char *kept = km_strdup(temporary != NULL ? temporary : "");
+    if (km_comm_rank(comm) == km_comm_size(comm) - 1) {
+        setenv("TMPDIR", "/does/not/exist", 1);
+    }
+    (void)km_heartbeat_phase(comm, KM_COMPUTING);
+    const int before = open_files();
+    assert_int_equal(km_evaluate(comm, model, weights, corpus, &STANDARD, 1, &result), KM_FAILED);
+    assert_int_equal(km_message_kind(), KM_ERROR_MISSING);
+    assert_int_equal(open_files(), before);
+    assert_int_equal(km_heartbeat_phase(comm, KM_STARTING), KM_COMPUTING);
+    setenv("TMPDIR", kept, 1);
+    OK(km_evaluate(comm, model, weights, corpus, &STANDARD, 1, &result));
+    free(kept);
+    free(weights);
+    km_model_destroy(model);
+}
+
 int main(int argc, char **argv) {
     if (km_comm_open(&comm, &argc, &argv) != KM_OK) {
         return 1;
@@ -152,6 +185,7 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(evaluation_equals_its_twin, tiny_make, tiny_clean),
         cmocka_unit_test_setup_teardown(every_token_is_predicted_once, tiny_make, tiny_clean),
+        cmocka_unit_test_setup_teardown(one_ranks_failure_leaves_nothing_open, tiny_make, tiny_clean),
         cmocka_unit_test_setup_teardown(one_rank_can_break_it_off, tiny_make, tiny_clean),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -45,7 +45,7 @@ static int log_fd = -1;
 
 /* ---- Ranks of this host ---- */
 
-static const char *const RANK_NAMES[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID"};
+static const char *const RANK_NAMES[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"};
 
 static int rank_of_process(pid_t process) {
     char *path = km_format("/proc/%d/environ", (int)process), *text = NULL;

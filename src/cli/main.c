@@ -12,7 +12,7 @@
 
 /* Before MPI is there: what the launcher says, so that a wrong command line is one sentence and not one a rank. */
 static bool is_first_rank(void) {
-    static const char *const names[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID"};
+    static const char *const names[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"};
     for (size_t i = 0; i < KM_COUNT(names); i++) {
         const char *rank = getenv(names[i]);
         if (rank != NULL) {

@@ -8,9 +8,10 @@
 #include <string.h>
 
 /* A function with KM_SIMD is compiled for AVX-512, for AVX2 and for any x86-64, and the loader chooses by the CPU when the
- * program starts. Clang before 18 hides such functions from other files (llvm-project pull request 71706). There, and on
+ * program starts. Clang before 18 hides such functions from other files (llvm-project pull request 71706), and with
+ * ThreadSanitizer the function that chooses calls the sanitizer before the loader has made that possible. There, and on
  * other machines, loops are compiled for the instruction set that the compiler's options name. */
-#if defined(__x86_64__) && defined(__gnu_linux__) &&                                                               \
+#if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__SANITIZE_THREAD__) &&                              \
     ((defined(__clang__) && __clang_major__ >= 18) || (!defined(__clang__) && __GNUC__ >= 12))
 #define KM_CLONES 1
 #define KM_SIMD __attribute__((__target_clones__("arch=x86-64-v4", "arch=x86-64-v3", "default")))

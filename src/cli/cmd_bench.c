@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 static const char help[] =
-    "kmask bench [--preset tiny|small|bert-base|bert-large|roberta-base] [--length N] [--views N]\n"
+    "kmask bench [--preset NAME] [--length N] [--views N]\n"
     "            [--micro-batch N] [--precision fp32|bf16] [--threads N] [--ranks N] [--repeat N]\n"
     "            [--steps-only] [--json] [--set section.key=value ...]\n"
     "\n"
@@ -19,6 +19,7 @@ static const char help[] =
     "  kmask bench --preset bert-base --length 512 --views 4\n"
     "  mpirun -n 2 kmask bench --preset small --length 128 --views 64 --json\n"
     "\n"
+    "  --preset NAME    the sizes of model.preset: bert-base unless given\n"
     "  --views N        of a step, on all ranks and threads together; 4 micro-batches a thread unless given\n"
     "  --micro-batch N  views that a thread computes at once; about 1,024 tokens unless given\n"
     "  --precision P    train.precision; the products that steps are compared with are in bf16 then, too\n"

@@ -12,6 +12,10 @@ STEPS=100 # no fewer than the tour's warmup
 mkdir -p build/release first
 ln -s "$KMASK" build/release/kmask
 make_text >first/text.txt
+if [ -n "${KMASK_MPIEXEC:-}" ]; then # another MPI than Open MPI (tests/launch.sh)
+    printf '#!/bin/sh\nexec %s "$@"\n' "$KMASK_MPIEXEC" >build/release/mpirun
+    chmod +x build/release/mpirun
+fi
 export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_mpi_yield_when_idle=1
 export OMPI_MCA_btl=self,vader,tcp OMPI_MCA_btl_tcp_if_include=lo OMPI_MCA_oob_tcp_if_include=lo
 

@@ -196,7 +196,7 @@ CHANGES = [
     ("saving: the log keeps no line of the checkpoint's own step", "src/run/metrics.c",
      "at <= (double)step ? LINE_KEPT", "at < (double)step ? LINE_KEPT", ["run/test_run", "run/run_resume"]),
     ("saving: what was written is not read back", "src/run/save_write.c",
-     "return km_store_verify(path);", "return path != NULL ? KM_OK : KM_FAILED;", ["run/run_damage"]),
+     "return km_store_verify(path);", "return path != NULL ? KM_OK : KM_FAILED;", ["faults/run_readback"]),
     ("saving: files are renamed into place without fsync", "src/store/store.c",
      "KM_TRY(km_file_sync(store->fd, store->temporary));\n    off_t", "off_t", ["faults/run_order"]),
     ("saving: the folder is not synced after the rename", "src/store/store.c",
@@ -270,9 +270,10 @@ def targets_of(test, root):
         return [f"fuzz_{name}"]
     if name.startswith(("test_", "mpi_")):
         return [f"{folder}_{name.split('@')[0]}"]
+    if folder == "faults":
+        return ["kmask", "kmask_faults", "torn"]
     script = root / "tests" / folder / f"{name}.sh"
-    uses = script.read_text() if script.is_file() else ""
-    return ["kmask"] + (["kmask_faults"] if "KMASK_FAULT" in uses else []) + (["torn"] if "TORN" in uses else [])
+    return ["kmask"] + (["kmask_faults"] if script.is_file() and "KMASK_FAULT" in script.read_text() else [])
 
 
 class Build:

@@ -170,7 +170,13 @@ static ssize_t write_at(int fd, const void *bytes, size_t count, off_t offset) {
     if (effect == TORN_FAILS) {
         return leave(-1);
     }
-    size_t part = effect == TORN_NOTHING ? count : (count + 1) / 2;
+    size_t part = effect == TORN_SHORT || effect == TORN_TEARS ? (count + 1) / 2 : count;
+    char *flipped = effect == TORN_FLIPS ? malloc(count) : NULL;
+    if (flipped != NULL) {
+        memcpy(flipped, bytes, count);
+        flipped[count / 2] ^= 1;
+        bytes = flipped;
+    }
     off_t at = offset;
     if (path != NULL && offset < 0) {
         bool appends = (fcntl(fd, F_GETFL) & O_APPEND) != 0;
@@ -187,6 +193,9 @@ static ssize_t write_at(int fd, const void *bytes, size_t count, off_t offset) {
             disk_synced(fd);
         }
     }
+    int kept = errno;
+    free(flipped);
+    errno = kept;
     leave(0);
     return put;
 }

@@ -308,6 +308,8 @@ static void test_calls_fail_when_asked(void **state) {
     said("writes", "write:4:EINTR", "888I88");
     said("writes", "write:3:short", "884888");
     assert_int_equal(size_of("old"), 44);
+    said("writes", "write:3:flip", "888888");
+    assert_int_equal(size_of("old"), 48);
     said("writes", "write:2+:EIO", "8EEE88"); /* until the disk is freed */
     said("writes", "space:1+:ENOSPC", "SSSS88");
     said("writes", "call:3:EIO", "8E8888"); /* the first is open */

@@ -43,7 +43,8 @@ static void refuse(const char *spec) {
 }
 
 static bool is_known(const char *word, bool is_kind) {
-    static const char *const kinds[] = {"space", "call"}, *const whats[] = {"short", "tear", "kill", "power"};
+    static const char *const kinds[] = {"space", "call"}, *const whats[] = {"short", "flip", "tear", "kill",
+                                                                            "power"};
     for (size_t i = 0; is_kind && i < TORN_KINDS; i++) {
         if (strcmp(word, KINDS[i]) == 0) {
             return true;
@@ -55,7 +56,7 @@ static bool is_known(const char *word, bool is_kind) {
         }
     }
     const char *const *more = is_kind ? kinds : whats;
-    for (size_t i = 0; i < (is_kind ? 2 : 4); i++) {
+    for (size_t i = 0; i < (is_kind ? 2 : 5); i++) {
         if (strcmp(word, more[i]) == 0) {
             return true;
         }
@@ -174,8 +175,12 @@ static torn_effect happen(torn_kind kind) {
     if (strcmp(torn.what, "power") == 0) {
         lose_power();
     }
-    if (strcmp(torn.what, "short") == 0 || strcmp(torn.what, "tear") == 0) {
-        return kind != TORN_WRITE ? TORN_NOTHING : torn.what[0] == 's' ? TORN_SHORT : TORN_TEARS;
+    static const torn_effect of_writes[] = {TORN_SHORT, TORN_FLIPS, TORN_TEARS};
+    static const char *const names[] = {"short", "flip", "tear"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (strcmp(torn.what, names[i]) == 0) {
+            return kind == TORN_WRITE ? of_writes[i] : TORN_NOTHING;
+        }
     }
     for (size_t i = 0; i < sizeof ERRORS / sizeof *ERRORS; i++) {
         if (strcmp(torn.what, ERRORS[i].name) == 0) {

@@ -6,6 +6,7 @@
  *              space (what takes room: creating opens, writes, growing, mkdir), call (all of them)
  *       what   ENOSPC EDQUOT EIO EINTR ... the call fails with it and does nothing
  *              short                       a write does half of its work (at least a byte); other calls are left alone
+ *              flip                        a write does its work with one bit wrong, and says nothing; others are left alone
  *              tear                        half of a write, then death by SIGKILL
  *              kill                        death before the call
  *              power                       loss of power before the call: what was not synced is dropped, all ranks die
@@ -37,6 +38,7 @@ typedef enum torn_effect {
     TORN_NOTHING,
     TORN_FAILS, /* with errno set */
     TORN_SHORT,
+    TORN_FLIPS,
     TORN_TEARS
 } torn_effect;
 

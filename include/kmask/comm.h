@@ -13,7 +13,11 @@ typedef struct km_comm km_comm;
 /* Starts MPI, unless it has started already, and mutes the log on all ranks but 0. A program that was started without mpirun is
  * one rank. Collective. */
 km_status km_comm_open(km_comm **out, int *argc, char ***argv) KM_NODISCARD;
-void km_comm_close(km_comm *comm);             /* NULL is fine. Collective. */
+void km_comm_close(km_comm *comm); /* NULL is fine. Collective. */
+/* Divides the ranks into groups that work side by side: the ranks that give the same `group` (>= 0) get a communicator of their own, in
+ * which they have the order that they have here. It is closed with km_comm_close before `comm` is. Signs of life of its work count as
+ * those of `comm`, whose heartbeat goes on. Collective. */
+km_comm *km_comm_split(km_comm *comm, int group);
 void km_comm_abort(km_comm *comm, int status); /* ends all ranks at once; does not return */
 int km_comm_rank(const km_comm *comm);
 int km_comm_size(const km_comm *comm);

@@ -31,6 +31,12 @@ extern const km_section km_data_section, km_mask_section;
 /* Whether K masks of this ratio fit into a row, and shares of replacement into 1. KM_USAGE. */
 km_status km_mask_config_check(const km_mask_config *mask) KM_NODISCARD;
 
+/* ---- Whole files ------------------------------------------------------------------------------------------- */
+
+/* The text of a file, decompressed where its first bytes are gzip's, with a NUL after it (the caller frees). A text of more than
+ * `limit` bytes, and a gzip file that is cut short or damaged, are KM_FAILED. */
+km_status km_text_read(char **out, size_t *size, const char *path, size_t limit) KM_NODISCARD;
+
 /* ---- Corpus ------------------------------------------------------------------------------------------------ */
 /* An HDF5 file (store.h) with /tokens (n) uint16 or uint32, /word_starts (n) uint8: 1 where a token begins a word,
  * /sentence_ends and /document_ends uint64: index after the last token of each, ascending. Where it has spans (names,
@@ -276,6 +282,25 @@ typedef struct km_source_rows_options {
 /* Rows and corpus must outlive the source. */
 km_status km_source_rows_create(km_source **out, const km_rows *rows, const km_corpus *corpus,
                                 const km_source_rows_options *options) KM_NODISCARD;
+
+/* One labelled example, as a model reads it: [CLS] and [SEP] are among its tokens. */
+typedef struct km_example {
+    const int32_t *ids; /* (length) */
+    int length;
+    int second;    /* the tokens from here on have token type 1; `length`: none has */
+    int32_t label; /* the class of the example */
+    float number;  /* or its number */
+} km_example;
+
+typedef struct km_source_examples_options {
+    uint64_t seed;
+    bool numbers; /* the examples have numbers, else classes */
+    bool ordered; /* example i is examples[i mod count], as for predictions */
+} km_source_examples_options;
+/* Labelled examples, the source of fine-tuning: example i is examples[km_order(i mod count, count, seed, i div count)], so that every
+ * epoch has each of them once, in an order of its own. `examples` (count > 0) must outlive the source. */
+km_status km_source_examples_create(km_source **out, const km_example *examples, size_t count,
+                                    const km_source_examples_options *options) KM_NODISCARD;
 
 /* ---- Reading ahead ------------------------------------------------------------------------------------------------ */
 

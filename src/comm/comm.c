@@ -52,6 +52,17 @@ km_status km_comm_open(km_comm **out, int *argc, char ***argv) {
     return KM_OK;
 }
 
+km_comm *km_comm_split(km_comm *comm, int group) {
+    km_comm *part = km_new(1, sizeof *part);
+    MPI_Comm_split(comm->mpi, group, comm->rank, &part->mpi);
+    MPI_Comm_rank(part->mpi, &part->rank);
+    MPI_Comm_size(part->mpi, &part->size);
+    part->node_ranks = find_node_ranks(part->mpi, part->rank, part->size);
+    part->messages_only = comm->messages_only;
+    part->parent = comm;
+    return part;
+}
+
 void km_comm_close(km_comm *comm) {
     if (!comm) {
         return;

@@ -23,12 +23,21 @@ struct km_comm {
     bool messages_only; /* no rank reads another rank's memory */
     bool opened_mpi;
     km_rank_state state;
+    km_comm *parent; /* of a group, whose work counts as its parent's; else NULL */
     /* The time that the thread which makes all MPI calls has spent on exchanges with other ranks. */
     int depth;                      /* of nested km_comm_begin */
     double entered;                 /* when the outermost one began */
     double seconds;                 /* of all that have ended */
     struct km_heartbeat *heartbeat; /* NULL: it does not run */
 };
+
+/* The state that this rank's heartbeats report: that of the communicator which the group, if it is one, comes from. */
+static inline km_rank_state *km_comm_state(km_comm *comm) {
+    while (comm->parent != NULL) {
+        comm = comm->parent;
+    }
+    return &comm->state;
+}
 
 /* km_comm_begin and km_comm_end stand around all work on exchanges with other ranks; they nest. km_wait_begin and km_wait_end
  * stand around MPI calls that wait for other ranks. */
@@ -47,10 +56,10 @@ static inline void km_comm_end(km_comm *comm) {
 static inline void km_wait_begin(km_comm *comm) {
     km_comm_begin(comm);
     km_op_begin(KM_OP_WAITING);
-    atomic_store_explicit(&comm->state.waiting, 1, memory_order_relaxed);
+    atomic_store_explicit(&km_comm_state(comm)->waiting, 1, memory_order_relaxed);
 }
 static inline void km_wait_end(km_comm *comm) {
-    atomic_store_explicit(&comm->state.waiting, 0, memory_order_relaxed);
+    atomic_store_explicit(&km_comm_state(comm)->waiting, 0, memory_order_relaxed);
     km_heartbeat_progress(comm);
     km_op_end();
     km_comm_end(comm);

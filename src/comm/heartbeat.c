@@ -17,23 +17,23 @@ const char *km_phase_name(km_phase phase) {
 
 km_phase km_heartbeat_phase(km_comm *comm, km_phase phase) {
     km_heartbeat_progress(comm);
-    return (km_phase)atomic_exchange_explicit(&comm->state.phase, (int)phase, memory_order_relaxed);
+    return (km_phase)atomic_exchange_explicit(&km_comm_state(comm)->phase, (int)phase, memory_order_relaxed);
 }
 
 void km_heartbeat_step(km_comm *comm, int64_t step) {
-    atomic_store_explicit(&comm->state.step, step, memory_order_relaxed);
+    atomic_store_explicit(&km_comm_state(comm)->step, step, memory_order_relaxed);
     km_heartbeat_progress(comm);
 }
 
 void km_heartbeat_progress(km_comm *comm) {
-    atomic_fetch_add_explicit(&comm->state.progress, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&km_comm_state(comm)->progress, 1, memory_order_relaxed);
 }
 
 void km_heartbeat_pace(km_comm *comm, double seconds) {
     const double share = 0.1; /* of the new value in the moving average */
-    double old = atomic_load_explicit(&comm->state.pace, memory_order_relaxed);
+    double old = atomic_load_explicit(&km_comm_state(comm)->pace, memory_order_relaxed);
     double mean = old > 0 ? old + share * (seconds - old) : seconds;
-    atomic_store_explicit(&comm->state.pace, mean, memory_order_relaxed);
+    atomic_store_explicit(&km_comm_state(comm)->pace, mean, memory_order_relaxed);
 }
 
 km_beat km_heartbeat_own_beat(km_heartbeat *heartbeat) {
@@ -112,7 +112,7 @@ void km_heartbeat_start(km_comm *comm, double timeout, km_exit_hook *exit_hook, 
                                 .size = comm->size,
                                 .timeout = timeout,
                                 .started = km_seconds(),
-                                .state = &comm->state,
+                                .state = km_comm_state(comm),
                                 .listeners = {-1, -1},
                                 .wake = {-1, -1},
                                 .exit_hook = exit_hook,

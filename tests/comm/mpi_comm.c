@@ -12,6 +12,26 @@
 static km_comm *comm;
 static int rank, size;
 
+/* Ranks 0, 2, ... and 1, 3, ... add up what they have, and a failure stays in its group. */
+static void groups_work_side_by_side(void **state) {
+    (void)state;
+    km_comm *part = km_comm_split(comm, rank % 2);
+    assert_int_equal(km_comm_size(part), (size + 1 - rank % 2) / 2);
+    assert_int_equal(km_comm_rank(part), rank / 2);
+    int64_t sum = rank, expected = 0;
+    for (int other = rank % 2; other < size; other += 2) {
+        expected += other;
+    }
+    km_comm_sum(part, &sum, 1);
+    assert_int_equal(sum, expected);
+    km_status mine = rank == 1 ? km_fail(KM_FAILED, "rank 1 alone") : KM_OK;
+    assert_int_equal(km_comm_agree(part, mine), rank % 2 == 1 ? KM_FAILED : KM_OK);
+    km_comm_close(part);
+    sum = 1;
+    km_comm_sum(comm, &sum, 1);
+    assert_int_equal(sum, size);
+}
+
 static void all_well_is_agreed_on(void **state) {
     (void)state;
     assert_int_equal(km_comm_agree(comm, KM_OK), KM_OK);
@@ -175,11 +195,17 @@ int main(int argc, char **argv) {
     rank = km_comm_rank(comm);
     size = km_comm_size(comm);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(all_well_is_agreed_on),      cmocka_unit_test(lowest_failing_rank_speaks_for_all),
-        cmocka_unit_test(all_ranks_get_the_kind),     cmocka_unit_test(sums_and_maxima),
-        cmocka_unit_test(long_messages_arrive_whole), cmocka_unit_test(scan_is_exclusive),
-        cmocka_unit_test(broadcast_reaches_all),      cmocka_unit_test(bytes_go_round_the_ring),
-        cmocka_unit_test(nothing_is_a_valid_amount),  cmocka_unit_test(shares_cover_the_work),
+        cmocka_unit_test(all_well_is_agreed_on),
+        cmocka_unit_test(groups_work_side_by_side),
+        cmocka_unit_test(lowest_failing_rank_speaks_for_all),
+        cmocka_unit_test(all_ranks_get_the_kind),
+        cmocka_unit_test(sums_and_maxima),
+        cmocka_unit_test(long_messages_arrive_whole),
+        cmocka_unit_test(scan_is_exclusive),
+        cmocka_unit_test(broadcast_reaches_all),
+        cmocka_unit_test(bytes_go_round_the_ring),
+        cmocka_unit_test(nothing_is_a_valid_amount),
+        cmocka_unit_test(shares_cover_the_work),
         cmocka_unit_test(only_rank_0_talks),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

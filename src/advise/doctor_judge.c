@@ -274,18 +274,14 @@ static void judge_config(km_host_check *check) {
 
 static void judge_time(km_host_check *check) {
     const double little = 300;
-    if (getenv("SLURM_JOB_ID") == NULL) {
-        return;
-    }
-    km_deadline deadline;
-    km_deadline_start(&deadline, 0, km_seconds());
-    double left = deadline.end - km_seconds();
+    const char *job = getenv("SLURM_JOB_ID");
+    double left = job != NULL ? km_slurm_seconds_left() : INFINITY;
     if (isfinite(left)) {
         char text[32];
         km_json_set_number(check->report, "job_ends_in", left);
         if (left < little) {
-            km_host_check_problem(check, "ask for more time (#SBATCH --time)", "%s is in %s", deadline.what,
-                                  km_duration(text, KM_MAX(left, 0)));
+            km_host_check_problem(check, "ask for more time (#SBATCH --time)",
+                                  "the end of SLURM job %.40s is in %s", job, km_duration(text, KM_MAX(left, 0)));
         }
     }
 }

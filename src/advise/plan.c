@@ -73,7 +73,7 @@ static km_status check_all(km_run *run, int ranks, km_scaling *scaling) {
     KM_TRY(km_threads_check(run->config.parallel.threads));
     KM_TRY(km_products_check(&run->config.train, &run->config.parallel, false));
     KM_TRY(km_check_corpora(run));
-    KM_TRY(km_check_origin(run));
+    KM_TRY(km_check_start(run));
     KM_TRY(km_lock_look(run->config.run.dir, &km_lock_standard));
     KM_TRY(km_check_config(run));
     KM_TRY(km_model_create(&run->model, &run->config.model, KM_HEAD_TOKENS));
@@ -124,10 +124,8 @@ static km_status add_disk(const km_run *run, km_json *out) {
     int64_t left = config->train.steps - KM_MAX(run->resume_step, 0);
     double one = km_run_file_bytes(run, false), snapshot = km_run_file_bytes(run, true),
            room = room_at(config->run.dir);
-    km_generations list;
-    KM_TRY(km_generations_list(&list, config->run.dir));
-    int64_t more = KM_MAX(config->checkpoint.keep + 1 - list.count, 1);
-    km_generations_free(&list);
+    int64_t due = 0;
+    KM_TRY(km_run_checkpoints_due(&due, config));
     double snapshots = snapshot * (double)snapshots_of(config, KM_MAX(run->resume_step, 0));
     int64_t lines = left / config->log.every;
     double rest = 16.0 * (double)km_rows_count(run->rows) + line * (double)lines;
@@ -135,14 +133,14 @@ static km_status add_disk(const km_run *run, km_json *out) {
     km_json_set_number(out, "snapshot_bytes", snapshot);
     km_json_set_number(out, "disk_bytes", one * (double)(config->checkpoint.keep + 1) + snapshots + rest);
     km_json_set_number(out, "disk_room", room);
-    if (room < one * (double)more) { /* more than this is not needed at once at the start */
+    if (room < one * (double)due) { /* more than this is not needed at once at the start */
         char size[32], has[32];
         return km_fail(
             KM_FAILED,
             "%s/checkpoints: no room for %lld checkpoint(s) of %sB, which checkpoint.keep = %lld and the one "
             "being written need at once: %sB are free. Make room, lower checkpoint.keep, or use another "
             "run.dir.",
-            config->run.dir, (long long)more, km_quantity(size, one), (long long)config->checkpoint.keep,
+            config->run.dir, (long long)due, km_quantity(size, one), (long long)config->checkpoint.keep,
             km_quantity(has, room));
     }
     return KM_OK;

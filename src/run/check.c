@@ -1,4 +1,5 @@
-/* check: the checks that pre-training and a plan share. */
+/* check: the checks before the first step, which pre-training and a plan share. */
+#include "checkpoint_files.h"
 #include "kmask/run.h"
 
 #include "checkpoint.h"
@@ -6,41 +7,41 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- Where the run goes on from ---- */
+/* ---- What the run starts from ---- */
 
-km_status km_check_newest(km_run *run) {
-    km_store_close(run->source);
-    free(run->resume);
-    run->resume = NULL;
-    KM_TRY(km_newest_open(&run->source, &run->resume_step, &run->newest_step, run->config.run.dir));
-    run->resume = run->source != NULL ? km_strdup(km_store_path(run->source)) : NULL;
+km_status km_check_resume(km_run *run) {
+    km_store_close(run->start_file);
+    free(run->resume_path);
+    run->resume_path = NULL;
+    KM_TRY(km_checkpoint_open_newest(&run->start_file, &run->resume_step, &run->newest_step, run->config.run.dir));
+    run->resume_path = run->start_file != NULL ? km_strdup(km_store_path(run->start_file)) : NULL;
     return KM_OK;
 }
 
-km_status km_check_origin(km_run *run) {
-    KM_TRY(km_check_newest(run));
-    if (run->source == NULL && run->config.model.init[0] != '\0') {
+km_status km_check_start(km_run *run) {
+    KM_TRY(km_check_resume(run));
+    if (run->start_file == NULL && run->config.model.init[0] != '\0') {
         const char *init = run->config.model.init;
-        KM_TRY(km_import_is_folder(init) ? km_import_open(&run->folder, init, (uint64_t)run->config.run.seed)
-                                         : km_store_open(&run->source, init));
+        KM_TRY(km_import_is_folder(init) ? km_import_open(&run->start_folder, init, (uint64_t)run->config.run.seed)
+                                         : km_store_open(&run->start_file, init));
     }
     return KM_OK;
 }
 
-/* ---- Shapes and tokenizers from files ---- */
+/* ---- The config against that file ---- */
 
-/* What a checkpoint or model.init says: its config and its tokenizer's hash. */
-typedef struct origin {
+/* What the file that the run starts from says of itself. */
+typedef struct start_facts {
     km_config config;
     char tokenizer_hash[33], corpus_hash[33];
-} origin;
+} start_facts;
 
-static void take_folder(origin *out, const km_bundle *folder) {
+static void take_folder_facts(start_facts *out, const km_bundle *folder) {
     out->config.model = folder->shape;
     km_hash_text(out->tokenizer_hash, km_tokenizer_hash(folder->tokenizer));
 }
 
-static km_status read_origin(origin *out, const km_store *store) {
+static km_status read_facts(start_facts *out, const km_store *store) {
     const char *config = km_store_text(store, "config"), *hash = km_store_text(store, "tokenizer_hash");
     const char *corpus = km_store_text(store, "corpus_hash"), *path = km_store_path(store);
     if (config == NULL || hash == NULL) {
@@ -51,7 +52,7 @@ static km_status read_origin(origin *out, const km_store *store) {
     return km_config_parse(&out->config, config, path);
 }
 
-/* The model section becomes the origin's; dropout may be overridden where it was given. */
+/* Takes over the section `model` of the file that the run starts from, apart from dropout where the run's own config gives it. */
 static void adopt_shape(km_config *config, const km_config *from) {
     km_model_config given = config->model;
     config->model = from->model;
@@ -66,7 +67,7 @@ static void adopt_shape(km_config *config, const km_config *from) {
     }
 }
 
-static km_status check_tokenizer(const km_corpus *corpus, const origin *from, const char *path) {
+static km_status check_tokenizer(const km_corpus *corpus, const start_facts *from, const char *path) {
     char hash[33];
     km_hash_text(hash, km_tokenizer_hash(km_corpus_tokenizer(corpus)));
     if (strcmp(hash, from->tokenizer_hash) != 0) {
@@ -79,7 +80,7 @@ static km_status check_tokenizer(const km_corpus *corpus, const origin *from, co
     return KM_OK;
 }
 
-static km_status check_resume(km_run *run, const origin *from) {
+static km_status check_resume(km_run *run, const start_facts *from) {
     char hash[33];
     km_hash_text(hash, km_corpus_hash(run->corpus));
     km_buffer changes = {0};
@@ -89,15 +90,15 @@ static km_status check_resume(km_run *run, const origin *from) {
             km_fail(KM_USAGE,
                     "data.train: %s has other content (%s) than the corpus that the run in %s was started with "
                     "(%s). Give the same corpus, or a new run.dir with model.init = %s.",
-                    km_corpus_path(run->corpus), hash, run->config.run.dir, from->corpus_hash, run->resume);
+                    km_corpus_path(run->corpus), hash, run->config.run.dir, from->corpus_hash, run->resume_path);
     }
     if (status == KM_OK && changes.size > 0) {
         km_log("changed since the run was started:\n%.*s", (int)changes.size - 1, changes.data); /* ends a line */
     }
     km_buffer_free(&changes);
-    if (status == KM_OK && run->comm != NULL) { /* where no rank computes, the machine does not matter */
+    if (status == KM_OK && run->comm != NULL) { /* a plan need not run on the machine that will compute */
         km_buffer other = {0};
-        km_checkpoint_compare_machine(&other, run->source, &run->config);
+        km_checkpoint_compare_machine(&other, run->start_file, &run->config);
         if (other.size > 0) {
             km_log("computed until now with %s: the bits may differ from those of an uninterrupted run",
                    other.data);
@@ -107,7 +108,7 @@ static km_status check_resume(km_run *run, const origin *from) {
     return status;
 }
 
-/* The default of model.pad_token_id is the tokenizer's, which a config alone does not know. */
+/* model.pad_token_id is the tokenizer's unless it is given; a config alone does not know the tokenizer. */
 static void fill_in_pad(km_model_config *model, const km_tokenizer *tokenizer) {
     if (!km_given(&km_model_section, model, "pad_token_id")) {
         model->pad_token_id = km_tokenizer_specials(tokenizer).pad;
@@ -117,13 +118,13 @@ static void fill_in_pad(km_model_config *model, const km_tokenizer *tokenizer) {
 km_status km_check_config(km_run *run) {
     km_config *config = &run->config;
     const km_tokenizer *tokenizer = km_corpus_tokenizer(run->corpus);
-    origin from;
+    start_facts from;
     memset(&from, 0, sizeof from);
-    if (run->source != NULL) {
-        KM_TRY(read_origin(&from, run->source));
-        KM_TRY(check_tokenizer(run->corpus, &from, km_store_path(run->source)));
-    } else if (run->folder != NULL) {
-        take_folder(&from, run->folder);
+    if (run->start_file != NULL) {
+        KM_TRY(read_facts(&from, run->start_file));
+        KM_TRY(check_tokenizer(run->corpus, &from, km_store_path(run->start_file)));
+    } else if (run->start_folder != NULL) {
+        take_folder_facts(&from, run->start_folder);
         KM_TRY(check_tokenizer(run->corpus, &from, config->model.init));
     }
     fill_in_pad(&from.config.model, tokenizer);
@@ -143,7 +144,7 @@ km_status km_check_config(km_run *run) {
         return km_fail(KM_USAGE, "data.length: %lld is more than the %lld positions of the model",
                        (long long)config->data.length, (long long)room);
     }
-    return run->resume != NULL ? check_resume(run, &from) : KM_OK;
+    return run->resume_path != NULL ? check_resume(run, &from) : KM_OK;
 }
 
 /* ---- Data ---- */
@@ -178,7 +179,7 @@ km_status km_check_rows(km_run *run, bool make) {
 }
 
 static km_status check_work(const km_run *run, int ranks) {
-    enum { MOST = 8192 }; /* see KM_FIXED_LIMIT */
+    enum { MOST = 8192 }; /* what the 64 bits of the gradient sum allow: see KM_FIXED_LIMIT */
     int batches = km_reader_micro_batches(run->reader), views = km_reader_views(run->reader);
     if (batches < ranks) {
         return km_fail(
@@ -193,13 +194,13 @@ static km_status check_work(const km_run *run, int ranks) {
                        "train.micro_batch.",
                        batches, MOST);
     }
-    int64_t lanes = (int64_t)ranks * run->config.parallel.threads, rounds = (batches + lanes - 1) / lanes;
-    if (batches % lanes != 0 && run->comm != NULL) {
+    int64_t workers = (int64_t)ranks * run->config.parallel.threads, rounds = (batches + workers - 1) / workers;
+    if (batches % workers != 0 && run->comm != NULL) {
         km_log("%d micro-batches on %d rank(s) x %lld thread(s) do not come out even: at most %.0f %% of the cores "
                "are "
                "at work",
                batches, ranks, (long long)run->config.parallel.threads,
-               100.0 * (double)batches / (double)(rounds * lanes));
+               100.0 * (double)batches / (double)(rounds * workers));
     }
     return KM_OK;
 }
@@ -227,12 +228,12 @@ km_status km_check_reader(km_run *run, int ranks) {
 
 km_status km_check_weights(const km_run *run) {
     km_state state = km_run_state(run);
-    if (run->source == NULL) {
+    if (run->start_file == NULL) {
         return KM_OK;
     }
-    if (run->resume == NULL) {
+    if (run->resume_path == NULL) {
         state.count = 1;
         state.networks[0].network.groups = 1;
     }
-    return km_state_check(&state, run->source);
+    return km_state_check(&state, run->start_file);
 }

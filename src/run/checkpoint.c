@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* ---- What the bits depend on besides the config ---- */
+/* ---- What the bits of a step depend on, apart from the config ---- */
 
 static char *blas_text(const km_config *config) {
     const km_gemm_name gemm = km_gemm_named(&config->train, &config->parallel);
@@ -36,7 +36,7 @@ void km_checkpoint_compare_machine(km_buffer *out, const km_store *store, const 
     compare_text(out, store, "built_with", built_with_text());
 }
 
-/* ---- Writing, on rank 0 ---- */
+/* ---- Creating a file ---- */
 
 static km_status describe(km_store *store, const km_checkpoint_facts *facts) {
     const km_tokenizer *tokenizer = km_corpus_tokenizer(facts->corpus);

@@ -1,4 +1,6 @@
-/* deadline: when the last save must begin. */
+/* deadline: the end of a run, from run.max_hours and SLURM, and whether it is near. */
+#include "deadline.h"
+
 #include "kmask/run.h"
 
 #include <errno.h>
@@ -139,6 +141,12 @@ void km_deadline_start(km_deadline *deadline, double max_hours, double started) 
     end_by(deadline, km_seconds() + left, KM_MIN(most, share * KM_MAX(left, 0)), "the end of SLURM job ", of);
     km_log("SLURM job %s ends in %s: the run saves and stops by itself before that", of,
            km_duration(text, KM_MAX(left, 0)));
+}
+
+double km_slurm_seconds_left(void) {
+    km_deadline deadline;
+    km_deadline_start(&deadline, 0, km_seconds());
+    return deadline.end - km_seconds();
 }
 
 void km_deadline_expect_save(km_deadline *deadline, double bytes, double rate) {

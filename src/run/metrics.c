@@ -1,4 +1,4 @@
-/* metrics: the log of steps and the status of a run, kept whole across crashes. */
+/* metrics: the log of steps, which is kept whole across crashes, and the status of a run. */
 #include "metrics.h"
 
 #include <errno.h>
@@ -9,20 +9,20 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* ---- metrics ---- */
+/* ---- The log is opened ---- */
 
 struct km_metrics {
     int fd;
     char *path;
-    uint64_t size;     /* bytes on the disk */
-    km_buffer pending; /* lines that are not */
-    bool warned;
+    uint64_t size;     /* bytes in the file */
+    km_buffer pending; /* lines that are not in it yet */
+    bool warned;       /* that lines could not be written */
     double first_eval;
 };
 
 typedef enum line_kind { LINE_KEPT, LINE_DAMAGED, LINE_LATER } line_kind;
 
-/* NULL for what is not whole JSON with a step. */
+/* The line as JSON and its step; NULL where it is not whole, or has no step. The caller destroys. */
 static km_json *parse_line(double *step, const char *text, size_t length, const char *path) {
     km_json *line = NULL;
     if (text[length - 1] == '\n' && km_json_parse(&line, text, length - 1, path) == KM_OK &&
@@ -33,7 +33,7 @@ static km_json *parse_line(double *step, const char *text, size_t length, const 
     return NULL;
 }
 
-/* A line up to `step`, one that is not whole JSON with a step, or one of a later step. */
+/* Whether the line belongs to a step up to `step`, to a later one, or is damaged. */
 static line_kind read_line(km_metrics *metrics, const char *text, size_t length, int64_t step) {
     double at = 0, loss = 0;
     km_json *line = parse_line(&at, text, length, metrics->path);
@@ -45,8 +45,8 @@ static line_kind read_line(km_metrics *metrics, const char *text, size_t length,
     return kind;
 }
 
-/* Finds the end of what is kept: the last good line up to `step`. Damage before it stays where it is. Streams the file, so
- * that a long log costs no memory. */
+/* metrics->size becomes the end of what is kept: the last good line up to `step`. Damaged lines before it stay where they are. The file is
+ * read line by line, so that a long log takes no memory. */
 static void find_end(km_metrics *metrics, FILE *file, int64_t step) {
     char *line = NULL;
     size_t room = 0;
@@ -98,7 +98,8 @@ km_status km_metrics_open(km_metrics **out, const char *dir, int64_t step) {
     } else {
         status = cut(metrics, step);
     }
-    if (status == KM_OK) { /* a power cut could else take the file, though its lines were synced before a save */
+    if (status ==
+        KM_OK) { /* otherwise a power cut could take the whole file, although its lines are synced before a save */
         status = km_file_sync_folder(metrics->path);
     }
     if (status != KM_OK) {
@@ -109,7 +110,9 @@ km_status km_metrics_open(km_metrics **out, const char *dir, int64_t step) {
     return status;
 }
 
-/* What the disk does not take is kept. */
+/* ---- Lines are added ---- */
+
+/* Writes the pending lines; where that fails they stay pending. */
 static km_status flush(km_metrics *metrics) {
     if (metrics->pending.size == 0) {
         return KM_OK;
@@ -141,9 +144,9 @@ km_status km_metrics_sync(km_metrics *metrics) {
     return km_file_sync(metrics->fd, metrics->path);
 }
 
-/* ---- An evaluation that comes late ---- */
+/* ---- An evaluation is added to a line that is there ---- */
 
-/* The newest line of `step`, the caller's; NULL: none. *at: where in the file it begins. */
+/* The last line of `step`, and *at where it begins in the file; NULL where there is none. The caller destroys. */
 static km_json *find_line(uint64_t *at, const char *path, int64_t step) {
     FILE *file = fopen(path, "r");
     char *text = NULL;
@@ -170,7 +173,7 @@ static km_json *find_line(uint64_t *at, const char *path, int64_t step) {
     return found;
 }
 
-bool km_log_lacks_eval(const char *dir, int64_t step) {
+bool km_metrics_lacks_eval(const char *dir, int64_t step) {
     char *path = km_format("%s/metrics.jsonl", dir);
     uint64_t at = 0;
     km_json *line = find_line(&at, path, step);
@@ -180,7 +183,7 @@ bool km_log_lacks_eval(const char *dir, int64_t step) {
     return lacks;
 }
 
-/* The first `count` bytes of the log, then `text`, in a new file. */
+/* Writes the first `count` bytes of the log and then `text` to a new file. */
 static km_status copy_with(const km_metrics *metrics, uint64_t count, const char *text, const char *path) {
     char piece[1 << 16];
     int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
@@ -203,7 +206,7 @@ static km_status copy_with(const km_metrics *metrics, uint64_t count, const char
     return status;
 }
 
-/* By a new file in the old one's place: a crash leaves the one or the other. */
+/* Replaces what follows byte `at` by `text`. A new file takes the place of the old one, so that a crash leaves one of the two. */
 static km_status replace_end(km_metrics *metrics, uint64_t at, const char *text) {
     char *temporary = km_format("%s.tmp", metrics->path);
     km_status status = copy_with(metrics, at, text, temporary);

@@ -1,5 +1,7 @@
-/* pretrain: the main loop around km_trainer_step. */
+/* pretrain: the main loop. It makes steps, evaluates, logs and saves, and ends in order. */
 #include "checkpoint.h"
+#include "checkpoint_files.h"
+#include "deadline.h"
 #include "metrics.h"
 #include "save.h"
 
@@ -7,26 +9,27 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What has gathered since the last line of metrics.jsonl. */
-typedef struct span {
+/* What the steps since the last line of metrics.jsonl add up to. */
+typedef struct step_totals {
     int64_t steps, masked;
-    double loss, grad_norm, seconds, comm_seconds, flops;
-} span;
+    double loss, grad_norm, seconds, comm_seconds, flops; /* loss: of all masked tokens */
+} step_totals;
 
-typedef struct loop {
+typedef struct training {
     km_run *run;
     km_progress *progress;
-    span line;
-    double rate;                  /* tokens a second, of the last line or step */
-    km_deadline deadline;         /* rank 0 */
-    double first_eval, last_eval; /* NaN: none */
-    km_hash hash;
-    bool stopping;
+    step_totals totals;
+    double rate;          /* tokens a second, of the last line */
+    km_deadline deadline; /* rank 0 */
+    double first_eval,
+        last_eval;    /* held-out losses before the first update and of the last evaluation; NaN: none */
+    km_hash hash;     /* rank 0: of the weights that were saved last */
+    bool stopping;    /* the step that is done was the last of this start */
     bool unevaluated; /* an evaluation was broken off */
-} loop;
+} training;
 
-static bool is_root(const loop *l) {
-    return km_comm_rank(l->run->comm) == 0;
+static bool is_root(const training *t) {
+    return km_comm_rank(t->run->comm) == 0;
 }
 
 static double step_tokens(const km_run *run) {
@@ -41,38 +44,38 @@ static bool evaluates_at(const km_run *run, int64_t step) {
            (step == config->train.steps || (config->eval.every > 0 && step % config->eval.every == 0));
 }
 
-/* Whether what begins now must be the last; rank 0's clock counts. */
-static bool time_is_up(loop *l, bool evaluates) {
-    if (!is_root(l)) {
+/* Whether the step or evaluation that begins now must be the last. The clock of rank 0 decides. */
+static bool time_is_up(training *t, bool evaluates) {
+    if (!is_root(t)) {
         return false;
     }
-    double save = l->run->saver != NULL ? km_saver_seconds(l->run->saver) : 0;
+    double save = t->run->saver != NULL ? km_saver_seconds(t->run->saver) : 0;
     if (save > 0) {
-        km_deadline_add_save(&l->deadline, save);
+        km_deadline_add_save(&t->deadline, save);
     }
-    return km_deadline_reached(&l->deadline, km_seconds(), evaluates);
+    return km_deadline_reached(&t->deadline, km_seconds(), evaluates);
 }
 
 static bool wants_stop(void *payload) {
     return km_signals_stop() || time_is_up(payload, false);
 }
 
-static const char *why_stopped(const loop *l) {
+static const char *why_stopped(const training *t) {
     if (km_signals_stop()) {
         return km_signals_name();
     }
-    return km_deadline_reached(&l->deadline, km_seconds(), true) ? l->deadline.what : "a signal to another rank";
+    return km_deadline_reached(&t->deadline, km_seconds(), true) ? t->deadline.what : "a signal to another rank";
 }
 
 /* ---- Evaluation ---- */
 
-/* `step`: whose weights they are. KM_STOPPED: broken off. */
-static km_status evaluate(loop *l, const float *weights, int64_t step, km_eval_result *result) {
-    km_run *run = l->run;
+/* Evaluates the weights that `step` has left. KM_STOPPED where the evaluation was broken off. */
+static km_status evaluate(training *t, const float *weights, int64_t step, km_eval_result *result) {
+    km_run *run = t->run;
     km_eval_options options = {.length = (int)run->config.data.length,
                                .ratio = run->config.eval.ratio,
                                .stop = wants_stop,
-                               .payload = l,
+                               .payload = t,
                                .seed = (uint64_t)run->config.run.seed};
     if (!km_packing_named(&options.packing, run->config.data.packing) ||
         !km_unit_named(&options.unit, run->config.mask.unit)) {
@@ -82,19 +85,19 @@ static km_status evaluate(loop *l, const float *weights, int64_t step, km_eval_r
     KM_TRY(km_fault("train.evaluate"));
     km_status status = km_evaluate(run->comm, run->model, weights, run->eval_corpus, &options,
                                    (int)run->config.parallel.threads, result);
-    if (l->progress != NULL) {
-        km_progress_clear(l->progress);
+    if (t->progress != NULL) {
+        km_progress_clear(t->progress);
     }
     if (status == KM_STOPPED) {
         km_log("step %lld: the evaluation is broken off by %s; whoever goes on begins with it", (long long)step,
-               why_stopped(l));
-        l->unevaluated = l->stopping = true;
+               why_stopped(t));
+        t->unevaluated = t->stopping = true;
     }
     KM_TRY(status);
-    km_deadline_add_evaluation(&l->deadline, km_seconds() - start);
-    l->last_eval = result->loss;
+    km_deadline_add_evaluation(&t->deadline, km_seconds() - start);
+    t->last_eval = result->loss;
     if (step == 0) {
-        l->first_eval = result->loss;
+        t->first_eval = result->loss;
     }
     km_log("step %lld: held-out loss %.4f, accuracy %.2f %% (%lld masked tokens; unigram entropy %.4f)",
            (long long)step, result->loss, 100.0 * result->accuracy, (long long)result->masked,
@@ -102,30 +105,30 @@ static km_status evaluate(loop *l, const float *weights, int64_t step, km_eval_r
     return KM_OK;
 }
 
-/* The evaluation that belongs to the weights that a run starts from, where the log lacks it: before the first update, or one
- * that was broken off. */
-static km_status evaluate_late(loop *l, const float *weights, int64_t step) {
-    km_run *run = l->run;
+/* Makes up for the evaluation of the weights that the run starts from: the one before the first update, or one that was broken off. */
+static km_status evaluate_start(training *t, const float *weights, int64_t step) {
+    km_run *run = t->run;
     km_eval_result result = {0};
-    KM_TRY(evaluate(l, weights, step, &result));
+    KM_TRY(evaluate(t, weights, step, &result));
     return km_comm_agree(
-        run->comm, is_root(l) ? km_metrics_add_eval(run->metrics, step, result.loss, result.accuracy) : KM_OK);
+        run->comm, is_root(t) ? km_metrics_add_eval(run->metrics, step, result.loss, result.accuracy) : KM_OK);
 }
 
+/* Whether that evaluation is still missing in the log. Collective. */
 static bool lacks_eval(const km_run *run, int64_t step) {
     bool lacks = false;
     if (km_comm_rank(run->comm) == 0) {
         lacks = (step == 0 || evaluates_at(run, step)) && run->eval_corpus != NULL &&
-                km_log_lacks_eval(run->config.run.dir, step);
+                km_metrics_lacks_eval(run->config.run.dir, step);
     }
     km_comm_broadcast(run->comm, &lacks, sizeof lacks);
     return lacks;
 }
 
-/* ---- Lines ---- */
+/* ---- Lines of the log ---- */
 
-static void gather(loop *l, const km_step_report *report) {
-    span *s = &l->line;
+static void add_to_totals(training *t, const km_step_report *report) {
+    step_totals *s = &t->totals;
     s->steps++;
     s->masked += report->masked;
     s->loss += report->loss * (double)report->masked;
@@ -135,11 +138,11 @@ static void gather(loop *l, const km_step_report *report) {
     s->flops += report->flops;
 }
 
-static km_json *make_line(loop *l, const km_step_report *report) {
-    const km_run *run = l->run;
-    const span *s = &l->line;
+static km_json *make_line(training *t, const km_step_report *report) {
+    const km_run *run = t->run;
+    const step_totals *s = &t->totals;
     double tokens = step_tokens(run), step = (double)run->trainer->step;
-    l->rate = tokens * (double)s->steps / s->seconds;
+    t->rate = tokens * (double)s->steps / s->seconds;
     km_json *line = km_json_object();
     km_json_set_number(line, "step", step);
     km_json_set_number(line, "epoch",
@@ -149,93 +152,121 @@ static km_json *make_line(loop *l, const km_step_report *report) {
     km_json_set_number(line, "grad_norm", s->grad_norm / (double)s->steps);
     km_json_set_number(line, "tokens", step * tokens);
     km_json_set_number(line, "masked", (double)s->masked);
-    km_json_set_number(line, "tokens_per_s", l->rate);
+    km_json_set_number(line, "tokens_per_s", t->rate);
     km_json_set_number(line, "gflops", s->flops * 1e-9 / s->seconds);
     km_json_set_number(line, "seconds", s->seconds);
     km_json_set_number(line, "comm_seconds", s->comm_seconds);
-    l->line = (span){0};
+    t->totals = (step_totals){0};
     return line;
 }
 
-static void show_progress(loop *l, const km_step_report *report) {
+static void show_progress(training *t, const km_step_report *report) {
     char rate[32];
-    double now = l->line.steps > 0 ? step_tokens(l->run) * (double)l->line.steps / l->line.seconds : l->rate;
-    km_progress_update(l->progress, (uint64_t)l->run->trainer->step, "step %lld  loss %.4f  %s tokens/s",
-                       (long long)l->run->trainer->step, report->loss, km_quantity(rate, now));
+    double now = t->totals.steps > 0 ? step_tokens(t->run) * (double)t->totals.steps / t->totals.seconds : t->rate;
+    km_progress_update(t->progress, (uint64_t)t->run->trainer->step, "step %lld  loss %.4f  %s tokens/s",
+                       (long long)t->run->trainer->step, report->loss, km_quantity(rate, now));
 }
 
 /* ---- Saving ---- */
 
-/* The last save is waited for, and tried a few times: nobody comes after it to make up for it. */
-static km_status save_last(loop *l, bool snapshot) {
+/* The last save of this start. It is waited for and tried a few times, since no later one would make up for it. */
+static km_status save_last(training *t, bool snapshot) {
     enum { TRIES = 4 };
-    km_saver *saver = l->run->saver;
+    km_saver *saver = t->run->saver;
     km_status status = KM_OK;
-    km_heartbeat_phase(l->run->comm, KM_SAVING);
+    km_heartbeat_phase(t->run->comm, KM_SAVING);
     for (int i = 0; i < TRIES; i++) {
-        km_saver_begin(saver, l->run->trainer->step, true, snapshot, l->hash);
-        status = km_saver_end(saver);
+        km_saver_begin(saver, t->run->trainer->step, true, snapshot, t->hash);
+        status = km_saver_confirm(saver);
         if (status == KM_OK || i + 1 == TRIES) {
             break;
         }
-        if (km_fault("save.pause") == KM_OK) { /* for tests that do not wait */
+        if (km_fault("save.pause") == KM_OK) { /* tests do not wait */
             km_sleep((double)(1 << i));
         }
     }
     return status;
 }
 
-/* The line goes to the disk before the checkpoint is committed: after a crash every step up to it has its line. */
-static km_status record(loop *l, const km_step_report *report) {
-    const km_config *config = &l->run->config;
-    int64_t step = l->run->trainer->step;
-    bool last = step == config->train.steps || l->stopping;
-    bool checkpoint = last || report->save > 0 || step % config->checkpoint.every == 0;
-    bool snapshot = km_steps_has(&config->checkpoint.snapshots, step);
-    bool evaluates = evaluates_at(l->run, step);
-    if (!checkpoint && !snapshot && !evaluates && step % config->log.every != 0) {
+/* ---- After a step ---- */
+
+/* What is due after the step that is done. */
+typedef struct due {
+    bool line; /* of metrics.jsonl */
+    bool evaluation, checkpoint, snapshot;
+    bool last; /* the checkpoint is the last of this start */
+} due;
+
+static due due_after(const training *t, const km_step_report *report) {
+    const km_config *config = &t->run->config;
+    const int64_t step = t->run->trainer->step;
+    due d = {.last = step == config->train.steps || t->stopping,
+             .evaluation = evaluates_at(t->run, step),
+             .snapshot = km_steps_has(&config->checkpoint.snapshots, step)};
+    d.checkpoint = d.last || report->save > 0 || step % config->checkpoint.every == 0;
+    d.line = d.checkpoint || d.snapshot || d.evaluation || step % config->log.every == 0;
+    return d;
+}
+
+/* An evaluation that is broken off makes the checkpoint due, and the last. */
+static km_status add_evaluation(training *t, due *d, km_json *line) {
+    km_eval_result result = {0};
+    km_status status = evaluate(t, t->run->trainer->parameters->weights, t->run->trainer->step, &result);
+    if (status == KM_STOPPED) {
+        d->last = d->checkpoint = true;
         return KM_OK;
     }
-    km_json *line = make_line(l, report);
-    km_eval_result result = {0};
-    km_status status = evaluates ? evaluate(l, l->run->trainer->parameters->weights, step, &result) : KM_OK;
-    if (status == KM_STOPPED) {
-        status = KM_OK;
-        last = checkpoint = true;
-    } else if (status == KM_OK && evaluates) {
+    if (status == KM_OK) {
         km_json_set_number(line, "eval_loss", result.loss);
         km_json_set_number(line, "eval_accuracy", result.accuracy);
     }
-    if (is_root(l)) {
-        if (checkpoint || snapshot) {
-            char text[33];
-            l->hash = km_table_hash(l->run->trainer->parameters->table, l->run->trainer->parameters->weights);
-            km_hash_text(text, l->hash);
-            km_json_set_string(line, "weights_hash", text);
+    return status;
+}
+
+static void add_hash(training *t, km_json *line) {
+    const km_parameters *p = t->run->trainer->parameters;
+    char text[33];
+    t->hash = km_table_hash(p->table, p->weights);
+    km_hash_text(text, t->hash);
+    km_json_set_string(line, "weights_hash", text);
+}
+
+/* The line is handed to the log before the checkpoint begins: after a crash every step up to a checkpoint has its line. */
+static km_status log_and_save(training *t, const km_step_report *report) {
+    due d = due_after(t, report);
+    if (!d.line) {
+        return KM_OK;
+    }
+    km_json *line = make_line(t, report);
+    km_status status = d.evaluation ? add_evaluation(t, &d, line) : KM_OK;
+    if (is_root(t)) {
+        if (d.checkpoint || d.snapshot) {
+            add_hash(t, line);
         }
-        km_metrics_add(l->run->metrics, line);
+        km_metrics_add(t->run->metrics, line);
     } else {
         km_json_destroy(line);
     }
     KM_TRY(status);
-    if (!checkpoint && !snapshot) {
-        return KM_OK;
+    if (d.last) {
+        return save_last(t, d.snapshot);
     }
-    if (last) {
-        return save_last(l, snapshot);
+    if (d.checkpoint || d.snapshot) {
+        km_saver_begin(t->run->saver, t->run->trainer->step, d.checkpoint, d.snapshot, t->hash);
     }
-    km_saver_begin(l->run->saver, step, checkpoint, snapshot, l->hash);
     return KM_OK;
 }
 
 /* ---- The loop ---- */
 
-static km_status name_last_good(const loop *l, km_status status) {
+/* Adds to the message of a step that failed what the user can do. */
+static km_status name_last_good(const training *t, km_status status) {
     char *path = NULL;
     int64_t step = -1;
     km_error error = {0};
     km_error_copy(&error, status);
-    bool there = is_root(l) && km_newest_valid(&path, &step, l->run->config.run.dir) == KM_OK && path != NULL;
+    bool there =
+        is_root(t) && km_checkpoint_find_newest(&path, &step, t->run->config.run.dir) == KM_OK && path != NULL;
     status = km_error_raise(&error); /* looking for a checkpoint may have failed */
     km_error_clear(&error);
     char *newest =
@@ -247,41 +278,42 @@ static km_status name_last_good(const loop *l, km_status status) {
     return status;
 }
 
-static km_status one_step(loop *l) {
+static km_status one_step(training *t) {
     km_step_report report = {0};
     KM_TRY(km_fault("train.step"));
     const km_step_wish wish = {.stop = km_signals_stop() ||
-                                       time_is_up(l, evaluates_at(l->run, l->run->trainer->step + 1)),
-                               .save = l->run->saver != NULL && km_saver_wants(l->run->saver)};
-    km_status status = km_trainer_step(l->run->trainer, wish, &report);
+                                       time_is_up(t, evaluates_at(t->run, t->run->trainer->step + 1)),
+                               .save = t->run->saver != NULL && km_saver_wants_retry(t->run->saver)};
+    km_status status = km_trainer_step(t->run->trainer, wish, &report);
     if (status != KM_OK) {
-        km_saver_settle(l->run->saver); /* what is on its way may be the last good one */
-        return name_last_good(l, status);
+        km_saver_finish(t->run->saver); /* what is on its way may be the last good one */
+        return name_last_good(t, status);
     }
-    km_saver_step(l->run->saver);
-    km_deadline_add_step(&l->deadline, report.seconds);
-    l->stopping = report.stop > 0;
-    gather(l, &report);
-    KM_TRY(record(l, &report));
-    show_progress(l, &report);
+    km_saver_after_step(t->run->saver);
+    km_deadline_add_step(&t->deadline, report.seconds);
+    t->stopping = report.stop > 0;
+    add_to_totals(t, &report);
+    KM_TRY(log_and_save(t, &report));
+    show_progress(t, &report);
     return KM_OK;
 }
 
-/* Broken off before the first save, the first weights are saved. */
-static km_status evaluate_first(loop *l) {
-    km_run *run = l->run;
+/* Where the evaluation before the first update is broken off, the weights that a new run starts from are saved, so that it can go on. */
+static km_status evaluate_first(training *t) {
+    km_run *run = t->run;
     int64_t step = run->trainer->step;
     if (!lacks_eval(run, step)) {
         return KM_OK;
     }
-    km_status status = evaluate_late(l, run->trainer->parameters->weights, step);
+    km_status status = evaluate_start(t, run->trainer->parameters->weights, step);
     if (status == KM_STOPPED) {
-        l->hash = km_table_hash(run->trainer->parameters->table, run->trainer->parameters->weights);
-        status = run->resume_step < 0 ? save_last(l, false) : KM_OK;
+        t->hash = km_table_hash(run->trainer->parameters->table, run->trainer->parameters->weights);
+        status = run->resume_step < 0 ? save_last(t, false) : KM_OK;
     }
     return status;
 }
 
+/* Logs what is trained, on what, and from where. */
 static void announce(const km_run *run) {
     const km_config *c = &run->config;
     const km_table *table = km_model_table(run->model);
@@ -300,29 +332,29 @@ static void announce(const km_run *run) {
     km_log("%s", text);
     free(text);
     if (run->resume_step >= 0) {
-        km_log("resumed from %s at step %lld of %lld", run->resume, (long long)run->resume_step,
+        km_log("resumed from %s at step %lld of %lld", run->resume_path, (long long)run->resume_step,
                (long long)c->train.steps);
     } else {
         km_log("a new run of %lld steps in %s", (long long)c->train.steps, c->run.dir);
     }
 }
 
-static bool ends_early(const loop *l) {
-    return l->unevaluated || (l->stopping && l->run->trainer->step < l->run->config.train.steps);
+static bool ends_early(const training *t) {
+    return t->unevaluated || (t->stopping && t->run->trainer->step < t->run->config.train.steps);
 }
 
-/* The last lines: both losses, the file, the next commands. */
-static void conclude(const loop *l) {
-    const km_run *run = l->run;
+/* Logs how the run ended: the last checkpoint, both losses, and commands that come next. */
+static void conclude(const training *t) {
+    const km_run *run = t->run;
     char hash[33], *path = km_checkpoint_path(run->config.run.dir, run->trainer->step);
-    km_hash_text(hash, l->hash);
+    km_hash_text(hash, t->hash);
     km_log("saved %s, weights_hash %s", path, hash);
-    if (ends_early(l)) {
-        km_log("stopped by %s at step %lld of %lld; run the same command again to go on", why_stopped(l),
+    if (ends_early(t)) {
+        km_log("stopped by %s at step %lld of %lld; run the same command again to go on", why_stopped(t),
                (long long)run->trainer->step, (long long)run->config.train.steps);
     } else {
-        if (!isnan(l->last_eval) && !isnan(l->first_eval)) {
-            km_log("held-out loss: %.4f before the first update, %.4f now", l->first_eval, l->last_eval);
+        if (!isnan(t->last_eval) && !isnan(t->first_eval)) {
+            km_log("held-out loss: %.4f before the first update, %.4f now", t->first_eval, t->last_eval);
         }
         if (run->config.data.eval[0] != '\0') {
             km_log("next: kmask eval %s --corpus %s", path, run->config.data.eval);
@@ -332,64 +364,66 @@ static void conclude(const loop *l) {
     free(path);
 }
 
-static km_status loop_on(loop *l) {
-    km_run *run = l->run;
-    KM_TRY(evaluate_first(l));
-    l->progress = km_progress_create("pretrain", (uint64_t)run->trainer->step, (uint64_t)run->config.train.steps);
+static km_status train_on(training *t) {
+    km_run *run = t->run;
+    KM_TRY(evaluate_first(t));
+    t->progress = km_progress_create("pretrain", (uint64_t)run->trainer->step, (uint64_t)run->config.train.steps);
     km_trainer_prepare(run->trainer);
-    while (run->trainer->step < run->config.train.steps && !l->stopping) {
-        KM_TRY(one_step(l));
+    while (run->trainer->step < run->config.train.steps && !t->stopping) {
+        KM_TRY(one_step(t));
     }
     return KM_OK;
 }
 
-static loop make_loop(km_run *run) {
-    loop l = {.run = run, .first_eval = NAN, .last_eval = NAN};
+static training begin_training(km_run *run) {
+    training t = {.run = run, .first_eval = NAN, .last_eval = NAN};
     if (run->metrics != NULL) {
-        l.first_eval = km_metrics_first_eval(run->metrics);
+        t.first_eval = km_metrics_first_eval(run->metrics);
     }
-    if (is_root(&l)) {
-        const double bytes = 3 * sizeof(float); /* a parameter's */
-        km_deadline_start(&l.deadline, run->config.run.max_hours, run->started);
-        km_deadline_expect_save(&l.deadline, bytes * (double)km_model_table(run->model)->size, 0);
+    if (is_root(&t)) {
+        const km_state state = km_run_state(run);
+        const double bytes = (double)km_state_elements(&state, false, 0, 1) * sizeof(float);
+        km_deadline_start(&t.deadline, run->config.run.max_hours, run->started);
+        km_deadline_expect_save(&t.deadline, bytes, 0);
     }
-    return l;
+    return t;
 }
 
-/* With status.json. */
-static km_status end_with(const loop *l, km_status status, int64_t step) {
+/* Writes status.json and returns the status of the whole run. */
+static km_status end_with(const training *t, km_status status, int64_t step) {
     bool early = status == KM_STOPPED;
-    if (is_root(l)) {
-        const char *reason = early ? why_stopped(l) : status != KM_OK ? km_message() : "finished";
-        km_status_write(l->run->config.run.dir, status, reason, step, false);
+    if (is_root(t)) {
+        const char *reason = early ? why_stopped(t) : status != KM_OK ? km_message() : "finished";
+        km_status_write(t->run->config.run.dir, status, reason, step, false);
     }
     return early ? km_fail(KM_STOPPED, "stopped early, a checkpoint is saved") : status;
 }
 
 static km_status train(km_run *run) {
     announce(run);
-    loop l = make_loop(run);
-    km_status status = loop_on(&l);
-    if (l.progress != NULL) {
-        km_progress_destroy(l.progress);
+    training t = begin_training(run);
+    km_status status = train_on(&t);
+    if (t.progress != NULL) {
+        km_progress_destroy(t.progress);
     }
-    if (status == KM_OK && is_root(&l)) {
-        conclude(&l);
+    if (status == KM_OK && is_root(&t)) {
+        conclude(&t);
     }
-    return end_with(&l, status == KM_OK && ends_early(&l) ? KM_STOPPED : status, run->trainer->step);
+    return end_with(&t, status == KM_OK && ends_early(&t) ? KM_STOPPED : status, run->trainer->step);
 }
 
+/* The weights of the run that is done, on all ranks, and its log. The caller frees. */
 static km_status read_weights(km_run *run, const km_table *table, float **weights) {
     bool root = km_comm_rank(run->comm) == 0;
     size_t bytes = table->size * sizeof **weights;
     KM_TRY(km_comm_agree(run->comm, km_allocate((void **)weights, bytes, "the weights")));
-    KM_TRY(km_comm_agree(run->comm, root ? km_weights_read(run->source, table, *weights) : KM_OK));
+    KM_TRY(km_comm_agree(run->comm, root ? km_weights_read(run->start_file, table, *weights) : KM_OK));
     km_comm_broadcast(run->comm, *weights, bytes);
     return km_comm_agree(run->comm,
                          root ? km_metrics_open(&run->metrics, run->config.run.dir, run->resume_step) : KM_OK);
 }
 
-/* All steps are done; what may be missing is the evaluation of the last. */
+/* A run whose steps are all done may still lack the evaluation of the last. */
 static km_status end_finished(km_run *run) {
     km_log("the run in %s is finished: step %lld of %lld. Raise train.steps to go on.", run->config.run.dir,
            (long long)run->resume_step, (long long)run->config.train.steps);
@@ -397,14 +431,14 @@ static km_status end_finished(km_run *run) {
         return KM_OK;
     }
     km_log("its last evaluation was broken off, or never asked for: it comes now");
-    loop l = make_loop(run);
+    training t = begin_training(run);
     float *weights = NULL;
     km_status status = read_weights(run, km_model_table(run->model), &weights);
     if (status == KM_OK) {
-        status = evaluate_late(&l, weights, run->resume_step);
+        status = evaluate_start(&t, weights, run->resume_step);
     }
     free(weights);
-    return end_with(&l, status, run->resume_step);
+    return end_with(&t, status, run->resume_step);
 }
 
 /* The exit hook of the heartbeat, which has ended the run. */
@@ -416,7 +450,7 @@ km_status km_pretrain(km_comm *comm, const km_config *config) {
     km_run run;
     km_heartbeat_start(comm, config->parallel.timeout, write_last_status, (void *)(uintptr_t)config->run.dir);
     km_heartbeat_phase(comm, KM_READING);
-    km_signals_catch(); /* also what comes while files are read ends with a saved step */
+    km_signals_catch(); /* a signal that comes while files are still being read also ends the run with a saved step */
     km_status status = km_run_setup(&run, comm, config);
     if (status == KM_OK && run.trainer == NULL) {
         status = end_finished(&run);

@@ -1,28 +1,35 @@
-/* The main thread's side of a save, on every rank. */
-#include "save_private.h"
-
+/* save: the main thread's side of a save, on every rank. It copies what the rank owns, sends the copy to rank 0 while training goes on,
+ * and on rank 0 hands the pieces to the writer (save_write.c) and learns how it ended. */
 #include "save.h"
+#include "checkpoint_files.h"
+#include "save_private.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Shares that the pieces of a save go in, one a step; and seconds until a save that failed is tried again. */
-enum { SHARES = 8, RETRY_FIRST = 10, RETRY_MOST = 180 };
+enum {
+    SHARES = 8, /* steps that the sending of a save is spread over */
+    RETRY_FIRST = 10,
+    RETRY_MOST = 180 /* seconds until a save that failed is tried again: at first, and at most */
+};
 
 struct km_saver {
     km_saver_options options;
     km_metrics *metrics;
     km_pieces *pieces;
-    float *copy; /* the elements that this rank owns, in the order of km_state_parts */
-    bool ending; /* km_saver_end is driving it: its caller says what comes of a failure */
-    bool active; /* this rank has something to do for the save begun last */
-    double begun, seconds;
-    km_error missing; /* rank 0: what failed in the last save */
-    double retry_at, retry_wait;
-    double waited, tell_at; /* seconds spent waiting for the save before; told when they reach tell_at */
-    int64_t stages;         /* shares that are still to be allowed */
-    km_writer writer;       /* rank 0 */
+    float *copy;         /* the elements that this rank owns, in the order of km_state_parts */
+    bool active;         /* this rank still has something to do for the save begun last */
+    bool confirming;     /* within km_saver_confirm, whose caller says what a failure leads to */
+    int64_t shares_left; /* rank 0: shares of the pieces whose sending has not been allowed yet */
+    double begun;        /* by km_seconds */
+    /* Rank 0. */
+    double seconds;   /* see km_saver_seconds */
+    km_error failure; /* of the last save */
+    double retry_at;  /* infinite: no checkpoint is missing */
+    double retry_wait;
+    double waited, tell_at; /* seconds spent waiting for the save before, and how many of them are logged next */
+    km_writer writer;
 };
 
 static bool is_root(const km_saver *s) {
@@ -89,10 +96,10 @@ void km_saver_destroy(km_saver *s) {
     if (s == NULL) {
         return;
     }
-    km_saver_settle(s);
+    km_saver_finish(s);
     km_writer_stop(&s->writer);
     km_pieces_destroy(s->pieces);
-    km_error_clear(&s->missing);
+    km_error_clear(&s->failure);
     free(s->copy);
     free(s);
 }
@@ -140,6 +147,7 @@ static km_checkpoint_facts facts_of(const km_saver *s, int64_t step, bool weight
                                  .hash = hash};
 }
 
+/* Begins one of the two files. ready: whether what comes before it went well; its failure is also the file's. */
 static void open_file(km_saver *s, int which, char *path, km_hash hash, km_status ready) {
     km_save_file *file = &s->writer.files[which];
     file->path = path;
@@ -157,7 +165,7 @@ static void open_file(km_saver *s, int which, char *path, km_hash hash, km_statu
 static void open_files(km_saver *s, int64_t step, bool checkpoint, bool snapshot, km_hash hash, km_status ready) {
     const char *dir = s->writer.dir;
     s->writer.step = step;
-    if (ready == KM_OK) { /* so that after a crash every step up to the checkpoint has its line */
+    if (ready == KM_OK) { /* after a crash the log must have a line for every step up to the checkpoint */
         ready = km_metrics_sync(s->metrics);
     }
     if (snapshot) {
@@ -169,12 +177,13 @@ static void open_files(km_saver *s, int64_t step, bool checkpoint, bool snapshot
     km_writer_set_phase(&s->writer, KM_SAVE_PIECES);
 }
 
-/* Those who save more often than a save takes are told, at first and then whenever the time has doubled. */
+/* Where saves are asked for faster than they are written, training waits here. That is logged at first, and then whenever the time spent
+ * waiting has doubled. */
 static void wait_for_last(km_saver *s, int64_t step) {
     bool waits = s->active;
     int64_t last = s->writer.step;
     double start = km_seconds();
-    km_saver_settle(s);
+    km_saver_finish(s);
     s->waited += waits ? km_seconds() - start : 0;
     if (waits && is_root(s) && s->waited >= s->tell_at) {
         char text[32];
@@ -202,11 +211,11 @@ void km_saver_begin(km_saver *s, int64_t step, bool checkpoint, bool snapshot, k
     size_t *counts = elements_of_ranks(s, !checkpoint);
     km_pieces_begin(s->pieces, s->copy, counts, status == KM_OK);
     free(counts);
-    s->stages = shares_of(s->options.config);
-    km_saver_step(s);
+    s->shares_left = shares_of(s->options.config);
+    km_saver_after_step(s);
 }
 
-/* ---- Advance ---- */
+/* ---- While training goes on ---- */
 
 static void hand_over(km_saver *s) {
     km_piece piece;
@@ -233,9 +242,9 @@ void km_saver_poll(void *saver) {
     }
 }
 
-/* ---- Over ---- */
+/* ---- The result ---- */
 
-/* *out: the failures of both files in one sentence, which is said once where they are the same, and the kind of the first. */
+/* *out: the failures of both files in one sentence, of the kind of the first. A failure that both have in common is said once. */
 static void join_failures(km_error *out, const km_writer *w) {
     km_buffer text = {0};
     const km_error *said = NULL;
@@ -259,27 +268,33 @@ static void plan_retry(km_saver *s, bool failed) {
     s->retry_at = !failed ? INFINITY : s->writer.freed ? km_seconds() : km_seconds() + s->retry_wait;
 }
 
-/* Rank 0, once the writer is at its end. */
-static void look_at_result(km_saver *s) {
+static void log_result(const km_saver *s, bool tried, bool retried) {
+    const km_writer *w = &s->writer;
+    const km_save_file *checkpoint = &w->files[KM_SAVE_CHECKPOINT];
+    char wait[32];
+    if (s->failure.status != KM_OK) {
+        km_warn("%s%s", s->failure.message,
+                w->freed ? "; all checkpoints but the newest valid one were removed to make room" : "");
+        if (tried && checkpoint->error.status != KM_OK && !s->confirming) {
+            km_log("the save is tried again in %s at most", km_duration(wait, w->freed ? 0 : s->retry_wait));
+        }
+    } else if (tried && retried) {
+        km_log("step %lld: saved again: %s", (long long)w->step, checkpoint->path);
+    }
+}
+
+/* On rank 0, once the writer has ended: logs the result, plans another try, and makes the writer ready for the next save. */
+static void take_result(km_saver *s) {
     km_writer *w = &s->writer;
-    bool was_missing = !isinf(s->retry_at), tried = w->files[KM_SAVE_CHECKPOINT].path != NULL;
-    join_failures(&s->missing, w);
+    const bool tried = w->files[KM_SAVE_CHECKPOINT].path != NULL, retried = !isinf(s->retry_at);
+    join_failures(&s->failure, w);
     if (tried) {
         plan_retry(s, w->files[KM_SAVE_CHECKPOINT].error.status != KM_OK);
     }
-    if (s->missing.status != KM_OK) {
-        char wait[32];
-        km_warn("%s%s", s->missing.message,
-                w->freed ? "; all checkpoints but the newest valid one were removed to make room" : "");
-        if (tried && w->files[KM_SAVE_CHECKPOINT].error.status != KM_OK && !s->ending) {
-            km_log("the save is tried again in %s at most", km_duration(wait, w->freed ? 0 : s->retry_wait));
-        }
-    } else if (tried) {
+    if (tried && s->failure.status == KM_OK) {
         s->seconds = km_seconds() - s->begun;
-        if (was_missing) {
-            km_log("step %lld: saved again: %s", (long long)w->step, w->files[KM_SAVE_CHECKPOINT].path);
-        }
     }
+    log_result(s, tried, retried);
     for (int i = 0; i < KM_SAVE_FILES; i++) {
         free(w->files[i].path);
         km_error_clear(&w->files[i].error);
@@ -289,22 +304,22 @@ static void look_at_result(km_saver *s) {
     s->active = false;
 }
 
-void km_saver_step(km_saver *s) {
+void km_saver_after_step(km_saver *s) {
     if (!s->active) {
         return;
     }
-    if (is_root(s) && s->stages > 0) {
+    if (is_root(s) && s->shares_left > 0) {
         size_t all = km_pieces_elements(s->pieces), shares = (size_t)shares_of(s->options.config);
-        km_pieces_allow(s->pieces, s->stages == 1 ? SIZE_MAX : all / shares + 1);
-        s->stages--;
+        km_pieces_allow(s->pieces, s->shares_left == 1 ? SIZE_MAX : all / shares + 1);
+        s->shares_left--;
     }
     km_saver_poll(s);
     if (is_root(s) && km_writer_phase(&s->writer) == KM_SAVE_OVER) {
-        look_at_result(s);
+        take_result(s);
     }
 }
 
-void km_saver_settle(km_saver *s) {
+void km_saver_finish(km_saver *s) {
     if (!s->active) {
         return;
     }
@@ -313,24 +328,24 @@ void km_saver_settle(km_saver *s) {
         s->active = false;
         return;
     }
-    s->stages = 0;
+    s->shares_left = 0;
     km_pieces_allow(s->pieces, SIZE_MAX);
     while (s->active) {
-        km_saver_step(s);
+        km_saver_after_step(s);
         if (s->active) {
             km_writer_wait(&s->writer);
         }
     }
 }
 
-km_status km_saver_end(km_saver *s) {
-    s->ending = true;
-    km_saver_settle(s);
-    s->ending = false;
-    return km_comm_agree(s->options.comm, is_root(s) ? km_error_raise(&s->missing) : KM_OK);
+km_status km_saver_confirm(km_saver *s) {
+    s->confirming = true;
+    km_saver_finish(s);
+    s->confirming = false;
+    return km_comm_agree(s->options.comm, is_root(s) ? km_error_raise(&s->failure) : KM_OK);
 }
 
-bool km_saver_wants(const km_saver *s) {
+bool km_saver_wants_retry(const km_saver *s) {
     return is_root(s) && !s->active && km_seconds() >= s->retry_at;
 }
 
@@ -340,8 +355,8 @@ double km_saver_seconds(const km_saver *s) {
 
 /* ---- Room on the disk ---- */
 
-/* Bytes of one checkpoint, from its directory: arrays have their places in it. */
-static km_status measure(km_saver *s, uint64_t *bytes) {
+/* Bytes of one checkpoint: a file is laid out, with the place of every array in it, and removed again. */
+static km_status measure_file(const km_saver *s, uint64_t *bytes) {
     char *path = km_format("%s/checkpoints/room", s->writer.dir);
     km_store *store = NULL;
     const km_checkpoint_facts facts = facts_of(s, 0, false, (km_hash){0, 0});
@@ -354,35 +369,8 @@ static km_status measure(km_saver *s, uint64_t *bytes) {
     return status;
 }
 
-km_status km_saver_prove(km_saver *s) {
-    const char *dir = s->writer.dir;
-    km_generations list;
-    uint64_t one = 0;
-    double start = km_seconds();
-    KM_TRY(measure(s, &one));
-    KM_TRY(km_generations_list(&list, dir));
-    int64_t files = KM_MAX(s->writer.keep + 1 - list.count, 1);
-    km_generations_free(&list);
-    char *path = km_format("%s/checkpoints/room.tmp", dir);
-    uint64_t written = 0;
-    km_status status = km_prove_room(path, one * (uint64_t)files, &written);
-    free(path);
-    char size[32], took[32], reached[32];
-    if (status != KM_OK) {
-        return km_rephrase(
-            status,
-            "%s/checkpoints: no room for %lld checkpoint(s) of %sB, which checkpoint.keep = %lld and the one "
-            "being written need at once: after %sB, %s. Make room, lower checkpoint.keep, or use another "
-            "run.dir.",
-            dir, (long long)files, km_quantity(size, (double)one), (long long)s->writer.keep,
-            km_quantity(reached, (double)written), km_message());
-    }
-    const double worth_telling = 3;
-    double seconds = km_seconds() - start;
-    s->seconds = seconds / (double)files;
-    if (seconds > worth_telling) {
-        km_log("room for %lld checkpoint(s) of %sB was proven by writing it, in %s", (long long)files,
-               km_quantity(size, (double)one), km_duration(took, seconds));
-    }
-    return KM_OK;
+km_status km_saver_prove_room(km_saver *s) {
+    uint64_t bytes = 0;
+    KM_TRY(measure_file(s, &bytes));
+    return km_prove_room(s->options.config, bytes, &s->seconds);
 }

@@ -1,4 +1,6 @@
-/* Rank 0's writer: pieces to their places in the file, the commit, verification and pruning. No MPI, no HDF5. */
+/* save_write: the writer, a thread of rank 0. It writes pieces to their places in the files, commits and verifies them, and removes older
+ * checkpoints. It calls neither MPI nor HDF5. */
+#include "checkpoint_files.h"
 #include "save_private.h"
 
 #include <fcntl.h>
@@ -17,7 +19,7 @@ void km_save_fail(km_save_file *file, km_status status) {
 
 /* ---- Pieces ---- */
 
-/* A rank's array is one part of the state after the other, and a piece may begin and end in the middle of any. */
+/* A rank's array is one part of the state after the other. A piece may begin and end in the middle of a part. */
 static km_status write_piece(const km_writer *w, const km_save_file *file, const km_piece *piece) {
     if (piece->data == NULL) {
         KM_TRY(piece->error != NULL ? km_error_raise(piece->error) : KM_OK);
@@ -50,7 +52,7 @@ static void write_to_files(km_writer *w, const km_piece *piece) {
 
 /* ---- Commit ---- */
 
-/* Of the disk, not of memory: pages are dropped where the system lets go of them. */
+/* Reads the file from the disk, if the system lets go of the pages that it has in memory. */
 static km_status verify(const char *path) {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd >= 0) {
@@ -62,7 +64,7 @@ static km_status verify(const char *path) {
 }
 
 static void commit(km_save_file *file) {
-    km_set_damaged_aside(file->path);
+    km_checkpoint_set_damaged_aside(file->path);
     km_status status = km_store_commit(file->store);
     file->store = NULL;
     if (status == KM_OK) {
@@ -73,12 +75,13 @@ static void commit(km_save_file *file) {
     }
 }
 
-/* Whether removing other files may help. */
+/* Whether the save could succeed once other files are gone. */
 static bool lacked_space(const km_save_file *file) {
     return file->error.kind == KM_ERROR_NO_SPACE || file->error.kind == KM_ERROR_QUOTA;
 }
 
-static void end(km_writer *w) {
+/* All pieces of the save are written. */
+static void end_save(km_writer *w) {
     for (int i = 0; i < KM_SAVE_FILES; i++) {
         if (w->files[i].store != NULL) {
             commit(&w->files[i]);
@@ -86,15 +89,15 @@ static void end(km_writer *w) {
     }
     const km_save_file *checkpoint = &w->files[KM_SAVE_CHECKPOINT];
     if (checkpoint->path != NULL && checkpoint->error.status == KM_OK) {
-        (void)km_generations_prune(w->dir, w->keep, w->step, w->step);
+        (void)km_checkpoint_files_prune(w->dir, w->keep, w->step, w->step);
     }
     w->freed = (lacked_space(checkpoint) || lacked_space(&w->files[KM_SAVE_SNAPSHOT])) &&
-               km_generations_prune(w->dir, 1, w->step, -1) > 0;
+               km_checkpoint_files_prune(w->dir, 1, w->step, -1) > 0;
 }
 
 /* ---- The thread ---- */
 
-static void *work(void *payload) {
+static void *write_in_background(void *payload) {
     km_writer *w = payload;
     pthread_mutex_lock(&w->mutex);
     while (!w->quit) {
@@ -107,7 +110,7 @@ static void *work(void *payload) {
             pthread_cond_signal(&w->news);
         } else if (w->phase == KM_SAVE_COMMIT) {
             pthread_mutex_unlock(&w->mutex);
-            end(w);
+            end_save(w);
             pthread_mutex_lock(&w->mutex);
             w->phase = KM_SAVE_OVER;
             pthread_cond_signal(&w->news);
@@ -122,12 +125,12 @@ static void *work(void *payload) {
 km_status km_writer_start(km_writer *w) {
     pthread_mutex_init(&w->mutex, NULL);
     pthread_cond_init(&w->wake, NULL);
-    pthread_condattr_t steady; /* a clock that is set back must not make the main thread wait for it */
+    pthread_condattr_t steady; /* a clock that nobody sets back, so that a wait ends in time */
     pthread_condattr_init(&steady);
     pthread_condattr_setclock(&steady, CLOCK_MONOTONIC);
     pthread_cond_init(&w->news, &steady);
     pthread_condattr_destroy(&steady);
-    int failed = km_thread_start(&w->thread, work, w);
+    int failed = km_thread_start(&w->thread, write_in_background, w);
     w->started = failed == 0;
     return failed == 0 ? KM_OK : km_fail_errno(failed, "cannot start the thread that writes");
 }

@@ -1,5 +1,6 @@
-/* setup: a run is opened, its folder claimed and its weights set, in the one order in which nothing can be lost. */
+/* setup: a run is opened, its folder locked and its weights set, in the one order in which nothing can be lost. */
 #include "checkpoint.h"
+#include "checkpoint_files.h"
 #include "kmask/kernel.h"
 #include "metrics.h"
 #include "save.h"
@@ -14,10 +15,10 @@ static bool is_root(const km_run *run) {
 
 /* ---- The run folder ---- */
 
-/* A log without a checkpoint: its run was interrupted before the first save. */
-static void tell_of_lost_start(const km_run *run) {
+/* A log without a checkpoint is what a run leaves that was interrupted before its first save. */
+static void log_lost_start(const km_run *run) {
     char *path = km_format("%s/metrics.jsonl", run->config.run.dir);
-    if (run->resume == NULL && km_file_exists(path)) {
+    if (run->resume_path == NULL && km_file_exists(path)) {
         km_log("the run in %s was interrupted before its first save: it starts at step 0 again",
                run->config.run.dir);
     }
@@ -29,7 +30,7 @@ static bool go_on_waiting(void *comm) {
     return !km_signals_stop();
 }
 
-/* Nothing more may be written: not even how it ended. */
+/* The folder belongs to another run now, so nothing more may be written there, not even the status. */
 static void end_at_once(const char *path) {
     km_log(
         "kmask: %s: another run has taken this run folder over while this process was stopped or out of reach; it "
@@ -46,39 +47,39 @@ static km_status lock_folder(km_run *run) {
     return km_lock_take(&run->lock, run->config.run.dir, &options);
 }
 
-/* Looks before it locks: a folder whose checkpoints are all damaged is left exactly as it is, and none is made for a
- * run that cannot start. Each file is read once: what is opened here is what config and weights come from. */
-static km_status claim_folder(km_run *run) {
+/* Opens what the run starts from and locks the folder, in this order: a folder whose checkpoints are all damaged is left exactly as it is, and
+ * no folder is made for a run that cannot start. */
+static km_status open_folder(km_run *run) {
     const char *dir = run->config.run.dir;
-    KM_TRY(km_check_origin(run));
+    KM_TRY(km_check_start(run));
     KM_TRY(lock_folder(run));
-    km_generations now;
-    KM_TRY(km_generations_list(&now, dir));
+    km_checkpoint_files now;
+    KM_TRY(km_checkpoint_files_list(&now, dir));
     int64_t newest = now.count > 0 ? now.items[0].step : -1;
-    km_generations_free(&now);
-    if (newest > run->newest_step) { /* the run that held the lock before us has gone on meanwhile */
-        KM_TRY(km_check_newest(run));
+    km_checkpoint_files_free(&now);
+    if (newest > run->newest_step) { /* another run has held the lock until now, and has saved meanwhile */
+        KM_TRY(km_check_resume(run));
     }
-    tell_of_lost_start(run);
-    km_remove_unfinished(dir);
+    log_lost_start(run);
+    km_run_remove_unfinished(dir);
     return KM_OK;
 }
 
 /* ---- Data and weights ---- */
 
-/* Rank 0 makes the file, the others find it. */
-static km_status share_rows(km_run *run) {
+/* Rank 0 makes the index of rows, where the other ranks then find it. */
+static km_status open_rows(km_run *run) {
     KM_TRY(km_comm_agree(run->comm, is_root(run) ? km_check_rows(run, true) : KM_OK));
     return km_comm_agree(run->comm, is_root(run) ? KM_OK : km_check_rows(run, true));
 }
 
 static km_status first_weights(km_run *run) {
     km_parameters *p = run->trainer->parameters;
-    if (run->source != NULL) {
-        return km_weights_read(run->source, p->table, p->weights);
+    if (run->start_file != NULL) {
+        return km_weights_read(run->start_file, p->table, p->weights);
     }
-    if (run->folder != NULL) {
-        memcpy(p->weights, run->folder->weights, p->table->size * sizeof *p->weights);
+    if (run->start_folder != NULL) {
+        memcpy(p->weights, run->start_folder->weights, p->table->size * sizeof *p->weights);
         return KM_OK;
     }
     km_model_init_weights(run->model, p->weights, (uint64_t)run->config.run.seed);
@@ -89,19 +90,19 @@ static km_status set_weights(km_run *run) {
     km_parameters *p = run->trainer->parameters;
     if (run->resume_step >= 0) {
         const km_state state = km_run_state(run);
-        KM_TRY(km_state_load(&state, &run->trainer->step, run->comm, run->source));
+        KM_TRY(km_state_load(&state, &run->trainer->step, run->comm, run->start_file));
     } else {
         KM_TRY(km_comm_agree(run->comm, is_root(run) ? first_weights(run) : KM_OK));
         km_comm_broadcast(run->comm, p->weights, p->table->size * sizeof *p->weights);
     }
-    km_store_close(run->source);
-    km_bundle_close(run->folder);
-    run->source = NULL;
-    run->folder = NULL;
+    km_store_close(run->start_file);
+    km_bundle_close(run->start_folder);
+    run->start_file = NULL;
+    run->start_folder = NULL;
     return KM_OK;
 }
 
-/* It saves the run's state, and advances while the trainer computes. */
+/* The saver saves the run's state, and advances while the trainer computes. */
 static km_status make_saver(km_run *run) {
     const km_saver_options options = {.comm = run->comm,
                                       .pool = run->trainer->pool,
@@ -127,12 +128,12 @@ km_status km_run_setup(km_run *run, km_comm *comm, const km_config *config) {
     KM_TRY(km_comm_agree(comm, km_threads_check(config->parallel.threads)));
     KM_TRY(km_comm_agree(comm, km_products_check(&config->train, &config->parallel, true)));
     KM_TRY(km_comm_agree(comm, km_check_corpora(run)));
-    KM_TRY(km_comm_agree(comm, is_root(run) ? claim_folder(run) : KM_OK));
+    KM_TRY(km_comm_agree(comm, is_root(run) ? open_folder(run) : KM_OK));
     km_comm_broadcast(comm, &run->resume_step, sizeof run->resume_step);
     KM_TRY(km_comm_agree(comm, is_root(run) ? km_check_config(run) : KM_OK));
     km_comm_broadcast(comm, &run->config, sizeof run->config);
     KM_TRY(km_comm_agree(comm, km_model_create(&run->model, &run->config.model, KM_HEAD_TOKENS)));
-    KM_TRY(share_rows(run));
+    KM_TRY(open_rows(run));
     KM_TRY(km_comm_agree(comm, km_check_reader(run, km_comm_size(comm))));
     if (run->resume_step >= run->config.train.steps) {
         return KM_OK;
@@ -141,7 +142,7 @@ km_status km_run_setup(km_run *run, km_comm *comm, const km_config *config) {
     KM_TRY(km_trainer_create(&run->trainer, comm, &options, run->model, run->reader));
     KM_TRY(set_weights(run));
     KM_TRY(make_saver(run));
-    KM_TRY(km_comm_agree(comm, is_root(run) ? km_saver_prove(run->saver) : KM_OK));
+    KM_TRY(km_comm_agree(comm, is_root(run) ? km_saver_prove_room(run->saver) : KM_OK));
     KM_TRY(km_comm_agree(comm, is_root(run) ? write_config(run) : KM_OK));
     KM_TRY(km_comm_agree(comm, is_root(run) ? km_metrics_open(&run->metrics, run->config.run.dir, run->resume_step)
                                             : KM_OK));
@@ -159,8 +160,8 @@ void km_run_memory(km_memory *out, const km_run *run, int rank, int ranks) {
 void km_run_teardown(km_run *run) {
     km_saver_destroy(run->saver);
     km_metrics_close(run->metrics);
-    km_store_close(run->source);
-    km_bundle_close(run->folder);
+    km_store_close(run->start_file);
+    km_bundle_close(run->start_folder);
     km_trainer_destroy(run->trainer);
     if (run->reader != NULL) {
         km_reader_destroy(run->reader);
@@ -177,6 +178,6 @@ void km_run_teardown(km_run *run) {
     if (run->corpus != NULL) {
         km_corpus_close(run->corpus);
     }
-    free(run->resume);
+    free(run->resume_path);
     km_lock_release(run->lock);
 }

@@ -3,6 +3,7 @@
  *
  *   mpi_state FILE    also keeps the checkpoint as FILE: so golden/version2.h5 was made */
 #include "checkpoint.h"
+#include "checkpoint_files.h"
 #include "kmask/kernel.h"
 #include "save.h"
 #include "tiny_corpus.h"
@@ -128,10 +129,10 @@ static void save(setting *s) {
         OK(km_make_folder(s->config.run.dir));
         OK(km_metrics_open(&metrics, s->config.run.dir, -1));
         km_saver_set_metrics(saver, metrics);
-        OK(km_saver_prove(saver));
+        OK(km_saver_prove_room(saver));
     }
     km_saver_begin(saver, STEP, true, true, km_table_hash(model, s->state.networks[0].parameters->weights));
-    OK(km_saver_end(saver));
+    OK(km_saver_confirm(saver));
     km_saver_destroy(saver);
     km_metrics_close(metrics);
 }

@@ -1,4 +1,5 @@
 /* When to stop: by faked clocks, environments and a faked squeue. */
+#include "deadline.h"
 #include "kmask/run.h"
 
 #include <setjmp.h>

@@ -1,4 +1,5 @@
-/* The run folder: lock, log, generations. */
+/* The run folder: its log, and its checkpoints. */
+#include "checkpoint_files.h"
 #include "metrics.h"
 
 #include <math.h>
@@ -82,15 +83,15 @@ static void the_log_has_every_step_once(void **state) {
 static void a_late_evaluation_joins_its_line(void **state) {
     (void)state;
     km_metrics *metrics = NULL;
-    assert_true(km_log_lacks_eval(folder, 0)); /* no log at all */
-    assert_false(km_log_lacks_eval(folder, 3));
+    assert_true(km_metrics_lacks_eval(folder, 0)); /* no log at all */
+    assert_false(km_metrics_lacks_eval(folder, 3));
     put("metrics.jsonl",
         "{\"step\":0,\"eval_loss\":7}\n{\"step\":2}\n{\"step\":3,\"loss\":0.1}\n{\"step\":4}\n{\"st");
-    assert_false(km_log_lacks_eval(folder, 0));
-    assert_true(km_log_lacks_eval(folder, 3));
+    assert_false(km_metrics_lacks_eval(folder, 0));
+    assert_true(km_metrics_lacks_eval(folder, 3));
     assert_int_equal(km_metrics_open(&metrics, folder, 3), KM_OK);
     assert_int_equal(km_metrics_add_eval(metrics, 3, 5.5, 0.25), KM_OK);
-    assert_false(km_log_lacks_eval(folder, 3));
+    assert_false(km_metrics_lacks_eval(folder, 3));
     add(metrics, 4); /* goes to the file that is there now */
     km_metrics_close(metrics);
     holds("{\"step\":0,\"eval_loss\":7}\n{\"step\":2}\n"
@@ -101,10 +102,10 @@ static void a_late_evaluation_joins_its_line(void **state) {
     holds("{\"step\":0,\"eval_loss\":5.5,\"eval_accuracy\":0.25}\n");
 }
 
-static void generations_are_listed_newest_first(void **state) {
+static void checkpoints_are_listed_newest_first(void **state) {
     (void)state;
-    km_generations list;
-    assert_int_equal(km_generations_list(&list, folder), KM_OK);
+    km_checkpoint_files list;
+    assert_int_equal(km_checkpoint_files_list(&list, folder), KM_OK);
     assert_int_equal(list.count, 0);
     char *path = km_format("%s/checkpoints", folder);
     assert_int_equal(km_make_folder(path), KM_OK);
@@ -117,15 +118,15 @@ static void generations_are_listed_newest_first(void **state) {
         put(name, "x");
         free(name);
     }
-    assert_int_equal(km_generations_list(&list, folder), KM_OK);
+    assert_int_equal(km_checkpoint_files_list(&list, folder), KM_OK);
     assert_int_equal(list.count, 3);
     assert_int_equal(list.items[0].step, 100000000);
     assert_int_equal(list.items[1].step, 10);
     assert_int_equal(list.items[2].step, 2);
-    km_generations_free(&list);
+    km_checkpoint_files_free(&list);
     char *found = NULL;
     int64_t step = 0;
-    assert_int_equal(km_newest_valid(&found, &step, folder), KM_NO_CHECKPOINT);
+    assert_int_equal(km_checkpoint_find_newest(&found, &step, folder), KM_NO_CHECKPOINT);
     assert_null(found);
 }
 
@@ -133,7 +134,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(the_log_has_every_step_once, make, clean),
         cmocka_unit_test_setup_teardown(a_late_evaluation_joins_its_line, make, clean),
-        cmocka_unit_test_setup_teardown(generations_are_listed_newest_first, make, clean),
+        cmocka_unit_test_setup_teardown(checkpoints_are_listed_newest_first, make, clean),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,6 @@
-/* generations: the checkpoints of a run folder, newest first. */
+/* checkpoint_files: the checkpoints of a run folder are found, verified and removed. */
+#include "checkpoint_files.h"
+
 #include "kmask/run.h"
 
 #include <dirent.h>
@@ -30,12 +32,12 @@ static int64_t step_of(const char *name) {
 }
 
 static int newest_first(const void *a, const void *b) {
-    int64_t x = ((const km_generation *)a)->step, y = ((const km_generation *)b)->step;
+    int64_t x = ((const km_checkpoint_file *)a)->step, y = ((const km_checkpoint_file *)b)->step;
     return x < y ? 1 : x > y ? -1 : 0;
 }
 
-km_status km_generations_list(km_generations *out, const char *dir) {
-    *out = (km_generations){0};
+km_status km_checkpoint_files_list(km_checkpoint_files *out, const char *dir) {
+    *out = (km_checkpoint_files){0};
     char *folder = checkpoint_folder(dir);
     DIR *list = opendir(folder);
     if (list == NULL) {
@@ -49,7 +51,7 @@ km_status km_generations_list(km_generations *out, const char *dir) {
         if (step >= 0) {
             out->items = km_grow(out->items, (size_t)out->count + 1, sizeof *out->items);
             out->items[out->count++] =
-                (km_generation){.step = step, .path = km_format("%s/%s", folder, entry->d_name)};
+                (km_checkpoint_file){.step = step, .path = km_format("%s/%s", folder, entry->d_name)};
         }
     }
     closedir(list);
@@ -60,12 +62,12 @@ km_status km_generations_list(km_generations *out, const char *dir) {
     return KM_OK;
 }
 
-void km_generations_free(km_generations *generations) {
-    for (int i = 0; i < generations->count; i++) {
-        free(generations->items[i].path);
+void km_checkpoint_files_free(km_checkpoint_files *files) {
+    for (int i = 0; i < files->count; i++) {
+        free(files->items[i].path);
     }
-    free(generations->items);
-    *generations = (km_generations){0};
+    free(files->items);
+    *files = (km_checkpoint_files){0};
 }
 
 static km_status none_valid(const char *dir, int count) {
@@ -75,20 +77,20 @@ static km_status none_valid(const char *dir, int count) {
                    dir, count);
 }
 
-/* A file that was renamed by hand would have the log cut at another step than its own. */
-static km_status open_generation(km_store **store, const km_generation *generation) {
+/* The step in the name and the step in the file must agree: the log is cut at the one, and training goes on from the other. */
+static km_status open_file(km_store **store, const km_checkpoint_file *file) {
     int64_t step = -1;
-    KM_TRY(km_store_open(store, generation->path));
-    if (km_store_number(*store, "step", &step) && step != generation->step) {
+    KM_TRY(km_store_open(store, file->path));
+    if (km_store_number(*store, "step", &step) && step != file->step) {
         km_store_close(*store);
         *store = NULL;
-        return km_fail(KM_FAILED, "%s: holds step %lld, not the %lld of its name; it was renamed", generation->path,
-                       (long long)step, (long long)generation->step);
+        return km_fail(KM_FAILED, "%s: holds step %lld, not the %lld of its name; it was renamed", file->path,
+                       (long long)step, (long long)file->step);
     }
     return KM_OK;
 }
 
-/* What the last message says of a file, and that another is looked for. */
+/* Logs why a file cannot be used, which is the message of the last failure. */
 static void warn_of_skipping(void) {
     const char *message = km_message();
     size_t length = strlen(message);
@@ -96,15 +98,16 @@ static void warn_of_skipping(void) {
     km_warn("%.*s; it is skipped", (int)length, message);
 }
 
-/* *vanished: a file of the list was removed meanwhile: by the run that is at work here. */
-static km_status open_newest_of(km_store **store, int64_t *step, int64_t *newest, const char *dir, bool *vanished) {
-    km_generations list;
-    KM_TRY(km_generations_list(&list, dir));
+/* *vanished: a file of the list is gone, because the run that is at work in this folder has removed it meanwhile. */
+static km_status try_open_newest(km_store **store, int64_t *step, int64_t *newest, const char *dir,
+                                 bool *vanished) {
+    km_checkpoint_files list;
+    KM_TRY(km_checkpoint_files_list(&list, dir));
     *newest = list.count > 0 ? list.items[0].step : -1;
     KM_TRY(km_fault("resume.listed"));
     km_status status = KM_OK;
     for (int i = 0; i < list.count && *store == NULL && status == KM_OK; i++) {
-        if (open_generation(store, &list.items[i]) == KM_OK) {
+        if (open_file(store, &list.items[i]) == KM_OK) {
             *step = list.items[i].step;
         } else if (km_message_kind() == KM_ERROR_LATER) {
             status =
@@ -118,18 +121,18 @@ static km_status open_newest_of(km_store **store, int64_t *step, int64_t *newest
     if (status == KM_OK && list.count > 0 && *store == NULL) {
         status = none_valid(dir, list.count);
     }
-    km_generations_free(&list);
+    km_checkpoint_files_free(&list);
     return status;
 }
 
-km_status km_newest_open(km_store **store, int64_t *step, int64_t *newest, const char *dir) {
-    enum { TRIES = 100 }; /* each time a save was completed while this one looked */
+km_status km_checkpoint_open_newest(km_store **store, int64_t *step, int64_t *newest, const char *dir) {
+    enum { TRIES = 100 }; /* one more is needed whenever a save is completed while this process looks */
     km_status status = KM_OK;
     *store = NULL;
     *step = *newest = -1;
     for (int i = 0; i < TRIES; i++) {
         bool vanished = false;
-        status = open_newest_of(store, step, newest, dir, &vanished);
+        status = try_open_newest(store, step, newest, dir, &vanished);
         if (status != KM_NO_CHECKPOINT || !vanished) {
             break;
         }
@@ -137,11 +140,11 @@ km_status km_newest_open(km_store **store, int64_t *step, int64_t *newest, const
     return status;
 }
 
-km_status km_newest_valid(char **path, int64_t *step, const char *dir) {
+km_status km_checkpoint_find_newest(char **path, int64_t *step, const char *dir) {
     *path = NULL;
     *step = -1;
-    km_generations list;
-    KM_TRY(km_generations_list(&list, dir));
+    km_checkpoint_files list;
+    KM_TRY(km_checkpoint_files_list(&list, dir));
     for (int i = 0; i < list.count && *path == NULL; i++) {
         if (km_store_verify(list.items[i].path) == KM_OK) {
             *path = km_strdup(list.items[i].path);
@@ -151,7 +154,7 @@ km_status km_newest_valid(char **path, int64_t *step, const char *dir) {
         }
     }
     km_status status = list.count > 0 && *path == NULL ? none_valid(dir, list.count) : KM_OK;
-    km_generations_free(&list);
+    km_checkpoint_files_free(&list);
     return status;
 }
 
@@ -163,9 +166,9 @@ static bool remove_file(const char *path) {
     return true;
 }
 
-int km_generations_prune(const char *dir, int64_t keep, int64_t until, int64_t verified) {
-    km_generations list;
-    if (km_fault("save.prune") != KM_OK || km_generations_list(&list, dir) != KM_OK) {
+int km_checkpoint_files_prune(const char *dir, int64_t keep, int64_t until, int64_t verified) {
+    km_checkpoint_files list;
+    if (km_fault("save.prune") != KM_OK || km_checkpoint_files_list(&list, dir) != KM_OK) {
         km_warn("%s", km_message());
         return 0;
     }
@@ -175,13 +178,13 @@ int km_generations_prune(const char *dir, int64_t keep, int64_t until, int64_t v
         if (list.items[i].step > until) {
             continue;
         }
-        if (valid < keep) { /* only what is to be kept need be read */
+        if (valid < keep) { /* only the files that are kept need be verified */
             valid += list.items[i].step == verified || km_store_verify(list.items[i].path) == KM_OK;
         } else {
             removed += remove_file(list.items[i].path);
         }
     }
-    km_generations_free(&list);
+    km_checkpoint_files_free(&list);
     return removed;
 }
 
@@ -201,7 +204,7 @@ static void remove_unfinished_in(const char *folder) {
     }
 }
 
-void km_remove_unfinished(const char *dir) {
+void km_run_remove_unfinished(const char *dir) {
     static const char *const folders[] = {"checkpoints", "snapshots"};
     for (size_t i = 0; i < KM_COUNT(folders); i++) {
         char *folder = km_format("%s/%s", dir, folders[i]);
@@ -213,7 +216,7 @@ void km_remove_unfinished(const char *dir) {
     free(log);
 }
 
-void km_set_damaged_aside(const char *path) {
+void km_checkpoint_set_damaged_aside(const char *path) {
     if (km_file_exists(path) && km_store_verify(path) != KM_OK) {
         char *aside = km_format("%s.damaged", path);
         if (rename(path, aside) == 0) {

@@ -121,9 +121,11 @@ typedef struct km_interchange {
     const km_interchange_number *numbers;
     const km_interchange_switch *switches;
     const char *activation; /* the key of the activation's name: "hidden_act" */
-    bool sequence_ids;      /* config.json names the ids that begin and end a sequence */
-    const char *root;       /* what its backbone's names begin with: "bert." */
-    const char *words;      /* the word embeddings, behind the root */
+    int separators;    /* how many of the token that ends a text stand between the two texts of a pair; with one,
+                               the second text's tokens have token type 1 */
+    bool sequence_ids; /* config.json names the ids that begin and end a sequence */
+    const char *root;  /* what its backbone's names begin with: "bert." */
+    const char *words; /* the word embeddings, behind the root */
     const char *const
         *backbone; /* what names behind the root begin with; those of `unused` are no part of the table */
     const char *const *unused;
@@ -131,6 +133,8 @@ typedef struct km_interchange {
     const km_interchange_copy *copies;
     const char *const *buffers; /* that hold no weights: numbers 0, 1, 2, ... */
 } km_interchange;
+/* Whether a part of the table with this name belongs to the backbone, and not to a head. */
+bool km_interchange_is_backbone(const km_interchange *files, const char *name);
 const km_interchange *km_architecture_files(const km_architecture *architecture);
 /* transformers' class of a model with such a head: "BertForMaskedLM"; NULL where the architecture has none. */
 const char *km_architecture_class(const km_architecture *architecture, km_head_kind head);

@@ -21,9 +21,23 @@ typedef struct km_bundle {
     int64_t step;
     km_hash weights_hash;
     char *source; /* JSON: what an imported model brought along that the table has no place for; else NULL */
+    /* Of a model with a classification head, JSON: {"num_labels": 2, "labels": ["no", "yes"], "problem_type":
+     * "single_label_classification"}; with one label that type is "regression". Else NULL. */
+    char *classifier;
 } km_bundle;
-/* Verifies the file and reads all but the optimizer's state; also takes a safetensors folder. The caller closes. */
+/* Verifies the file and reads all but the optimizer's state; also takes a safetensors folder. A classifier's file is refused: the
+ * model is one that predicts tokens. The caller closes. */
 km_status km_bundle_open(km_bundle **out, const char *path) KM_NODISCARD;
+/* The same with the head that the file has: a classifier's file, or a folder whose config.json names transformers' class of one,
+ * becomes a classifier. */
+km_status km_bundle_open_any(km_bundle **out, const char *path) KM_NODISCARD;
+/* Opens a model of either kind for training a classifier of num_labels labels (1: a number). What the file has by the names and
+ * shapes of the classifier is taken from there, BERT's pooler too; the rest of the head gets initial weights from `seed`.
+ * bundle->classifier is NULL: the caller says what the labels are. */
+km_status km_bundle_open_classifier(km_bundle **out, const char *path, int64_t num_labels,
+                                    uint64_t seed) KM_NODISCARD;
+/* Writes a model file; tensors that an import brought along beside the model are left out. [HDF5] */
+km_status km_bundle_save(const km_bundle *bundle, const char *path) KM_NODISCARD;
 void km_bundle_close(km_bundle *bundle);
 /* Whether a path is a safetensors folder. */
 bool km_import_is_folder(const char *path);

@@ -257,6 +257,7 @@ const km_architecture km_bert = {
               .numbers = numbers,
               .switches = km_bert_switches,
               .activation = "hidden_act",
+              .separators = 1,
               .root = "bert.",
               .words = "embeddings.word_embeddings.weight",
               .backbone = km_bert_backbone,

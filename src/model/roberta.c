@@ -71,6 +71,7 @@ const km_architecture km_roberta = {
               .numbers = numbers,
               .switches = km_bert_switches,
               .activation = "hidden_act",
+              .separators = 2,
               .sequence_ids = true,
               .root = "roberta.",
               .words = "embeddings.word_embeddings.weight",

@@ -197,7 +197,7 @@ static km_status write_config(const export *ex) {
     km_json *json = NULL, *architectures = NULL;
     KM_TRY(copy_json(&json, brought));
     km_model_json_write(json, km_model_shape(ex->bundle->model), km_tokenizer_specials(ex->bundle->tokenizer),
-                        names[ex->type]);
+                        names[ex->type], ex->bundle->classifier);
     if (ex->options->extras && ex->model != NULL && km_json_is_array(classes)) {
         architectures = km_json_array();
         for (const km_json *item = km_json_first(classes); item != NULL; item = km_json_next(item)) {
@@ -331,7 +331,7 @@ static km_status write_all(export *ex, const char *folder) {
 /* ---- All of it ---- */
 
 static km_status open_model(export *ex, const char *path) {
-    KM_TRY(km_bundle_open(&ex->bundle, path));
+    KM_TRY(km_bundle_open_any(&ex->bundle, path));
     if (ex->bundle->source != NULL) {
         KM_TRY(km_json_parse(&ex->source, ex->bundle->source, strlen(ex->bundle->source), path));
     }

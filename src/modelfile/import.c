@@ -22,6 +22,9 @@ typedef struct import {
     const km_array **from;          /* of each part of the table; NULL: fresh */
     const km_array *copies[COPIES]; /* in the order of the architecture's list; NULL: not there */
     km_json *used, *ignored, *fresh, *extras;
+    bool any;           /* a folder of a classifier becomes one */
+    int64_t num_labels; /* above 0: a classifier of so many labels is wanted, whatever the folder's head is */
+    km_head_kind head;  /* of the model that it becomes */
 } import;
 
 bool km_import_is_folder(const char *path) {
@@ -30,6 +33,14 @@ bool km_import_is_folder(const char *path) {
 }
 
 /* ---- config.json and tokenizer ---- */
+
+/* Which head the model gets: the wanted one, or the one that config.json names. */
+static km_status choose_head(import *in, const char *path) {
+    km_model_config *shape = &in->bundle->shape;
+    in->head = in->num_labels > 0 ? KM_HEAD_CLASSES : KM_HEAD_TOKENS;
+    shape->num_labels = in->num_labels;
+    return in->any ? km_model_json_classifier(&in->bundle->classifier, &in->head, shape, in->config, path) : KM_OK;
+}
 
 static km_status read_config(import *in) {
     char *path = km_format("%s/config.json", in->folder);
@@ -40,7 +51,10 @@ static km_status read_config(import *in) {
     }
     if (status == KM_OK) {
         in->bundle->config = km_shape_print(&in->bundle->shape, length);
-        status = km_model_create(&in->bundle->model, &in->bundle->shape, KM_HEAD_TOKENS) == KM_OK
+        status = choose_head(in, path);
+    }
+    if (status == KM_OK) {
+        status = km_model_create(&in->bundle->model, &in->bundle->shape, in->head) == KM_OK
                      ? KM_OK
                      : km_context(KM_FAILED, "%s", path);
     }
@@ -171,19 +185,26 @@ static km_status check_fit(const import *in, const km_array *array, const km_par
     return KM_OK;
 }
 
+static const km_interchange *files_of(const import *in) {
+    return in->naming.files;
+}
+
+static bool is_head(const import *in, const km_param *param) {
+    return !km_interchange_is_backbone(files_of(in), param->name);
+}
+
 static km_status take(import *in, const km_array *array, const km_param *param) {
     const km_array **from = &in->from[param - km_model_table(in->bundle->model)->params];
     if (*from != NULL) {
         return km_fail(KM_FAILED, "%s: tensors %s and %s are both %s; expected one.", in->folder, (*from)->name,
                        array->name, param->name);
     }
+    if (in->num_labels > 0 && is_head(in, param) && check_fit(in, array, param) != KM_OK) {
+        return KM_OK; /* the head is for other labels */
+    }
     KM_TRY(check_fit(in, array, param));
     *from = array;
     return KM_OK;
-}
-
-static const km_interchange *files_of(const import *in) {
-    return in->naming.files;
 }
 
 /* A tensor that is no part of the table. */
@@ -203,12 +224,16 @@ static km_status place_other(import *in, const km_array *array, const char *own)
     case KM_TENSOR_UNKNOWN:
         break;
     }
+    if (in->head != KM_HEAD_TOKENS && !km_interchange_is_backbone(files_of(in), own)) { /* of the head for tokens */
+        keep(in, array, own, false);
+        return KM_OK;
+    }
     return km_fail(
         KM_FAILED,
         "%s: tensor %s has no place in the model of config.json: a %s of %lld layers. Expected the names "
         "of transformers' %s.",
         in->folder, array->name, in->bundle->shape.type, (long long)in->bundle->shape.num_hidden_layers,
-        km_architecture_class(architecture, KM_HEAD_TOKENS));
+        km_architecture_class(architecture, in->head));
 }
 
 static km_status place_all(import *in) {
@@ -227,10 +252,6 @@ static km_status place_all(import *in) {
 
 /* ---- What is there and what is not ---- */
 
-static bool is_head(const import *in, const km_param *param) {
-    return strncmp(param->name, files_of(in)->root, strlen(files_of(in)->root)) != 0;
-}
-
 /* A backbone is whole or it is none; a head is whole or absent. */
 static km_status check_missing(const import *in) {
     const km_table *table = km_model_table(in->bundle->model);
@@ -242,7 +263,7 @@ static km_status check_missing(const import *in) {
             return km_fail(KM_FAILED, "%s: tensor %.*s%s is missing, expected by config.json.", in->folder,
                            (int)in->naming.backbone, in->naming.prefix, param->name + strlen(files_of(in)->root));
         }
-        missing = head && in->from[i] == NULL ? param->name : missing;
+        missing = head && in->from[i] == NULL && in->num_labels == 0 ? param->name : missing;
         there = head && in->from[i] != NULL ? param->name : there;
     }
     const km_interchange_copy *copies = files_of(in)->copies; /* some are a head's */
@@ -294,10 +315,11 @@ static km_status check_copy(import *in, const km_array *copy, const km_array *of
     return KM_OK;
 }
 
-/* Where the part of the table that a copy repeats comes from. */
+/* Where the part of the table that a copy repeats comes from; NULL where the table has no such part. */
 static const km_array **original(const import *in, const km_interchange_copy *copy) {
     const km_table *table = km_model_table(in->bundle->model);
-    return &in->from[km_table_find(table, copy->of) - table->params];
+    const km_param *of = km_table_find(table, copy->of);
+    return of != NULL ? &in->from[of - table->params] : NULL;
 }
 
 /* A copy takes the place of an original that is not there. */
@@ -307,13 +329,15 @@ static km_status match(import *in) {
     in->from = km_new((size_t)table->count, sizeof(km_array *));
     KM_TRY(place_all(in));
     for (int i = 0; copies[i].name != NULL; i++) {
-        if (in->copies[i] != NULL && *original(in, &copies[i]) == NULL) {
+        const km_array **of = original(in, &copies[i]);
+        if (in->copies[i] != NULL && of != NULL && *of == NULL) {
             KM_TRY(take(in, in->copies[i], km_table_find(table, copies[i].of)));
         }
     }
     KM_TRY(check_missing(in));
     for (int i = 0; copies[i].name != NULL; i++) {
-        KM_TRY(check_copy(in, in->copies[i], *original(in, &copies[i])));
+        const km_array **of = original(in, &copies[i]);
+        KM_TRY(of != NULL ? check_copy(in, in->copies[i], *of) : KM_OK);
     }
     return KM_OK;
 }
@@ -329,11 +353,19 @@ static void warn_of_holes(const import *in, const km_array *array, const float *
     }
 }
 
+static bool is_complete(const import *in) {
+    int found = 0;
+    for (int i = 0; i < km_model_table(in->bundle->model)->count; i++) {
+        found += in->from[i] != NULL;
+    }
+    return found == km_model_table(in->bundle->model)->count;
+}
+
 static km_status read_weights(import *in, uint64_t seed) {
     km_bundle *bundle = in->bundle;
     const km_table *table = km_model_table(bundle->model);
     KM_TRY(km_allocate((void **)&bundle->weights, table->size * sizeof(float), "the weights"));
-    if (in->from[table->count - 1] == NULL) { /* the table ends with the head */
+    if (!is_complete(in)) {
         km_model_init_weights(bundle->model, bundle->weights, seed);
     }
     for (int i = 0; i < table->count; i++) {
@@ -359,8 +391,16 @@ static char *print_source(const import *in) {
     return source;
 }
 
-static km_status read_folder(import *in, const char *folder, const char *tokenizer, uint64_t seed) {
+/* What kind of model is wanted of a folder. */
+typedef struct wanted {
+    bool any;
+    int64_t num_labels;
+} wanted;
+
+static km_status read_folder(import *in, const char *folder, wanted how, const char *tokenizer, uint64_t seed) {
     *in = (import){.folder = folder,
+                   .any = how.any,
+                   .num_labels = how.num_labels,
                    .bundle = km_new(1, sizeof(km_bundle)),
                    .used = km_json_array(),
                    .ignored = km_json_array(),
@@ -388,13 +428,17 @@ static void release(import *in) {
 }
 
 km_status km_import_open(km_bundle **out, const char *folder, uint64_t seed) {
+    return km_import_open_head(out, folder, false, 0, seed);
+}
+
+km_status km_import_open_head(km_bundle **out, const char *folder, bool any, int64_t num_labels, uint64_t seed) {
 import in;
     *out = NULL;
-    km_status status = read_folder(&in, folder, NULL, seed);
+    km_status status = read_folder(&in, folder, (wanted){any, num_labels}, NULL, seed);
     if (status == KM_OK) {
         *out = in.bundle;
         in.bundle = NULL;
-        if (km_json_size(in.fresh) > 0) {
+        if (km_json_size(in.fresh) > 0 && in.head == KM_HEAD_TOKENS) {
             km_warn("%s: holds no MLM head: a fresh one is used", folder);
         }
         /* The tensors beside the model stay behind. */
@@ -442,13 +486,14 @@ static km_status set_texts(km_store *out, const km_bundle *bundle) {
         {"weights_hash", weights_hash},
         {"source", bundle->source},
         {"created_by", "kmask " KM_VERSION},
+        {"classifier", bundle->classifier},
     };
     km_status status = KM_OK;
     for (size_t i = 0; status == KM_OK && i < KM_COUNT(texts); i++) {
-        status = km_store_set_text(out, texts[i][0], texts[i][1]);
+        status = texts[i][1] != NULL ? km_store_set_text(out, texts[i][0], texts[i][1]) : KM_OK;
     }
     free(pieces);
-    return status == KM_OK ? km_store_set_number(out, "step", 0) : status;
+    return status == KM_OK ? km_store_set_number(out, "step", bundle->step) : status;
 }
 
 static km_status copy_array(km_store *out, const km_array *to, const km_store *store, const km_array *from) {
@@ -493,6 +538,14 @@ static km_status save(const import *in, const char *path) {
     return km_store_commit(out);
 }
 
+km_status km_bundle_save(const km_bundle *bundle, const char *path) {
+    km_json *none = km_json_array();
+    const import in = {.bundle = (km_bundle *)bundle, .extras = none};
+    km_status status = save(&in, path);
+    km_json_destroy(none);
+    return status;
+}
+
 static km_json *account_of(import *in) {
     km_json *account = km_json_object();
     char hash[33];
@@ -515,7 +568,7 @@ import in;
                        "%s: not a folder, expected one with model.safetensors, config.json and a tokenizer.",
                        folder);
     }
-    km_status status = read_folder(&in, folder, options->tokenizer, options->seed);
+    km_status status = read_folder(&in, folder, (wanted){.any = true}, options->tokenizer, options->seed);
     if (status == KM_OK && options->out != NULL) {
         status = save(&in, options->out);
     }

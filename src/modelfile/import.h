@@ -9,4 +9,9 @@
  * "buffer"}]}, says what they are. */
 #define KM_EXTRA_GROUP "/extra/"
 
+/* The model of a folder: as km_bundle_open_classifier for num_labels > 0, as km_bundle_open_any with `any`, else one that predicts
+ * tokens. */
+km_status km_import_open_head(km_bundle **out, const char *folder, bool any, int64_t num_labels,
+                              uint64_t seed) KM_NODISCARD;
+
 #endif

@@ -196,6 +196,55 @@ km_status km_model_json_read(km_model_config *out, int64_t *length, const km_jso
     return status;
 }
 
+/* ---- Classifiers ---- */
+
+/* "LABEL_0" where config.json does not name a label, as transformers has it. */
+static void push_labels(km_json *names, const km_json *by_number, int count) {
+    for (int i = 0; i < count; i++) {
+        char key[16], standard[32];
+        snprintf(key, sizeof key, "%d", i);
+        snprintf(standard, sizeof standard, "LABEL_%d", i);
+        const char *name = km_json_string(km_json_get(by_number, key));
+        km_json_push_string(names, name != NULL ? name : standard);
+    }
+}
+
+/* transformers has two labels where config.json does not say how many. */
+static int count_labels(const km_json *json) {
+    const km_json *by_number = km_json_get(json, "id2label");
+    const double given = km_json_number_or(json, "num_labels", 2);
+    return by_number != NULL ? (int)km_json_size(by_number) : (int)KM_MAX(0, KM_MIN(given, 1 << 20));
+}
+
+km_status km_model_json_classifier(char **classifier, km_head_kind *head, km_model_config *shape,
+                                   const km_json *json, const char *path) {
+    const km_architecture *architecture = km_architecture_named(shape->type);
+    const char *own = km_architecture_class(architecture, KM_HEAD_CLASSES);
+    const char *named = km_json_string(km_json_first(km_json_get(json, "architectures")));
+    if (own == NULL || named == NULL || strcmp(own, named) != 0) {
+        return KM_OK;
+    }
+    const km_json *type = km_json_get(json, "problem_type"), *dropout = km_json_get(json, "classifier_dropout");
+    const int count = count_labels(json);
+    if (!absent(type) && strcmp(km_json_text(json, "problem_type"), "multi_label_classification") == 0) {
+        return refuse(path, "problem_type", type, "one label, or one number, for each text");
+    }
+    *head = KM_HEAD_CLASSES;
+    shape->num_labels = count;
+    shape->has_classifier_dropout = km_json_number(&shape->classifier_dropout, dropout);
+    km_json *out = km_json_object(), *names = km_json_array();
+    push_labels(names, km_json_get(json, "id2label"), count);
+    km_json_set_number(out, "num_labels", count);
+    km_json_set(out, "labels", names);
+    km_json_set_string(out, "problem_type", count == 1 ? "regression" : "single_label_classification");
+    if (shape->has_classifier_dropout) {
+        km_json_set_number(out, "classifier_dropout", shape->classifier_dropout);
+    }
+    *classifier = km_json_print(out, false);
+    km_json_destroy(out);
+    return KM_OK;
+}
+
 /* ---- Writing ---- */
 
 static void write_sizes(km_json *json, const km_model_config *m) {
@@ -219,12 +268,34 @@ static void set_default(km_json *json, const char *key, int64_t value) {
     }
 }
 
-void km_model_json_write(km_json *json, const km_model_config *model, km_specials specials, const char *dtype) {
+/* Labels by number and by name, as transformers has them. */
+static void write_labels(km_json *json, const char *classifier) {
+    km_json *own = NULL, *names = km_json_object(), *numbers = km_json_object();
+    if (km_json_parse(&own, classifier, strlen(classifier), "classifier") != KM_OK) {
+        own = km_json_object(); /* a bundle's text is always JSON */
+    }
+    int number = 0;
+    const km_json *labels = km_json_get(own, "labels");
+    for (const km_json *label = km_json_first(labels); label != NULL; label = km_json_next(label)) {
+        char key[16];
+        snprintf(key, sizeof key, "%d", number);
+        km_json_set_string(names, key, km_json_string(label));
+        km_json_set_number(numbers, km_json_string(label), number++);
+    }
+    km_json_set(json, "id2label", names);
+    km_json_set(json, "label2id", numbers);
+    km_json_set_string(json, "problem_type", km_json_text(own, "problem_type"));
+    km_json_destroy(own);
+}
+
+void km_model_json_write(km_json *json, const km_model_config *model, km_specials specials, const char *dtype,
+                         const char *classifier) {
     const km_architecture *architecture = km_architecture_named(model->type);
     const km_interchange *files = km_architecture_files(architecture);
     const char *activation = own_activation(km_json_string(km_json_get(json, files->activation)));
     km_json *architectures = km_json_array();
-    km_json_push_string(architectures, km_architecture_class(architecture, KM_HEAD_TOKENS));
+    const km_head_kind head = classifier != NULL ? KM_HEAD_CLASSES : KM_HEAD_TOKENS;
+    km_json_push_string(architectures, km_architecture_class(architecture, head));
     km_json_set(json, "architectures", architectures);
     km_json_set_string(json, "model_type", model->type);
     write_sizes(json, model);
@@ -235,6 +306,9 @@ void km_model_json_write(km_json *json, const km_model_config *model, km_special
     if (files->sequence_ids) {
         set_default(json, "bos_token_id", specials.cls);
         set_default(json, "eos_token_id", specials.sep);
+    }
+    if (classifier != NULL) {
+        write_labels(json, classifier);
     }
     km_json_set_boolean(json, "tie_word_embeddings", true);
     km_json_set_string(json, km_json_get(json, "torch_dtype") != NULL ? "torch_dtype" : "dtype", dtype);

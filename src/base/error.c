@@ -11,7 +11,7 @@ enum { MESSAGE = 4096 };
 static _Thread_local char message[MESSAGE];
 static _Thread_local km_error_kind kind;
 
-/* The text is made aside first, since arguments may point into the old message. */
+/* Sets this thread's message. The new text is made before the old one is freed, since arguments may point into the old message. */
 static void set_message(const char *format, va_list list) KM_PRINTF(1, 0);
 static void set_message(const char *format, va_list list) {
     char text[MESSAGE];

@@ -1,20 +1,21 @@
-/* Faults, for tests. KMASK_FAULT holds one or several of
+/* fault: failures that tests ask for. The environment variable KMASK_FAULT holds one or several faults of the form
  *
  *     place:n[+][:what][@rank]      separated by commas
  *
- * At its n-th passage through `place` (with +, at each one from then on) a process, on the given rank only,
+ * The fault happens at a process's n-th call of km_fault(place), with + also at all later ones; with @rank, on that rank only. The
+ * process then
  *
- *     kill       dies of SIGKILL (what is taken where nothing is said)
+ *     kill       dies of SIGKILL (the default)
  *     kill=R     kills rank R of its host and goes on
  *     killall    kills all ranks of its host, itself last
- *     fail       has the passage fail
- *     fail=N     has it fail as a system call does with error number N
+ *     fail       has this call of km_fault fail
+ *     fail=N     has it fail as a system call does with the errno N
  *     stop       stops as with SIGSTOP
  *     sleep=MS   waits
- *     tear       dies in the middle of the next write of the run folder \ these two need tests/faults/torn.c
- *     power      loses what was not synced, and all ranks die           / to be preloaded
+ *     tear       dies in the middle of the next write to the run folder \ these two need tests/faults/torn.c
+ *     power      loses what was not synced, and all ranks die           / to be preloaded (LD_PRELOAD)
  *
- * Passages are counted for each process and fault. KMASK_FAULT_LOG=file gathers every passage, "place rank" a line. */
+ * Calls are counted for each process and fault. With KMASK_FAULT_LOG=file every call adds a line "place rank" to that file. */
 #ifdef KMASK_FAULTS
 #include "kmask/base.h"
 
@@ -34,7 +35,7 @@ typedef struct fault {
     char place[KM_WORD], what[KM_WORD];
     long at;
     bool onwards;
-    int rank; /* -1: any */
+    int rank; /* -1: on every rank */
     atomic_long passages;
 } fault;
 
@@ -75,10 +76,10 @@ static pid_t parent_of(pid_t process) {
     return parent;
 }
 
-/* Of the processes that the same mpirun started; `rank` -1: all but this one. */
+/* Kills the process of a rank that the same mpirun started on this host; rank -1: all of them but this one. */
 static void kill_ranks(int rank) {
     if (getenv(RANK_NAMES[0]) == NULL) {
-        return; /* its parent is a shell, and its siblings are none of ours */
+        return; /* started without mpirun: the other children of the parent process are not ranks */
     }
     DIR *list = opendir("/proc");
     for (struct dirent *entry = list ? readdir(list) : NULL; entry != NULL; entry = readdir(list)) {
@@ -132,7 +133,7 @@ static void parse(void) {
     for (char *one = strtok_r(copy, ",", &left); one != NULL; one = strtok_r(NULL, ",", &left)) {
         if (fault_count == MOST_FAULTS || !parse_one(&faults[fault_count], one)) {
             fprintf(stderr, "KMASK_FAULT=%s: expected up to %d of place:n[+][:what][@rank]\n", wanted, MOST_FAULTS);
-            abort(); /* a test that asks for nothing would pass */
+            abort(); /* a test with a misspelled fault must not pass because nothing happened */
         }
         fault_count++;
     }

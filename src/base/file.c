@@ -1,3 +1,4 @@
+/* file: reading, writing, syncing and atomically replacing files, and making folders. */
 #include "kmask/base.h"
 
 #include <errno.h>
@@ -7,7 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* A call that a signal has cut short is made again, but not for ever: where each one is, something is wrong. */
+/* Whether a system call that failed is to be made again: yes after EINTR, but not for ever, since something is wrong where signals
+ * interrupt every attempt. */
 static bool try_again(int *interruptions) {
     enum { MOST = 1000 };
     return errno == EINTR && ++*interruptions < MOST;
@@ -88,7 +90,7 @@ static km_status read_open(char **out, size_t *size, int fd, const char *path, s
     return KM_OK;
 }
 
-/* A named pipe that nobody writes to reads as empty: opening one would else wait for ever. */
+/* Opens a file for reading and never waits: a named pipe that nobody writes to then reads as empty. */
 static int open_without_waiting(const char *path) {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd >= 0) {
@@ -177,7 +179,8 @@ km_status km_file_replace(const char *path, const void *bytes, size_t count) {
     return status;
 }
 
-/* One folder, and its name in the folder above it on the disk: what is synced in it later is else lost with it. */
+/* Makes one folder and syncs the folder above it. Otherwise a power cut could remove the new folder with files in it that were
+ * synced. */
 static km_status make_one_folder(const char *path) {
     struct stat info;
     if (mkdir(path, 0777) != 0) {
@@ -190,7 +193,8 @@ static km_status make_one_folder(const char *path) {
                    : km_fail_errno(failed, "%s: cannot make this folder", path);
     }
     char *above = folder_of(path);
-    bool readable = access(above, R_OK) == 0; /* one may write to a folder that one cannot open */
+    /* A folder may be writable and not readable: then it cannot be opened and synced. */
+    bool readable = access(above, R_OK) == 0;
     km_status status = readable ? sync_path(above, O_RDONLY | O_DIRECTORY) : KM_OK;
     free(above);
     return status;

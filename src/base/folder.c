@@ -1,4 +1,4 @@
-/* What a folder can do, found by trying. */
+/* folder: how fast a folder's disk is, what locks it has, and whether files can be made there, found by trying. */
 #include "kmask/base.h"
 
 #include <errno.h>
@@ -37,7 +37,7 @@ km_status km_folder_check(const char *path) {
     return status;
 }
 
-/* The nearest folder that is there. */
+/* Sets `out` to `path` where that is an existing folder, else to the nearest existing folder above it. */
 static void find_folder(char out[KM_PATH], const char *path) {
     char *at = km_strdup(path[0] != '\0' ? path : ".");
     while (!is_folder(at)) {
@@ -53,7 +53,7 @@ static void find_folder(char out[KM_PATH], const char *path) {
     free(at);
 }
 
-/* Bytes that neither compress nor repeat, for a while; then until they are on the disk. */
+/* Writes random bytes, which no file system can compress, for about `seconds`, and syncs them to the disk. */
 static km_status write_for(km_folder_report *out, int fd, double seconds, const char *path) {
     enum { STRIP = 4 << 20, MOST = 64 };
     uint64_t *words = km_new(STRIP, 1);

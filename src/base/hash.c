@@ -1,3 +1,4 @@
+/* hash: checksums by XXH3-128. */
 #include "kmask/base.h"
 
 #include <stdlib.h>

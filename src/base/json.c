@@ -8,7 +8,7 @@
 
 enum { DEPTH = 100 };
 
-/* Byte of the first place nested deeper than DEPTH, or `count`. */
+/* Returns the offset in bytes of the first place that is nested deeper than DEPTH; `count` where there is none. */
 static size_t too_deep(const char *text, size_t count) {
     int depth = 0;
     bool quoted = false;
@@ -55,7 +55,7 @@ km_status km_json_parse(km_json **out, const char *text, size_t count, const cha
     if (deep < count) {
         return complain(text, deep, origin, "nested deeper than 100 levels");
     }
-    /* cJSON wants a terminated text to refuse what follows the value. */
+    /* cJSON detects text after the value only in a text that ends in NUL. */
     char *copy = km_new(count + 1, 1);
     memcpy(copy, text, count);
     const char *end = copy;
@@ -155,7 +155,7 @@ const char *km_json_text(const km_json *object, const char *key) {
     return text != NULL ? text : "";
 }
 
-/* cJSON returns NULL only when memory is out. */
+/* Ends the process where cJSON could not make an item: it returns NULL only when there is no memory. */
 static cJSON *made(cJSON *item) {
     if (item == NULL) {
         fputs("kmask: out of memory for JSON.\n", stderr);

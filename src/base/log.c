@@ -1,4 +1,4 @@
-/* Lines to standard error, and how times and quantities read. */
+/* log: lines to standard error, and times and quantities as text for people. */
 #include "kmask/base.h"
 
 #include "progress.h"
@@ -63,7 +63,7 @@ const char *km_duration(char out[32], double seconds) {
     return out;
 }
 
-/* Three digits and a unit; what rounds up to 1000 takes the next unit. */
+/* Prints up to three digits and a unit. A number that rounds to 1000 is printed in the next unit. */
 const char *km_quantity(char out[32], double value) {
     static const char units[] = " kMGTPE";
     const double step = 1000, round_up = 999.5;

@@ -1,3 +1,4 @@
+/* memory: small and large allocations, arenas and growing buffers. */
 #include "kmask/base.h"
 
 #include <stdarg.h>
@@ -47,20 +48,22 @@ char *km_format(const char *format, ...) {
     return or_die(length < 0 ? NULL : text, 1);
 }
 
-/* Large blocks lie on huge pages where the system has them on request: matrices are walked down columns, a page each row,
- * and 4 KiB pages would not fit the processor's table of them; and ranks read each other's memory twice as fast. */
+/* Large blocks lie on huge pages where the system offers them. A walk down a column of a matrix touches another page in each
+ * row, and the processor's cache of page addresses (TLB) holds too few pages of 4 KiB for that; and ranks read each other's
+ * memory twice as fast. */
 static void *allocate_block(size_t bytes, bool is_large) {
     void *block = aligned_alloc(is_large ? HUGE_PAGE : ALIGNMENT, bytes);
 #ifdef MADV_HUGEPAGE
     if (block != NULL && is_large) {
-        (void)madvise(block, bytes, MADV_HUGEPAGE); /* advice: without it all is as right, and slower */
+        (void)madvise(block, bytes, MADV_HUGEPAGE); /* a failure only makes the program slower */
     }
 #endif
     return block;
 }
 
 km_status km_allocate(void **out, size_t bytes, const char *what) {
-    /* Linux promises more than it has and kills who takes it: large blocks are asked for only where they exist. */
+    /* Linux grants more memory than it has, and kills processes once they use it. So large blocks are checked against what is
+     * free. */
     const size_t large = (size_t)64 << 20;
     const size_t unit = bytes < 2 * HUGE_PAGE ? ALIGNMENT : HUGE_PAGE;
     size_t rounded = (bytes + unit) / unit * unit;

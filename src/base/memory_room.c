@@ -1,9 +1,11 @@
+/* memory_room: how many bytes of memory this process may still take. */
 #include "kmask/base.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* The number after `key` in a small file of the system ("" for its first); false where there is none ("max"). */
+/* Reads the number after `key` in a small file of the system, or its first number where `key` is "". False where there is no
+ * number, for example where the file says "max". */
 static bool number_in(const char *path, const char *key, uint64_t *out) {
     FILE *file = fopen(path, "re");
     if (file == NULL) {
@@ -29,7 +31,7 @@ static uint64_t room_of_machine(void) {
     return (number_in("/proc/meminfo", "SwapFree:", &swap) ? available + swap : available) * kib;
 }
 
-/* Where the two versions of control groups keep what is asked for here. */
+/* The files in which one version of control groups (cgroups) keeps a group's memory limit and use. */
 typedef struct group_files {
     const char *line; /* in a line of /proc/self/cgroup, before the group's path */
     const char *root;
@@ -49,7 +51,8 @@ static bool number_of(const group_files *files, const char *group, const char *n
     return found;
 }
 
-/* Limit less use; cached files count as use there, but give way. */
+/* The group's limit minus its use. Cached files count as use there, but are not subtracted, since the system drops them on
+ * demand. */
 static uint64_t room_of_group(const group_files *files, const char *group) {
     uint64_t limit = 0, used = 0, cached = 0;
     if (!number_of(files, group, files->limit, "", &limit) || !number_of(files, group, files->used, "", &used)) {
@@ -61,7 +64,7 @@ static uint64_t room_of_group(const group_files *files, const char *group) {
     return limit - KM_MIN(limit, used);
 }
 
-/* The least of this process' group and of those above it. */
+/* The smallest room of this process's group and the groups above it. */
 static uint64_t room_of_groups(const group_files *files) {
     char line[1024], *group = NULL;
     FILE *file = fopen("/proc/self/cgroup", "re");

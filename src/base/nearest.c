@@ -1,4 +1,4 @@
-/* "Did you mean": edit distance over bytes. */
+/* nearest: the word to suggest in "Did you mean ...?", by edit distance over bytes. */
 #include "kmask/base.h"
 
 #include <stdlib.h>
@@ -29,7 +29,7 @@ static size_t distance(const char *a, const char *b) {
 }
 
 const char *km_nearest(const char *word, const char *const *words) {
-    enum { LONGEST = 200 }; /* what is longer is no slip of a finger */
+    enum { LONGEST = 200 }; /* no suggestion is made for a longer word: it is not a misspelled key */
     size_t length = strlen(word), best = SIZE_MAX;
     const char *nearest = NULL;
     if (length > LONGEST) {

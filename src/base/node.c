@@ -1,4 +1,4 @@
-/* Processors of this host, as the system describes them. */
+/* node: the processors of this host, their limits, and its network devices, as the system describes them. */
 #include "kmask/base.h"
 
 #include <ctype.h>
@@ -92,7 +92,7 @@ void km_cpus_allowed(km_cpus *out) {
     CPU_FREE(set);
 }
 
-/* The first line of a small file of the system; false where there is none. */
+/* Reads the first line of a small file of the system; false where there is none. */
 static bool read_line(char *out, size_t room, const char *path) {
     FILE *file = fopen(path, "re");
     bool got = file != NULL && fgets(out, (int)room, file) != NULL;

@@ -1,4 +1,4 @@
-/* Where time goes: each thread has an account of its own, written by it alone. */
+/* op: the seconds that threads spend on each operation. Each thread has an account of its own, which no other thread writes. */
 #include "kmask/base.h"
 
 #include <assert.h>
@@ -9,7 +9,7 @@
 enum { DEPTH = 8 };
 
 typedef struct account {
-    km_op ops[DEPTH]; /* [depth] is what the thread does, below it what it goes back to */
+    km_op ops[DEPTH]; /* a stack: ops[depth] is what the thread does now, ops[depth - 1] what it will go back to */
     int depth;
     double since;
     double seconds[KM_OPS];
@@ -34,7 +34,7 @@ static void open_account(double now) {
     pthread_mutex_unlock(&mutex);
 }
 
-/* Books the time until now. */
+/* Adds the time since the last call to the operation that this thread has been doing. */
 static void settle(void) {
     const double now = km_seconds();
     if (own == NULL || own_round != round_now) {
@@ -52,7 +52,7 @@ void km_op_push(km_op op) {
 
 void km_op_pop(void) {
     settle();
-    own->depth -= own->depth > 0; /* what ends may have begun before the measurement */
+    own->depth -= own->depth > 0; /* the stack is empty where the operation had begun before the measurement */
 }
 
 void km_ops_measure(bool on) {
@@ -62,7 +62,7 @@ void km_ops_measure(bool on) {
         free(accounts);
         accounts = next;
     }
-    round_now++; /* whoever still has an account of the round before opens a new one */
+    round_now++; /* a thread that has an account of an earlier round opens a new one */
     km_ops_measured = on;
     pthread_mutex_unlock(&mutex);
 }

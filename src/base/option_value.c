@@ -12,7 +12,7 @@ typedef struct range {
     bool without_low, without_high;
 } range;
 
-/* "1..64", ">0..1", "0..<1", "0.." */
+/* Parses a range of km_option: "1..64", ">0..1", "0..<1", "0..". */
 static range range_of(const km_option *option) {
     range r = {.low = -INFINITY, .high = INFINITY};
     const char *text = option->range;
@@ -66,7 +66,7 @@ const char *km_names_join(char out[KM_NAMES], const char *const *words, size_t c
 
 /* ---- Numbers as text ---- */
 
-/* The shortest of 15 to 17 digits that reads back to the same bits. */
+/* Prints a number with 15, 16 or 17 digits: the fewest with which it reads back to the same bits. */
 static void print_number(km_buffer *out, double value) {
     char text[40];
     for (int digits = 15; digits <= 17; digits++) {
@@ -116,7 +116,7 @@ void km_option_expected(const km_option *option, km_buffer *out) {
     }
 }
 
-/* A found value in a message: as JSON, cut where it is long. */
+/* Prints a value that was found, for a message: as JSON, cut where it is long. */
 static void describe(km_buffer *out, const km_json *json) {
     enum { MOST = 60 };
     double value = 0;
@@ -132,7 +132,7 @@ static void describe(km_buffer *out, const km_json *json) {
     size_t length = strlen(text);
     if (length > MOST) {
         size_t end = MOST;
-        while (end > 0 && ((unsigned char)text[end] & 0xc0) == 0x80) { /* not inside a UTF-8 character */
+        while (end > 0 && ((unsigned char)text[end] & 0xc0) == 0x80) { /* do not cut inside a UTF-8 character */
             end--;
         }
         km_buffer_print(out, "%.*s... (%zu bytes)", (int)end, text, length);
@@ -142,7 +142,7 @@ static void describe(km_buffer *out, const km_json *json) {
     free(text);
 }
 
-/* A name of a later version is not called unknown. */
+/* Whether a later version will have this name. The message then says so, instead of calling the name unknown. */
 static bool is_planned(const km_option *option, const char *word) {
     return word != NULL && option->planned != NULL && is_choice(option->planned, word);
 }
@@ -221,7 +221,7 @@ static bool read_number(double *out, const km_option *option, const km_json *jso
     if (!km_json_number(&value, json) || !in_range(option, value)) {
         return false;
     }
-    *out = value + 0.0; /* no negative zero */
+    *out = value + 0.0; /* turns negative zero into zero */
     return true;
 }
 
@@ -233,10 +233,10 @@ static bool add_number(km_numbers *out, const km_option *option, double value) {
     return true;
 }
 
-/* Decimal digits; moves on to what follows them. */
+/* Reads decimal digits and moves *text to what follows them. */
 static bool read_digits(double *out, const char **text) {
     const char *digits = *text;
-    char number[KM_WORD] = ""; /* of "0..7" strtod would take the first dot too */
+    char number[KM_WORD] = ""; /* a copy of the digits alone: in "0..7" strtod would read "0." */
     *text += strspn(digits, "0123456789");
     size_t length = (size_t)(*text - digits);
     if (length == 0 || length >= sizeof number) {
@@ -247,7 +247,7 @@ static bool read_digits(double *out, const char **text) {
     return true;
 }
 
-/* "3", "4..7", or several with commas. */
+/* Adds the numbers of a text such as "3", "4..7" or "1,4..7". */
 static bool add_range(km_numbers *out, const km_option *option, const char *text) {
     for (bool more = true; more;) {
         double first = 0, last = 0;
@@ -307,7 +307,7 @@ static bool add_text(km_texts *out, size_t *used, const km_option *option, const
     return true;
 }
 
-/* Choices may also be one text with commas; a path or a pattern is taken as it is. */
+/* Reads a text or a list of texts. One text may hold several choices, separated by commas; a path or a pattern is not split. */
 static bool read_texts(km_texts *out, const km_option *option, const km_json *json) {
     bool list = km_json_is_array(json);
     size_t used = 0;
@@ -375,7 +375,8 @@ km_status km_option_set(const km_section *section, const km_option *option, void
     return refuse(section, option, json);
 }
 
-/* For paths and words everything is text but a JSON string and null; else what is not JSON is text. */
+/* For paths, choices and lists of texts the right side is plain text, unless it is a JSON string, null or, for a list, a JSON
+ * array. For other options it is JSON, or plain text where it is not valid JSON. */
 km_status km_option_set_text(const km_section *section, const km_option *option, void *values, const char *text) {
     km_json *json = NULL;
     bool parsed = km_json_parse(&json, text, strlen(text), option->name) == KM_OK;

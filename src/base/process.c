@@ -1,4 +1,4 @@
-/* Processes, by /proc, and their memory. */
+/* process: identifying processes by /proc, ending them, and reading their memory. */
 #include "kmask/base.h"
 
 #include <fcntl.h>
@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* The first bytes of a small file; "" when it cannot be read. */
+/* Reads the first bytes of a small file; "" when it cannot be read. */
 static void read_text(char *out, size_t room, const char *path) {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     ssize_t got = fd >= 0 ? read(fd, out, room - 1) : -1;
@@ -20,13 +20,14 @@ static void read_text(char *out, size_t room, const char *path) {
     }
 }
 
-/* State letter and start time of a pid; 0 when there is no such process. */
+/* Returns the state letter of a process and sets its start time; 0 when there is no such process. */
 static char read_stat(int64_t pid, uint64_t *started) {
-    enum { STATE = 3, START = 22 }; /* fields, from 1: proc(5) */
+    enum { STATE = 3, START = 22 }; /* numbers of fields, counted from 1, as in proc(5) */
     char path[64], text[1024], *rest = NULL;
     snprintf(path, sizeof path, "/proc/%lld/stat", (long long)pid);
     read_text(text, sizeof text, path);
-    char *field = strrchr(text, ')'); /* the second field is a name that may hold anything */
+    /* The second field is the program's name, which may hold spaces and parentheses. */
+    char *field = strrchr(text, ')');
     if (field == NULL || strlen(field) < 3) {
         return 0;
     }
@@ -99,7 +100,8 @@ bool km_process_read(int64_t pid, uint64_t address, void *out, size_t bytes) {
 
 bool km_process_readable(void) {
     const int64_t self = (int64_t)getpid();
-    volatile uint64_t word = km_mix64((uint64_t)self); /* the child overwrites its own copy */
+    /* The child overwrites its own copy, so it can only find this one here. */
+    volatile uint64_t word = km_mix64((uint64_t)self);
     const uint64_t expected = word;
     const pid_t child = fork();
     if (child == 0) {

@@ -1,4 +1,4 @@
-/* Progress: a live line where a person watches, else a plain line now and then. */
+/* progress: a live line where standard error is a terminal, else a plain line now and then. */
 #include "progress.h"
 
 #include "kmask/base.h"
@@ -17,15 +17,16 @@ typedef enum mode { NONE, PLAIN, LIVE } mode;
 struct km_progress {
     char *what;
     mode mode;
-    uint64_t first, total; /* `first` of them were done before the start */
+    uint64_t first, total; /* how many were done before the start; how many there are */
     double start;
-    double last;  /* seconds of the last line; negative: none yet */
+    double last;  /* when the last line was printed (km_seconds); negative: none yet */
     double pace;  /* seconds that plain lines are apart at least */
-    double share; /* done at the last plain line */
-    int terminal; /* whose width counts; -1: unknown */
+    double share; /* the share done at the last plain line */
+    int terminal; /* file descriptor of the terminal whose width is used; -1: unknown */
 };
 
-/* The terminal has one last line, so there is one live progress: every line to standard error has to know of it. */
+/* A terminal has one last line, so there is at most one live line at a time, and all that writes to standard error must wipe it
+ * first. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static bool live_is_shown; /* under lock */
 
@@ -33,7 +34,7 @@ static void put(const char *text, size_t count) {
     while (count > 0) {
         ssize_t written = write(STDERR_FILENO, text, count);
         if (written <= 0) {
-            return; /* nobody can be told */
+            return; /* standard error cannot be written to, so the failure cannot be reported */
         }
         text += written;
         count -= (size_t)written;
@@ -58,7 +59,8 @@ void km_say(const char *text) {
 
 /* ---- Who is watching ---- */
 
-/* Launchers give ranks pipes or terminals of their own; what a person sees is the launcher's standard error. */
+/* Opens the terminal that a person looks at. Launchers connect their ranks to pipes or to terminals of their own, so under
+ * mpirun it is the launcher's standard error. */
 static int open_terminal(void) {
     if (getenv("OMPI_COMM_WORLD_SIZE") == NULL) {
         return isatty(STDERR_FILENO) ? dup(STDERR_FILENO) : -1;
@@ -98,7 +100,7 @@ static size_t width_of(const km_progress *progress) {
 
 /* ---- Lines ---- */
 
-/* Cuts at `columns` characters (of UTF-8). */
+/* Cuts the line after `columns` UTF-8 characters. */
 static void cut(km_buffer *line, size_t columns) {
     size_t i = 0;
     for (size_t column = 0; i < line->size; i++) {
@@ -115,7 +117,7 @@ static double share_of(const km_progress *progress, uint64_t done) {
     return progress->total == 0 ? 1 : (double)KM_MIN(done, progress->total) / (double)progress->total;
 }
 
-/* By the rate since the start; "" when there is none yet. */
+/* Adds `before` and the time left, estimated from the rate since the start; nothing where nothing has been done yet. */
 static void add_time_left(km_buffer *line, const km_progress *progress, uint64_t done, const char *before) {
     char left[32];
     double seconds = km_seconds() - progress->start;
@@ -126,7 +128,7 @@ static void add_time_left(km_buffer *line, const km_progress *progress, uint64_t
 }
 
 static void draw_live(const km_progress *progress, uint64_t done, const char *text) {
-    enum { BAR = 10 }; /* so that the text has room on 80 columns */
+    enum { BAR = 10 }; /* short enough that the text fits into 80 columns */
     static const char full[BAR + 1] = "##########", empty[BAR + 1] = "..........";
     double share = share_of(progress, done);
     int filled = (int)(share * BAR);

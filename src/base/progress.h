@@ -1,4 +1,4 @@
-/* What log and progress share: one way to standard error, which knows of the live line. */
+/* progress: what log and progress share. Both write to standard error by one function, which keeps the live line intact. */
 #ifndef KMASK_BASE_PROGRESS_H
 #define KMASK_BASE_PROGRESS_H
 
@@ -8,7 +8,7 @@
  * again. Any thread. */
 void km_say(const char *text);
 
-/* Plain lines are at least this many seconds apart, the first and the last excepted (2 at first). */
+/* Sets the least time between plain lines, in seconds (2 by default). It does not apply to the first and the last line. */
 void km_progress_set_pace(struct km_progress *progress, double seconds);
 
 #endif

@@ -1,5 +1,5 @@
-/* Philox 4x32-10: J. K. Salmon, M. A. Moraes, R. O. Dror, D. E. Shaw, "Parallel random numbers: as easy as 1, 2, 3",
- * SC 2011. Checked in the tests against the known answers that its authors publish. */
+/* rng: random numbers by Philox 4x32-10 (J. K. Salmon, M. A. Moraes, R. O. Dror, D. E. Shaw, "Parallel random numbers: as easy
+ * as 1, 2, 3", SC 2011). The tests compare it with the known answers that its authors publish. */
 #include "kmask/base.h"
 
 #include <math.h>
@@ -56,7 +56,7 @@ uint64_t km_rng_u64(km_rng *rng) {
     return low | (uint64_t)km_rng_u32(rng) << 32;
 }
 
-/* D. Lemire, "Fast random integer generation in an interval", 2019. */
+/* The method of D. Lemire, "Fast random integer generation in an interval", 2019. */
 uint32_t km_rng_below(km_rng *rng, uint32_t n) {
     uint64_t product = (uint64_t)km_rng_u32(rng) * n;
     if ((uint32_t)product < n) {

@@ -74,7 +74,7 @@ km_status km_schema_fill(const km_schema *schema, void *config) {
                 KM_TRY(km_option_set_text(section, option, values, option->standard));
             }
         }
-        *(uint64_t *)values = given; /* a default is not given */
+        *(uint64_t *)values = given; /* as before: a value that comes from a default does not count as given */
     }
     return KM_OK;
 }

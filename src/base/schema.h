@@ -4,7 +4,8 @@
 
 #include "option.h"
 
-/* How many sections a schema has, those of the schema before it counted; and one of them, NULL past the end. */
+/* How many sections a schema has, with those of the schema that it begins with (km_schema.first); and one of them, NULL past the
+ * end. */
 int km_schema_parts(const km_schema *schema);
 const km_part *km_schema_part(const km_schema *schema, int index);
 /* The section whose name is the first `length` bytes of `name`; NULL when there is none. */

@@ -1,4 +1,4 @@
-/* The help on config keys: a column each for key and default, then meaning and range, wrapped. */
+/* schema_help: the help on config keys. Key and default have a column each; meaning and range follow, wrapped. */
 #include "option.h"
 
 #include <string.h>
@@ -20,7 +20,7 @@ void km_option_type(const km_option *option, km_buffer *out) {
     km_buffer_print(out, "%s%s", before[option->kind], texts ? "texts" : range == NULL ? "" : range);
 }
 
-/* The words of `text` and then `last`, which stays in one piece; what follows the first line starts at INDENT. */
+/* Prints the words of `text`, then `last`, which is not broken over lines. All lines but the first begin at column INDENT. */
 static void print_wrapped(FILE *stream, const char *text, const char *last) {
     int column = INDENT;
     while (last != NULL) {

@@ -4,14 +4,14 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { LARGEST = 1 << 20 }; /* bytes of a config */
+enum { LARGEST = 1 << 20 }; /* most bytes that a config file may have */
 
-/* What is being filled. */
+/* The config that is being read, and how. */
 typedef struct reading {
     const km_schema *schema;
     char *config;
-    const km_schema *const *others; /* NULL at the end; may be NULL */
-    bool passes_over;               /* what is no section of the schema, whatever it holds */
+    const km_schema *const *others; /* schemas of other verbs, NULL at the end; may be NULL */
+    bool passes_over;               /* ignore sections that are not in the schema, whatever they hold */
 } reading;
 
 /* ---- Keys that are not there -------------------------------------------------------------------------------- */
@@ -37,7 +37,8 @@ static void free_keys(char **keys) {
     free(keys);
 }
 
-/* The same name in another section, else what `key` begins, else the nearest key. */
+/* The key to suggest for an unknown one: one of the same name in another section, else one that begins with `key`, else the one
+ * that is nearest by edit distance. */
 static const char *nearest_of(const char *key, char *const *keys) {
     const char *dot = strchr(key, '.'), *name = dot == NULL ? key : dot + 1;
     for (char *const *word = keys; *word != NULL; word++) {
@@ -94,7 +95,7 @@ static km_status unknown_section(const km_schema *schema, const char *name) {
     return KM_USAGE;
 }
 
-/* The schema, of those of other verbs, that has a section which this verb has not; NULL when there is none. */
+/* The schema of another verb that has a section of this name; NULL when there is none. */
 static const km_schema *owner_of(const reading *r, const char *name, size_t length) {
     for (const km_schema *const *other = r->others; other != NULL && *other != NULL; other++) {
         if (km_schema_find(*other, name, length) != NULL) {
@@ -167,7 +168,7 @@ static km_status set_top(reading *r, const km_json *json) {
     const km_part *part = km_schema_find(r->schema, name, strlen(name));
     const km_schema *owner = owner_of(r, name, strlen(name));
     if (strcmp(name, "version") == 0) {
-        return KM_OK; /* checked before everything else */
+        return KM_OK; /* the version, which was checked before everything else */
     }
     if (part != NULL) {
         return set_section(r->schema, part->section, r->config + part->place, json);
@@ -194,7 +195,7 @@ static km_status set_all(reading *r, const km_json *json) {
     return KM_OK;
 }
 
-/* cJSON ends a string at \u0000: what follows would be lost without a word. */
+/* Whether the text has the escape \u0000. It is refused, since cJSON would silently end the string there. */
 static bool has_escaped_nul(const char *text) {
     for (; *text != '\0'; text++) {
         if (*text == '\\' && strncmp(text + 1, "u0000", 5) == 0) {
@@ -254,7 +255,7 @@ static km_status assign_key(reading *r, const char *key, const char *value) {
                           : km_option_set_text(part->section, option, r->config + part->place, value);
 }
 
-/* "key=value" */
+/* Reads an assignment "section.key=value". */
 static km_status assign(reading *r, const char *text) {
     const char *equals = strchr(text, '=');
     if (equals == NULL || equals == text) {
@@ -270,7 +271,7 @@ static km_status assign(reading *r, const char *text) {
 
 km_status km_schema_read(const km_schema *schema, void *out, const km_config_source *source) {
     reading r = {.schema = schema, .config = out, .others = source->others};
-    memset(out, 0, schema->size); /* padding too: it is compared and broadcast as bytes */
+    memset(out, 0, schema->size); /* also the padding, since configs are compared and broadcast as bytes */
     if (source->path != NULL) {
         KM_TRY(set_from_file(&r, source->path));
     }

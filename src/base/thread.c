@@ -1,4 +1,4 @@
-/* Threads: starting one, and a pool of threads that do the same job side by side. */
+/* thread: starting a thread, and a pool of threads that do the same job at the same time. */
 #include "kmask/base.h"
 
 #include <pthread.h>
@@ -14,11 +14,11 @@ typedef struct worker {
 
 struct km_pool {
     int workers;
-    worker *others; /* workers - 1 */
+    worker *others; /* (workers - 1) all but worker 0, which is the caller */
     int started;
     pthread_mutex_t mutex;
     pthread_cond_t wake, done;
-    uint64_t round; /* counts jobs; a worker does each once */
+    uint64_t round; /* the number of jobs so far: a worker that has done fewer has a job to do */
     int busy;
     bool quit;
     km_job *job;

@@ -1,4 +1,4 @@
-/* Clocks: the monotonic time, sleeping, and times that lie some seconds ahead. */
+/* time: the monotonic clock, sleeping, and absolute times that lie some seconds ahead. */
 #include "kmask/base.h"
 
 #include <errno.h>

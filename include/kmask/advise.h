@@ -9,7 +9,7 @@
 /* ---- Measuring ------------------------------------------------------------------------------------------------- */
 
 /* Trains on random tokens, `repeat` steps after one that warms up, with `bare` each in turns with OpenBLAS's bare products of
- * the same shapes, and says how fast both were (src/train/bench.c says what is counted). Nothing is kept. config: of model
+ * the same shapes, and says how fast both were (src/advise/bench.c says what is counted). Nothing is kept. config: of model
  * and data the shapes count; vocab_size must be given. On rank 0 *out is the result, the caller's; NULL elsewhere.
  * Collective. */
 km_status km_bench(km_comm *comm, const km_config *config, int repeat, bool bare, km_json **out) KM_NODISCARD;

@@ -26,7 +26,7 @@ extern const km_schema km_variance_schema;
 /* Reads and checks all of it. Every failure is KM_USAGE. */
 km_status km_variance_load(km_variance_input *out, const km_config_source *source) KM_NODISCARD;
 
-/* Measures what input->variance asks for (Zheng et al. 2020, Theorem 1, Eq. 5, Figures 2 and 3; src/train/variance.h says what
+/* Measures what input->variance asks for (Zheng et al. 2020, Theorem 1, Eq. 5, Figures 2 and 3; src/study/variance.h says what
  * exactly). `folder`: where results and finished parts are kept; NULL: nowhere. On rank 0 *out is the result, the
  * caller's; NULL elsewhere. KM_STOPPED after a signal or run.max_hours: call again to go on. The same numbers on any
  * number of ranks and threads. Collective. */

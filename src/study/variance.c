@@ -1,4 +1,4 @@
-/* The measurement: models one after the other, items shared among ranks and threads, results brought to rank 0. */
+/* The measurement: one model after the other; its items are shared among ranks and threads, and their results are brought to rank 0. */
 #include "variance.h"
 
 #include "kmask/kernel.h"
@@ -24,10 +24,10 @@ typedef struct measurement {
 /* The work on one model. */
 typedef struct round {
     measurement *all;
-    const km_subject *subject;
-    km_meter **meters;  /* one a worker */
-    km_result *results; /* (items) */
-    int *mine, count;   /* this rank's items that are not done yet */
+    const km_variance_model *measured;
+    km_variance_worker **workers; /* one a worker */
+    km_item_result *results;      /* (items) */
+    int *mine, count;             /* this rank's items that are not done yet */
     atomic_int next, failed;
     km_error error; /* of the first worker that failed */
     atomic_ullong gradients;
@@ -52,12 +52,12 @@ static void count_gradient(void *payload) {
     atomic_fetch_add(&r->gradients, 1);
 }
 
-/* The main thread's: only one may draw. */
+/* For the main thread, which alone may draw the progress line. */
 static void count_and_show(void *payload) {
     round *r = payload;
     uint64_t done = atomic_fetch_add(&r->gradients, 1) + 1;
     if (r->progress != NULL) {
-        km_progress_update(r->progress, done, "%s  %llu gradients", r->subject->name, (unsigned long long)done);
+        km_progress_update(r->progress, done, "%s  %llu gradients", r->measured->name, (unsigned long long)done);
     }
 }
 
@@ -69,10 +69,10 @@ static void work(void *payload, int worker) {
             break;
         }
         int item = r->mine[i];
-        km_result result = {0};
-        km_status status = km_variance_item(r->meters[worker], item, &result);
+        km_item_result result = {0};
+        km_status status = km_variance_item(r->workers[worker], item, &result);
         if (status == KM_OK) {
-            km_item_store_add(r->all->store, r->subject->hash, item, &result);
+            km_item_store_add(r->all->store, r->measured->hash, item, &result);
             r->results[item] = result;
             continue;
         }
@@ -86,14 +86,14 @@ static void work(void *payload, int worker) {
 
 /* ---- One model ------------------------------------------------------------------------------------------------------ */
 
-/* Rank 0 knows what an earlier start has finished; every rank takes each size-th of the rest. */
+/* Rank 0 knows which items an earlier start has finished; the ranks take the others in turns. */
 static km_status share_items(round *r) {
     measurement *all = r->all;
     int items = km_variance_items(&all->plan), rank = km_comm_rank(all->comm), left = 0;
     uint8_t *done = km_new((size_t)items, 1);
     km_status status = KM_OK;
     if (is_root(all) && all->folder != NULL) {
-        status = km_item_store_load(all->folder, all->plan.key, r->subject->hash, r->results, items);
+        status = km_item_store_load(all->folder, all->plan.key, r->measured->hash, r->results, items);
     }
     for (int i = 0; i < items; i++) {
         done[i] = r->results[i].values != NULL;
@@ -108,7 +108,7 @@ static km_status share_items(round *r) {
         }
     }
     if (left < items) {
-        km_log("%s: %d of %d parts of the measurement were there already", r->subject->name, items - left, items);
+        km_log("%s: %d of %d parts of the measurement were there already", r->measured->name, items - left, items);
     }
     if (is_root(all) && r->count > 0) {
         r->progress = km_progress_create("variance", 0, (uint64_t)gradients);
@@ -117,25 +117,25 @@ static km_status share_items(round *r) {
     return km_comm_agree(all->comm, status);
 }
 
-static km_status make_meters(round *r) {
+static km_status make_workers(round *r) {
     int workers = km_pool_workers(r->all->pool);
-    r->meters = km_new((size_t)workers, sizeof(km_meter *));
+    r->workers = km_new((size_t)workers, sizeof(km_variance_worker *));
     for (int w = 0; w < workers; w++) {
-        KM_TRY(km_meter_create(&r->meters[w], &r->all->plan, r->subject));
-        r->meters[w]->payload = r;
-        r->meters[w]->stop = must_stop;
-        r->meters[w]->tick = w == 0 ? count_and_show : count_gradient;
+        KM_TRY(km_variance_worker_create(&r->workers[w], &r->all->plan, r->measured));
+        r->workers[w]->payload = r;
+        r->workers[w]->stop = must_stop;
+        r->workers[w]->tick = w == 0 ? count_and_show : count_gradient;
     }
     return KM_OK;
 }
 
-/* Results of all ranks to rank 0: number, count, values of each. */
+/* Sends the results of all ranks to rank 0: of each item its number, how many values it has, and the values. */
 static void gather(round *r) {
     km_comm *comm = r->all->comm;
     int items = km_variance_items(&r->all->plan);
     if (!is_root(r->all)) {
         for (int i = 0; i < r->count; i++) {
-            const km_result *result = &r->results[r->mine[i]];
+            const km_item_result *result = &r->results[r->mine[i]];
             uint64_t head[2] = {(uint64_t)r->mine[i], result->values != NULL ? result->count : 0};
             km_comm_send(comm, head, sizeof head, 0);
             km_comm_send(comm, result->values, head[1] * sizeof(double), 0);
@@ -151,7 +151,7 @@ static void gather(round *r) {
             if (head[0] >= (uint64_t)items) {
                 break;
             }
-            km_result *result = &r->results[head[0]];
+            km_item_result *result = &r->results[head[0]];
             result->values = head[1] > 0 ? km_new(head[1], sizeof(double)) : NULL;
             result->count = result->room = head[1];
             km_comm_receive(comm, result->values, head[1] * sizeof(double), rank);
@@ -168,13 +168,13 @@ static km_status check_complete(const round *r) {
         return KM_OK;
     }
     return km_fail(KM_STOPPED, "stopped early by %s with %d of %d parts of %s measured%s", km_signals_name(), there,
-                   items, r->subject->name, r->all->folder != NULL ? "; run the same command again to go on" : "");
+                   items, r->measured->name, r->all->folder != NULL ? "; run the same command again to go on" : "");
 }
 
 static km_status measure(round *r, km_findings *findings) {
     measurement *all = r->all;
     KM_TRY(share_items(r));
-    KM_TRY(km_comm_agree(all->comm, make_meters(r)));
+    KM_TRY(km_comm_agree(all->comm, make_workers(r)));
     km_pool_run(all->pool, work, r);
     if (r->progress != NULL) {
         km_progress_destroy(r->progress);
@@ -184,16 +184,16 @@ static km_status measure(round *r, km_findings *findings) {
     gather(r);
     KM_TRY(km_comm_agree(all->comm, is_root(all) ? check_complete(r) : KM_OK));
     if (is_root(all)) {
-        km_findings_make(findings, &all->plan, r->subject, r->results);
+        km_findings_make(findings, &all->plan, r->measured, r->results);
     }
     return KM_OK;
 }
 
 static km_status measure_model(measurement *all, int index) {
-    km_subject *subject = NULL;
-    KM_TRY(km_comm_agree(all->comm, km_subject_open(&subject, &all->plan, index)));
+    km_variance_model *measured = NULL;
+    KM_TRY(km_comm_agree(all->comm, km_variance_model_open(&measured, &all->plan, index)));
     int items = km_variance_items(&all->plan);
-    round r = {.all = all, .subject = subject};
+    round r = {.all = all, .measured = measured};
     r.results = km_new((size_t)items, sizeof *r.results);
     km_status status = measure(&r, &all->findings[index]);
     if (r.progress != NULL) {
@@ -202,20 +202,20 @@ static km_status measure_model(measurement *all, int index) {
     for (int i = 0; i < items; i++) {
         free(r.results[i].values);
     }
-    for (int w = 0; r.meters != NULL && w < km_pool_workers(all->pool); w++) {
-        km_meter_destroy(r.meters[w]);
+    for (int w = 0; r.workers != NULL && w < km_pool_workers(all->pool); w++) {
+        km_variance_worker_destroy(r.workers[w]);
     }
-    free(r.meters);
+    free(r.workers);
     free(r.results);
     free(r.mine);
     km_error_clear(&r.error);
-    km_subject_close(subject);
+    km_variance_model_close(measured);
     return status;
 }
 
 /* ---- The whole -------------------------------------------------------------------------------------------------------- */
 
-/* Rank 0 makes the folder and the rows' index, the others find them. */
+/* Rank 0 makes the folder and the index of rows, where the other ranks then find them. */
 static km_status prepare(measurement *all, const km_variance_input *input) {
     const km_parallel_config *parallel = &input->config.parallel;
     bool root = is_root(all);

@@ -1,43 +1,46 @@
 /* variance: the variance of K-mask gradients, measured (Zheng et al. 2020, Section 3).
  *
- * What is estimated. g_r(m) is the gradient of the *summed* loss (Eq. 1) of row r under mask m, over the D chosen parameters.
- * A mini-batch is S different rows out of a population of N, each set of S equally likely (S = N: one fixed mini-batch); each
- * row has K masks, independent of the other rows' (Eq. 4):
+ * What is estimated. g_r(m) is the gradient of the *summed* loss (Eq. 1) of row r under mask m, restricted to the D chosen parameters.
+ * A mini-batch is S different rows out of a population of N rows, where each set of S rows is equally likely (S = N is one fixed
+ * mini-batch). Each row has K masks, which are independent of those of other rows (Eq. 4):
  *
  *     g = 1/(S K)  sum over rows  sum over k  g_r(m_k)
  *
- * Var and Cov are traces: sums over the D parameters. With G_r = E g_r(m), and a bar for means over the N rows:
+ * Var and Cov are traces, that is, sums over the D parameters. With G_r = E g_r(m), and a bar for means over the N rows:
  *
  *     var_single = 1/S  bar( E |g_r(m) - G_r|^2 )                             one mask a row
  *     cov        = 1/S  bar( E (g_r(m_1) - G_r).(g_r(m_2) - G_r) )            two masks of one draw of the policy
  *     var        = 1/S  bar( E |1/K sum_k g_r(m_k) - G_r|^2 )
  *                = var_single / K + (1 - 1/K) cov                             Theorem 1, Lemma 3
  *     var_masks  = E_S Var_K(g | S) = var                                     Eq. 5, first term
- *     var_rows   = Var_S(E_K[g | S]) = 1/S (1 - S/N) sum_r |G_r - bar G|^2 / (N - 1)      second; 0 where S = N
+ *     var_rows   = Var_S(E_K[g | S]) = 1/S (1 - S/N) sum_r |G_r - bar G|^2 / (N - 1)      Eq. 5, second term; 0 where S = N
  *     var_total  = var_masks + var_rows                                       Eq. 5
  *     cov(h)     = 1/S  bar( E (g_r(m_1) - G_r).(g_r(m_2) - G_r) | distance h )           Assumption 1, Figures 2, 3
  *
- * (Rows are independent given their masks, so variances of a mini-batch are sums over its rows: 1/S^2 times S times a mean.)
- * cov(0) = var_single; cov(2 tau) = cov of fully_explored; weighted by the hypergeometric law of H for two independent masks
- * cov(h) is 0. Distances are counted in units. For spans all of it is given one tiling for both masks of a pair, as in
- * fully_explored, and the last property does not hold.
+ * The masks of different rows are independent, so the variance of a mini-batch is a sum over its rows: 1/S^2 times S times a mean over
+ * rows. Two identities can be checked: cov(0) = var_single, and cov(2 tau) = cov of fully_explored. The mean of cov(h) over the
+ * distances of two independent masks, whose law is hypergeometric, is 0. Distances are counted in units. With spans, both masks of a
+ * pair are given the same tiling of the row into spans, as fully_explored does; the mean is then not 0.
  *
- * How, without bias. a_r and b_r are means of g_r over independent random masks that are in no pair and not in each other.
- * E (g_r(m_1) - a_r).(g_r(m_2) - b_r) is then exactly the covariance, whatever the noise of a_r and b_r, and with both
- * gradients the same the variance. Of one draw of K masks all K^2 products are used: with s = sum_k g_r(m_k)
+ * How it is estimated without bias. a_r and b_r are means of g_r over random masks that are independent of each other and of all masks
+ * that are paired. Then E (g_r(m_1) - a_r).(g_r(m_2) - b_r) is exactly the covariance, however noisy a_r and b_r are; with m_1 = m_2 it
+ * is the variance. All K^2 products of a draw of K masks are used. With s = sum_k g_r(m_k):
  *
- *     var: (s - K a).(s - K b) / K^2      var_single: sum_k (g_k - a).(g_k - b) / K      cov: what is left, / (K (K - 1))
+ *     var          (s - K a).(s - K b) / K^2
+ *     var_single   sum_k (g_k - a).(g_k - b) / K
+ *     cov          (the first product - the second sum) / (K (K - 1))
  *
- * so Theorem 1 holds draw by draw. sum_r |G_r - bar G|^2 is estimated by sum_r a_r.b_r - (sum_r a_r).(sum_r b_r) / N.
- * Nothing of a draw is kept: five vectors of D floats a thread.
+ * so Theorem 1 holds draw by draw. sum_r |G_r - bar G|^2 is estimated by sum_r a_r.b_r - (sum_r a_r).(sum_r b_r) / N. No gradient is kept
+ * after its draw: a thread has five vectors of D floats.
  *
- * Intervals. A *replicate* measures everything once, on all N rows, with means and draws of its own. Replicates are independent
- * and alike, and each is an average over rows and draws, so the mean of R of them has Student's t with R - 1 degrees of freedom: 95 %
- * intervals. For a ratio of two policies, which share a_r and b_r, the delta method over replicates. With `exhaustive` all masks,
- * pairs and disjoint sets are enumerated, and low = high = the value.
+ * Intervals. A *replicate* measures everything once, on all N rows, with means and draws of its own. Replicates are independent and
+ * identically distributed, and each is an average over many rows and draws, so their mean is given a 95 % interval by Student's t. For the
+ * ratio of two policies, which share a_r and b_r, the interval is that of the delta method over replicates. With `exhaustive` all masks,
+ * pairs and disjoint sets are enumerated; there is no error, and both ends of an interval are the value.
  *
- * Who computes. An *item* is one replicate of one (unit, K), or one replicate of the distances; exhaustive: one row of one
- * (unit, K). Its result is a function of config, corpus, weights and its number alone: neither ranks nor threads change a bit. */
+ * Who computes. An *item* is one replicate of one cell (a unit and a K), or one replicate of the distances; with `exhaustive` it is one row
+ * of one cell. The result of an item depends on config, corpus, weights and the item's number alone, so that neither the number of ranks
+ * nor that of threads changes a bit. */
 #ifndef KMASK_STUDY_VARIANCE_H
 #define KMASK_STUDY_VARIANCE_H
 
@@ -45,166 +48,191 @@
 #include "kmask/modelfile.h"
 #include "kmask/study.h"
 
-/* ---- The plan: what is measured; the same on all ranks -------------------------------------------------------- */
+/* ---- The plan: what is measured, the same on all ranks (variance_plan.c) -------------------------------------- */
 
 enum { KM_POLICIES = 12, KM_MOST_UNITS = 64 };
 
-typedef struct km_cell {
+/* A combination of unit and K, for which all policies are measured. */
+typedef struct km_variance_cell {
     km_mask_spec spec; /* unit, K, ratio */
-    const char *unit;
-} km_cell;
+    const char *unit;  /* its name */
+} km_variance_cell;
 
 typedef struct km_variance_plan {
     const km_config *config;
     const km_variance_config *wanted;
     km_corpus *corpus;
     uint64_t seed;
-    km_row **rows; /* (row_count): N */
-    int row_count, sequences;
-    km_cell *cells; /* every unit with every K; distances are of the first */
+    km_row **rows;           /* (row_count) the population */
+    int row_count;           /* N */
+    int sequences;           /* S */
+    km_variance_cell *cells; /* every unit with every K; distances are measured in the first */
     int cell_count;
     const km_mask_policy *policies[KM_POLICIES]; /* in the order of the table of policies */
     int policy_count;
-    const km_mask_policy *control; /* independent masks, each uniform: what means are taken over */
-    int *distances;                /* NULL: shares of the farthest, 0..1 in equal steps */
+    const km_mask_policy *control; /* independent masks, each uniform: the means are taken over them */
+    int *distances;                /* (distance_count); NULL: shares of the farthest, 0 to 1 in equal steps */
     int distance_count;
-    int replicates, draws; /* draws: of each row in each replicate */
+    int replicates;
+    int draws; /* of each row in each replicate */
     bool exhaustive, dropout;
-    km_texts models; /* files or "fresh"; count 0: one fresh */
-    km_hash key;     /* of all that decides the numbers, but the models' weights */
+    km_texts models; /* files or "fresh"; count 0: one fresh model */
+    km_hash key;     /* of all that decides the numbers, apart from the models' weights */
 } km_variance_plan;
 
-/* `folder`: where the rows' index is kept; NULL: nowhere. */
-km_status km_variance_plan_make(km_variance_plan *out, const km_variance_input *input, const char *folder) KM_NODISCARD;
+/* `folder`: where the index of rows is kept; NULL: nowhere. */
+km_status km_variance_plan_make(km_variance_plan *out, const km_variance_input *input,
+                                const char *folder) KM_NODISCARD;
 void km_variance_plan_free(km_variance_plan *plan);
-/* The share of the farthest distance that distance `index` is in a row. */
+/* The distance with this index, as a share of the farthest that two masks of the row can be apart. */
 double km_variance_share(const km_variance_plan *plan, const km_row *row, int index);
-int km_variance_items(const km_variance_plan *plan);
-/* tau of a row; units of spans vary: from its words. */
-int km_cell_tau(const km_cell *cell, const km_row *row);
+/* How many units of the row a mask hides. The number of spans varies from draw to draw; it is estimated from the row's words. */
+int km_variance_tau(const km_variance_cell *cell, const km_row *row);
 
-/* ---- A model and its chosen parameters ------------------------------------------------------------------------ */
+/* ---- A model that is measured, and its chosen parameters (variance_model.c) ----------------------------------- */
 
 /* Elements offset..offset+count-1 of the table are places place..place+count-1 of a chosen vector. */
-typedef struct km_segment {
-    const char *name; /* the tensor's, or "projections:N" */
+typedef struct km_chosen {
+    const char *name; /* of the tensor */
     size_t offset, count, place;
-} km_segment;
+} km_chosen;
 
-typedef struct km_subject {
-    char *name; /* its path, or "fresh": the config's, or its model.init where given */
-    km_bundle *bundle;
-    km_model *model; /* the bundle's, or own */
+typedef struct km_variance_model {
+    char *name;        /* its path, or "fresh" */
+    km_bundle *bundle; /* NULL where the model is fresh */
+    km_model *model;   /* the bundle's, or own */
     const float *weights;
-    float *own_weights;
-    km_hash hash;
+    float *own_weights; /* where the model is fresh */
+    km_hash hash;       /* of the weights */
     int64_t step;
-    km_segment *chosen; /* ascending */
+    km_chosen *chosen; /* in ascending order of offsets */
     int chosen_count;
-    size_t size;          /* D: of a chosen vector */
-    uint32_t projections; /* 0: none; else D of them, sparse and random, of the chosen */
+    size_t size;          /* D: elements of a chosen vector */
+    uint32_t projections; /* 0, or D: then a chosen vector is D sparse random projections of these */
     uint64_t seed;
-} km_subject;
+} km_variance_model;
 
-km_status km_subject_open(km_subject **out, const km_variance_plan *plan, int index) KM_NODISCARD;
-void km_subject_close(km_subject *subject); /* NULL is fine */
-/* Parts of a chosen vector that are looked at one by one: the tensors, or the projections together. */
-int km_subject_parts(const km_subject *subject);
-void km_subject_part(const km_subject *subject, int part, const char **name, size_t *first, size_t *count);
+/* plan->models[index]; without a list, what a run of the config would start from. */
+km_status km_variance_model_open(km_variance_model **out, const km_variance_plan *plan, int index) KM_NODISCARD;
+void km_variance_model_close(km_variance_model *measured); /* NULL is fine */
+/* The parts of a chosen vector for which results are also given one by one: each tensor, or all projections together. */
+int km_variance_model_parts(const km_variance_model *measured);
+void km_variance_model_part(const km_variance_model *measured, int part, const char **name, size_t *first,
+                            size_t *count);
 
-/* ---- One thread's instrument ------------------------------------------------------------------------------------ */
+/* ---- What one thread measures with (variance_worker.c) -------------------------------------------------------- */
 
-typedef struct km_meter {
+typedef struct km_variance_worker {
     const km_variance_plan *plan;
-    const km_subject *subject;
+    const km_variance_model *measured;
     km_work *work;
     km_view_maker *maker;
-    km_masker *
-        *maskers; /* (cell_count, policy_count + 1): of each cell those of the policies, then the control's */
+    km_masker **maskers; /* (cell_count, policy_count + 1) those of the policies, then of the control */
     km_masks masks;
-    float *g, *s, *a, *b, *sum_a,
-        *sum_b;                  /* (D) each; sum_a, sum_b where mini-batches are drawn (S < N), else NULL */
-    void (*tick)(void *payload); /* after each gradient; may be NULL */
+    float *g, *s, *a, *b;        /* (D) see above */
+    float *sum_a, *sum_b;        /* (D) where mini-batches are drawn (S < N), else NULL */
+    void (*tick)(void *payload); /* called after each gradient; may be NULL */
+    bool (*stop)(
+        void *payload); /* called before each gradient, which is KM_STOPPED when it returns true; may be NULL */
     void *payload;
-    bool (*stop)(void *payload); /* asked before each gradient: KM_STOPPED */
-} km_meter;
-km_status km_meter_create(km_meter **out, const km_variance_plan *plan, const km_subject *subject) KM_NODISCARD;
-void km_meter_destroy(km_meter *meter);
-/* out (D) = g_r(mask); visit and index name the view. KM_FAILED where it is not finite. */
-km_status km_meter_gradient(km_meter *meter, const km_row *row, const uint8_t *mask, uint64_t visit, uint32_t index,
-                            float *out) KM_NODISCARD;
-/* sum over i of (x - k a)_i (y - k b)_i, in double. */
+} km_variance_worker;
+km_status km_variance_worker_create(km_variance_worker **out, const km_variance_plan *plan,
+                                    const km_variance_model *measured) KM_NODISCARD;
+void km_variance_worker_destroy(km_variance_worker *worker); /* NULL is fine */
+/* out (D) = g_r(mask). `visit` and `index` name the view, on which replacement and dropout depend. KM_FAILED where the loss is not
+ * finite. */
+km_status km_variance_worker_gradient(km_variance_worker *worker, const km_row *row, const uint8_t *mask,
+                                      uint64_t visit, uint32_t index, float *out) KM_NODISCARD;
+/* The sum over i of (x - k a)_i (y - k b)_i, in double. */
 double km_centered_dot(const float *x, const float *y, const float *a, const float *b, float k, size_t count);
 
-/* ---- Items -------------------------------------------------------------------------------------------------------- */
+/* ---- Items (variance_item.c, variance_exact.c) ---------------------------------------------------------------- */
 
-/* A result: doubles whose meaning the item's kind decides. */
-typedef struct km_result {
+/* The result of an item: numbers whose meaning depends on what the item is. */
+typedef struct km_item_result {
     double *values; /* NULL: not there yet */
     size_t count, room;
-} km_result;
-void km_result_add(km_result *result, double value);
+} km_item_result;
+void km_item_result_add(km_item_result *result, double value);
 
-/* One replicate of a cell: for each policy var, var_single, cov (before 1/S); then sum_r |G_r - bar G|^2 / (N-1), and the means of
- * units and tau. */
-enum { KM_CELL_VALUES = 3 };
-/* One replicate of the distances: for each row, draw and distance the distance, and (before 1/S) the product over all
- * chosen parameters and over each part. */
-/* One row of a cell, exhaustive: units, tau, masks, |G_r|^2, var_single; for each policy var, cov, sets enumerated, |mean over sets
- * - G_r|; then G_r (D); then, in the first cell, for each unordered pair of masks what a distance has. */
-enum { KM_EXACT_HEAD = 5, KM_EXACT_POLICY = 4 };
+/* One replicate of a cell: for each policy these values, all but 1/S times; then KM_CELL_TAIL values. */
+enum { KM_CELL_VAR, KM_CELL_SINGLE, KM_CELL_COV, KM_CELL_VALUES };
+enum { KM_CELL_SPREAD, KM_CELL_UNITS, KM_CELL_TAU, KM_CELL_TAIL }; /* SPREAD: sum_r |G_r - bar G|^2 / (N - 1) */
+/* One replicate of the distances: for each row, draw and distance the distance, the product over all chosen parameters, and the product
+ * over each part, all but 1/S times. */
+/* One row of a cell with `exhaustive`: KM_EXACT_HEAD values; for each policy KM_EXACT_POLICY values; G_r (D); and in the first cell,
+ * for each unordered pair of masks, what a replicate of the distances has for a distance. */
+enum {
+    KM_EXACT_UNITS,
+    KM_EXACT_TAU,
+    KM_EXACT_MASKS,
+    KM_EXACT_NORM,
+    KM_EXACT_SINGLE,
+    KM_EXACT_HEAD
+}; /* NORM: |G_r|^2 */
+enum {
+    KM_EXACT_VAR,
+    KM_EXACT_COV,
+    KM_EXACT_SETS,
+    KM_EXACT_GAP,
+    KM_EXACT_POLICY
+}; /* GAP: |mean over the sets - G_r| */
 
-km_status km_variance_item(km_meter *meter, int item, km_result *out) KM_NODISCARD;
-km_status km_variance_exact(km_meter *meter, const km_cell *cell, const km_row *row, bool pairs,
-                            km_result *out) KM_NODISCARD;
-/* KM_USAGE with the numbers where they are too many to enumerate. parts: of the subject. */
-km_status km_exact_check(const km_variance_plan *plan, size_t size, int parts) KM_NODISCARD;
-double km_choose(int n, int k);
-/* Gradients that all items of one model need together, for progress. */
+int km_variance_items(const km_variance_plan *plan); /* of one model */
+/* How many gradients an item computes. */
 double km_variance_work(const km_variance_plan *plan, int item);
+km_status km_variance_item(km_variance_worker *worker, int item, km_item_result *out) KM_NODISCARD;
+/* The exhaustive item of one row of a cell. pairs: with the values of all pairs of masks. */
+km_status km_variance_exact(km_variance_worker *worker, const km_variance_cell *cell, const km_row *row, bool pairs,
+                            km_item_result *out) KM_NODISCARD;
+/* KM_USAGE, with the numbers, where there are too many masks to enumerate. size, parts: of a chosen vector. */
+km_status km_exact_check(const km_variance_plan *plan, size_t size, int parts) KM_NODISCARD;
+double km_binomial(int n, int k); /* n choose k */
 
-/* ---- Finished items in a folder: a killed measurement goes on ------------------------------------------------------ */
+/* ---- Finished items in a folder, so that a measurement that was killed goes on (variance_store.c) ------------- */
 
 typedef struct km_item_store km_item_store;
-/* Local to each rank; its file is its own. `folder` NULL: nothing is kept. */
+/* Each rank has a file of its own. `folder` NULL: nothing is kept. */
 km_status km_item_store_open(km_item_store **out, const char *folder, int rank, km_hash key) KM_NODISCARD;
-/* Appends one result; any thread. A disk that is full is a warning, once. */
-void km_item_store_add(km_item_store *store, km_hash model, int item, const km_result *result);
+/* Appends one result. A failure is a warning, which is given once. Any thread. */
+void km_item_store_add(km_item_store *store, km_hash model, int item, const km_item_result *result);
 void km_item_store_close(km_item_store *store);
-/* Rank 0, before others open: removes files of other measurements and reads what is there for `model` into
- * results[items]; damaged tails are passed over. */
+/* On rank 0, before any rank opens its file: removes the files of other measurements. */
 km_status km_item_store_clean(const char *folder, km_hash key) KM_NODISCARD;
-km_status km_item_store_load(const char *folder, km_hash key, km_hash model, km_result *results,
+/* On rank 0: reads what all files hold for `model` into results[items]. Records that were cut short are left out. */
+km_status km_item_store_load(const char *folder, km_hash key, km_hash model, km_item_result *results,
                              int items) KM_NODISCARD;
 
-/* ---- From items to numbers (rank 0) --------------------------------------------------------------------------------- */
+/* ---- From items to estimates, on rank 0 (variance_result.c) --------------------------------------------------- */
 
 typedef struct km_interval {
     double mean, low, high;
 } km_interval;
+/* The estimates for one policy in one cell. */
 typedef struct km_estimate {
     int cell, policy;
     double units, tau; /* means over rows */
     km_interval var, single, cov, rows, total;
-    double sets, mean_gap, mean_norm; /* exhaustive */
+    double sets, mean_gap, mean_norm; /* with `exhaustive`: sets of masks, the largest gap, |bar G| */
 } km_estimate;
 typedef struct km_ratio {
     int cell;
-    km_interval ratio; /* Var of the policy of disjoint masks / Var of the control */
+    km_interval ratio; /* var of the policy of disjoint masks / var of the control */
 } km_ratio;
 typedef struct km_curve_point {
-    double h;
+    double h; /* the distance; where it differs between rows, their mean */
     km_interval cov;
     size_t pairs;
-    double *values; /* (pairs, 1 + parts): all chosen parameters, then each part */
+    double *values; /* (pairs, 1 + parts) the products over all chosen parameters and over each part */
 } km_curve_point;
+/* All about one model. */
 typedef struct km_findings {
     char *name;
     km_hash hash;
     int64_t step;
-    char **part_names;
+    char **part_names; /* (parts) */
     int parts;
-    size_t size;
+    size_t size; /* D */
     km_estimate *estimates;
     int estimate_count;
     km_ratio *ratios;
@@ -212,20 +240,20 @@ typedef struct km_findings {
     km_curve_point *curve;
     int curve_count;
     bool has_weighted;
-    km_interval weighted; /* by the law of H for independent masks: 0 is expected */
-    double *mean;         /* (D) exhaustive: the mean gradient over all rows and masks; else NULL */
+    km_interval weighted; /* the mean of cov(h) by the law of two independent masks, which should be 0 */
+    double *mean;         /* (D) with `exhaustive`: bar G, of the first cell; else NULL */
 } km_findings;
-void km_findings_make(km_findings *out, const km_variance_plan *plan, const km_subject *subject,
-                      const km_result *results);
+void km_findings_make(km_findings *out, const km_variance_plan *plan, const km_variance_model *measured,
+                      const km_item_result *results);
 void km_findings_free(km_findings *findings);
 /* The mean of n values with Student's 95 % interval. */
 km_interval km_interval_of(const double *values, int n);
-double km_student(int degrees); /* the 97.5 % quantile */
+double km_student_quantile(int degrees); /* of 97.5 % */
 
-/* ---- Output (rank 0) --------------------------------------------------------------------------------------------------- */
+/* ---- Output, on rank 0 (variance_write.c) ---------------------------------------------------------------------- */
 
 km_json *km_variance_json(const km_variance_plan *plan, const km_findings *findings, int count, bool histograms);
-/* variance.json and variance.h5 in the folder. */
+/* Writes variance.json and variance.h5 to the folder. */
 km_status km_variance_write(const km_variance_plan *plan, const km_findings *findings, int count,
                             const char *folder) KM_NODISCARD;
 

@@ -1,5 +1,5 @@
-/* Exhaustive items: every mask of a row, every pair, every set of K disjoint masks. The gradients of all masks are kept, their
- * products in double are a matrix, and everything else is sums over that matrix. */
+/* variance_exact: the exhaustive items, over every mask of a row, every pair and every set of K masks. The gradients of all masks are kept;
+ * their products, in double, form a matrix, and everything else is sums over that matrix. */
 #include "variance.h"
 
 #include <math.h>
@@ -8,7 +8,7 @@
 
 static const double MOST_MASKS = 4096, MOST_SETS = 2e7, MOST_VALUES = 1 << 26;
 
-double km_choose(int n, int k) {
+double km_binomial(int n, int k) {
     double ways = 1;
     for (int i = 1; i <= k; i++) {
         ways = ways * (n - k + i) / i;
@@ -16,21 +16,21 @@ double km_choose(int n, int k) {
     return floor(ways + 0.5);
 }
 
-/* Unordered sets of K disjoint masks. */
+/* How many unordered sets of K disjoint masks there are. */
 static double disjoint_sets(int n, int tau, int K) {
     double ways = 1;
     for (int k = 0; k < K; k++) {
-        ways *= km_choose(n - k * tau, tau) / (k + 1);
+        ways *= km_binomial(n - k * tau, tau) / (k + 1);
     }
     return floor(ways + 0.5);
 }
 
-/* ---- Whether it is possible ---------------------------------------------------------------------------------- */
+/* ---- Whether there are too many ---------------------------------------------------------------------------------- */
 
-static km_status check_row(const km_variance_plan *plan, const km_cell *cell, const km_row *row, size_t size,
-                           int parts) {
-    int n = km_row_units(row, cell->spec.unit), tau = km_cell_tau(cell, row), K = cell->spec.splits;
-    double masks = km_choose(n, tau), sets = disjoint_sets(n, tau, K);
+static km_status check_row(const km_variance_plan *plan, const km_variance_cell *cell, const km_row *row,
+                           size_t size, int parts) {
+    int n = km_row_units(row, cell->spec.unit), tau = km_variance_tau(cell, row), K = cell->spec.splits;
+    double masks = km_binomial(n, tau), sets = disjoint_sets(n, tau, K);
     unsigned long long number = (unsigned long long)row->number;
     if (n > KM_MOST_UNITS || masks > MOST_MASKS) {
         return km_fail(
@@ -77,13 +77,13 @@ km_status km_exact_check(const km_variance_plan *plan, size_t size, int parts) {
 typedef struct exact {
     int n, tau, masks, parts;
     size_t size;
-    uint64_t *sets;   /* (masks) bits of the units that each hides */
+    uint64_t *sets;   /* (masks) the units that each mask hides, as bits */
     float *gradients; /* (masks, size) */
-    double *mean;     /* (size) */
-    double **grams;   /* 1 + parts matrices (masks, masks) of products of centered gradients; [0]: of all parts */
+    double *mean;     /* (size) G_r */
+    double **grams; /* (1 + parts) matrices (masks, masks) of products of gradients less G_r; [0]: over all parts */
 } exact;
 
-/* Every set of tau out of n units, in ascending order of bits. */
+/* Lists every set of tau out of n units, in ascending order of bits (Gosper's way to the next number with as many bits). */
 static void list_masks(exact *e) {
     uint64_t set = e->tau == 64 ? UINT64_MAX : (UINT64_C(1) << e->tau) - 1;
     for (int i = 0; i < e->masks; i++) {
@@ -93,7 +93,8 @@ static void list_masks(exact *e) {
     }
 }
 
-static km_status fill_gradients(exact *e, km_meter *meter, const km_cell *cell, const km_row *row) {
+static km_status fill_gradients(exact *e, km_variance_worker *worker, const km_variance_cell *cell,
+                                const km_row *row) {
     int units[KM_MOST_UNITS];
     for (int i = 0; i < e->masks; i++) {
         int count = 0;
@@ -102,9 +103,9 @@ static km_status fill_gradients(exact *e, km_meter *meter, const km_cell *cell, 
                 units[count++] = u;
             }
         }
-        km_row_hide(row, cell->spec.unit, units, count, meter->masks.masks);
+        km_row_hide(row, cell->spec.unit, units, count, worker->masks.masks);
         float *g = e->gradients + (size_t)i * e->size;
-        KM_TRY(km_meter_gradient(meter, row, meter->masks.masks, (uint64_t)i, 0, g));
+        KM_TRY(km_variance_worker_gradient(worker, row, worker->masks.masks, (uint64_t)i, 0, g));
         for (size_t d = 0; d < e->size; d++) {
             e->mean[d] += (double)g[d];
         }
@@ -124,12 +125,12 @@ static double product(const exact *e, int i, int j, size_t first, size_t count) 
     return sum;
 }
 
-static void fill_grams(exact *e, const km_subject *subject) {
+static void fill_grams(exact *e, const km_variance_model *measured) {
     size_t M = (size_t)e->masks;
     for (int part = 0; part < e->parts; part++) {
         const char *name = NULL;
         size_t first = 0, count = 0;
-        km_subject_part(subject, part, &name, &first, &count);
+        km_variance_model_part(measured, part, &name, &first, &count);
         for (size_t i = 0; i < M; i++) {
             for (size_t j = i; j < M; j++) {
                 double value = product(e, (int)i, (int)j, first, count);
@@ -152,7 +153,7 @@ typedef struct walk {
     double *appearances; /* (masks) */
 } walk;
 
-/* value: |sum of the chosen|^2. */
+/* Visits every set that the first `depth` chosen masks begin. value: |sum of the chosen gradients less G_r|^2. */
 static void visit_sets(walk *w, int depth, int first, uint64_t used, double value) {
     const exact *e = w->e;
     size_t M = (size_t)e->masks;
@@ -177,7 +178,7 @@ static void visit_sets(walk *w, int depth, int first, uint64_t used, double valu
     }
 }
 
-/* |mean over the sets' masks - mean over all masks|: Lemma 2 says 0. */
+/* |mean over the masks of all sets - mean over all masks|, which is 0 by Lemma 2. */
 static double gap(const walk *w) {
     size_t M = (size_t)w->e->masks;
     double sum = 0;
@@ -191,8 +192,9 @@ static double gap(const walk *w) {
     return sqrt(fmax(sum, 0));
 }
 
-/* var, cov over the pairs of a set, sets, gap. */
-static void add_policy(const exact *e, const km_cell *cell, bool disjoint, double single, km_result *out) {
+/* Adds the KM_EXACT_POLICY values of a policy. */
+static void add_policy(const exact *e, const km_variance_cell *cell, bool disjoint, double single,
+                       km_item_result *out) {
     int K = cell->spec.splits;
     walk *w = km_new(1, sizeof *w);
     w->e = e;
@@ -214,25 +216,25 @@ static void add_policy(const exact *e, const km_cell *cell, bool disjoint, doubl
         visit_sets(w, 0, 0, 0, 0);
         var = w->total / w->sets / ((double)K * K);
         away = gap(w);
-    } else { /* too many to list, and independent: Theorem 1 */
+    } else { /* too many ordered sets to list; the masks are independent, so Theorem 1 gives the variance */
         var = single / K + (1 - 1.0 / K) * cov;
     }
-    km_result_add(out, var);
-    km_result_add(out, cov);
-    km_result_add(out, w->sets);
-    km_result_add(out, away);
+    km_item_result_add(out, var);
+    km_item_result_add(out, cov);
+    km_item_result_add(out, w->sets);
+    km_item_result_add(out, away);
     free(w->appearances);
     free(w);
 }
 
 /* ---- An item ------------------------------------------------------------------------------------------------------ */
 
-static km_status make(exact *e, const km_meter *meter, const km_cell *cell, const km_row *row) {
+static km_status make(exact *e, const km_variance_worker *worker, const km_variance_cell *cell, const km_row *row) {
     e->n = km_row_units(row, cell->spec.unit);
-    e->tau = km_cell_tau(cell, row);
-    e->masks = (int)km_choose(e->n, e->tau);
-    e->parts = km_subject_parts(meter->subject);
-    e->size = meter->subject->size;
+    e->tau = km_variance_tau(cell, row);
+    e->masks = (int)km_binomial(e->n, e->tau);
+    e->parts = km_variance_model_parts(worker->measured);
+    e->size = worker->measured->size;
     size_t M = (size_t)e->masks;
     e->sets = km_new(M, sizeof *e->sets);
     e->mean = km_new(e->size, sizeof *e->mean);
@@ -254,19 +256,20 @@ static void destroy(exact *e) {
     free(e->mean);
 }
 
-static void add_pairs(const exact *e, km_result *out) {
+static void add_pairs(const exact *e, km_item_result *out) {
     size_t M = (size_t)e->masks;
     for (size_t i = 0; i < M; i++) {
         for (size_t j = i; j < M; j++) {
-            km_result_add(out, __builtin_popcountll(e->sets[i] ^ e->sets[j]));
+            km_item_result_add(out, __builtin_popcountll(e->sets[i] ^ e->sets[j]));
             for (int part = 0; part <= e->parts; part++) {
-                km_result_add(out, e->grams[part][i * M + j]);
+                km_item_result_add(out, e->grams[part][i * M + j]);
             }
         }
     }
 }
 
-static void summarize(const exact *e, const km_variance_plan *plan, const km_cell *cell, km_result *out) {
+static void summarize(const exact *e, const km_variance_plan *plan, const km_variance_cell *cell,
+                      km_item_result *out) {
     size_t M = (size_t)e->masks;
     double single = 0, norm = 0;
     for (size_t i = 0; i < M; i++) {
@@ -277,26 +280,27 @@ static void summarize(const exact *e, const km_variance_plan *plan, const km_cel
     }
     const double head[KM_EXACT_HEAD] = {e->n, e->tau, e->masks, norm, single};
     for (size_t i = 0; i < KM_COUNT(head); i++) {
-        km_result_add(out, head[i]);
+        km_item_result_add(out, head[i]);
     }
     for (int p = 0; p < plan->policy_count; p++) {
         add_policy(e, cell, plan->policies[p]->disjoint, single, out);
     }
     for (size_t d = 0; d < e->size; d++) {
-        km_result_add(out, e->mean[d]);
+        km_item_result_add(out, e->mean[d]);
     }
 }
 
-km_status km_variance_exact(km_meter *meter, const km_cell *cell, const km_row *row, bool pairs, km_result *out) {
+km_status km_variance_exact(km_variance_worker *worker, const km_variance_cell *cell, const km_row *row, bool pairs,
+                            km_item_result *out) {
     exact e = {0};
-    km_status status = make(&e, meter, cell, row);
+    km_status status = make(&e, worker, cell, row);
     if (status == KM_OK) {
         list_masks(&e);
-        status = fill_gradients(&e, meter, cell, row);
+        status = fill_gradients(&e, worker, cell, row);
     }
     if (status == KM_OK) {
-        fill_grams(&e, meter->subject);
-        summarize(&e, meter->plan, cell, out);
+        fill_grams(&e, worker->measured);
+        summarize(&e, worker->plan, cell, out);
         if (pairs) {
             add_pairs(&e, out);
         }

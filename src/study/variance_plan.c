@@ -1,4 +1,4 @@
-/* What `kmask variance` measures: from the config to rows, units, numbers of masks, distances. */
+/* variance_plan: what `kmask variance` measures: from the config to rows, cells, policies and distances. */
 #include "kmask/kernel.h"
 #include "variance.h"
 
@@ -7,7 +7,7 @@
 
 enum { DRAWS = 64, REPLICATES = 16, SEQUENCES = 16, DISTANCES = 9 };
 
-int km_cell_tau(const km_cell *cell, const km_row *row) {
+int km_variance_tau(const km_variance_cell *cell, const km_row *row) {
     return km_mask_tau(&cell->spec, km_row_units(row, cell->spec.unit));
 }
 
@@ -21,7 +21,7 @@ static km_status make_cells(km_variance_plan *plan) {
     plan->cells = km_new((size_t)unit_count * (size_t)split_count, sizeof *plan->cells);
     for (int u = 0; u < unit_count; u++) {
         for (int s = 0; s < split_count; s++) {
-            km_cell *cell = &plan->cells[plan->cell_count++];
+            km_variance_cell *cell = &plan->cells[plan->cell_count++];
             cell->unit = units->count > 0 ? km_texts_at(units, u) : config->mask.unit;
             cell->spec.splits = (int)(splits->count > 0 ? splits->list[s] : config->mask.splits);
             cell->spec.ratio = config->mask.ratio;
@@ -69,7 +69,7 @@ static km_status check_policies(const km_variance_plan *plan) {
 
 /* ---- Rows --------------------------------------------------------------------------------------------------- */
 
-/* The numbers: those given, or those of a run's first step. */
+/* *out: the numbers of the rows, which are those given, or those of the first step of a run. */
 static km_status choose_rows(km_variance_plan *plan, const km_rows *rows, uint64_t **out) {
     const km_numbers *given = &plan->wanted->rows;
     uint64_t total = km_rows_count(rows);
@@ -103,7 +103,7 @@ static km_status choose_rows(km_variance_plan *plan, const km_rows *rows, uint64
 
 static km_status check_row(const km_variance_plan *plan, const km_row *row) {
     for (int c = 0; c < plan->cell_count; c++) {
-        const km_cell *cell = &plan->cells[c];
+        const km_variance_cell *cell = &plan->cells[c];
         int units = km_row_units(row, cell->spec.unit);
         if (units < cell->spec.splits) {
             return km_fail(
@@ -132,7 +132,7 @@ static km_status read_rows(km_variance_plan *plan, const km_rows *rows) {
     return status;
 }
 
-/* Numbered as pretrain numbers the rows with the largest of the splits. */
+/* Rows are numbered as pretrain numbers them with the largest of the splits. */
 static km_status open_rows(km_variance_plan *plan, const char *folder) {
     const km_config *config = plan->config;
     km_rows_options options = {.length = (int)config->data.length, .unit = plan->cells[0].spec.unit};
@@ -157,8 +157,8 @@ static km_status open_rows(km_variance_plan *plan, const char *folder) {
 /* ---- Distances ---------------------------------------------------------------------------------------------- */
 
 static int farthest(const km_variance_plan *plan, const km_row *row) {
-    const km_cell *cell = &plan->cells[0];
-    return km_mask_farthest(km_row_units(row, cell->spec.unit), km_cell_tau(cell, row));
+    const km_variance_cell *cell = &plan->cells[0];
+    return km_mask_farthest(km_row_units(row, cell->spec.unit), km_variance_tau(cell, row));
 }
 
 double km_variance_share(const km_variance_plan *plan, const km_row *row, int index) {
@@ -185,14 +185,15 @@ static km_status check_distance(const km_variance_plan *plan, int64_t distance) 
                 "variance.distances: found %lld, but row %llu has %d maskable units and tau %d: masks are "
                 "at most %d apart. Leave variance.distances out for nine distances that fit.",
                 (long long)distance, (unsigned long long)plan->rows[i]->number,
-                km_row_units(plan->rows[i], plan->cells[0].spec.unit), km_cell_tau(&plan->cells[0], plan->rows[i]),
-                most);
+                km_row_units(plan->rows[i], plan->cells[0].spec.unit),
+                km_variance_tau(&plan->cells[0], plan->rows[i]), most);
         }
     }
     return KM_OK;
 }
 
-/* Without a list: nine shares of the farthest; where all rows have the same, the distances that these are, each once. */
+/* Without a list, nine shares of the farthest distance, from 0 to 1. Where it is the same for all rows, these are distances, of which each is
+ * taken once. */
 static void default_distances(km_variance_plan *plan) {
     int most = farthest(plan, plan->rows[0]), largest = most;
     bool same = plan->cells[0].spec.unit != KM_UNIT_SPAN;
@@ -234,13 +235,13 @@ static km_status make_distances(km_variance_plan *plan) {
     return KM_OK;
 }
 
-/* ---- All of it ---------------------------------------------------------------------------------------------- */
+/* ---- The plan ---------------------------------------------------------------------------------------------- */
 
 static void hash_numbers(km_hasher *hasher, const int64_t *numbers, size_t count) {
     km_hasher_add(hasher, numbers, count * sizeof *numbers);
 }
 
-/* Of what decides the numbers: not of paths, ranks, threads. */
+/* The key covers what decides the numbers, and nothing else: no paths, no number of ranks or threads. */
 static void make_key(km_variance_plan *plan) {
     const km_config *config = plan->config;
     km_hash corpus = km_corpus_hash(plan->corpus);

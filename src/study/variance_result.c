@@ -1,4 +1,4 @@
-/* From the results of items to estimates with intervals. */
+/* variance_result: from the results of items to estimates with intervals. */
 #include "variance.h"
 
 #include <assert.h>
@@ -8,9 +8,9 @@
 
 /* ---- Intervals ------------------------------------------------------------------------------------------------- */
 
-/* Cornish-Fisher's expansion in 1/degrees about the normal quantile (Abramowitz and Stegun 26.7.5), exact to 1e-3 from 4
- * degrees on; before that the known values. */
-double km_student(int degrees) {
+/* The expansion in 1/degrees about the normal quantile (Abramowitz and Stegun 26.7.5), which is exact to 1e-3 from 4 degrees on; for fewer
+ * degrees the known values. */
+double km_student_quantile(int degrees) {
     static const double few[] = {12.7062, 4.3027, 3.1824};
     assert(degrees >= 1);
     if (degrees <= (int)KM_COUNT(few)) {
@@ -32,7 +32,7 @@ km_interval km_interval_of(const double *values, int n) {
     for (int i = 0; i < n; i++) {
         squares += (values[i] - mean) * (values[i] - mean);
     }
-    double half = n > 1 ? km_student(n - 1) * sqrt(squares / (n - 1) / n) : 0;
+    double half = n > 1 ? km_student_quantile(n - 1) * sqrt(squares / (n - 1) / n) : 0;
     return (km_interval){mean, mean - half, mean + half};
 }
 
@@ -40,7 +40,7 @@ static km_interval exactly(double value) {
     return (km_interval){value, value, value};
 }
 
-/* The delta method: x/y has the error of (x - ratio y) / mean y. */
+/* The ratio of two means by the delta method: its error is that of the mean of (x - ratio y) / mean y. */
 static km_interval ratio_of(const double *x, const double *y, int n) {
     double top = 0, bottom = 0, residuals[KM_NUMBERS];
     assert(n <= KM_NUMBERS);
@@ -58,31 +58,32 @@ static km_interval ratio_of(const double *x, const double *y, int n) {
 
 /* ---- Estimates, sampled ------------------------------------------------------------------------------------------ */
 
-/* Value `index` of every replicate of the cell, times `scale`. */
-static void column(double *out, const km_variance_plan *plan, const km_result *results, int cell, int index,
+/* out (replicates) = value `index` of every replicate of the cell, times `scale`. */
+static void column(double *out, const km_variance_plan *plan, const km_item_result *results, int cell, int index,
                    double scale) {
     for (int r = 0; r < plan->replicates; r++) {
         out[r] = scale * results[cell * plan->replicates + r].values[index];
     }
 }
 
-static void estimate_sampled(km_findings *out, const km_variance_plan *plan, const km_result *results, int cell) {
+static void estimate_sampled(km_findings *out, const km_variance_plan *plan, const km_item_result *results,
+                             int cell) {
     int R = plan->replicates, after = KM_CELL_VALUES * plan->policy_count;
     double S = plan->sequences, N = plan->row_count;
     double values[KM_POLICIES][KM_NUMBERS], rows[KM_NUMBERS], other[KM_NUMBERS];
-    column(rows, plan, results, cell, after, (1 - S / N) / S);
+    column(rows, plan, results, cell, after + KM_CELL_SPREAD, (1 - S / N) / S);
     for (int p = 0; p < plan->policy_count; p++) {
         km_estimate *e = &out->estimates[out->estimate_count++];
         *e = (km_estimate){.cell = cell, .policy = p, .rows = km_interval_of(rows, R)};
-        column(values[p], plan, results, cell, KM_CELL_VALUES * p, 1 / S);
+        column(values[p], plan, results, cell, KM_CELL_VALUES * p + KM_CELL_VAR, 1 / S);
         e->var = km_interval_of(values[p], R);
-        column(other, plan, results, cell, KM_CELL_VALUES * p + 1, 1 / S);
+        column(other, plan, results, cell, KM_CELL_VALUES * p + KM_CELL_SINGLE, 1 / S);
         e->single = km_interval_of(other, R);
-        column(other, plan, results, cell, KM_CELL_VALUES * p + 2, 1 / S);
+        column(other, plan, results, cell, KM_CELL_VALUES * p + KM_CELL_COV, 1 / S);
         e->cov = km_interval_of(other, R);
-        column(other, plan, results, cell, after + 1, 1);
+        column(other, plan, results, cell, after + KM_CELL_UNITS, 1);
         e->units = km_interval_of(other, R).mean;
-        column(other, plan, results, cell, after + 2, 1);
+        column(other, plan, results, cell, after + KM_CELL_TAU, 1);
         e->tau = km_interval_of(other, R).mean;
         for (int r = 0; r < R; r++) {
             other[r] = values[p][r] + rows[r];
@@ -96,8 +97,9 @@ static void estimate_sampled(km_findings *out, const km_variance_plan *plan, con
 
 /* ---- Estimates, exhaustive ----------------------------------------------------------------------------------------- */
 
-/* sum_r |G_r - bar G|^2 / (N - 1); `mean` (D) gets bar G. */
-static double spread_of_rows(double *mean, const km_variance_plan *plan, const km_result *results, size_t size) {
+/* Returns sum_r |G_r - bar G|^2 / (N - 1); mean (D) = bar G. */
+static double spread_of_rows(double *mean, const km_variance_plan *plan, const km_item_result *results,
+                             size_t size) {
     size_t at = KM_EXACT_HEAD + KM_EXACT_POLICY * (size_t)plan->policy_count;
     int N = plan->row_count;
     double sum = 0;
@@ -114,10 +116,10 @@ static double spread_of_rows(double *mean, const km_variance_plan *plan, const k
     return N > 1 ? sum / (N - 1) : 0;
 }
 
-static void estimate_exact(km_findings *out, const km_variance_plan *plan, const km_result *all, int cell) {
+static void estimate_exact(km_findings *out, const km_variance_plan *plan, const km_item_result *all, int cell) {
     int N = plan->row_count;
     double S = plan->sequences;
-    const km_result *results = all + (size_t)cell * (size_t)N;
+    const km_item_result *results = all + (size_t)cell * (size_t)N;
     double *mean = km_new(out->size, sizeof *mean), norm = 0;
     double rows = spread_of_rows(mean, plan, results, out->size) * (1 - S / N) / S;
     for (size_t d = 0; d < out->size; d++) {
@@ -129,13 +131,13 @@ static void estimate_exact(km_findings *out, const km_variance_plan *plan, const
         double var = 0, single = 0, cov = 0;
         for (int i = 0; i < N; i++) {
             const double *head = results[i].values, *of = head + KM_EXACT_HEAD + KM_EXACT_POLICY * p;
-            e->units += head[0] / N;
-            e->tau += head[1] / N;
-            single += head[4] / N / S;
-            var += of[0] / N / S;
-            cov += of[1] / N / S;
-            e->sets += of[2];
-            e->mean_gap = fmax(e->mean_gap, of[3]);
+            e->units += head[KM_EXACT_UNITS] / N;
+            e->tau += head[KM_EXACT_TAU] / N;
+            single += head[KM_EXACT_SINGLE] / N / S;
+            var += of[KM_EXACT_VAR] / N / S;
+            cov += of[KM_EXACT_COV] / N / S;
+            e->sets += of[KM_EXACT_SETS];
+            e->mean_gap = fmax(e->mean_gap, of[KM_EXACT_GAP]);
         }
         e->var = exactly(var);
         e->single = exactly(single);
@@ -156,22 +158,22 @@ static void estimate_exact(km_findings *out, const km_variance_plan *plan, const
 
 /* ---- The curve ------------------------------------------------------------------------------------------------------- */
 
-/* The chance that two independent masks of tau out of n units are h apart. */
-static double law(int n, int tau, int h) {
+/* The probability that two independent masks of tau out of n units are at distance h. */
+static double probability(int n, int tau, int h) {
     int swaps = h / 2;
     return tau - swaps < 0 || swaps > n - tau
                ? 0
-               : km_choose(tau, tau - swaps) * km_choose(n - tau, swaps) / km_choose(n, tau);
+               : km_binomial(tau, tau - swaps) * km_binomial(n - tau, swaps) / km_binomial(n, tau);
 }
 
-/* Whether the list has every distance of every row, so that the law's weights are complete. */
+/* Whether the distances that are measured are all that occur, in every row, so that cov(h) can be averaged over them. */
 static bool is_complete(const km_variance_plan *plan) {
-    const km_cell *cell = &plan->cells[0];
+    const km_variance_cell *cell = &plan->cells[0];
     if (cell->spec.unit == KM_UNIT_SPAN) {
         return false;
     }
     for (int i = 0; i < plan->row_count; i++) {
-        int n = km_row_units(plan->rows[i], cell->spec.unit), tau = km_cell_tau(cell, plan->rows[i]);
+        int n = km_row_units(plan->rows[i], cell->spec.unit), tau = km_variance_tau(cell, plan->rows[i]);
         double total = 0;
         for (int h = 0; h < plan->distance_count; h++) {
             bool again = false;
@@ -179,7 +181,7 @@ static bool is_complete(const km_variance_plan *plan) {
             for (int other = 0; other < h; other++) {
                 again = again || plan->distances == NULL || plan->distances[other] == distance;
             }
-            total += again || distance < 0 ? 0 : law(n, tau, distance);
+            total += again || distance < 0 ? 0 : probability(n, tau, distance);
         }
         if (!km_at_most(1, total)) {
             return false;
@@ -188,17 +190,17 @@ static bool is_complete(const km_variance_plan *plan) {
     return true;
 }
 
-/* The mean of one replicate at a distance, and what it adds to the weighted curve. */
-static double replicate_mean(const km_variance_plan *plan, const km_result *result, int h, int stride,
+/* The mean of one replicate at distance h; adds to *weighted what it contributes to the mean over all distances. */
+static double replicate_mean(const km_variance_plan *plan, const km_item_result *result, int h, int stride,
                              double *weighted) {
-    const km_cell *cell = &plan->cells[0];
+    const km_variance_cell *cell = &plan->cells[0];
     double sum = 0, pairs = (double)plan->draws * plan->row_count;
     size_t at = (size_t)h * (size_t)stride;
     for (int i = 0; i < plan->row_count; i++) {
         double weight = 0;
         if (weighted != NULL) {
-            weight = law(km_row_units(plan->rows[i], cell->spec.unit), km_cell_tau(cell, plan->rows[i]),
-                         plan->distances[h]);
+            weight = probability(km_row_units(plan->rows[i], cell->spec.unit), km_variance_tau(cell, plan->rows[i]),
+                                 plan->distances[h]);
         }
         for (int d = 0; d < plan->draws; d++, at += (size_t)plan->distance_count * (size_t)stride) {
             double value = result->values[at + 1] / plan->sequences;
@@ -211,8 +213,8 @@ static double replicate_mean(const km_variance_plan *plan, const km_result *resu
     return sum;
 }
 
-/* All pair values of a distance, replicate by replicate. */
-static void copy_pairs(km_curve_point *point, const km_variance_plan *plan, const km_result *results, int h,
+/* Copies the values of all pairs at a distance, replicate by replicate. */
+static void copy_pairs(km_curve_point *point, const km_variance_plan *plan, const km_item_result *results, int h,
                        int parts) {
     size_t stride = 2 + (size_t)parts, step = stride * (size_t)plan->distance_count, count = 0;
     point->pairs = (size_t)plan->replicates * (size_t)plan->row_count * (size_t)plan->draws;
@@ -228,8 +230,8 @@ static void copy_pairs(km_curve_point *point, const km_variance_plan *plan, cons
     }
 }
 
-static void curve_sampled(km_findings *out, const km_variance_plan *plan, const km_result *all) {
-    const km_result *results = all + (size_t)plan->cell_count * (size_t)plan->replicates;
+static void curve_sampled(km_findings *out, const km_variance_plan *plan, const km_item_result *all) {
+    const km_item_result *results = all + (size_t)plan->cell_count * (size_t)plan->replicates;
     int R = plan->replicates, stride = 2 + out->parts;
     double means[KM_NUMBERS], weighted[KM_NUMBERS] = {0};
     out->has_weighted = is_complete(plan);
@@ -245,9 +247,9 @@ static void curve_sampled(km_findings *out, const km_variance_plan *plan, const 
     out->weighted = km_interval_of(weighted, R);
 }
 
-/* One row's pairs at distance h to the point; returns how many. */
+/* Adds one row's pairs at distance h to the point; returns how many there are. */
 static size_t take_pairs(km_curve_point *point, const km_findings *out, const km_variance_plan *plan,
-                         const km_result *result, double h) {
+                         const km_item_result *result, double h) {
     size_t at = KM_EXACT_HEAD + KM_EXACT_POLICY * (size_t)plan->policy_count + out->size, before = point->pairs;
     size_t width = 1 + (size_t)out->parts;
     for (; at < result->count; at += 1 + width) {
@@ -261,14 +263,14 @@ static size_t take_pairs(km_curve_point *point, const km_findings *out, const km
     return point->pairs - before;
 }
 
-/* Every distance that occurs; the mean over the rows that have it. */
-static void curve_exact(km_findings *out, const km_variance_plan *plan, const km_result *results) {
+/* The curve has every distance that occurs; its value is the mean over the rows in which the distance occurs. */
+static void curve_exact(km_findings *out, const km_variance_plan *plan, const km_item_result *results) {
     size_t width = 1 + (size_t)out->parts, most = 0;
     int farthest = 0;
     for (int i = 0; i < plan->row_count; i++) {
         const double *head = results[i].values;
-        most += (size_t)(head[2] * (head[2] + 1) / 2);
-        farthest = KM_MAX(farthest, km_mask_farthest((int)head[0], (int)head[1]));
+        most += (size_t)(head[KM_EXACT_MASKS] * (head[KM_EXACT_MASKS] + 1) / 2);
+        farthest = KM_MAX(farthest, km_mask_farthest((int)head[KM_EXACT_UNITS], (int)head[KM_EXACT_TAU]));
     }
     out->has_weighted = true;
     out->curve = km_new((size_t)farthest / 2 + 1, sizeof *out->curve);
@@ -287,7 +289,8 @@ static void curve_exact(km_findings *out, const km_variance_plan *plan, const km
             }
             rows += count > 0;
             sum += row;
-            weighted += law((int)results[i].values[0], (int)results[i].values[1], h) * row / plan->row_count;
+            const double *head = results[i].values;
+            weighted += probability((int)head[KM_EXACT_UNITS], (int)head[KM_EXACT_TAU], h) * row / plan->row_count;
         }
         point->values = km_grow(point->values, KM_MAX(point->pairs, 1) * width, sizeof(double));
         point->cov = exactly(rows > 0 ? sum / rows : 0);
@@ -295,20 +298,20 @@ static void curve_exact(km_findings *out, const km_variance_plan *plan, const km
     out->weighted = exactly(weighted);
 }
 
-/* ---- All -------------------------------------------------------------------------------------------------------------- */
+/* ---- All findings -------------------------------------------------------------------------------------------------------------- */
 
-void km_findings_make(km_findings *out, const km_variance_plan *plan, const km_subject *subject,
-                      const km_result *results) {
-    *out = (km_findings){.name = km_strdup(subject->name),
-                         .hash = subject->hash,
-                         .step = subject->step,
-                         .parts = km_subject_parts(subject),
-                         .size = subject->size};
+void km_findings_make(km_findings *out, const km_variance_plan *plan, const km_variance_model *measured,
+                      const km_item_result *results) {
+    *out = (km_findings){.name = km_strdup(measured->name),
+                         .hash = measured->hash,
+                         .step = measured->step,
+                         .parts = km_variance_model_parts(measured),
+                         .size = measured->size};
     out->part_names = km_new((size_t)out->parts, sizeof(char *));
     for (int i = 0; i < out->parts; i++) {
         const char *name = NULL;
         size_t first = 0, count = 0;
-        km_subject_part(subject, i, &name, &first, &count);
+        km_variance_model_part(measured, i, &name, &first, &count);
         out->part_names[i] = km_strdup(name);
     }
     out->estimates = km_new((size_t)(plan->cell_count * plan->policy_count), sizeof *out->estimates);

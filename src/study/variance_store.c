@@ -1,5 +1,5 @@
-/* Finished items on the disk. Each rank appends to a file of its own; a record has a checksum, so what a crash cut off is passed
- * over, and names the measurement and the model, so that nothing else is ever taken for it. */
+/* variance_store: finished items on the disk. Each rank appends to a file of its own. A record has a checksum, so that one which a crash has
+ * cut short is left out, and names its measurement and model, so that it is never taken for another. */
 #include "variance.h"
 
 #include <dirent.h>
@@ -15,12 +15,12 @@ static const char MAGIC[8] = "KMVARI1";
 
 typedef struct file_head {
     char magic[8];
-    uint64_t low, high; /* the plan's key */
+    uint64_t low, high; /* the key of the plan */
 } file_head;
 
-/* Before `count` doubles and the XXH3-128 of both. */
+/* A record is this head, `count` doubles, and the XXH3-128 of both. */
 typedef struct record_head {
-    uint64_t low, high; /* the model's weights */
+    uint64_t low, high; /* the hash of the model's weights */
     uint64_t item, count;
 } record_head;
 
@@ -36,8 +36,7 @@ struct km_item_store {
 
 typedef km_status record_reader(void *payload, const record_head *head, const double *values);
 
-/* Calls `reader` (may be NULL) for each whole record; *end: behind the last one, 0 where the file is of another
- * measurement or none. */
+/* Calls `reader`, which may be NULL, for each whole record. *end: where the last one ends; 0 where the file belongs to another measurement. */
 static km_status read_records(const char *path, km_hash key, record_reader *reader, void *payload, uint64_t *end) {
     char *bytes = NULL;
     size_t size = 0;
@@ -76,7 +75,7 @@ static km_status read_records(const char *path, km_hash key, record_reader *read
     return status;
 }
 
-/* "items-<rank>.bin" of any number of ranks. */
+/* Calls `call` for each file items-<rank>.bin of the folder: an earlier start may have had another number of ranks. */
 static km_status each_file(const char *folder, km_status (*call)(const char *path, void *payload), void *payload) {
     DIR *list = opendir(folder);
     if (list == NULL) {
@@ -111,17 +110,17 @@ km_status km_item_store_clean(const char *folder, km_hash key) {
 
 typedef struct loading {
     km_hash key, model;
-    km_result *results;
+    km_item_result *results;
     int items;
 } loading;
 
 static km_status take_record(void *payload, const record_head *head, const double *values) {
     loading *l = payload;
     bool ours = head->low == l->model.low && head->high == l->model.high && head->item < (uint64_t)l->items;
-    km_result *result = ours ? &l->results[head->item] : NULL;
+    km_item_result *result = ours ? &l->results[head->item] : NULL;
     if (result != NULL && result->values == NULL && head->count > 0) {
         for (uint64_t i = 0; i < head->count; i++) {
-            km_result_add(result, values[i]);
+            km_item_result_add(result, values[i]);
         }
     }
     return KM_OK;
@@ -133,7 +132,7 @@ static km_status load_file(const char *path, void *payload) {
     return read_records(path, l->key, take_record, l, &end);
 }
 
-km_status km_item_store_load(const char *folder, km_hash key, km_hash model, km_result *results, int items) {
+km_status km_item_store_load(const char *folder, km_hash key, km_hash model, km_item_result *results, int items) {
     loading l = {.key = key, .model = model, .results = results, .items = items};
     return each_file(folder, load_file, &l);
 }
@@ -173,7 +172,7 @@ km_status km_item_store_open(km_item_store **out, const char *folder, int rank, 
     return status;
 }
 
-void km_item_store_add(km_item_store *store, km_hash model, int item, const km_result *result) {
+void km_item_store_add(km_item_store *store, km_hash model, int item, const km_item_result *result) {
     if (store->fd < 0) {
         return;
     }

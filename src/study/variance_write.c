@@ -1,4 +1,4 @@
-/* What was found, as JSON and as an HDF5 file. */
+/* variance_write: the findings as JSON and as an HDF5 file. */
 #include "kmask/store.h"
 #include "variance.h"
 
@@ -132,12 +132,12 @@ static void add_histograms(km_json *list, const km_findings *f) {
 }
 
 static void set_numbers(km_json *json, const km_variance_plan *plan) {
-    const km_cell *cell = &plan->cells[0];
+    const km_variance_cell *cell = &plan->cells[0];
     double units = 0, tau = 0;
     km_json *rows = km_json_array();
     for (int i = 0; i < plan->row_count; i++) {
         units += km_row_units(plan->rows[i], cell->spec.unit);
-        tau += km_cell_tau(cell, plan->rows[i]);
+        tau += km_variance_tau(cell, plan->rows[i]);
         km_json_push_number(rows, (double)plan->rows[i]->number);
     }
     km_json_set_number(json, "sequences", plan->sequences);

@@ -1,4 +1,4 @@
-/* Sockets and addresses of this host. */
+/* address: sockets and addresses of this host. */
 #include "address.h"
 
 #include "kmask/base.h"
@@ -48,7 +48,7 @@ static int listen_on(int family, uint16_t *port) {
     return fd;
 }
 
-/* False where the interface has no address that others could use. */
+/* Sets *out to the interface's address; false where it has none that other hosts could use. */
 static bool address_of(km_address *out, const struct ifaddrs *interface, const uint16_t *ports) {
     const struct sockaddr *at = interface->ifa_addr;
     bool v4 = at != NULL && at->sa_family == AF_INET, v6 = at != NULL && at->sa_family == AF_INET6;
@@ -64,7 +64,7 @@ static bool address_of(km_address *out, const struct ifaddrs *interface, const u
     }
     const struct in6_addr *bytes = &((const struct sockaddr_in6 *)(const void *)at)->sin6_addr;
     memcpy(out->bytes, bytes, 16);
-    return !IN6_IS_ADDR_LINKLOCAL(bytes); /* means nothing on another host */
+    return !IN6_IS_ADDR_LINKLOCAL(bytes); /* other hosts cannot connect to a link-local address */
 }
 
 int km_listen(int listeners[2], km_address *addresses, int most) {

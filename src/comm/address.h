@@ -1,4 +1,4 @@
-/* Sockets and addresses of this host, for connections of our own between ranks. */
+/* address: sockets and addresses of this host, for the TCP connections that kmask itself makes between ranks, beside MPI's. */
 #ifndef KM_ADDRESS_H
 #define KM_ADDRESS_H
 
@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
-/* Where a listening process can be reached; plain bytes, to be sent as they are. */
+/* Where a listening process can be reached. It holds no pointers, so that ranks can send it as bytes. */
 enum { KM_ADDRESSES = 24 };
 typedef struct km_address {
     int32_t family; /* AF_INET or AF_INET6 */
@@ -23,12 +23,13 @@ typedef union km_endpoint {
 } km_endpoint;
 
 socklen_t km_endpoint_of(km_endpoint *out, const km_address *address);
-/* TCP, never blocking, closed on exec; -1 when there is none. */
+/* Opens a TCP socket that never blocks and is closed on exec; -1 where that fails. */
 int km_socket_open(int family);
-/* Listens on a free port of all interfaces, with and without IPv6: listeners[i] is -1 where that cannot be. Up to `most` of this
- * host's addresses that are up, link-local ones left out; returns how many. */
+/* Listens on a free port of all interfaces, by IPv4 (listeners[0]) and IPv6 (listeners[1]); a listener is -1 where that fails.
+ * Fills `addresses` with up to `most` addresses of interfaces that are up, without link-local ones, and returns how many there
+ * are. */
 int km_listen(int listeners[2], km_address *addresses, int most);
-/* Lets this process open so many files, as far as the system does. */
+/* Raises this process's limit of open files to `count`, or as far as the system allows. */
 void km_allow_files(int count);
 
 #endif

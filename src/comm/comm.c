@@ -1,5 +1,5 @@
-/* The communicator: opening, agreement, small collectives, bytes between two ranks. Errors of MPI calls end the job (MPI's default
- * error handler): after one, a rank may not be able to reach the others at all. */
+/* comm: the communicator. Opening it, agreement, small collectives, bytes between two ranks. An error in an MPI call ends the
+ * job (MPI's default error handler), since a rank may not be able to reach the others after it. */
 #include "comm_private.h"
 
 #include <stdlib.h>
@@ -78,7 +78,7 @@ void km_comm_close(km_comm *comm) {
 void km_comm_abort(km_comm *comm, int status) {
     km_heartbeat_stop(comm);
     MPI_Abort(comm->mpi, status);
-    exit(status); /* MPI_Abort does not return, but does not say so to the compiler */
+    exit(status); /* never reached: MPI_Abort does not return, but its declaration does not say so */
 }
 
 int km_comm_rank(const km_comm *comm) {

@@ -1,5 +1,6 @@
-/* The connection test: whether this host and another one reach each other over TCP. A thread answers every connection with a
- * greeting; the test connects to all addresses of the other hosts at once and waits for theirs. */
+/* connection_test: whether this host and another one reach each other over TCP. A thread answers every connection with a
+ * greeting (token and clock). The test connects to all addresses of the other hosts at the same time, and waits for their
+ * greetings. */
 #include "address.h"
 #include "kmask/comm.h"
 
@@ -13,7 +14,8 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-/* What a server sends. The token tells it from the server of another host that has the same private address. */
+/* What a server sends. Its token is compared with the expected one, since hosts of two networks may have the same private
+ * address. */
 typedef struct greeting {
     uint64_t token;
     double clock; /* the server's, in seconds since 1970 */
@@ -105,7 +107,7 @@ void km_connection_server_close(km_connection_server *server) {
     free(server);
 }
 
-/* "token address/port address/port ..." without loopback. */
+/* Prints "token address/port address/port ...", without loopback addresses. */
 char *km_connection_server_print(const km_connection_server *server) {
     km_buffer text = {0};
     km_buffer_print(&text, "%llx", (unsigned long long)server->token);
@@ -127,7 +129,7 @@ typedef struct attempt {
     km_connection_result *result;
     uint64_t token;
     bool connected;
-    double since; /* when connect began */
+    double since; /* when connect was called (km_seconds) */
     char address[64];
 } attempt;
 
@@ -172,7 +174,8 @@ static void begin_all(attempts *all, km_connection_result *results, int count) {
     }
 }
 
-/* The other host has read its clock between the beginning of the attempt and now. */
+/* Records a greeting. The other host has read its clock between the beginning of the attempt and now: the offset is computed
+ * against the middle of the two. */
 static void record(attempt *a, const greeting *message) {
     double now = wall_clock();
     if (message->token == a->token && !a->result->reached) {
@@ -183,7 +186,7 @@ static void record(attempt *a, const greeting *message) {
     }
 }
 
-/* The socket is ready. False when the attempt is over. */
+/* Goes on with an attempt whose socket is ready. False when the attempt is over. */
 static bool proceed(attempt *a) {
     greeting message;
     if (!a->connected) {

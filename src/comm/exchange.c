@@ -1,10 +1,11 @@
-/* The exact sum. Integers add up to the same bits in any order, so parts go straight to their owners, which add them
- * as they arrive: no rank waits for its turn, and a rank that still computes does not delay transfers between others.
+/* exchange: the exact sum. Integers add up to the same bits in any order, so each rank sends its share of a part (its own
+ * gradient of the part's elements) straight to the part's owner, which adds shares as they arrive. No rank waits for its turn,
+ * and a rank that still computes does not delay transfers between others.
  *
  * Ranks form a grid of nodes and places within a node. The shares of a part are first added up within each node, by the rank
- * that has the owner's place there; then the node's sum goes to the owner. Each gradient thus crosses the network once a node,
- * not once a rank. Where ranks of a node can read each other's memory (exchange_direct.c), no message carries a share between
- * them: one message a bucket says that the sender's shares are complete, and at which address. */
+ * that has the owner's place there; then the node's sum goes to the owner. Each node thus sends a gradient over the network
+ * once, instead of once for each of its ranks. Where ranks of a node can read each other's memory (exchange_direct.c), no
+ * message carries a share between them: one message a bucket says that the sender's shares are complete, and at which address. */
 #include "exchange_private.h"
 
 #include <assert.h>
@@ -27,8 +28,8 @@ static void send_part(km_exchange *exchange, int bucket, int owner, int to) {
     }
 }
 
-/* The i-th node whose parts are added up here. Other nodes come before the own one, since their sums still have to travel; each node
- * begins with a different one. */
+/* The i-th node whose parts are added up here. Other nodes come before the own one, since their sums still have to be sent. Each
+ * node begins with a different one, so that they do not all send to the same node. */
 static int node_at(const km_exchange *exchange, int i) {
     return (exchange->node + 1 + i) % exchange->nodes;
 }
@@ -45,7 +46,7 @@ static void send_shares(km_exchange *exchange, int bucket, int peer) {
     }
 }
 
-/* This node's sum of the part of rank (node, own local) is complete: it goes to its owner. */
+/* Sends this node's sum, which is complete, of the part of rank (node, own local) to the part's owner. */
 static void forward(km_exchange *exchange, int bucket, int node) {
     int owner = rank_at(exchange, node, exchange->local);
     if (node != exchange->node) {
@@ -84,7 +85,8 @@ static void add(int64_t *out, const int64_t *a, const int64_t *b, size_t count) 
     }
 }
 
-/* Adds the source's share of a part to the sum. share: its elements, or one element: the address of the source's array. */
+/* Adds the source's share of a part to the sum. `share` holds the share's elements, or, for KM_ALL_PARTS, one element: the
+ * address of the source's whole array in its memory. */
 static void add_part(km_exchange *exchange, const km_arrival *a, int owner, const int64_t *share) {
     size_t first, count, local;
     km_exchange_part(exchange, a->bucket, owner, &first, &count, &local);
@@ -157,7 +159,7 @@ static void fill_slots(km_exchange *exchange) {
     }
 }
 
-/* Adds what has arrived, waiting for something to arrive if asked to; returns how many messages that were. */
+/* Adds what has arrived and returns how many messages that were. With wait = true it first waits until something arrives. */
 static int advance(km_exchange *exchange, bool wait) {
     fill_slots(exchange);
     if (exchange->busy == 0) {
@@ -210,7 +212,8 @@ void km_exchange_begin(km_exchange *exchange, int bucket, int64_t *sum) {
     km_comm_end(exchange->comm);
 }
 
-/* Open MPI advances transfers only within calls: sends need that too, also when nothing is left to receive. */
+/* Tests the sends, so that they advance: Open MPI advances transfers only within calls, and there may be nothing left to
+ * receive. */
 static void test_sends(km_exchange *exchange) {
     int done = 1;
     while (done && exchange->sends_done < exchange->sends_begun) {

@@ -1,5 +1,5 @@
-/* Ranks of a node read each other's memory (Linux' process_vm_readv) instead of sending messages: a share is read once, in chunks
- * that stay in the cache until they are added. Whether the system allows it is found out by trying. */
+/* exchange_direct: ranks of a node read each other's memory (process_vm_readv of Linux) instead of sending messages. A share is
+ * read once, in chunks that stay in the cache until they are added. Whether the system allows it is found out by trying. */
 #include "exchange_private.h"
 
 #include <errno.h>
@@ -46,7 +46,8 @@ void km_direct_close(km_exchange *exchange) {
     free(exchange->chunk);
 }
 
-/* The other rank is gone. The heartbeat reports that and ends this process; without a heartbeat the job is aborted here. */
+/* Called when another rank's memory cannot be read any more, because its process has ended. The heartbeat reports that and ends
+ * this process; without a heartbeat the job is aborted here. */
 static void give_up(const km_exchange *exchange, int local, const char *reason) {
     km_wait_begin(exchange->comm);
     while (exchange->comm->heartbeat != NULL) {

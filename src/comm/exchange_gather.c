@@ -1,4 +1,4 @@
-/* Gathering the ranks' parts on all ranks, and distributing parts from rank 0. */
+/* exchange_gather: gathering the ranks' parts on all ranks, and distributing parts from rank 0. */
 #include "exchange_private.h"
 
 #include <stdlib.h>
@@ -6,7 +6,7 @@
 
 enum { TAG_PIECE = 1 };
 
-/* All ranks share a node: each reads the others' parts from their memory. */
+/* Gathers where all ranks are on one node: each rank reads the others' parts from their memory. */
 static void gather_directly(km_exchange *exchange, float *weights) {
     const int64_t own = (int64_t)(uintptr_t)weights;
     km_wait_begin(exchange->comm);
@@ -91,7 +91,7 @@ void km_exchange_gather_blocks(km_exchange *exchange, double *blocks) {
     free(places);
 }
 
-/* Rank 0's buffer for one part, NULL with one rank. Collective. */
+/* Allocates rank 0's buffer for one part; NULL with one rank. Collective. */
 static km_status part_buffer(km_exchange *exchange, float **buffer) {
     *buffer = NULL;
     km_status status = KM_OK;

@@ -1,10 +1,13 @@
-/* The plan of the exact sum: buckets from the table's end to its start, each cut into one part a rank. */
+/* exchange_plan: the plan of the exact sum. The table is cut into buckets, from its end to its start, and each bucket into one
+ * part for each rank. */
 #include "exchange_private.h"
 
 #include <assert.h>
 #include <stdlib.h>
 
-enum { MOST_BLOCKS = (1 << 27) / KM_BLOCK }; /* of a bucket: 1 GiB of int64, whose number fits into MPI's int */
+enum {
+    MOST_BLOCKS = (1 << 27) / KM_BLOCK
+}; /* most blocks of a bucket: 2^27 elements (1 GiB of int64) fit into MPI's int counts */
 
 static km_status allocate(km_exchange *exchange) {
     size_t owned = km_exchange_owned(exchange, exchange->comm->rank);
@@ -27,7 +30,8 @@ static void lay_out(km_exchange *exchange, size_t size, size_t bucket) {
     exchange->largest_part = (size_t)number * KM_BLOCK;
 }
 
-/* Needs `direct`. There are slots for two buckets, so that the parts of the next one travel while those of the last one are added. */
+/* Counts arrivals and slots; exchange->direct must be known. There are slots for two buckets, so that the shares of the next
+ * bucket can arrive while those of the last one are added. */
 static void lay_out_arrivals(km_exchange *exchange) {
     exchange->arrivals = (exchange->locals - 1) * km_messages_of_peer(exchange) + exchange->nodes - 1;
     exchange->arrivals_of_own = exchange->locals - 1 + exchange->nodes - 1;
@@ -36,7 +40,8 @@ static void lay_out_arrivals(km_exchange *exchange) {
 
 size_t km_exchange_bytes(size_t *owned, size_t size, size_t bucket, int rank, int ranks) {
     km_comm comm = {.rank = rank, .size = ranks};
-    km_exchange exchange = {.comm = &comm, .locals = 1, .nodes = ranks}; /* the grid with most arrivals */
+    /* The grid with one rank on each node has most arrivals. */
+    km_exchange exchange = {.comm = &comm, .locals = 1, .nodes = ranks};
     lay_out(&exchange, size, bucket);
     lay_out_arrivals(&exchange);
     size_t own = km_exchange_owned(&exchange, rank);
@@ -101,7 +106,7 @@ int km_exchange_buckets(const km_exchange *exchange) {
     return exchange->buckets;
 }
 
-/* First block and number of blocks of a bucket. The last bucket, at the table's start, may be shorter. */
+/* Sets the first block and the number of blocks of a bucket. The last bucket, at the table's start, may be shorter. */
 static void bucket_blocks(const km_exchange *exchange, int bucket, size_t *first, size_t *number) {
     assert(bucket >= 0 && bucket < exchange->buckets);
     size_t end = exchange->blocks - (size_t)bucket * exchange->bucket_blocks;
@@ -115,7 +120,7 @@ void km_exchange_bucket(const km_exchange *exchange, int bucket, size_t *first, 
     *count *= KM_BLOCK;
 }
 
-/* Blocks of a rank's part of a bucket of `bucket` blocks; *before: those of the ranks before it. */
+/* Returns how many blocks a rank's part of a bucket of `bucket` blocks has; *before: the blocks of lower ranks' parts. */
 static size_t part_blocks(const km_exchange *exchange, size_t bucket, int rank, size_t *before) {
     uint64_t first, number;
     km_share(&first, &number, bucket, rank, exchange->comm->size);
@@ -130,7 +135,7 @@ void km_exchange_part(const km_exchange *exchange, int bucket, int rank, size_t 
     *count = part_blocks(exchange, number, rank, &before) * KM_BLOCK;
     *first = (start + before) * KM_BLOCK;
     *local = 0;
-    int last = exchange->buckets - 1; /* at the table's start */
+    int last = exchange->buckets - 1; /* the bucket at the table's start, which comes first in the compact arrays */
     if (bucket < last) {
         size_t shorter = exchange->blocks - (size_t)last * exchange->bucket_blocks;
         size_t whole = part_blocks(exchange, exchange->bucket_blocks, rank, &unused);

@@ -1,15 +1,15 @@
-/* The exact sum: the plan, and the state of the sums under way. */
+/* exchange_private: what the files of the exact sum share. The plan, and the state of the sums under way. */
 #ifndef KM_EXCHANGE_PRIVATE_H
 #define KM_EXCHANGE_PRIVATE_H
 
 #include "comm_private.h"
 
-/* A message that carries a rank's share of a part; or, where ranks of a node read each other's memory, one that says that a node
- * peer's shares of all parts can be read. */
+/* An expected message. It carries a rank's share of a part; or, where ranks of a node read each other's memory, it says that a
+ * peer's shares of all parts can now be read. */
 enum { KM_ALL_PARTS = -1 };
 typedef struct km_arrival {
     int bucket, source;
-    int owner; /* the rank whose part it is: this one, or one of another node for which this rank adds up; or KM_ALL_PARTS */
+    int owner; /* the rank that owns the part: this one, or one of another node whose part this rank adds up; or KM_ALL_PARTS */
 } km_arrival;
 
 struct km_exchange {
@@ -24,10 +24,10 @@ struct km_exchange {
     /* Sums under way. */
     int64_t *sum;                  /* the caller's */
     int64_t *received;             /* the own parts, compact; NULL with one rank */
-    int begun;                     /* buckets so far */
+    int begun;                     /* how many buckets were begun */
     int arrivals;                  /* possible arrivals of one bucket */
     int arrivals_of_own;           /* of them, those of the own part */
-    int next_bucket, next_arrival; /* the next to be received: arrivals get their slot in this order */
+    int next_bucket, next_arrival; /* the next arrival to be given a slot */
     int slots, busy;
     km_arrival *arriving;  /* (slots) */
     MPI_Request *receives; /* (slots) */
@@ -45,10 +45,10 @@ struct km_exchange {
     int64_t own_sum;    /* the address of `sum`, which is sent to peers */
     MPI_Request *sends;
     int sends_begun;
-    int sends_done; /* the first so many have finished */
+    int sends_done; /* how many sends, from the first on, have finished */
 };
 
-/* How many messages of a peer bring its shares of a bucket: one that says where they are, or one for each part. */
+/* How many messages of a peer bring its shares of a bucket: one that says at which address they are, or one for each part. */
 static inline int km_messages_of_peer(const km_exchange *exchange) {
     return exchange->direct ? 1 : exchange->nodes;
 }
@@ -58,7 +58,7 @@ static inline int km_messages_of_peer(const km_exchange *exchange) {
  * Collective. */
 void km_direct_open(km_exchange *exchange);
 void km_direct_close(km_exchange *exchange); /* Collective. */
-/* out[i] = own[i] + the i-th of the elements that peer `local` has at `address`. */
+/* Sets out[i] to own[i] plus the i-th of the elements that peer `local` has at `address` in its memory. */
 void km_direct_add(km_exchange *exchange, int local, int64_t address, int64_t *out, const int64_t *own,
                    size_t count);
 /* Reads bytes that peer `local` has at `address`. */

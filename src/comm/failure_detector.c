@@ -1,4 +1,4 @@
-/* The failure detector: silence, closed connections and missing progress, and stragglers. */
+/* failure_detector: detects silence, closed connections, missing progress, and stragglers. */
 #include "failure_detector.h"
 
 #include <stdlib.h>
@@ -46,7 +46,7 @@ void km_detector_left(km_detector *detector, int rank) {
     detector->peers[rank].link = KM_LINK_LEFT;
 }
 
-/* While this process was paused, nothing could be received: the times of all ranks move on by as long. */
+/* Moves the times of all ranks on by as long as this process was paused, since nothing could be received meanwhile. */
 static void subtract_own_pause(km_detector *detector, double now) {
     double paused = now - detector->checked - 3 * detector->interval;
     detector->checked = now;
@@ -63,7 +63,7 @@ static void subtract_own_pause(km_detector *detector, double now) {
     }
 }
 
-/* The sum of all counters changes when any rank has made progress. */
+/* Notes whether any rank has made progress since the last call: then the sum of all ranks' counters has changed. */
 static void note_progress(km_detector *detector, double now) {
     uint64_t total = 0;
     for (int i = 0; i < detector->size; i++) {

@@ -1,5 +1,5 @@
-/* The failure detector: which ranks are silent, gone or slow, judged from what was received of them and when. It knows no
- * clock, no sockets and no MPI: the caller passes all times, in seconds. */
+/* failure_detector: which ranks are silent, gone or slow, judged from what was received from them and when. It uses no clock, no
+ * sockets and no MPI: the caller passes all times, in seconds of one clock. */
 #ifndef KM_FAILURE_DETECTOR_H
 #define KM_FAILURE_DETECTOR_H
 
@@ -43,8 +43,9 @@ typedef struct km_detector {
     uint64_t progress;    /* the sum of all ranks' progress counters */
     double progressed;    /* when that sum last changed */
     double checked;       /* when km_detector_check was called last */
-    double overslept; /* when this process went on after a pause so long that others have given it up; 0: never */
-    double *scratch;  /* (size) */
+    /* When this process went on after a pause so long that other ranks have reported it; 0: never. */
+    double overslept;
+    double *scratch; /* (size) */
 } km_detector;
 
 typedef enum km_failure_kind {
@@ -76,9 +77,9 @@ typedef enum km_straggler_change {
     KM_STRAGGLER_NEW,
     KM_STRAGGLER_OVER /* the rank keeps up again */
 } km_straggler_change;
-/* Looks for a rank that has become a straggler, or is none any more; *ratio: its pace, in the median's. A straggler takes more
- * than 1.5 times the median's seconds for a micro-batch, over 20 steps and half a minute, until it is below 1.25. To be called
- * until it returns KM_STRAGGLER_NONE. */
+/* Looks for a rank that has become a straggler or has stopped being one; *ratio is its pace divided by the median of all ranks.
+ * A rank becomes a straggler when this ratio is above 1.5 for 20 steps and half a minute, and stops being one when it falls
+ * below 1.25. To be called until it returns KM_STRAGGLER_NONE. */
 km_straggler_change km_detector_straggler(km_detector *detector, int *rank, double *ratio);
 
 #endif

@@ -1,4 +1,4 @@
-/* The heartbeat: the state that a rank reports, and starting and stopping the thread that reports it. */
+/* heartbeat: the state that a rank reports, and starting and stopping the thread that reports it. */
 #include "heartbeat_private.h"
 
 #include <fcntl.h>
@@ -45,9 +45,11 @@ km_beat km_heartbeat_own_beat(km_heartbeat *heartbeat) {
                      .waiting = atomic_load(&self->waiting) > 0};
 }
 
-/* Reading a long file takes a while and calls no km_heartbeat_progress: the kernel's counts of bytes show that it gets on. */
+/* Counts bytes that were read or written as progress, by the kernel's counters: code that reads a long file does not call
+ * km_heartbeat_progress. */
 void km_heartbeat_note_bytes(km_heartbeat *heartbeat) {
-    enum { LITTLE = 4096 }; /* /proc/self/io itself is read each time */
+    /* Bytes that do not count as progress, since reading /proc/self/io adds to the counters too. */
+    enum { LITTLE = 4096 };
     char text[256];
     unsigned long long read_bytes = 0, written = 0;
     int fd = open("/proc/self/io", O_RDONLY | O_CLOEXEC);

@@ -1,5 +1,5 @@
-/* The thread of every rank but 0: it sends heartbeats to rank 0, receives rank 0's, and ends the process when rank 0 says so, or when
- * rank 0 itself is silent or gone. */
+/* heartbeat_client: the thread of every rank but 0. It sends heartbeats to rank 0, receives rank 0's, and ends the process when
+ * rank 0 says so, or when rank 0 itself is silent or gone. */
 #include "heartbeat_private.h"
 
 #include <sys/socket.h>
@@ -11,7 +11,7 @@ typedef struct client {
     double retry;  /* the earliest time of the next attempt to connect */
 } client;
 
-/* connect has finished: with a connection, over which the first heartbeat goes, or with an error. */
+/* Called when connect has finished. Over a new connection the first heartbeat is sent; after an error the socket is dropped. */
 static void finish_connect(km_heartbeat *heartbeat, int i) {
     int error = 0;
     socklen_t size = sizeof error;
@@ -23,7 +23,7 @@ static void finish_connect(km_heartbeat *heartbeat, int i) {
     km_net_send(heartbeat, &heartbeat->connections[i], KM_PACKET_BEAT, -1);
 }
 
-/* Rank 0 has answered on this connection: those to its other addresses are closed. */
+/* Closes the connections to rank 0's other addresses, once rank 0 has answered on this one. */
 static void keep_only(client *c, int fd) {
     if (c->answered) {
         return;
@@ -36,7 +36,7 @@ static void keep_only(client *c, int fd) {
     }
 }
 
-/* False when connections were dropped, or rank 0 leaves. */
+/* Handles a packet from rank 0. False when connections were dropped, or when rank 0 leaves. */
 static bool handle(client *c, const km_packet *packet, int fd, double now) {
     switch ((km_packet_kind)packet->kind) {
     case KM_PACKET_BEAT:
@@ -52,7 +52,7 @@ static bool handle(client *c, const km_packet *packet, int fd, double now) {
     return false;
 }
 
-/* False when the connections are no longer those that were polled. */
+/* Receives from connection i. False when connections were dropped, so that their numbers no longer match the polled ones. */
 static bool receive(client *c, int i, double now) {
     km_heartbeat *heartbeat = c->heartbeat;
     km_packet packet;
@@ -99,7 +99,7 @@ static void keep_connected(client *c, double now) {
     }
 }
 
-/* Until the next heartbeat is due, or the server may have to be reported. */
+/* Seconds until the next heartbeat is due, or until the server may have to be reported. */
 static double seconds_to_wait(const client *c) {
     const km_peer *server = &c->heartbeat->detector.peers[0];
     double now = km_seconds(), until = c->next - now;
@@ -111,7 +111,8 @@ static double seconds_to_wait(const client *c) {
     return until;
 }
 
-/* Where rank 0 ran on this machine and has ended, its connection will not come back: its time for that is over at once. */
+/* Where rank 0 ran on this machine and its process has ended, its connection cannot be opened again: the time that it has for that
+ * (grace) then ends at once. */
 static void check_server(client *c, double now) {
     km_detector *detector = &c->heartbeat->detector;
     if (detector->peers[0].link == KM_LINK_CLOSED &&

@@ -1,5 +1,5 @@
-/* After a failure: the report, and the end of the process. Ranks may be inside MPI calls that never return, so the heartbeat's
- * thread ends its process by _exit, without MPI_Finalize. */
+/* heartbeat_end: the report of a failure, and the end of the process. Ranks may be inside MPI calls that never return, so the
+ * heartbeat's thread ends its process by _exit, without MPI_Finalize. */
 #include "heartbeat_private.h"
 
 #include <stdlib.h>
@@ -41,7 +41,8 @@ static void describe_gone(km_buffer *text, const km_heartbeat *heartbeat, const 
                     heartbeat->processes[failure->rank].host);
 }
 
-/* Adds "0-3, 7": the ranks that are in `phase` and wait for other ranks or not. Returns how many; `text` may be NULL. */
+/* Adds the ranks that are in `phase`, and that wait for other ranks (waiting 1) or do not (0), as "0-3, 7". Returns how many
+ * there are; `text` may be NULL. */
 static int list_ranks(km_buffer *text, const km_heartbeat *heartbeat, int phase, int waiting) {
     int count = 0, last = -2, run = 0;
     for (int rank = 0; rank <= heartbeat->size; rank++) {
@@ -65,7 +66,7 @@ static int list_ranks(km_buffer *text, const km_heartbeat *heartbeat, int phase,
     return count;
 }
 
-/* Ranks that wait for no other rank come first: one of them is probably the cause. */
+/* Describes what the ranks are doing. Ranks that do not wait for other ranks come first: one of them is probably the cause. */
 static void describe_stalled(km_buffer *text, const km_heartbeat *heartbeat, const km_failure *failure) {
     km_buffer_print(text, "no rank has made progress for %.1f s: ", failure->seconds);
     const char *between = "";
@@ -119,7 +120,8 @@ static void *call_hook(void *payload) {
     return NULL;
 }
 
-/* The hook runs in a thread of its own and has a time limit: a disk that hangs must not keep the process. */
+/* Runs the exit hook in a thread of its own and with a time limit, so that a disk that hangs does not keep the process from
+ * ending. */
 static void run_hook(const km_heartbeat *heartbeat, const char *reason) {
     double seconds = KM_MIN(2.0, (heartbeat->timeout - heartbeat->detector.limit) / 2);
     hook_call call = {heartbeat, reason};
@@ -155,7 +157,8 @@ static void report(const km_heartbeat *heartbeat, const km_failure *failure, boo
 void km_heartbeat_end_all(km_heartbeat *heartbeat, const km_failure *failure) {
     const double delivery = 0.05; /* seconds for the packets to be sent */
     int kill_rank = failure->kind == KM_FAILURE_SILENT ? failure->rank : -1;
-    /* If this process was stopped itself until a moment ago, the other ranks have reported it and ended: it ends without a word. */
+    /* If this process itself was stopped until a moment ago, the other ranks have reported it and ended. It then reports
+     * nothing. */
     const double shortly = 10;
     if (failure->kind == KM_FAILURE_GONE && heartbeat->detector.overslept > 0 &&
         km_seconds() - heartbeat->detector.overslept < shortly) {
@@ -168,7 +171,8 @@ void km_heartbeat_end_all(km_heartbeat *heartbeat, const km_failure *failure) {
     _exit(KM_FAILED);
 }
 
-/* Clients cannot agree on who reports that rank 0 is lost: the lowest rank that lives on a machine does it for this machine. */
+/* Whether this is the lowest rank that is alive on this machine. Without rank 0, clients cannot agree on which of them reports
+ * that it is lost, so on each machine the lowest rank does. */
 static bool is_first_on_machine(const km_heartbeat *heartbeat) {
     for (int rank = 1; rank < heartbeat->rank; rank++) {
         if (km_process_check(&heartbeat->processes[rank]) == KM_PROCESS_ALIVE) {

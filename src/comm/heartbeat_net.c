@@ -1,4 +1,4 @@
-/* The heartbeat's sockets. They never block; a connection that breaks is dropped without a message. */
+/* heartbeat_net: the heartbeat's sockets. They never block; a connection that breaks is dropped without a message. */
 #include "heartbeat_private.h"
 
 #include <errno.h>
@@ -79,8 +79,8 @@ static void send_some(km_connection *connection) {
     }
 }
 
-/* A packet of which the socket takes nothing is left out: the other side has not read for long, and the next heartbeat says more.
- * One that the socket has taken in part is completed before the next one is begun. */
+/* A packet of which the socket takes nothing is dropped: the other side has not read for a long time, and a later heartbeat will
+ * hold newer state. A packet that the socket has taken in part is completed before the next one is begun. */
 void km_net_send(km_heartbeat *heartbeat, km_connection *connection, km_packet_kind kind, int kill_rank) {
     if (connection->connecting) {
         return;

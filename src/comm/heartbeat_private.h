@@ -1,4 +1,5 @@
-/* What the files of the heartbeat share. Rank 0 is the server: it listens. The other ranks, its clients, connect to it. */
+/* heartbeat_private: what the files of the heartbeat share. Rank 0 is the server: it listens. The other ranks, its clients,
+ * connect to it. */
 #ifndef KM_HEARTBEAT_PRIVATE_H
 #define KM_HEARTBEAT_PRIVATE_H
 
@@ -12,8 +13,8 @@
 /* ---- The protocol: packets of one size, in both directions ---- */
 
 typedef enum km_packet_kind {
-    KM_PACKET_BEAT = 1, /* the sender lives */
-    KM_PACKET_LEAVE,    /* the sender leaves, and is not to be missed */
+    KM_PACKET_BEAT = 1, /* a heartbeat */
+    KM_PACKET_LEAVE,    /* the sender leaves: its silence from now on is no failure */
     KM_PACKET_END       /* from the server: end this process */
 } km_packet_kind;
 typedef struct km_packet {
@@ -58,8 +59,8 @@ typedef struct km_heartbeat {
     int poll_count;
     int wake[2]; /* a pipe: the thread returns when it can be read */
     pthread_t thread;
-    bool warned;    /* of ranks that have never been heard of */
-    uint64_t bytes; /* that this process had read and written when km_heartbeat_note_bytes looked last */
+    bool warned;    /* the log has named the ranks from which no heartbeat has come */
+    uint64_t bytes; /* bytes that this process had read and written at the last km_heartbeat_note_bytes */
     km_exit_hook *exit_hook;
     void *payload;
 } km_heartbeat;
@@ -71,7 +72,7 @@ void km_net_accept(km_heartbeat *heartbeat, int listener); /* adds connections o
 void km_net_connect(km_heartbeat *heartbeat);              /* begins a connection to every address of the server */
 void km_net_drop(km_heartbeat *heartbeat, int connection); /* closes it; the last connection takes its place */
 void km_net_send(km_heartbeat *heartbeat, km_connection *connection, km_packet_kind kind, int kill_rank);
-/* On all connections whose rank is known. */
+/* Sends a packet on all connections whose rank is known. */
 void km_net_send_all(km_heartbeat *heartbeat, km_packet_kind kind, int kill_rank);
 typedef enum km_received {
     KM_RECEIVED_NOTHING, /* no whole packet is there yet */
@@ -80,7 +81,7 @@ typedef enum km_received {
     KM_RECEIVED_ERROR  /* the connection is broken, or what came is no packet of this run */
 } km_received;
 km_received km_net_receive(km_heartbeat *heartbeat, km_connection *connection, km_packet *packet);
-/* Waits until something happens on a socket, at most `seconds`; false when the thread is to return. */
+/* Waits until a socket is ready, at most `seconds`; false when the thread is to return. */
 bool km_net_wait(km_heartbeat *heartbeat, double seconds);
 void km_net_close(km_heartbeat *heartbeat);
 

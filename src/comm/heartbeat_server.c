@@ -1,4 +1,5 @@
-/* Rank 0's thread: it receives the heartbeats of all ranks, sends its own to all of them, and asks the failure detector. */
+/* heartbeat_server: rank 0's thread. It receives the heartbeats of all ranks, sends its own to all of them, and asks the failure
+ * detector whether a rank has failed. */
 #include "heartbeat_private.h"
 
 static void receive(km_heartbeat *heartbeat, int i, double now) {
@@ -52,8 +53,8 @@ static void read_connections(km_heartbeat *heartbeat, double now) {
     }
 }
 
-/* Whether some connection is closed. Where the process on the other side runs on this machine and has ended, its connection will
- * not come back: its time for that is over at once. */
+/* Whether some connection is closed. Where the process on the other side was on this machine and has ended, its connection
+ * cannot be opened again: the time that it has for that (grace) then ends at once. */
 static bool check_closed(km_heartbeat *heartbeat, double now) {
     bool any = false;
     for (int rank = 1; rank < heartbeat->size; rank++) {
@@ -68,7 +69,7 @@ static bool check_closed(km_heartbeat *heartbeat, double now) {
     return any;
 }
 
-/* Once, some time after the start. */
+/* Warns once, some time after the start, of ranks from which no heartbeat has come. */
 static void warn_of_unheard(km_heartbeat *heartbeat, double now) {
     double patience = KM_MIN(30.0, heartbeat->detector.limit / 2);
     if (heartbeat->warned || now - heartbeat->started < patience) {
@@ -124,7 +125,7 @@ static void send_beat(km_heartbeat *heartbeat, double now) {
 void *km_heartbeat_server(void *argument) {
     km_heartbeat *heartbeat = argument;
     double next = km_seconds();
-    const double often = 0.002; /* seconds between looks while a connection is closed */
+    const double often = 0.002; /* seconds between checks while a connection is closed */
     bool closed = false;
     while (km_net_wait(heartbeat, closed ? often : next - km_seconds())) {
         double now = km_seconds();

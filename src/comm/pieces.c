@@ -1,13 +1,13 @@
-/* Arrays of all ranks to rank 0, in pieces, while other work goes on. MPI keeps the order of messages between two ranks, so no piece
- * needs a number. */
+/* pieces: arrays of all ranks go to rank 0 in pieces, while other work goes on. MPI keeps the order of messages between two
+ * ranks, so the pieces need no numbers. */
 #include "comm_private.h"
 
 #include <stdlib.h>
 
 enum {
-    MOST = 1 << 20, /* elements of a piece */
+    MOST = 1 << 20, /* most elements of a piece */
     TAG_PIECES = 2,
-    WINDOW = 2 /* sends of a rank at a time */
+    WINDOW = 2 /* most sends that a rank has under way at a time */
 };
 
 struct km_pieces {
@@ -17,9 +17,9 @@ struct km_pieces {
     /* The transfer under way. */
     size_t *counts;   /* (ranks) elements of each rank's array */
     const float *own; /* NULL: none was begun yet */
-    size_t rounds;    /* pieces of the rank that has most */
+    size_t rounds;    /* how many pieces the longest array has */
     bool failed;      /* this rank has nothing to send */
-    km_error error;   /* on rank 0, why */
+    km_error error;   /* on rank 0: why it has failed */
     MPI_Request requests
         [KM_PIECES_IN_FLIGHT]; /* rank 0's receives; of the other ranks' sends only the first WINDOW are used */
     /* Ranks other than 0. */
@@ -27,8 +27,9 @@ struct km_pieces {
     /* Rank 0. Pieces are received, taken and released in one order; the n-th is in slot n % KM_PIECES_IN_FLIGHT. */
     size_t next_round; /* of the next piece to be received */
     int next_rank;
-    uint64_t asked, taken, released; /* pieces; asked: receives that were begun, and own pieces */
-    size_t allowed;                  /* elements that may still be asked for */
+    /* Numbers of pieces; asked: those whose receives were begun, and rank 0's own. */
+    uint64_t asked, taken, released;
+    size_t allowed; /* elements whose receives may still be begun (km_pieces_allow) */
     km_piece slots[KM_PIECES_IN_FLIGHT];
     float *buffers; /* (KM_PIECES_IN_FLIGHT, largest) */
 };
@@ -135,7 +136,7 @@ void km_pieces_finish(km_pieces *p) {
 
 /* ---- Rank 0 ---- */
 
-/* The next piece in the order; false where there is none. */
+/* Sets *a to the next piece in the order; false where there is none. */
 static bool next_piece(km_pieces *p, km_piece *a) {
     for (; p->next_round < p->rounds; p->next_round++, p->next_rank = 0) {
         for (; p->next_rank < p->comm->size; p->next_rank++) {

@@ -1,4 +1,4 @@
-/* The rendezvous: texts between rank 0 and the other ranks, and timed messages between two ranks. Everything has a time limit. */
+/* rendezvous: texts between rank 0 and the other ranks, and timed messages between two ranks. Everything has a time limit. */
 #include "kmask/comm.h"
 #include "text_server.h"
 
@@ -15,8 +15,8 @@ struct km_rendezvous {
     km_text_server
         *server;     /* not NULL: texts go by this server, and MPI need not have started; else by MPI messages */
     bool unfinished; /* an MPI message has not finished in time: no other MPI call is made */
-    bool *absent;    /* (size) on rank 0: the rank sent nothing in time, and no MPI message is sent to it */
-    int round;       /* how many gathers and broadcasts there were: a part of the texts' names */
+    bool *absent;    /* (size) on rank 0: ranks that sent nothing in time; no MPI message is sent to them */
+    int round;       /* how many gathers and broadcasts there were; it is a part of the texts' names */
 };
 
 enum { TAG_TEXT = 100, TAG_PING = 1 << 14, PAGE = 900 };
@@ -33,7 +33,7 @@ static bool publish_text(int round, int rank, const char *text) {
     int pages = (int)(length / PAGE) + 1;
     bool good = true;
     for (int page = pages - 1; page >= 0 && good;
-         page--) { /* the first page last: readers that find it find the others too */
+         page--) { /* the first page is published last: a reader that finds it finds all others too */
         char name[128], content[MPI_MAX_PORT_NAME];
         page_name(name, round, rank, page);
         snprintf(content, sizeof content, "%d %.*s", pages, PAGE, text + (size_t)page * PAGE);
@@ -54,7 +54,7 @@ static bool look_up_page(int round, int rank, int page, int *pages, km_buffer *t
     return true;
 }
 
-/* NULL: the text is not there yet. */
+/* Returns a text that another rank has published; NULL where it is not there yet. The caller frees. */
 static char *look_up_text(int round, int rank) {
     km_buffer text = {0};
     int pages = 1;
@@ -67,7 +67,8 @@ static char *look_up_text(int round, int rank) {
     return text.data;
 }
 
-/* Seconds until a text that was not there is asked for again: longer with many ranks, which all ask one launcher or server. */
+/* Seconds until a rank asks again for a text that was not there. They grow with the number of ranks, which all ask one launcher or
+ * server. */
 static double pause_after(const km_rendezvous *rendezvous, int tries) {
     const double most = 0.5;
     return KM_MIN(most, 0.01 * (1 + (double)rendezvous->size / 64) * (1 + tries));
@@ -75,7 +76,7 @@ static double pause_after(const km_rendezvous *rendezvous, int tries) {
 
 /* ---- Texts by MPI messages ---- */
 
-/* Waits for the requests, until then at most. */
+/* Waits for the requests until they have finished, or until the time `until`. */
 static bool finish(km_rendezvous *rendezvous, MPI_Request *requests, int count, double until) {
     int done = 0;
     do {
@@ -85,7 +86,7 @@ static bool finish(km_rendezvous *rendezvous, MPI_Request *requests, int count, 
     return done != 0;
 }
 
-/* The copy of a text that is not sent in time is never freed: MPI may still read it. */
+/* Sends a copy of the text. A copy that is not sent in time is never freed, since MPI may still read it. */
 static bool send_text(km_rendezvous *rendezvous, const char *text, int to, double until) {
     char *copy = km_strdup(text);
     MPI_Request request;
@@ -137,7 +138,8 @@ km_status km_rendezvous_open(km_rendezvous **out, int *argc, char ***argv) {
         }
     } else {
         KM_TRY(km_rendezvous_start_mpi(rendezvous, argc, argv));
-        /* Only under mpirun: without it Open MPI prints a page about the missing service. All ranks have the same launcher. */
+        /* The name service is tried under mpirun only: without mpirun Open MPI prints a page about the missing service. All
+         * ranks have the same launcher. */
         rendezvous->name_service = rendezvous->size > 1 && getenv("OMPI_COMM_WORLD_RANK") != NULL &&
                                    publish_text(0, rendezvous->rank, "here");
     }

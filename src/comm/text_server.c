@@ -1,4 +1,4 @@
-/* The text server of rank 0's host, and how the other ranks use it. */
+/* text_server: the text server on rank 0's host, and how the other ranks use it. */
 #include "text_server.h"
 
 #include "address.h"
@@ -18,9 +18,9 @@ enum { PUT = 1, GET = 2, LONGEST = 1 << 24 };
 static const double patience = 3; /* seconds that a connection, and each transfer over it, may take */
 
 typedef struct request {
-    uint64_t token; /* of this SLURM step: requests with another one are refused */
+    uint64_t token; /* identifies this SLURM step: requests with another token are refused */
     int32_t kind, round, rank, reserved;
-    uint64_t length; /* bytes of the text that follows; of a GET, 0 */
+    uint64_t length; /* bytes of the text that follows; 0 in a GET */
 } request;
 
 typedef struct entry {
@@ -69,7 +69,7 @@ static void first_host(char *out, size_t room, const char *list) {
     }
 }
 
-/* Every rank computes the same host and port. */
+/* Computes the server's host, port and token from the SLURM step's environment, so that every rank finds the same. */
 static void find_server(km_text_server *server) {
     enum { FIRST = 20000, PORTS = 10000 }; /* below the ports that Linux gives to sockets that ask for none */
     int64_t job = 0, step = 0;
@@ -128,7 +128,7 @@ static void add_entry(km_text_server *server, int round, int rank, char *text) {
     pthread_mutex_unlock(&server->mutex);
 }
 
-/* The last one where several were put. */
+/* The text that was put by a rank in a round, the last one where there are several; NULL where there is none. */
 static char *find_entry(km_text_server *server, int round, int rank) {
     char *text = NULL;
     pthread_mutex_lock(&server->mutex);
@@ -141,7 +141,7 @@ static char *find_entry(km_text_server *server, int round, int rank) {
     return text;
 }
 
-/* The answer is a length, UINT64_MAX for "no", and of a GET the text. */
+/* Receives a request and answers it. The answer is a length, with UINT64_MAX for "no"; after a GET the text follows. */
 static void answer(km_text_server *server, int fd) {
     request asked;
     uint64_t length = UINT64_MAX; /* no */

@@ -1,4 +1,4 @@
-/* The name of the transport that MPI's messages take, for people to read. */
+/* transport: the name of the transport that MPI's messages take, for people to read. */
 #include "kmask/comm.h"
 
 #include <mpi.h>
@@ -6,7 +6,7 @@
 #include <string.h>
 
 /* Open MPI's components are shared libraries named mca_<kind>_<name>.so. At its start it unloads those that it will not use, so
- * the ones that are still mapped are in use. Adds the names of a kind's, except those in `skip`. */
+ * the ones that are still mapped are in use. Adds the names of the components of `kind`, except those in `skip`. */
 static void add_components(km_buffer *text, const char *maps, const char *kind, const char *skip) {
     char *start = km_format("/mca_%s_", kind);
     const char *between = " ", *at = maps;

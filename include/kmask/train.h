@@ -15,28 +15,32 @@
 
 typedef struct km_train_config {
     uint64_t given;
-    int64_t steps, sequences, micro_batch; /* micro_batch 0: from length */
+    int64_t steps;
+    int64_t sequences;   /* rows of a step */
+    int64_t micro_batch; /* views of a micro-batch; 0: chosen from the length of a row */
     char loss_norm[KM_WORD], precision[KM_WORD];
     bool recompute;
 } km_train_config;
 typedef struct km_optimizer_config {
     uint64_t given;
-    double lr, beta1, beta2, eps, weight_decay, clip; /* clip 0 = off */
+    double lr, beta1, beta2, eps, weight_decay;
+    double clip; /* the largest norm of the gradient; 0: no clipping */
 } km_optimizer_config;
 typedef struct km_schedule_config {
     uint64_t given;
     char name[KM_WORD];
-    int64_t warmup;
+    int64_t warmup; /* steps */
 } km_schedule_config;
 typedef struct km_parallel_config {
     uint64_t given;
-    int64_t threads;
-    double timeout;
-    char gemm[KM_WORD];
+    int64_t threads;    /* of a rank */
+    double timeout;     /* of the heartbeat, in seconds (km_heartbeat_start) */
+    char gemm[KM_WORD]; /* the library for products in fp32 */
 } km_parallel_config;
 extern const km_section km_train_section, km_optimizer_section, km_schedule_section, km_parallel_section;
 
-/* micro_batch from the length of a row, and no clipping with loss_norm masks, where they were not given. */
+/* Fills in two options where they were not given: micro_batch, from the length of a row, and clip, which is 0 with loss_norm
+ * "masks". */
 void km_train_resolve(km_train_config *train, km_optimizer_config *optimizer, int64_t length);
 /* KM_USAGE where the warmup is longer than the run. */
 km_status km_schedule_check(const km_schedule_config *schedule, const km_train_config *train) KM_NODISCARD;
@@ -52,15 +56,17 @@ typedef struct km_trainer_options {
 
 /* ---- What this machine can compute --------------------------------------------------------------------------- */
 
-/* KM_USAGE where `threads` are more than one and this machine's OpenBLAS is its serial build, which is not safe for them. */
+/* KM_USAGE where `threads` is more than one and this machine has the serial build of OpenBLAS, which several threads may not
+ * call. */
 km_status km_threads_check(int64_t threads) KM_NODISCARD;
 /* Whether this CPU and this build can multiply in bf16; KM_USAGE says what is missing. With computes = false the products run on
  * another machine (for example, when planning on a login node), so a missing CPU feature is only a warning. */
 km_status km_bf16_check(bool computes) KM_NODISCARD;
-/* Selects the libraries that make the products the config asks for, and checks that they and this CPU can; `computes` as above. */
+/* Selects the library for the products that the config asks for, and checks that it and this CPU can make them; `computes` as in
+ * km_bf16_check. */
 km_status km_products_check(const km_train_config *train, const km_parallel_config *parallel,
                             bool computes) KM_NODISCARD;
-bool km_is_bf16(const km_train_config *train); /* train.precision */
+bool km_is_bf16(const km_train_config *train); /* whether train.precision is "bf16" */
 /* The library and kernel that compute a step's products: "OpenBLAS 0.3.21" and "SkylakeX", or "oneDNN 2.6.3" and
  * "avx512_core_bf16". */
 typedef struct km_gemm_name {
@@ -70,8 +76,8 @@ km_gemm_name km_gemm_named(const km_train_config *train, const km_parallel_confi
 
 /* ---- A set of parameters -------------------------------------------------------------------------------------- */
 
-/* Every rank has all weights and an integer sum for the whole gradient. Each element is owned by one rank (km_exchange says by
- * which): there the ranks' sums arrive, there are its moments, and there it is updated. */
+/* Every rank has all weights, and an integer sum for the whole gradient. Each element is owned by one rank (km_exchange says by
+ * which). The owner receives the element's sum over all ranks, keeps its moments and updates it. */
 typedef struct km_parameters {
     km_comm *comm;
     const km_table *table;
@@ -87,12 +93,13 @@ typedef struct km_parameters {
 /* Elements of a bucket of the sum: long enough for the network, short enough that several are on their way during backward. */
 enum { KM_BUCKET = 1 << 22 };
 
-/* All weights and moments are 0. `table` stays the caller's. bf16: with `rounded`. Collective. */
+/* Creates a set whose weights and moments are all 0. `table` stays the caller's. With bf16 = true the set has `rounded`.
+ * Collective. */
 km_status km_parameters_create(km_parameters **out, km_comm *comm, const km_table *table, bool bf16) KM_NODISCARD;
 void km_parameters_destroy(km_parameters *parameters); /* NULL is fine. Collective. */
 /* Elements of `table` that `rank` of `ranks` owns, as planned without a set. Local. */
 size_t km_parameters_owned(const km_table *table, int rank, int ranks);
-/* Brings `rounded` up to date, the pool's workers side by side; in fp32 it does nothing. Local. */
+/* Rounds the weights to `rounded` with all workers of the pool; in fp32 it does nothing. Local. */
 void km_parameters_round(km_parameters *parameters, km_pool *pool);
 
 /* ---- The exact sum of a gradient -------------------------------------------------------------------------------- */
@@ -102,27 +109,28 @@ void km_parameters_round(km_parameters *parameters, km_pool *pool);
  * As soon as this rank's contributions to a bucket are complete, the bucket's sum over all ranks begins, while backward goes on. */
 typedef struct km_gradient_sum km_gradient_sum;
 
-/* The sum of so many contributions of this rank. shared: several threads will add to it. Local. */
+/* Begins a sum to which this rank adds `contributions` contributions. shared: several threads will add to it. Local. */
 km_gradient_sum *km_gradient_sum_begin(km_parameters *parameters, int contributions, bool shared);
 /* Adds a slice of a contribution. False where a value is not finite or out of range (KM_FIXED_LIMIT). Any thread. */
 bool km_gradient_sum_add(km_gradient_sum *sum, size_t offset, const float *gradient, size_t count);
-/* A contribution will add nothing more at or beyond `offset`; offset 0 ends it. *bucket is the contribution's own count of the
- * buckets that it has finished, 0 at first. Any thread. */
+/* Says that a contribution will add nothing more at or beyond `offset`; offset 0 ends it. *bucket belongs to the contribution:
+ * it counts the buckets that the contribution has finished, and is 0 at first. Any thread. */
 void km_gradient_sum_passed(km_gradient_sum *sum, int *bucket, size_t offset);
 /* Begins the sums over ranks of the buckets that are complete, and lets those on their way advance. True once all have begun.
  * To be called often, by the thread that opened the communicator. */
 bool km_gradient_sum_poll(km_gradient_sum *sum);
-/* Waits for the sums over ranks, all of which have begun: (owned) elements in the order of the table, valid until the set's next
- * sum. Destroys `sum`. Collective. */
+/* Waits for the sums over ranks, all of which have begun, and returns them: (owned) elements in the order of the table, valid
+ * until the set's next sum. Destroys `sum`. Collective. */
 const int64_t *km_gradient_sum_end(km_gradient_sum *sum);
 
 /* ---- The update --------------------------------------------------------------------------------------------------- */
 
-/* The norm of the whole gradient, which is `sums` (from km_gradient_sum_end) / divisor. Squares are added in the order of the table:
- * the same bits on all ranks, whatever their number. Collective. */
+/* The norm of the whole gradient, which is `sums` (from km_gradient_sum_end) / divisor. Squares are added in the order of the
+ * table: the same bits on all ranks, whatever their number. Collective. */
 double km_gradient_norm(km_parameters *parameters, km_pool *pool, const int64_t *sums, double divisor);
 
-/* An update by AdamW (Loshchilov and Hutter 2019), after clipping: a gradient whose norm is above optimizer->clip is scaled down to it. */
+/* An update by AdamW (Loshchilov and Hutter 2019), after clipping: a gradient whose norm is above optimizer->clip is scaled down
+ * to it. */
 typedef struct km_update {
     const km_optimizer_config *optimizer; /* its lr is not read: */
     double lr;                            /* the learning rate of this update */
@@ -131,7 +139,7 @@ typedef struct km_update {
     double divisor;                       /* the gradient is sums / divisor */
     double norm;                          /* the gradient's, from km_gradient_norm */
 } km_update;
-/* Updates the owned elements, then brings everyone's to all ranks. Collective. */
+/* Updates the elements that this rank owns, then gathers all weights on all ranks. Collective. */
 void km_parameters_update(km_parameters *parameters, km_pool *pool, const km_update *update);
 
 /* ---- The trainer -------------------------------------------------------------------------------------------------- */
@@ -150,8 +158,8 @@ typedef struct km_trainer {
     void *poll_payload;
 } km_trainer;
 
-/* All weights are 0: the caller sets them, to the same values on all ranks, and the step where it is not 0. The model and the reader
- * stay the caller's. Collective. */
+/* Creates a trainer whose weights are all 0. The caller then sets them, to the same values on all ranks, and the step where it
+ * is not 0. The model and the reader stay the caller's. Collective. */
 km_status km_trainer_create(km_trainer **out, km_comm *comm, const km_trainer_options *options,
                             const km_model *model, km_reader *reader) KM_NODISCARD;
 void km_trainer_destroy(km_trainer *trainer); /* NULL is fine. Collective. */
@@ -161,7 +169,8 @@ void km_trainer_set_poll(km_trainer *trainer, void (*poll)(void *payload), void 
 /* Begins to read the rows of the step that comes first. To be called once, before the first km_trainer_step. Local. */
 void km_trainer_prepare(km_trainer *trainer);
 
-/* What this rank asks of the run. A step adds up the wishes of all ranks together with its loss, so they cost no message of their own. */
+/* What this rank asks of the run. A step adds up the wishes of all ranks together with the loss, so that they need no message of
+ * their own. */
 typedef struct km_step_wish {
     bool stop; /* this rank was asked to stop */
     bool save; /* a save that failed should be tried again */
@@ -174,37 +183,37 @@ typedef struct km_step_report {
     int64_t masked, correct, tokens; /* of all ranks: masked tokens, those predicted right, all tokens */
     double flops;                    /* of all ranks */
     double seconds, comm_seconds;    /* of this rank; comm_seconds: transfers, and waiting for other ranks */
-    int64_t stop, save;              /* how many ranks wished it */
+    int64_t stop, save;              /* how many ranks wished to stop, and to save */
 } km_step_report;
-/* One update. A gradient or loss that is not finite is KM_FAILED with step, rows and parameter named, before any weight has
+/* Makes one step. A gradient or loss that is not finite is KM_FAILED with step, rows and parameter named, before any weight has
  * changed. Collective. */
 km_status km_trainer_step(km_trainer *trainer, km_step_wish wish, km_step_report *report) KM_NODISCARD;
 
 /* ---- Memory --------------------------------------------------------------------------------------------------------- */
 
-/* The bytes that a rank takes, as far as they grow with the model or the step; the same numbers are used where it is allocated. */
+/* The bytes that a rank takes, as far as they grow with the model or the step. The code that allocates uses the same functions. */
 typedef struct km_memory {
-    size_t parameters;  /* elements of all tables; these are no bytes */
+    size_t parameters;  /* a number of elements, not of bytes: those of all tables */
     size_t weights;     /* 4 a parameter, and in bf16 2 more */
     size_t sum;         /* 8 a parameter: the integer sum of the gradient */
     size_t moments;     /* 8 a parameter that the rank owns */
     size_t exchange;    /* sums of owned parameters, and those on their way in; 0 with one rank */
     size_t saved;       /* the copy that is written while training goes on: 12 an owned parameter, or 0 */
     size_t activations; /* of one micro-batch */
-    size_t tokens;      /* of one micro-batch: how many that is for */
+    size_t tokens;      /* a number of tokens, not of bytes: those of one micro-batch */
     int threads;        /* each has its own activations */
     size_t total;
 } km_memory;
-/* The trainer's, on its rank. */
+/* What the trainer takes on this rank. */
 void km_trainer_memory(km_memory *out, const km_trainer *trainer);
 /* What the trainer of a run would take on `rank` of `ranks`. Local. */
 void km_memory_plan(km_memory *out, const km_trainer_options *options, const km_model *model,
                     const km_reader *reader, int rank, int ranks);
-/* Adds a set of parameters. */
+/* Adds what a set of parameters for `table` takes. */
 void km_memory_add_parameters(km_memory *memory, const km_table *table, bool bf16, int rank, int ranks);
 /* Adds what saving in the background takes. */
 void km_memory_add_saved(km_memory *memory, size_t bytes);
-/* "1.9 GB: 24.0 bytes a parameter (...), 1.0 MB a token ..."; the caller frees. */
+/* Prints it as "1.9 GB: 24.0 bytes a parameter (...), 1.0 MB a token ..."; the caller frees. */
 char *km_memory_print(const km_memory *memory);
 
 #endif

@@ -1,4 +1,4 @@
-/* gradient: threads take micro-batches, and what the model makes of each goes to the gradient sum and the report. */
+/* gradient: threads take micro-batches, and add the gradient and the loss of each to the gradient sum and the report. */
 #include "gradient.h"
 
 #include "kmask/kernel.h"
@@ -49,7 +49,7 @@ static size_t first_bad(const float *gradient, size_t count) {
 
 /* ---- The model's sink ---- */
 
-/* Main thread only. */
+/* Lets sums over ranks and the trainer's poll hook advance. For the main thread only, which makes all MPI calls. */
 static bool poll(shared_work *work) {
     const km_trainer *t = work->trainer;
     const bool begun = km_gradient_sum_poll(work->sum);

@@ -1,4 +1,5 @@
-/* gradient: a step's gradient on one rank. Threads take micro-batches one at a time and add their gradients to a km_gradient_sum. */
+/* gradient: a step's gradient on one rank. Threads take micro-batches one at a time and add their gradients to a
+ * km_gradient_sum. */
 #ifndef KMASK_TRAIN_GRADIENT_H
 #define KMASK_TRAIN_GRADIENT_H
 
@@ -9,13 +10,13 @@ typedef struct km_gradient_report {
     int64_t masked, correct, tokens;
     double flops;
     int bad_batch; /* the first micro-batch with a value that is not finite or out of range, of this rank; -1: none */
-    size_t bad_offset; /* where in the table; SIZE_MAX: its loss */
+    size_t bad_offset; /* offset of that value in the table; SIZE_MAX: the value is the loss */
 } km_gradient_report;
 
 enum { KM_LOSS_BITS = 24 };
 
-/* Adds the gradients of `count` micro-batches, each of them a contribution, to `sum`, and begins the sums over ranks of all buckets.
- * Collective. */
+/* Adds the gradients of `count` micro-batches, each of them a contribution, to `sum`, and begins the sums over ranks of all
+ * buckets. Collective. */
 void km_gradient(km_trainer *trainer, km_gradient_sum *sum, const km_batch *batches, int count,
                  km_gradient_report *report);
 

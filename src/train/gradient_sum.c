@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Threads add to the same sum: a lock guards each piece of PIECE elements, LOCKS of them in turn. */
+/* Threads add to the same sum. A piece of PIECE elements is guarded by a lock; there are LOCKS locks, which the pieces share in
+ * turn. */
 enum { PIECE = 1 << 15, LOCKS = 64 };
 
 struct km_gradient_sum {
@@ -18,7 +19,8 @@ struct km_gradient_sum {
     bool shared;
     atomic_int *passed; /* (buckets) contributions that will add nothing more to it */
     int begun;          /* buckets whose sum over ranks has begun; main thread only */
-    bool *written;      /* (pieces) in this step; what is there before is the last step's sum */
+    /* (pieces) whether something was added in this step; before that a piece holds the last step's sum. */
+    bool *written;
     pthread_mutex_t locks[LOCKS];
 };
 
@@ -55,8 +57,8 @@ static void clear_piece(km_gradient_sum *sum, size_t piece) {
     sum->written[piece] = true;
 }
 
-/* Within one piece, whose lock is held. The first gradient of a whole piece is written over the last step's sum: clearing all of it,
- * to read the zeros again, would take as long as a good part of the update. */
+/* Adds a slice that lies within one piece, whose lock is held. The first gradient of a whole piece overwrites the last step's sum:
+ * clearing the sum and reading the zeros again would take a considerable part of the time of an update. */
 static bool add_to_piece(km_gradient_sum *sum, size_t offset, const float *gradient, size_t count) {
     const size_t piece = offset / PIECE;
     int64_t *to = sum->parameters->sum + offset;
@@ -99,7 +101,7 @@ void km_gradient_sum_passed(km_gradient_sum *sum, int *bucket, size_t offset) {
     }
 }
 
-/* Where no gradient came, such as positions beyond the longest view. */
+/* Clears the pieces of a bucket to which no gradient was added, such as the embeddings of positions beyond the longest view. */
 static void clear_unwritten(km_gradient_sum *sum, int bucket) {
     size_t first = 0, count = 0;
     km_exchange_bucket(sum->parameters->exchange, bucket, &first, &count);

@@ -5,8 +5,8 @@
 
 #include <math.h>
 
-/* What the pool's workers do side by side: `visit` gets each part of a bucket that this rank owns, as elements
- * first..first+count-1 of the table and `local`.. of the owned ones. */
+/* Work that the pool's workers share. `visit` is called for each part of a bucket that this rank owns: elements
+ * first..first+count-1 of the table, which are local..local+count-1 of the owned elements. */
 typedef struct pass pass;
 struct pass {
     km_parameters *parameters;
@@ -61,7 +61,7 @@ double km_gradient_norm(km_parameters *parameters, km_pool *pool, const int64_t 
 
 /* ---- The update ---- */
 
-/* A part of a bucket, which may hold several parameters, or a piece of one. */
+/* A part of a bucket. It may hold several parameters, or a piece of one. */
 typedef struct part {
     const pass *p;
     size_t first, local; /* where it begins in the table, and among the owned elements */

@@ -58,7 +58,8 @@ void km_train_resolve(km_train_config *train, km_optimizer_config *optimizer, in
         train->micro_batch = KM_MAX(1, 1024 / length);
     }
     if (strcmp(train->loss_norm, "masks") == 0 && !km_given(&km_optimizer_section, optimizer, "clip")) {
-        optimizer->clip = 0; /* such gradients are about tau times larger */
+        /* Gradients of losses that are summed over a mask's tau units are about tau times larger. */
+        optimizer->clip = 0;
     }
 }
 

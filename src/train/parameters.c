@@ -1,4 +1,4 @@
-/* parameters: a set of parameters is allocated, and its weights are rounded for products in bf16. */
+/* parameters: allocating a set of parameters, and rounding its weights for products in bf16. */
 #include "kmask/train.h"
 
 #include <stdlib.h>
@@ -61,7 +61,7 @@ typedef struct rounding {
     int workers;
 } rounding;
 
-/* A worker's share of the weights. */
+/* Rounds one worker's share of the weights. */
 static void round_share(void *payload, int worker) {
     const rounding *job = payload;
     const km_parameters *p = job->parameters;

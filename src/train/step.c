@@ -1,10 +1,10 @@
-/* step: one update, from the rows that are read to the new weights. */
+/* step: one step of training, from the batches of the reader to the new weights. */
 #include "gradient.h"
 #include "schedule.h"
 
 #include <string.h>
 
-/* What the ranks add up besides the gradient; FLOPs in millions, so that they fit. */
+/* What the ranks add up besides the gradient. FLOPs are added in millions, so that the sum fits into 64 bits. */
 enum { LOSS, MASKED, CORRECT, TOKENS, BAD, STOP, SAVE, MEGAFLOPS, TOTALS };
 
 static const char *param_at(const km_table *table, size_t offset) {
@@ -16,7 +16,7 @@ static const char *param_at(const km_table *table, size_t offset) {
     return "?";
 }
 
-/* On a rank that saw a bad value: the error that names it. KM_OK on the others. */
+/* On a rank with a value that is not finite or out of range, returns the error that names it; KM_OK on the others. */
 static km_status name_bad(const km_trainer *t, const km_batch *batches, const km_gradient_report *report) {
     if (report->bad_batch < 0) {
         return KM_OK;

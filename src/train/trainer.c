@@ -1,4 +1,4 @@
-/* trainer: what a run keeps in memory on one rank to make its steps, and how much that is. */
+/* trainer: creating a trainer, and how much memory it takes on a rank. */
 #include "kmask/train.h"
 
 #include <stdlib.h>
@@ -9,7 +9,7 @@ static km_work_options work_options(const km_train_config *train, const km_reade
     return options;
 }
 
-/* Threads without a micro-batch are not started. */
+/* How many threads compute: those of the config, but no more than a rank has micro-batches in a step. */
 static int workers_of(const km_parallel_config *parallel, uint64_t batches) {
     return (int)KM_MIN((uint64_t)parallel->threads, KM_MAX(batches, 1));
 }

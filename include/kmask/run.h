@@ -1,6 +1,6 @@
-/* run: one resumable run on a cluster. Its config; pre-training and evaluation; what stops a run in order; the lock of its folder; and
- * the run itself as it is opened and checked before the first step, which `plan` and `bench` use too. Checkpoints, the log and the
- * status file are private to src/run. Calls are local unless their comment ends with "Collective.". */
+/* run: one resumable run on a cluster. Its config; pre-training and evaluation; what stops a run in order; the lock of its
+ * folder; and the run itself as it is opened and checked before the first step, which `plan` and `bench` use too. Checkpoints,
+ * the log and the status file are private to src/run. Calls are local unless their comment ends with "Collective.". */
 #ifndef KMASK_RUN_H
 #define KMASK_RUN_H
 
@@ -18,7 +18,7 @@ typedef struct km_run_config {
     uint64_t given;
     char dir[KM_PATH];
     int64_t seed;
-    double max_hours; /* 0 = none */
+    double max_hours; /* 0: no limit */
 } km_run_config;
 typedef struct km_checkpoint_config {
     uint64_t given;
@@ -36,7 +36,7 @@ typedef struct km_log_config {
 } km_log_config;
 extern const km_section km_run_section, km_checkpoint_section, km_eval_section, km_log_section;
 
-/* All of a run. Plain bytes without pointers: ranks broadcast it as it is. `kmask pretrain --help` lists the keys. */
+/* The whole config of a run. It holds no pointers, so that ranks broadcast it as bytes. `kmask pretrain --help` lists the keys. */
 typedef struct km_config {
     km_run_config run;
     km_model_config model;
@@ -52,21 +52,21 @@ typedef struct km_config {
 } km_config;
 extern const km_schema km_config_schema;
 
-/* Reads a config and checks all of it. Then presets, defaults and what follows from other keys are filled in, except what comes
- * from tokenizer or model.init (0 or ""). `partial`: required keys may be missing. Every failure is KM_USAGE. */
+/* Reads a config and checks all of it, then fills in presets, defaults and values that follow from other keys. Values that come
+ * from the tokenizer or model.init stay 0 or "". partial: required keys may be missing. Every failure is KM_USAGE. */
 km_status km_config_load(km_config *out, const km_config_source *source, bool partial) KM_NODISCARD;
-/* The same, partial, from the text that a file holds (its attribute `config`), which may be another verb's config; `origin` heads
- * messages. */
+/* Does the same as km_config_load with partial = true, from the JSON text that a file holds as its attribute `config`. It may be
+ * the config of another verb. Messages begin with `origin`. */
 km_status km_config_parse(km_config *out, const char *json, const char *origin) KM_NODISCARD;
-/* What follows from other keys is filled in, and choices that must fit together are checked, once km_schema_fill has been called:
- * for the configs of other verbs that hold a km_config. */
+/* Fills in values that follow from other keys, and checks choices that must fit together. It is called after km_schema_fill, by
+ * verbs whose config holds a km_config. */
 km_status km_config_settle(km_config *config) KM_NODISCARD;
-/* All of it as JSON. The caller frees. */
+/* The whole config as JSON. The caller frees. */
 char *km_config_print(const km_config *config);
-/* Whether `now` may continue a run that was started with `was`: KM_USAGE with key, old and new value and the way
- * out where it may not. What changed and may is added to `changes`, a line each. */
+/* Whether a run that was started with `was` may be resumed with `now`. If not, KM_USAGE, whose message has the key, the old and
+ * the new value and what to do. Changes that are allowed are added to `changes`, one a line. */
 km_status km_config_continues(const km_config *was, const km_config *now, km_buffer *changes) KM_NODISCARD;
-/* What a trainer has to know. */
+/* The options that a trainer needs. */
 km_trainer_options km_config_trainer(const km_config *config);
 
 /* ---- Pre-training --------------------------------------------------------------------------------------------- */
@@ -91,8 +91,8 @@ typedef struct km_eval_result {
     uint64_t rows;
     double unigram_entropy; /* nats, of the evaluated tokens: the loss of the best model without context */
 } km_eval_result;
-/* The loss of `weights` on all rows of the corpus under masks that depend on the options alone. The result has the same bits on any number
- * of ranks and threads. KM_STOPPED on all ranks where `stop` said true on any. Collective. */
+/* The loss of `weights` on all rows of the corpus under masks that depend on the options alone. The result has the same bits on
+ * any number of ranks and threads. KM_STOPPED on all ranks where `stop` said true on any. Collective. */
 km_status km_evaluate(km_comm *comm, const km_model *model, const float *weights, const km_corpus *corpus,
                       const km_eval_options *options, int threads, km_eval_result *out) KM_NODISCARD;
 
@@ -110,9 +110,9 @@ double km_slurm_seconds_left(void);
 
 /* ---- The lock of a run folder --------------------------------------------------------------------------------- */
 
-/* A run folder has one owner at a time. The lock dies with its process: it is a lock of fcntl where the file system has them; elsewhere
- * the file says who owns the folder (host, pid and start of the process, SLURM job and restart), and is written anew every few
- * seconds. All calls are made on rank 0. */
+/* A run folder has one owner at a time. The lock dies with its process: it is a lock of fcntl where the file system has them;
+ * elsewhere the file says who owns the folder (host, pid and start of the process, SLURM job and restart), and is written anew
+ * every few seconds. All calls are made on rank 0. */
 typedef struct km_lock km_lock;
 
 typedef struct km_lock_options {
@@ -126,12 +126,12 @@ typedef struct km_lock_options {
 } km_lock_options;
 extern const km_lock_options km_lock_standard; /* a minute, 3 s, 20 s */
 
-/* Takes <dir>/lock, and makes the folder where it is missing. A living owner is waited for, which is logged once; then the folder is
- * refused (KM_FAILED). The lock is taken from an owner whose process is gone, which belongs to this SLURM job before it was requeued, or
- * which is on another machine and has stopped writing. */
+/* Takes <dir>/lock, and makes the folder where it is missing. A living owner is waited for, which is logged once; then the
+ * folder is refused (KM_FAILED). The lock is taken from an owner whose process is gone, which belongs to this SLURM job before
+ * it was requeued, or which is on another machine and has stopped writing. */
 km_status km_lock_take(km_lock **out, const char *dir, const km_lock_options *options) KM_NODISCARD;
-/* What km_lock_take would answer at once, with nothing made or changed: KM_FAILED where the file cannot be made, or where another run
- * is at work. An owner on another machine is watched until it writes, or has been silent for too long. */
+/* What km_lock_take would answer at once, with nothing made or changed: KM_FAILED where the file cannot be made, or where
+ * another run is at work. An owner on another machine is watched until it writes, or has been silent for too long. */
 km_status km_lock_look(const char *dir, const km_lock_options *options) KM_NODISCARD;
 /* Removes the file, and the folder too if km_lock_take made it and nothing has come into it. NULL is fine. */
 void km_lock_release(km_lock *lock);
@@ -165,26 +165,26 @@ typedef struct km_run {
     km_metrics *metrics; /* rank 0 */
 } km_run;
 
-/* Opens everything in the one order in which nothing can be lost: nothing in the run folder is changed before all checks have passed. A
- * run whose steps are all done has resume_step >= train.steps and no trainer. km_run_teardown is called after a failure too.
- * Collective. */
+/* Opens everything in the one order in which nothing can be lost: nothing in the run folder is changed before all checks have
+ * passed. A run whose steps are all done has resume_step >= train.steps and no trainer. km_run_teardown is called after a
+ * failure too. Collective. */
 km_status km_run_setup(km_run *run, km_comm *comm, const km_config *config) KM_NODISCARD;
 void km_run_teardown(km_run *run); /* Collective; local in a plan, which has no communicator. */
 
-/* The checks of km_run_setup, in the order in which they are made: there they are made on all ranks or on rank 0, in a plan by one process
- * without MPI, so that a config which passes a plan also passes the checks of pre-training. Each fills in parts of the run; none
- * changes anything in the run folder. */
+/* The checks of km_run_setup, in the order in which they are made: there they are made on all ranks or on rank 0, in a plan by
+ * one process without MPI, so that a config which passes a plan also passes the checks of pre-training. Each fills in parts of
+ * the run; none changes anything in the run folder. */
 km_status km_check_corpora(km_run *run) KM_NODISCARD;
 /* Opens the newest valid checkpoint of the run folder as run->start_file; damaged ones are named in warnings. [HDF5] */
 km_status km_check_resume(km_run *run) KM_NODISCARD;
-/* The same, and where there is no checkpoint opens model.init. Config and weights are read from what is opened here, so each file is
- * read and verified once. [HDF5] */
+/* The same, and where there is no checkpoint opens model.init. Config and weights are read from what is opened here, so each
+ * file is read and verified once. [HDF5] */
 km_status km_check_start(km_run *run) KM_NODISCARD;
-/* Fills in what the opened file and the corpus decide, and checks the config against them: tokenizer, shape, and the keys that may not
- * change when a run is resumed. */
+/* Fills in what the opened file and the corpus decide, and checks the config against them: tokenizer, shape, and the keys that
+ * may not change when a run is resumed. */
 km_status km_check_config(km_run *run) KM_NODISCARD;
-/* Opens the index of rows, which lies in the run folder under a name that tells what it depends on. make = false: an index that is missing is
- * made in a temporary file instead. */
+/* Opens the index of rows, which lies in the run folder under a name that tells what it depends on. make = false: an index that
+ * is missing is made in a temporary file instead. */
 km_status km_check_rows(km_run *run, bool make) KM_NODISCARD;
 /* Makes the reader with its source, and checks whether a step has work for so many ranks. */
 km_status km_check_reader(km_run *run, int ranks) KM_NODISCARD;
@@ -196,8 +196,8 @@ km_status km_check_weights(const km_run *run) KM_NODISCARD;
 
 /* Memory of `rank` of `ranks` with everything that a run keeps: km_memory_plan, and the copy that is saved in the background. */
 void km_run_memory(km_memory *out, const km_run *run, int rank, int ranks);
-/* Bytes of a checkpoint, or of a snapshot (weights_only), of this run. They are measured: a file is laid out in a folder for temporary
- * files and removed again. [HDF5] */
+/* Bytes of a checkpoint, or of a snapshot (weights_only), of this run. They are measured: a file is laid out in a folder for
+ * temporary files and removed again. [HDF5] */
 double km_run_file_bytes(const km_run *run, bool weights_only);
 /* How many checkpoints the disk must still take: checkpoint.keep and the one being written, without those that are there; at least
  * one. */

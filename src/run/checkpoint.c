@@ -73,12 +73,12 @@ static km_status describe(km_store *store, const km_checkpoint_facts *facts) {
     return km_store_set_number(store, "place", facts->step * facts->config->train.sequences);
 }
 
-/* The hashes of further networks: those of the state's weights, which the file is about to hold. */
+/* Writes the hashes of the weights of networks beside the model. */
 static km_status describe_networks(km_store *store, const km_state *state) {
     for (int i = 1; i < state->count; i++) {
         const km_trained *trained = &state->networks[i];
         char hash[33] = "", *name = km_network_hash_name(&trained->network);
-        if (trained->parameters != NULL) { /* else this is a plan's file, which nobody reads */
+        if (trained->parameters != NULL) { /* NULL in a plan, whose file is only measured and never read */
             km_hash_text(hash, km_table_hash(trained->network.table, trained->parameters->weights));
         }
         km_status status = km_store_set_text(store, name, hash);
@@ -123,7 +123,7 @@ km_status km_checkpoint_create(km_store **out, const km_checkpoint_facts *facts,
     return status;
 }
 
-/* The part's elements lie in several buckets, and so at several places of the flat array. */
+/* A rank's part has pieces in several buckets, which lie at several places of the flat array. */
 km_status km_checkpoint_write(km_store *store, const km_state_part *part, int rank, size_t first, size_t count,
                               const float *data) {
     const km_network *network = &part->trained->network;

@@ -1,4 +1,4 @@
-/* config: the sections that a run reads, what follows from other keys, and what must fit together. */
+/* config: the sections that a run reads, values that follow from other keys, and checks of keys that must fit together. */
 #include "kmask/run.h"
 
 #include <string.h>

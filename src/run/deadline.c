@@ -23,14 +23,15 @@ bool km_deadline_parse(int64_t *end, const char *text) {
     struct tm parts = {.tm_isdst = -1};
     const char *rest = strptime(text, "%Y-%m-%dT%H:%M:%S", &parts);
     if (rest == NULL || rest[strspn(rest, " \n")] != '\0') {
-        return false; /* NONE, N/A, Unknown */
+        return false; /* squeue prints NONE, N/A or Unknown where there is no end */
     }
     time_t seconds = mktime(&parts);
     *end = (int64_t)seconds;
     return seconds > 0;
 }
 
-/* What the program writes within `patience` seconds; it is killed then. The caller frees; NULL when it cannot be run. */
+/* Runs a program and returns what it writes within `patience` seconds, after which it is killed. The caller frees; NULL when it
+ * cannot be run. */
 static char *output_of(char *const *command, double patience) {
     int ends[2];
     pid_t child = 0;
@@ -80,7 +81,7 @@ static bool ask_squeue(int64_t *end, const char *job) {
     return known;
 }
 
-/* Of the job that this process is in; false: none, or without a known end. */
+/* Finds the end of the job that this process belongs to; false where there is no job, or its end is not known. */
 static bool job_end(int64_t *end, const char *job) {
     const char *given = getenv("SLURM_JOB_END_TIME");
     char *rest = NULL;

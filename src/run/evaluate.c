@@ -1,5 +1,5 @@
-/* Evaluation: the loss under frozen masks. The loss of a row depends on the row alone, and losses are added as integers, so the
- * result has the same bits on any number of ranks and threads. */
+/* evaluate: the loss under masks that are the same at every evaluation. The loss of a row depends on the row alone, and losses
+ * are added as integers, so the result has the same bits on any number of ranks and threads. */
 #include "kmask/run.h"
 
 #include <math.h>
@@ -13,12 +13,12 @@ typedef struct evaluation {
     const km_model *model;
     const float *weights;
     uint64_t first, number; /* this rank's rows */
-    uint64_t until;         /* the first of them that is left to a later round */
+    uint64_t until;         /* the first of these rows that is left to a later round */
     atomic_ullong next;     /* the next one that a worker takes */
     km_eval_views **views;  /* one a worker */
     km_work **works;
     int32_t vocabulary;
-    atomic_llong *frequency; /* (V) of labels */
+    atomic_llong *frequency; /* (V) how often each token is a label */
     atomic_llong loss, masked, correct;
     atomic_int failed;
     km_error error; /* the first failure */
@@ -73,9 +73,10 @@ static km_status make_workers(evaluation *e, const km_rows *rows, const km_corpu
     return KM_OK;
 }
 
-/* The rows are evaluated in rounds, between which the ranks agree on whether to go on. rows: how many all ranks have. */
+/* Evaluates the rows in rounds, between which the ranks agree on whether to go on. rows: the number of rows of all ranks
+ * together. */
 static km_status run(evaluation *e, uint64_t rows, const km_eval_options *options, km_pool *pool) {
-    enum { MOST = 100, LEAST = 16 }; /* rounds; rows of a worker in a round */
+    enum { MOST = 100, LEAST = 16 }; /* most rounds; least rows of a worker in a round */
     uint64_t each = (uint64_t)km_comm_size(e->comm) * (uint64_t)km_pool_workers(pool) * LEAST;
     uint64_t rounds = KM_MIN(rows / each + 1, (uint64_t)MOST);
     for (uint64_t round = 1; round <= rounds; round++) {
@@ -176,7 +177,7 @@ km_status km_evaluate(km_comm *comm, const km_model *model, const float *weights
     if (status == KM_OK) {
         status = evaluate_rows(comm, model, weights, rows, corpus, options, threads, out);
     }
-    km_rows_close(rows); /* it may be open also where another rank could not open its rows */
+    km_rows_close(rows); /* this rank's rows are open also where another rank could not open its own */
     km_heartbeat_phase(comm, before);
     return status;
 }

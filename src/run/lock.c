@@ -1,4 +1,4 @@
-/* lock: one run, one owner. */
+/* lock: the lock of a run folder, which has one owner at a time. */
 #include "kmask/run.h"
 
 #include <errno.h>
@@ -18,10 +18,10 @@ const km_lock_options km_lock_standard = {.wait = 60, .beat = 3, .stale = 20};
 
 enum { LONGEST = 1024 };
 
-/* What stands in the file. */
+/* The owner of a folder, as the lock file names it. */
 typedef struct owner {
     km_process process;
-    char token[33];   /* of this taking: tells two owners apart whatever else they share */
+    char token[33];   /* a random number, new each time that a lock is taken, so that no two owners are equal */
     char job[64];     /* SLURM_JOB_ID; "": none */
     int64_t restarts; /* SLURM_RESTART_COUNT */
     uint64_t beats;
@@ -30,7 +30,7 @@ typedef struct owner {
 struct km_lock {
     km_lock_options options;
     char *dir, *path;
-    int fd; /* keeps fcntl's lock */
+    int fd; /* the open lock file, which holds the lock of fcntl */
     bool made_folder;
     owner self;
     pthread_t thread;
@@ -58,7 +58,8 @@ static owner make_self(void) {
     return self;
 }
 
-/* Of fixed length for one owner, so that a beat replaces bytes and needs no room on a full disk. */
+/* Prints the owner as the text of the lock file. The length stays the same for one owner, so that writing the file anew replaces
+ * bytes and needs no room on a full disk. */
 static int print_owner(char text[LONGEST], const owner *o) {
     return snprintf(
         text, LONGEST,
@@ -86,7 +87,8 @@ static bool parse_owner(owner *o, const char *text) {
     return got == 8;
 }
 
-/* Opened anew at each look: a network file system then asks its server. False: no file, or nobody's. */
+/* Reads the owner from the file at `path`; false where there is no file or it names no owner. The file is opened anew each time,
+ * which makes a network file system ask its server. */
 static bool read_owner(owner *o, const char *path) {
     char text[LONGEST];
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -109,7 +111,7 @@ static km_status write_owner(int fd, const owner *o, const char *path) {
 
 typedef enum grant { GRANTED, DENIED, UNAVAILABLE } grant;
 
-/* Of the open file where the system has that, else of the process. */
+/* Tries to take the lock of fcntl: one that belongs to the open file where the system has such locks, else one of the process. */
 static grant try_fcntl(const km_lock *lock, int fd) {
     if (lock->options.no_fcntl || km_fault("lock.fcntl") != KM_OK) {
         return UNAVAILABLE;
@@ -133,7 +135,8 @@ static bool is_at_path(int fd, const char *path) {
 
 typedef enum judgement { NOBODY, DEAD, ALIVE, UNSURE } judgement;
 
-/* UNSURE: on another machine; only its beats can tell. */
+/* Judges the owner that the file names. UNSURE: it is on another machine, and only watching whether it still writes the file can
+ * tell. */
 static judgement judge(const km_lock *lock, const owner *there) {
     const owner *self = &lock->self;
     bool requeued = self->job[0] != '\0' && strcmp(self->job, there->job) == 0 && self->restarts > there->restarts;
@@ -151,14 +154,15 @@ static judgement judge(const km_lock *lock, const owner *there) {
 
 /* ---- Taking ---- */
 
-/* In place, under fcntl's lock. */
+/* Takes the lock by writing into the existing file, whose lock of fcntl this process holds. */
 static km_status take_in_place(km_lock *lock, int fd) {
     KM_TRY(write_owner(fd, &lock->self, lock->path));
     lock->fd = fd;
     return KM_OK;
 }
 
-/* By a new file in the old one's place, then a moment's wait: of two that do so at once the last one has it. */
+/* Takes the lock by renaming a new file over the old one, and then waits a moment. If two processes do so at the same time, the
+ * last one owns the folder. */
 static km_status take_by_name(km_lock *lock, bool *taken) {
     const double moment = 0.3;
     char *temporary = km_format("%s.%s", lock->path, lock->self.token);
@@ -166,7 +170,7 @@ static km_status take_by_name(km_lock *lock, bool *taken) {
     km_status status =
         fd >= 0 ? write_owner(fd, &lock->self, temporary) : km_fail_errno(errno, "%s: cannot create", temporary);
     if (status == KM_OK) {
-        (void)try_fcntl(lock, fd); /* keeps those out that can use it */
+        (void)try_fcntl(lock, fd); /* keeps out processes that can use locks of fcntl here */
         if (rename(temporary, lock->path) != 0) {
             status = km_fail_errno(errno, "%s: cannot replace", lock->path);
         }
@@ -187,11 +191,11 @@ static km_status take_by_name(km_lock *lock, bool *taken) {
     return status;
 }
 
-/* What a starter has seen of the owner that keeps it out. */
+/* What this process has seen so far of the owner that it waits for. */
 typedef struct sight {
     owner owner;
     bool known;
-    double since; /* the last change of owner or beat */
+    double since; /* when the owner or its count of writes changed last (km_seconds) */
 } sight;
 
 static void look(sight *seen, const char *path, double now) {
@@ -204,7 +208,7 @@ static void look(sight *seen, const char *path, double now) {
     }
 }
 
-/* One attempt. *taken says whether it succeeded. */
+/* Makes one attempt to take the lock; *taken says whether it succeeded. */
 static km_status attempt(km_lock *lock, sight *seen, bool *taken) {
     *taken = false;
     int fd = open(lock->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0666);
@@ -219,7 +223,8 @@ static km_status attempt(km_lock *lock, sight *seen, bool *taken) {
         there = DEAD;
     }
     km_status status = KM_OK;
-    /* Who is denied and sees nobody, or a dead process of this machine, has a rival that is just taking it. */
+    /* Where fcntl denies the lock although the file names no owner, or a dead process of this machine, another process is just
+     * taking it. */
     bool near = seen->known && km_process_check(&seen->owner.process) != KM_PROCESS_ELSEWHERE;
     if (got == GRANTED && (there == NOBODY || there == DEAD) && is_at_path(fd, lock->path)) {
         status = take_in_place(lock, fd);
@@ -268,7 +273,7 @@ static km_status wait_for(km_lock *lock) {
         km_status status = KM_OK;
         if (waited >= lock->options.wait) {
             status = refuse(lock, who.data);
-        } else if (!said && waited > 1) { /* one that has just been killed is gone by then */
+        } else if (!said && waited > 1) { /* an owner that has just been killed is gone after a second */
             km_log("%s: taken by another run (%s); waiting up to %.0f s for it", lock->path, who.data,
                    lock->options.wait);
             said = true;
@@ -285,8 +290,8 @@ static km_status wait_for(km_lock *lock) {
 
 /* ---- The beat ---- */
 
-/* Other clients of these see what was written only once it is on the server. */
-static bool is_far(int fd) {
+/* Whether the file is on a network file system. There, other machines see what was written only after an fsync. */
+static bool is_on_network(int fd) {
     struct statfs info;
     if (fstatfs(fd, &info) != 0) {
         return false;
@@ -301,7 +306,7 @@ static bool is_far(int fd) {
     return false;
 }
 
-/* Somebody has removed the file: it is made again. */
+/* Makes the lock file again after somebody has removed it. */
 static void renew(km_lock *lock) {
     int old = lock->fd;
     bool taken = false;
@@ -310,7 +315,7 @@ static void renew(km_lock *lock) {
     }
 }
 
-/* False when the file is another's. */
+/* Writes the lock file anew, with a higher count of writes. False when the file now names another owner. */
 static bool beat(km_lock *lock) {
     owner there;
     if (read_owner(&there, lock->path) && strcmp(there.token, lock->self.token) != 0) {
@@ -319,10 +324,10 @@ static bool beat(km_lock *lock) {
     lock->self.beats++;
     if (!is_at_path(lock->fd, lock->path)) {
         renew(lock);
-    } else if (write_owner(lock->fd, &lock->self, lock->path) == KM_OK && is_far(lock->fd)) {
+    } else if (write_owner(lock->fd, &lock->self, lock->path) == KM_OK && is_on_network(lock->fd)) {
         (void)fsync(lock->fd);
     }
-    return true; /* a disk that fails is the training's to report */
+    return true; /* a failure of the disk is not reported here: the training will notice and report it */
 }
 
 static void *keep_beating(void *argument) {
@@ -371,7 +376,8 @@ km_status km_lock_take(km_lock **out, const char *dir, const km_lock_options *op
     lock->dir = km_strdup(dir);
     lock->path = km_format("%s/lock", dir);
     pthread_mutex_init(&lock->mutex, NULL);
-    pthread_condattr_t steady; /* beats go on when the clock is set back */
+    /* For a monotonic clock, so that writing goes on when the system's clock is set back. */
+    pthread_condattr_t steady;
     pthread_condattr_init(&steady);
     pthread_condattr_setclock(&steady, CLOCK_MONOTONIC);
     pthread_cond_init(&lock->wake, &steady);
@@ -386,7 +392,7 @@ km_status km_lock_take(km_lock **out, const char *dir, const km_lock_options *op
     return KM_OK;
 }
 
-/* Until the owner that is there is known to be alive or dead. */
+/* Waits until the owner that the file names is known to be alive or dead. */
 static km_status watch(const km_lock *lock) {
     const double pause = 0.1;
     sight seen = {.since = 0};

@@ -1,5 +1,5 @@
-/* save_room: whether a disk takes a run's checkpoints is found out by writing as many bytes, since neither statvfs nor posix_fallocate
- * knows of quotas everywhere. */
+/* save_room: whether a disk takes a run's checkpoints is found out by writing as many bytes, since neither statvfs nor
+ * posix_fallocate knows of quotas everywhere. */
 #include "checkpoint_files.h"
 #include "save_private.h"
 
@@ -12,7 +12,7 @@ enum { STRIP = 4 << 20 };
 
 /* ---- Writing ---- */
 
-/* Bytes that neither compress nor repeat, so that a file system cannot keep them in less. */
+/* Fills a strip with bytes that neither compress nor repeat, so that a file system needs their whole length. */
 static void fill(uint64_t *words, uint64_t at) {
     for (size_t i = 0; i < STRIP / sizeof *words; i++) {
         words[i] = km_mix64(at + i * sizeof *words);

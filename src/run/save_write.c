@@ -1,5 +1,5 @@
-/* save_write: the writer, a thread of rank 0. It writes pieces to their places in the files, commits and verifies them, and removes older
- * checkpoints. It calls neither MPI nor HDF5. */
+/* save_write: the writer, a thread of rank 0. It writes pieces to their places in the files, commits and verifies them, and
+ * removes older checkpoints. It calls neither MPI nor HDF5. */
 #include "checkpoint_files.h"
 #include "save_private.h"
 
@@ -19,7 +19,8 @@ void km_save_fail(km_save_file *file, km_status status) {
 
 /* ---- Pieces ---- */
 
-/* A rank's array is one part of the state after the other. A piece may begin and end in the middle of a part. */
+/* Writes a piece to its places in the file. A rank's array holds the parts of the state one after the other, and a piece may
+ * begin and end in the middle of a part. */
 static km_status write_piece(const km_writer *w, const km_save_file *file, const km_piece *piece) {
     if (piece->data == NULL) {
         KM_TRY(piece->error != NULL ? km_error_raise(piece->error) : KM_OK);
@@ -27,7 +28,7 @@ static km_status write_piece(const km_writer *w, const km_save_file *file, const
     }
     km_state_part parts[KM_STATE_PARTS];
     const int count = km_state_parts(parts, w->state, file->weights_only, piece->rank, w->ranks);
-    size_t begin = 0; /* of the part in the array */
+    size_t begin = 0; /* where the part begins in the rank's array */
     for (int i = 0; i < count; i++) {
         const size_t end = begin + parts[i].count;
         const size_t from = KM_MAX(begin, piece->first), to = KM_MIN(end, piece->first + piece->count);

@@ -15,7 +15,7 @@ static bool is_root(const km_run *run) {
 
 /* ---- The run folder ---- */
 
-/* A log without a checkpoint is what a run leaves that was interrupted before its first save. */
+/* Logs that an earlier start was interrupted before its first save, which is so where there is a log and no checkpoint. */
 static void log_lost_start(const km_run *run) {
     char *path = km_format("%s/metrics.jsonl", run->config.run.dir);
     if (run->resume_path == NULL && km_file_exists(path)) {
@@ -47,8 +47,8 @@ static km_status lock_folder(km_run *run) {
     return km_lock_take(&run->lock, run->config.run.dir, &options);
 }
 
-/* Opens what the run starts from and locks the folder, in this order: a folder whose checkpoints are all damaged is left exactly as it is, and
- * no folder is made for a run that cannot start. */
+/* Opens what the run starts from and locks the folder, in this order: a folder whose checkpoints are all damaged is left exactly
+ * as it is, and no folder is made for a run that cannot start. */
 static km_status open_folder(km_run *run) {
     const char *dir = run->config.run.dir;
     KM_TRY(km_check_start(run));

@@ -1,4 +1,4 @@
-/* signals: SIGTERM, SIGINT and SIGUSR1 ask for an orderly stop; a step looks at the flag. */
+/* signals: SIGTERM, SIGINT and SIGUSR1 ask the run to save and stop. Their handler sets a flag, which each step reads. */
 #include "kmask/run.h"
 
 #include <signal.h>
@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 static volatile sig_atomic_t caught;
-static volatile sig_atomic_t interactive; /* Ctrl-C comes from a person, who may lose patience */
+static volatile sig_atomic_t interactive; /* started from a terminal: a second Ctrl-C ends the process at once */
 
 static void say(const char *text) {
     (void)!write(STDERR_FILENO, text, strlen(text));
@@ -24,7 +24,7 @@ static void note(int number) {
     caught = number;
 }
 
-/* Asked for twice: before MPI starts, and after, as it may set handlers of its own. */
+/* It is called twice: before MPI starts, and again afterwards, since MPI may set handlers of its own. */
 void km_signals_catch(void) {
     struct sigaction action = {.sa_handler = note, .sa_flags = SA_RESTART};
     sigemptyset(&action.sa_mask);

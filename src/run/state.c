@@ -1,4 +1,4 @@
-/* state: the list of what a run saves, and its way back from a file. */
+/* state: the list of what a run saves, and loading it from a file. */
 #include "state.h"
 
 #include <string.h>
@@ -56,7 +56,7 @@ typedef struct source {
 
 static km_status read_part(void *payload, size_t first, size_t count, float *data) {
     const source *from = payload;
-    memset(data, 0, count * sizeof *data); /* gaps between parameters */
+    memset(data, 0, count * sizeof *data); /* for the gaps between parameters, which no file has */
     return km_network_read(from->store, from->network, from->group, first, count, data);
 }
 

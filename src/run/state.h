@@ -1,5 +1,5 @@
-/* state: what a run saves and goes on from. It is listed once, in km_run_state; saving, loading, checking and planning walk the
- * list. */
+/* state: what a run saves, and what it is resumed from. It is listed once, in km_run_state; saving, loading, checking and
+ * planning walk that list. */
 #ifndef KMASK_RUN_STATE_H
 #define KMASK_RUN_STATE_H
 
@@ -12,31 +12,32 @@ typedef struct km_trained {
     km_network network;        /* what a checkpoint holds of it */
     km_parameters *parameters; /* NULL before there is a trainer, as in a plan */
 } km_trained;
-/* All of them, the model first. */
+/* All networks that the run trains, the model first. */
 typedef struct km_state {
     km_trained networks[KM_NETWORKS];
     int count;
 } km_state;
 
-/* What the run has so far: its tables belong to the run's model, the parameters to its trainer. Local. */
+/* Lists the networks of the run. The tables belong to the run's model, the parameters to its trainer, if there is one yet.
+ * Local. */
 km_state km_run_state(const km_run *run);
 
-/* The elements that a rank owns, in the order in which they are copied, sent and written: the weights of all networks, then their
- * moments, so that what a snapshot needs is the beginning of what a checkpoint needs. */
+/* One group of one network: the elements of it that a rank owns. Parts are copied, sent and written in this order: the weights
+ * of all networks, then their moments, so that the parts of a snapshot are the first parts of a checkpoint. */
 typedef struct km_state_part {
     const km_trained *trained;
     km_group group;
     size_t count; /* elements of the rank */
 } km_state_part;
-/* Returns how many parts there are. Local. */
+/* Lists the parts and returns how many there are. Local. */
 int km_state_parts(km_state_part out[KM_STATE_PARTS], const km_state *state, bool weights_only, int rank,
                    int ranks);
 size_t km_state_elements(const km_state *state, bool weights_only, int rank, int ranks); /* of all parts */
 
-/* All weights and moments from an open file of the same networks, on any number of ranks, and the step that they were saved after.
- * `store` is looked at on rank 0 alone. Collective. */
+/* Reads all weights and moments from an open file of the same networks, whatever number of ranks wrote it, and sets *step to the
+ * step that they were saved after. `store` is used on rank 0 only. Collective. */
 km_status km_state_load(const km_state *state, int64_t *step, km_comm *comm, const km_store *store) KM_NODISCARD;
-/* Whether the file holds all of it, in the same shapes. Local. */
+/* Whether the file holds all arrays of the state, in the same shapes. Local. */
 km_status km_state_check(const km_state *state, const km_store *store) KM_NODISCARD;
 
 #endif

@@ -1,5 +1,5 @@
 /* modelfile: models as files. Opening model files, checkpoints and safetensors folders; import and export; filling blanks;
- * probing. Everything is local. */
+ * probing. Everything is local. Functions marked [HDF5] may be called by only one thread of a process (kmask/store.h). */
 #ifndef KMASK_MODELFILE_H
 #define KMASK_MODELFILE_H
 
@@ -12,15 +12,16 @@
 
 /* What a model file or checkpoint holds, ready for use. */
 typedef struct km_bundle {
-    km_model_config shape; /* resolved */
-    char *
-        config; /* JSON: the config of the run that made it; of another program's model what follows from its config.json */
+    km_model_config shape; /* resolved: with all defaults filled in */
+    /* JSON: the config of the run that made the model. For a model of another program it holds what follows from config.json. */
+    char *config;
     km_tokenizer *tokenizer;
     km_model *model;
     float *weights;
-    int64_t step;
+    int64_t step; /* of training, that the weights were saved after */
     km_hash weights_hash;
-    char *source; /* JSON: what an imported model brought along that the table has no place for; else NULL */
+    char *
+        source; /* JSON: what an imported model has beside the parameters of the table; NULL where nothing was imported */
     /* Of a model with a classification head, JSON: {"num_labels": 2, "labels": ["no", "yes"], "problem_type":
      * "single_label_classification"}; with one label that type is "regression". Else NULL. */
     char *classifier;
@@ -28,8 +29,8 @@ typedef struct km_bundle {
 /* Verifies the file and reads all but the optimizer's state; also takes a safetensors folder. A classifier's file is refused: the
  * model is one that predicts tokens. The caller closes. */
 km_status km_bundle_open(km_bundle **out, const char *path) KM_NODISCARD;
-/* The same with the head that the file has: a classifier's file, or a folder whose config.json names transformers' class of one,
- * becomes a classifier. */
+/* Opens a model with the head that the file has. A classifier's file, and a folder whose config.json names a classifier class of
+ * HuggingFace transformers, become a classifier. */
 km_status km_bundle_open_any(km_bundle **out, const char *path) KM_NODISCARD;
 /* Opens a model of either kind for training a classifier of num_labels labels (1: a number). What the file has by the names and
  * shapes of the classifier is taken from there, BERT's pooler too; the rest of the head gets initial weights from `seed`.
@@ -41,19 +42,24 @@ km_status km_bundle_save(const km_bundle *bundle, const char *path) KM_NODISCARD
 void km_bundle_close(km_bundle *bundle);
 /* Whether a path is a safetensors folder. */
 bool km_import_is_folder(const char *path);
-/* The model of a safetensors folder; tensors that are missing get initial weights from `seed`,
- * and a warning names them. The caller closes. */
+/* Opens the model of a safetensors folder. Tensors that are missing get initial weights from `seed`, and a warning names them.
+ * The caller closes. */
 km_status km_import_open(km_bundle **out, const char *folder, uint64_t seed) KM_NODISCARD;
 
 /* ---- The networks in a file --------------------------------------------------------------------------- */
 
-/* What a model file or checkpoint holds of one network: for each parameter of the network's table a tensor of float32 in each of its
- * groups. A file holds its model, and may hold networks that were trained beside it:
+/* What a model file or checkpoint holds of one network: for each parameter of the network's table a tensor of float32 in each of
+ * its groups. A file holds its model, and may hold networks that were trained beside it:
  *
  *                      weights            AdamW's first moments         second moments
  *     the model        /model/<tensor>    /optimizer/m/<tensor>         /optimizer/v/<tensor>
  *     another, NAME    /NAME/<tensor>     /optimizer/NAME/m/<tensor>    /optimizer/NAME/v/<tensor> */
-typedef enum km_group { KM_WEIGHTS, KM_FIRST_MOMENTS, KM_SECOND_MOMENTS, KM_GROUPS } km_group;
+typedef enum km_group {
+    KM_WEIGHTS,
+    KM_FIRST_MOMENTS,
+    KM_SECOND_MOMENTS,
+    KM_GROUPS /* how many there are */
+} km_group;
 typedef struct km_network {
     const char *name; /* KM_MODEL_NETWORK, or another network's: a word that is not "optimizer", "m" or "v" */
     const km_table *table;
@@ -63,59 +69,63 @@ typedef struct km_network {
 
 /* Names the network's arrays in a file that is being written (km_store_add). [HDF5] */
 km_status km_network_add(km_store *store, const km_network *network) KM_NODISCARD;
-/* Whether all of the network's arrays are there in the table's shapes; the first that is not is named. Nothing is read. */
+/* Checks that the file has all of the network's arrays in the shapes of the table; the message names the first that it has not. No
+ * elements are read. */
 km_status km_network_check(const km_store *store, const km_network *network) KM_NODISCARD;
-/* Elements first..first+count-1 of the flat array that `group` is in memory. Gaps between parameters are left alone. An array that is
- * missing or of another shape is named. Any thread. */
+/* Read and write elements first..first+count-1 of a group, which in memory is a flat array of table->size elements. Gaps between
+ * parameters are left as they are. A failure names the array that is missing or has another shape. Any thread. */
 km_status km_network_read(const km_store *store, const km_network *network, km_group group, size_t first,
                           size_t count, float *out) KM_NODISCARD;
 km_status km_network_write(km_store *store, const km_network *network, km_group group, size_t first, size_t count,
                            const float *data) KM_NODISCARD;
-/* The attribute that holds the hash of the network's weights (km_table_hash): "weights_hash", "NAME_weights_hash"; the caller frees. */
+/* The attribute that holds the hash of the network's weights (km_table_hash): "weights_hash", "NAME_weights_hash"; the caller
+ * frees. */
 char *km_network_hash_name(const km_network *network);
-/* Whose tensor an array of a file is, by its name. */
+/* Which tensor, of which network and group, an array of a file is. It follows from the array's name. */
 typedef struct km_network_tensor {
     char network[KM_WORD];
     km_group group;
     const char *tensor; /* the end of the array's name */
 } km_network_tensor;
-/* False where the name has another form. */
+/* Parses the name of an array; false where it is not of the form above. */
 bool km_network_parse(km_network_tensor *out, const char *array);
 
-/* All weights of the model. */
+/* Reads all weights of the model. */
 km_status km_weights_read(const km_store *store, const km_table *table, float *weights) KM_NODISCARD;
 
 /* ---- Other programs' files -------------------------------------------------------------------------------------- */
 
 enum { KM_FRESH_SEED = 1 };
 typedef struct km_import_options {
-    const char *tokenizer; /* its folder; NULL: the model's */
-    const char *out;       /* the model file to write; NULL: only the account is given */
-    uint64_t seed;         /* of what the folder does not hold: KM_FRESH_SEED unless wanted otherwise */
+    const char *tokenizer; /* the tokenizer's folder; NULL: it is in the model's folder */
+    const char *out;       /* the model file to write; NULL: only *account is made */
+    uint64_t seed; /* for initial weights of tensors that the folder does not hold; KM_FRESH_SEED by default */
 } km_import_options;
-/* A folder of model.safetensors (or shards), config.json and tokenizer becomes a model file. *account: {"model_type",
- * "weights_hash", "used": [{"name", "from", "dtype", "shape"}], "ignored": [{"name", "why", ...}], "fresh": [names],
- * "config"}; the caller destroys. Tensors that are ignored travel in the file, for km_export. */
+/* Makes a model file from a folder with model.safetensors (or shards), config.json and a tokenizer. *account says what became of
+ * each tensor: {"model_type", "weights_hash", "used": [{"name", "from", "dtype", "shape"}], "ignored": [{"name", "why", ...}],
+ * "fresh": [names], "config"}; the caller destroys. Ignored tensors are kept in the file, so that km_export can write them
+ * again. */
 km_status km_import(const char *folder, const km_import_options *options, km_json **account) KM_NODISCARD;
 
 typedef struct km_export_options {
     const char *dtype; /* "f32", "f16" or "bf16" */
-    bool extras;       /* also what an import ignored, under the architecture that it came with */
-    bool force;        /* `folder` may hold files: those of the same names are replaced */
+    bool extras; /* write the tensors that an import ignored too, and name the model class that they belong to */
+    bool force;  /* `folder` may hold files: those of the same names are replaced */
 } km_export_options;
-/* A model file, checkpoint or folder becomes model.safetensors, config.json and the tokenizer's files. A new folder is
- * complete or absent. *account: {"weights_hash", "tensors", "left_out": [names]}; the caller destroys. */
+/* Writes a model file, checkpoint or safetensors folder as model.safetensors, config.json and the tokenizer's files. If the
+ * export is interrupted, a new folder is complete or absent. *account: {"weights_hash", "tensors", "left_out": [names]}; the
+ * caller destroys. */
 km_status km_export(const char *model, const char *folder, const km_export_options *options,
                     km_json **account) KM_NODISCARD;
 
 /* ---- Filling blanks ------------------------------------------------------------------------------------------------ */
 
 typedef struct km_candidate {
-    int32_t id;
-    float p;
+    int32_t id; /* of the token */
+    float p;    /* its probability */
 } km_candidate;
-/* The `top` likeliest fillers for each [MASK] (or <mask>) of the text: candidates[blank * top + i], best first; the
- * caller frees. A text without a blank, or too long for the model, is KM_USAGE. */
+/* Finds the `top` most probable tokens for each blank of the text, which is written [MASK] or <mask>: candidates[blank * top +
+ * i], the most probable first; the caller frees. A text without a blank, or one that is too long for the model, is KM_USAGE. */
 km_status km_fill_blanks(const km_bundle *bundle, const char *text, int top, km_candidate **candidates,
                          int *blanks) KM_NODISCARD;
 
@@ -126,20 +136,21 @@ typedef struct km_probe_result {
     int64_t labelled;      /* 0: no loss and no gradient */
     double loss, accuracy; /* means over labelled positions */
 } km_probe_result;
-/* Computes what the JSON file `input` asks for, dropout off, and writes it to the HDF5 file `output`:
+/* Runs the model, without dropout, on the rows of the JSON file `input`, and writes the results to the HDF5 file `output`:
  *
  *   {"input_ids": [[...]], "attention_mask": [[...]], "token_type_ids": [[...]], "labels": [[...]]}
  *
  *   /logits                  (B,T,V)
- *   /hidden_states/<layer>   (B,T,C)  0: the embeddings', l: layer l's
+ *   /hidden_states/<layer>   (B,T,C)  0: the output of the embeddings, l: the output of layer l
  *   /loss                    scalar   mean over labelled positions; label -100: none
  *   /grad/<tensor name>      the tensor's shape: gradient of /loss
  *
- * Only input_ids must be there; the others default to 1, 0 and -100. Positions with mask 0 may be anywhere: they count
- * as positions, no token attends to them, and what the model makes of them is written (and learned from where they have a
- * label), all as in HuggingFace transformers. Rows shorter than T are padded at their end with the pad token and mask 0.
- * Without labels there are no /loss and /grad. Memory: 8 bytes a parameter beside the model, and the logits of some
- * rows. `bf16`: with products as in a run of that train.precision. KM_FAILED names what in the file does not fit. */
+ * Only input_ids is required; the others default to 1, 0 and -100. Positions whose attention_mask is 0 may be anywhere in a row.
+ * As in HuggingFace transformers they count as positions, no token attends to them, and their own outputs are written and, where
+ * they have a label, count in the loss. Rows shorter than T are padded at their end with the pad token and attention_mask 0.
+ * Without labels there are no /loss and /grad. The memory needed is 8 bytes for each parameter beside the model, and the logits
+ * of some rows. bf16: products are computed as in a run with train.precision "bf16". The message of KM_FAILED names what in the
+ * file is wrong. */
 km_status km_probe(const km_bundle *bundle, const char *input, const char *output, bool bf16,
                    km_probe_result *out) KM_NODISCARD;
 

@@ -68,7 +68,8 @@ static km_status fill_in(km_bundle *bundle, const km_store *store, const char *p
 
 /* ---- As a classifier with a head for other labels ---- */
 
-/* The file's array for a parameter of the classifier: its own, or what an import kept beside the model; NULL: it has none. */
+/* Finds the file's array for a parameter of the classifier: a tensor of the model, or one that an import kept beside it; NULL
+ * where there is none. */
 static const km_array *find_param(const km_store *store, const km_param *param) {
     static const char *const groups[] = {"/" KM_MODEL_NETWORK "/", KM_EXTRA_GROUP};
     for (size_t i = 0; i < KM_COUNT(groups); i++) {

@@ -1,4 +1,4 @@
-/* export: any model of kmask's as a folder that the rest of the field opens. */
+/* export: a model of kmask is written as a safetensors folder, which HuggingFace transformers and other programs open. */
 #include "kmask/modelfile.h"
 #include "kmask/store.h"
 
@@ -17,7 +17,8 @@ enum { PIECE = 1 << 20 };
 
 static const char WEIGHTS[] = "model.safetensors", CONFIG[] = "config.json";
 
-/* All that an export may write, and what would be read instead of it by those who open the folder. */
+/* The files that an export may write, and files that other programs would read in place of these if they were left in the
+ * folder. */
 static const char *const NAMES[] = {
     "config.json",
     "tokenizer.json",
@@ -33,11 +34,11 @@ static const char *const NAMES[] = {
 
 typedef struct export {
     km_bundle *bundle;
-    km_store *model; /* where the extras are; NULL: there are none */
-    km_json *source; /* NULL: nothing was brought along */
+    km_store *model; /* the model file, which holds the extra tensors; NULL: there are none */
+    km_json *source; /* the bundle's `source` as JSON; NULL where nothing was imported */
     const km_export_options *options;
     km_dtype type;
-    char *building; /* the folder that becomes the wanted one */
+    char *building; /* the temporary folder, which is renamed to the wanted one */
     km_json *left_out;
     int tensors;
 }
@@ -55,7 +56,7 @@ static bool is_wanted(const export *ex, const km_json *extra) {
     return buffer || ex->options->extras;
 }
 
-/* An extra's own type and shape, as the import noted them, and where its bits are. */
+/* An extra tensor, which an import has kept beside the model: its type and shape before the import, and where its bits are. */
 typedef struct extra {
     const char *name;
     km_dtype type;
@@ -85,7 +86,7 @@ static km_status read_extra(extra *out, const export *ex, const km_json *json) {
                           km_store_path(ex->model), out->name != NULL ? out->name : "(without a name)");
 }
 
-/* Floats take the type that was asked for, all else stays. */
+/* The type that an extra tensor is written in: floating-point tensors in the type that was asked for, others in their own. */
 static km_dtype type_of(const export *ex, const extra *e) {
     return km_dtype_is_float(e->type) ? ex->type : e->type;
 }
@@ -110,7 +111,7 @@ static km_status add_tensors(export *ex, km_store *out) {
     return KM_OK;
 }
 
-/* `from` holds `count` values from element `at` on. */
+/* Writes `count` values of `from` as elements at..at+count-1 of an array, in the array's type. */
 static km_status write_floats(const export *ex, km_store *out, const km_array *to, uint64_t at, uint64_t count,
                               const float *from) {
     char *packed = NULL;
@@ -217,7 +218,7 @@ static km_status write_config(const export *ex) {
 
 /* ---- The folder ---- */
 
-/* The first name in `folder`, NULL where it is empty or not there; the caller frees. */
+/* Returns the name of some file in `folder`; NULL where the folder is empty or missing. The caller frees. */
 static char *first_entry(const char *folder) {
     DIR *dir = opendir(folder);
     char *found = NULL;
@@ -232,7 +233,7 @@ static char *first_entry(const char *folder) {
     return found;
 }
 
-/* A file that is there stands in the way, and so do files in the folder unless they may be replaced. */
+/* Refuses a path that is a file, and, unless force is true, a folder that has files in it. */
 static km_status check_folder(const char *folder, bool force) {
     struct stat info;
     if (stat(folder, &info) != 0) {
@@ -264,7 +265,7 @@ static void remove_building(const char *building) {
     rmdir(building);
 }
 
-/* Into a folder that holds other things: each file is replaced at once, the weights last. */
+/* Moves the files into a folder that holds other files. Each one is replaced by a rename, the weights last. */
 static km_status move_files(const char *building, const char *folder) {
     km_status status = KM_OK;
     for (size_t i = 0; status == KM_OK && i < KM_COUNT(NAMES); i++) {
@@ -305,7 +306,7 @@ static km_status rename_folder(const char *from, const char *to) {
 static km_status settle(const export *ex, const char *folder) {
     char *entry = first_entry(folder);
     km_status status = KM_OK;
-    if (entry == NULL) { /* not there, or empty: renaming replaces it */
+    if (entry == NULL) { /* the folder is missing or empty, so a rename can replace it */
         status = rename_folder(ex->building, folder);
     } else {
         status = move_files(ex->building, folder);
@@ -316,7 +317,7 @@ static km_status settle(const export *ex, const char *folder) {
 }
 
 static km_status write_all(export *ex, const char *folder) {
-    remove_building(ex->building); /* of an export that was killed */
+    remove_building(ex->building); /* an earlier export that was killed may have left it */
     KM_TRY(km_make_folder(ex->building));
     km_status status = km_tokenizer_save(ex->bundle->tokenizer, ex->building);
     status = status == KM_OK ? write_config(ex) : status;
@@ -368,7 +369,8 @@ km_status km_export(const char *model, const char *folder, const km_export_optio
         length--;
     }
     char *plain = km_format("%.*s", (int)length, folder);
-    bool dots = length > 0 && plain[length - 1] == '.'; /* "." or "..", which have no name to be beside */
+    /* The temporary folder of "." or ".." is made inside it, not beside it. */
+    bool dots = length > 0 && plain[length - 1] == '.';
     ex.building = km_format("%s%s", plain, dots ? "/export.tmp" : ".tmp");
     km_status status = KM_OK;
     if (!type_named(&ex.type, options->dtype)) {

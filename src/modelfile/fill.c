@@ -1,10 +1,11 @@
-/* fill: the likeliest words for blanks in a text. */
+/* fill: the most probable tokens for blanks in a text. */
 #include "kmask/modelfile.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* "<mask>" is understood beside the tokenizer's own mask: the text with it written as the tokenizer has it. */
+/* Replaces each "<mask>" in the text by the mask token of the tokenizer ("[MASK]"), so that both can be written. The caller
+ * frees. */
 static char *with_own_mask(const km_tokenizer *tokenizer, const char *text) {
     static const char *const blanks[] = {"<mask>", "[MASK]"};
     const char *own = km_tokenizer_piece(tokenizer, km_tokenizer_specials(tokenizer).mask);
@@ -46,7 +47,7 @@ static km_status encode(const km_bundle *bundle, const char *text, km_ids *ids, 
     return KM_OK;
 }
 
-/* The text between [CLS] and [SEP] as a batch of one view; its blanks are labelled. */
+/* The text between [CLS] and [SEP] as a batch of one view. The blanks are its labelled positions. */
 typedef struct sentence {
     km_batch batch;
     int32_t starts[2];
@@ -91,7 +92,7 @@ static void free_sentence(sentence *s) {
     free(s->labels);
 }
 
-/* The `top` largest of p (V), special tokens left out. */
+/* Finds the `top` largest probabilities of p (V); special tokens are left out. */
 static void best(km_candidate *out, int top, const float *p, const km_tokenizer *tokenizer) {
     km_specials s = km_tokenizer_specials(tokenizer);
     int count = 0;

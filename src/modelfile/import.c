@@ -1,4 +1,5 @@
-/* import: a safetensors folder's tensors find their places in a model's table, or an account of why not. */
+/* import: the tensors of a safetensors folder become the parameters of a model. Each tensor is matched with a parameter of the
+ * model's table by its name, or is reported with the reason why it is ignored. */
 #include "import.h"
 
 #include "kmask/store.h"
@@ -12,19 +13,22 @@
 
 enum { CONFIG_BYTES = 1 << 20, NAME = 640, PIECE = 1 << 20, COPIES = 8 };
 
-/* A folder on its way to a bundle. */
+/* The import of one folder, which ends in a bundle. */
 typedef struct import {
     const char *folder;
     km_json *config;
     km_store *store;
     km_naming naming;
     km_bundle *bundle;
-    const km_array **from;          /* of each part of the table; NULL: fresh */
-    const km_array *copies[COPIES]; /* in the order of the architecture's list; NULL: not there */
+    /* For each parameter of the table, the tensor that it is read from; NULL: initial weights. */
+    const km_array **from;
+    /* For each of km_interchange.copies, the tensor in the folder; NULL: there is none. */
+    const km_array *copies[COPIES];
     km_json *used, *ignored, *fresh, *extras;
-    bool any;           /* a folder of a classifier becomes one */
-    int64_t num_labels; /* above 0: a classifier of so many labels is wanted, whatever the folder's head is */
-    km_head_kind head;  /* of the model that it becomes */
+    bool any; /* the model gets the head that the folder has (km_bundle_open_any) */
+    /* Above 0: the model becomes a classifier of so many labels, whatever head the folder has. */
+    int64_t num_labels;
+    km_head_kind head; /* the head of the model */
 } import;
 
 bool km_import_is_folder(const char *path) {
@@ -82,7 +86,7 @@ static km_status read_tokenizer(import *in, const char *folder) {
 
 /* ---- Names ---- */
 
-/* Whether the tensors' names have another architecture's root: *root is that. */
+/* Whether the tensors' names begin with the root of another architecture, such as "roberta."; *root is then that root. */
 static bool is_foreign(const import *in, const km_interchange *files) {
     const km_naming *naming = &in->naming;
     const char *end = naming->prefix + naming->backbone;
@@ -142,14 +146,15 @@ static void ignore(import *in, const km_array *array, const char *own, const cha
     km_json_push(in->ignored, json);
 }
 
-/* As a name in an HDF5 file: its own where that can be one, else a number. */
+/* The name of an extra tensor's array in the model file: the tensor's own name where HDF5 allows it, else a number. The caller
+ * frees. */
 static char *extra_place(const char *own, size_t number) {
     static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
     bool plain = strspn(own, letters) == strlen(own) && own[strspn(own, ".")] != '\0';
     return plain ? km_format(KM_EXTRA_GROUP "%s", own) : km_format(KM_EXTRA_GROUP "#%zu", number);
 }
 
-/* Kept beside the model, so that an export can give it back. */
+/* Notes a tensor that is to be kept beside the model in the file, so that an export can write it again. */
 static void keep(import *in, const km_array *array, const char *own, bool buffer) {
     char *place = extra_place(own, km_json_size(in->extras));
     km_json *json = describe(array, own);
@@ -200,14 +205,14 @@ static km_status take(import *in, const km_array *array, const km_param *param) 
                        array->name, param->name);
     }
     if (in->num_labels > 0 && is_head(in, param) && check_fit(in, array, param) != KM_OK) {
-        return KM_OK; /* the head is for other labels */
+        return KM_OK; /* the folder's head has other labels than the one that is wanted */
     }
     KM_TRY(check_fit(in, array, param));
     *from = array;
     return KM_OK;
 }
 
-/* A tensor that is no part of the table. */
+/* Handles a tensor that is not a parameter of the table. */
 static km_status place_other(import *in, const km_array *array, const char *own) {
     const km_architecture *architecture = km_model_architecture(in->bundle->model);
     const km_interchange_copy *copy = NULL;
@@ -215,7 +220,7 @@ static km_status place_other(import *in, const km_array *array, const char *own)
     case KM_TENSOR_BUFFER:
         keep(in, array, own, true);
         return KM_OK;
-    case KM_TENSOR_COPY: /* looked at when all else is known */
+    case KM_TENSOR_COPY: /* handled in `match`, once all other tensors have been seen */
         in->copies[copy - files_of(in)->copies] = array;
         return KM_OK;
     case KM_TENSOR_EXTRA:
@@ -252,7 +257,7 @@ static km_status place_all(import *in) {
 
 /* ---- What is there and what is not ---- */
 
-/* A backbone is whole or it is none; a head is whole or absent. */
+/* Checks that the folder has all tensors of the backbone, and either all tensors of the head or none. */
 static km_status check_missing(const import *in) {
     const km_table *table = km_model_table(in->bundle->model);
     const char *missing = NULL, *there = NULL;
@@ -277,7 +282,7 @@ static km_status check_missing(const import *in) {
                          missing);
 }
 
-/* Whether two arrays hold the same numbers, type aside. */
+/* Sets *same to whether two arrays hold the same numbers, even if in different types. */
 static km_status compare(const import *in, const km_array *a, const km_array *b, bool *same) {
     float *pieces = NULL;
     *same = a->count == b->count && a->rank == b->rank && (a->rank == 0 || a->dims[0] == b->dims[0]) &&
@@ -296,7 +301,8 @@ static km_status compare(const import *in, const km_array *a, const km_array *b,
     return status;
 }
 
-/* transformers does not tie weights whose copies differ: kmask, which always does, would be another model. */
+/* Refuses a copy of tied weights that differs from the original. HuggingFace transformers would not tie such weights; kmask
+ * always ties them, and would compute another model. */
 static km_status check_copy(import *in, const km_array *copy, const km_array *of) {
     if (copy == NULL || copy == of) {
         return KM_OK;
@@ -315,14 +321,14 @@ static km_status check_copy(import *in, const km_array *copy, const km_array *of
     return KM_OK;
 }
 
-/* Where the part of the table that a copy repeats comes from; NULL where the table has no such part. */
+/* Returns the entry of in->from for the parameter that a copy repeats; NULL where the table has no such parameter. */
 static const km_array **original(const import *in, const km_interchange_copy *copy) {
     const km_table *table = km_model_table(in->bundle->model);
     const km_param *of = km_table_find(table, copy->of);
     return of != NULL ? &in->from[of - table->params] : NULL;
 }
 
-/* A copy takes the place of an original that is not there. */
+/* Matches tensors with parameters. Where an original is missing, its copy is read instead. */
 static km_status match(import *in) {
     const km_table *table = km_model_table(in->bundle->model);
     const km_interchange_copy *copies = files_of(in)->copies;
@@ -441,7 +447,7 @@ import in;
         if (km_json_size(in.fresh) > 0 && in.head == KM_HEAD_TOKENS) {
             km_warn("%s: holds no MLM head: a fresh one is used", folder);
         }
-        /* The tensors beside the model stay behind. */
+        /* Ignored tensors are not kept: only km_import writes them to a file. */
         char *config = km_json_print(in.config, false);
         free((*out)->source);
         (*out)->source = km_format("{\"config\":%s}", config);
@@ -453,7 +459,7 @@ import in;
 
 /* ---- The model file ---- */
 
-/* How the bits of a type are kept in a file that does not have it. */
+/* The integer type in which the bits of an array are kept where HDF5 does not have the array's own type. */
 static km_dtype carrier(km_dtype type) {
     static const km_dtype by_size[] = {[1] = KM_U8, [2] = KM_U16, [4] = KM_U32, [8] = KM_U64};
     return type <= KM_F64 ? type : by_size[km_dtype_size(type)];
@@ -556,7 +562,7 @@ static km_json *account_of(import *in) {
     km_json_set(account, "ignored", in->ignored);
     km_json_set(account, "fresh", in->fresh);
     km_json_set(account, "config", in->config);
-    in->used = in->ignored = in->fresh = in->config = NULL; /* the account's now */
+    in->used = in->ignored = in->fresh = in->config = NULL; /* the account owns them now */
     return account;
 }
 

@@ -1,16 +1,16 @@
-/* import: safetensors folders as models. */
+/* import: safetensors folders are opened as models. Private to src/modelfile. */
 #ifndef KMASK_MODELFILE_IMPORT_H
 #define KMASK_MODELFILE_IMPORT_H
 
 #include "kmask/modelfile.h"
 
-/* The model file's group of tensors that are no part of the table. Their bits lie there as whole numbers where HDF5 has no
- * such type; the attribute `source`, {"config": config.json, "extras": [{"name", "from", "dtype", "shape", "array",
- * "buffer"}]}, says what they are. */
+/* The group of a model file that holds extra tensors: those that are not parameters of the table. Where HDF5 has no type for
+ * them, such as bf16, their bits are stored as integers. The attribute `source`, {"config": config.json, "extras": [{"name",
+ * "from", "dtype", "shape", "array", "buffer"}]}, says what they are. */
 #define KM_EXTRA_GROUP "/extra/"
 
-/* The model of a folder: as km_bundle_open_classifier for num_labels > 0, as km_bundle_open_any with `any`, else one that predicts
- * tokens. */
+/* Opens the model of a folder. With num_labels > 0 it becomes a classifier (km_bundle_open_classifier), with any = true it keeps
+ * its own head (km_bundle_open_any), else it predicts tokens. */
 km_status km_import_open_head(km_bundle **out, const char *folder, bool any, int64_t num_labels,
                               uint64_t seed) KM_NODISCARD;
 

@@ -1,4 +1,4 @@
-/* model_json: a model's config.json. */
+/* model_json: reading and writing a model's config.json. */
 #include "model_json.h"
 #include "shape.h"
 
@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* transformers' names for the two functions. */
+/* The names that HuggingFace transformers has for the two activation functions, each with kmask's name. */
 static const char *const ACTIVATIONS[][2] = {
     {"gelu", "gelu"},
     {"gelu_python", "gelu"},
@@ -34,7 +34,7 @@ static int by_text(const void *a, const void *b) {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* Of a key that stands twice one reader takes the first value, another one the last. */
+/* Refuses a key that the file has twice, since readers of JSON differ on which of the values counts. */
 static km_status check_keys(const km_json *json, const char *path) {
     size_t count = 0;
     const char **keys = km_new(km_json_size(json) + 1, sizeof *keys);
@@ -91,7 +91,7 @@ static km_status check_embedding_size(const km_json *json, double hidden, const 
 
 /* ---- Reading ---- */
 
-/* The architecture that the first of the file's classes belongs to; NULL: none. */
+/* The architecture that the first class in the key "architectures" belongs to; NULL where there is none. */
 static const km_architecture *of_class(const km_json *json) {
     const char *first = km_json_string(km_json_first(km_json_get(json, "architectures")));
     const km_architecture *found = NULL;
@@ -102,7 +102,7 @@ static const km_architecture *of_class(const km_json *json) {
     return found;
 }
 
-/* Files of 2018 and 2019 have no model_type: their architectures say it. */
+/* Reads which architecture the model has. Files of 2018 and 2019 have no "model_type"; there it follows from "architectures". */
 static km_status read_type(const km_architecture **out, const km_json *json, const char *path) {
     const km_json *value = km_json_get(json, "model_type");
     const char *type = km_json_string(value);
@@ -150,7 +150,7 @@ static km_status read_numbers(km_json *model, const km_json *json, const km_inte
     return KM_OK;
 }
 
-/* Rows of 128 tokens are the default for evaluating, or as many as there are positions. */
+/* The default length of a row, for evaluation: 128 tokens, or the number of positions where the model has fewer. */
 static int64_t length_of(const km_json *model) {
     double positions = 0, pad = 0;
     const char *why = NULL;
@@ -198,7 +198,7 @@ km_status km_model_json_read(km_model_config *out, int64_t *length, const km_jso
 
 /* ---- Classifiers ---- */
 
-/* "LABEL_0" where config.json does not name a label, as transformers has it. */
+/* The name of a label; "LABEL_0" and so on where config.json does not name it, as in HuggingFace transformers. */
 static void push_labels(km_json *names, const km_json *by_number, int count) {
     for (int i = 0; i < count; i++) {
         char key[16], standard[32];
@@ -209,7 +209,7 @@ static void push_labels(km_json *names, const km_json *by_number, int count) {
     }
 }
 
-/* transformers has two labels where config.json does not say how many. */
+/* Reads the number of labels; 2 where config.json does not say it, as in HuggingFace transformers. */
 static int count_labels(const km_json *json) {
     const km_json *by_number = km_json_get(json, "id2label");
     const double given = km_json_number_or(json, "num_labels", 2);
@@ -268,7 +268,7 @@ static void set_default(km_json *json, const char *key, int64_t value) {
     }
 }
 
-/* Labels by number and by name, as transformers has them. */
+/* Writes id2label and label2id, as HuggingFace transformers does. */
 static void write_labels(km_json *json, const char *classifier) {
     km_json *own = NULL, *names = km_json_object(), *numbers = km_json_object();
     if (km_json_parse(&own, classifier, strlen(classifier), "classifier") != KM_OK) {
@@ -300,7 +300,7 @@ void km_model_json_write(km_json *json, const km_model_config *model, km_special
     km_json_set_string(json, "model_type", model->type);
     write_sizes(json, model);
     if (activation == NULL ||
-        strcmp(activation, model->hidden_act) != 0) { /* else its own name for the same stays */
+        strcmp(activation, model->hidden_act) != 0) { /* another name for the same function is kept */
         km_json_set_string(json, files->activation, model->hidden_act);
     }
     if (files->sequence_ids) {

@@ -1,21 +1,22 @@
-/* model_json: a model's config.json, as the rest of the field has it, in and out. */
+/* model_json: reading and writing config.json, the file in which HuggingFace transformers and others describe a model. */
 #ifndef KMASK_MODELFILE_MODEL_JSON_H
 #define KMASK_MODELFILE_MODEL_JSON_H
 
 #include "kmask/model.h"
 #include "kmask/tokenizer.h"
 
-/* The shape and the shares of dropout, and how long a row of the default length is (at most 128); what is not there has the field's default. What would make another computation
- * than kmask's, an unknown type or activation, untied weights, a decoder, is an error that names the key. Keys that
- * change nothing are passed over. `path` heads messages. */
+/* Reads the shape and the dropout probabilities of a model, and sets *length to the default length of a row (at most 128). A
+ * missing key has the default of HuggingFace transformers. A key by which the model would compute something else than kmask does
+ * (an unknown type or activation, untied weights, a decoder) is an error. Keys that change nothing are ignored. Messages begin
+ * with `path`. */
 km_status km_model_json_read(km_model_config *out, int64_t *length, const km_json *json,
                              const char *path) KM_NODISCARD;
-/* The config.json of a model: `json`, which has what an imported model brought along or is empty, is completed. */
+/* Completes `json` to the config.json of a model. It is empty, or holds the config.json that the model was imported with. */
 void km_model_json_write(km_json *json, const km_model_config *model, km_specials specials, const char *dtype,
                          const char *classifier);
 
-/* Where config.json names transformers' class of a classifier: *head, the labels in *shape, and *classifier (km_bundle), the caller's.
- * Else nothing is changed. */
+/* Where config.json names a classifier class of HuggingFace transformers, sets *head, the labels in *shape, and *classifier
+ * (km_bundle.classifier; the caller frees). Otherwise it changes nothing. */
 km_status km_model_json_classifier(char **classifier, km_head_kind *head, km_model_config *shape,
                                    const km_json *json, const char *path) KM_NODISCARD;
 

@@ -13,7 +13,7 @@ static bool is_model(const km_network *network) {
     return strcmp(network->name, KM_MODEL_NETWORK) == 0;
 }
 
-/* The caller frees. */
+/* The name of a tensor's array in a file; the caller frees. */
 static char *array_name(const km_network *network, km_group group, const char *tensor) {
     if (group == KM_WEIGHTS) {
         return km_format("/%s/%s", network->name, tensor);
@@ -22,7 +22,7 @@ static char *array_name(const km_network *network, km_group group, const char *t
     return km_format("%s%s%s%s%s", OPTIMIZER, model ? "" : network->name, model ? "" : "/", moments[group], tensor);
 }
 
-/* "m/" or "v/" at the start of `text`; KM_WEIGHTS where neither is. */
+/* Which moments a text begins with ("m/" or "v/"); KM_WEIGHTS where it begins with neither. */
 static km_group moments_at(const char *text) {
     for (km_group group = KM_FIRST_MOMENTS; group < KM_GROUPS; group++) {
         if (strncmp(text, moments[group], strlen(moments[group])) == 0) {
@@ -64,7 +64,7 @@ char *km_network_hash_name(const km_network *network) {
 
 /* ---- Finding and checking ---- */
 
-/* *out: the parameter's array; KM_FAILED where it is missing or of another shape. */
+/* Sets *out to the parameter's array; KM_FAILED where it is missing or has another shape. */
 static km_status find(const km_array **out, const km_store *store, const km_network *network, km_group group,
                       const km_param *param) {
     char *name = array_name(network, group, param->name);
@@ -96,13 +96,13 @@ km_status km_network_check(const km_store *store, const km_network *network) {
 
 /* ---- Reading and writing ---- */
 
-/* Elements of one group, on their way from or to a file. */
+/* A transfer of elements of one group between memory and a file. */
 typedef struct transfer {
     const km_store *from;
     km_store *to;
     const km_network *network;
     km_group group;
-    size_t first; /* which element of the flat array the caller's numbers begin with */
+    size_t first; /* the element of the group's flat array with which the caller's numbers begin */
     const float *data;
     float *out;
 } transfer;

@@ -1,6 +1,6 @@
-/* probe: all that a model makes of given ids, in a file: for comparing it with another program, or for looking into it.
- * Rows are taken some at a time. Each run is two passes: one that makes the last layer and the logits at every position, and
- * one, where there are labels, that makes them there alone and goes back. */
+/* probe: writes what a model computes from given token ids to a file, so that it can be compared with another program or
+ * examined. Some rows are computed at a time, in two passes. The first computes the last layer and the logits at every position.
+ * The second, where there are labels, computes them at labelled positions only, and then the gradient. */
 #include "kmask/modelfile.h"
 #include "kmask/store.h"
 #include "probe_input.h"
@@ -16,9 +16,9 @@ typedef struct probe {
     km_store *store;
     bool bf16;
     km_work *work;
-    int run;           /* rows at a time */
+    int run;           /* how many rows are computed at a time */
     int32_t *starts;   /* (run+1) */
-    int32_t *at;       /* (run*T) all places, then the labelled ones */
+    int32_t *at;       /* (run*T) positions: all of them in the first pass, the labelled ones in the second */
     int32_t *labels;   /* (run*T) */
     uint64_t *keys;    /* (run*T) */
     uint64_t *numbers; /* (run) */
@@ -63,7 +63,7 @@ static km_status begin_file(probe *p, const char *path) {
     return km_store_layout(p->store);
 }
 
-/* Rows of the batch go to their places in an array of (B,T,width). */
+/* Writes the rows of the batch to their places in an array of shape (B,T,width). */
 static km_status write_rows(const probe *p, const char *name, int first, int rows, const float *from) {
     const km_array *array = km_store_find(p->store, name);
     const uint64_t row = array->dims[1] * array->dims[2];
@@ -92,7 +92,7 @@ static km_status write_states(probe *p, int first, int rows) {
     batch.labelled = batch.input.tokens;
     for (int i = 0; i < batch.input.tokens; i++) {
         p->at[i] = i;
-        p->labels[i] = 0; /* nobody reads them */
+        p->labels[i] = 0; /* the first pass needs labels, but does not use their values */
     }
     KM_TRY(km_model_check(p->bundle->model, &batch));
     const float *logits = km_model_logits(p->bundle->model, p->bundle->weights, &batch, p->work);
@@ -146,7 +146,7 @@ static km_status run_rows(probe *p) {
 
 /* ---- Loss and gradient ---- */
 
-/* Of the summed loss in double, to that of the mean in single precision. */
+/* Writes the gradient of the mean loss in single precision, from that of the summed loss in double. */
 static km_status write_gradient(const probe *p, const km_param *param, float *piece) {
     char name[128];
     snprintf(name, sizeof name, "/grad/%s", param->name);

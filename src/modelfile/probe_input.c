@@ -1,3 +1,4 @@
+/* probe_input: reads the ids, masks and labels of `kmask probe` from a JSON file and checks them. */
 #include "probe_input.h"
 
 #include <math.h>
@@ -7,7 +8,7 @@
 enum { MOST_ROWS = 1 << 20, MOST_POSITIONS = 1 << 28 };
 #define MOST_BYTES ((size_t)1 << 30)
 
-/* What each key may hold. */
+/* A key of the file, and which values it may hold. */
 typedef struct field {
     const char *key, *what;
     int32_t least, most;
@@ -58,7 +59,7 @@ static km_status check_list(const km_json *rows, const char *key, const char *pa
     return KM_OK;
 }
 
-/* B and T. */
+/* Finds the number of rows and the length of the longest one, and checks them against the model. */
 static km_status measure(reader *in, const km_model *model) {
     const int64_t longest = km_model_longest(km_model_shape(model));
     int64_t rows = 0, length = 0;
@@ -114,8 +115,8 @@ static km_status take_value(const reader *in, const field *f, const km_json *ite
                    f->also == KM_NO_LABEL ? ", or -100 for none" : "");
 }
 
-/* Rows of the field's values into (B,T) `to`, which holds what stands where there are none. They are as long as the
- * rows of ids. */
+/* Copies the rows of a field's values to `to` (B,T), which holds the values for padding before. Each row must be as long as its
+ * row of ids. */
 static km_status take_rows(const reader *in, const field *f, const km_json *rows, int32_t *to) {
     const int T = in->input->length;
     const km_json *row = km_json_first(rows), *ids = km_json_first(in->ids);
@@ -143,14 +144,15 @@ static void fill(int32_t *to, size_t count, int32_t value) {
     }
 }
 
-/* An absent key (or null) leaves `standard` at all positions. */
+/* Reads a field; all values are `standard` where the key is absent or null. */
 static km_status take_field(const reader *in, const km_json *json, const field *f, int32_t standard, int32_t *to) {
     const km_json *rows = km_json_get(json, f->key);
     fill(to, (size_t)in->input->rows * (size_t)in->input->length, standard);
     return rows == NULL || km_json_is_null(rows) ? KM_OK : take_rows(in, f, rows, to);
 }
 
-/* 1 at the tokens of each row, 0 behind them; then what the file says. `numbers` (B,T) is scratch. */
+/* Sets the attention mask to 1 at the tokens of each row and 0 behind them, and then to what the file says. `numbers` (B,T) is
+ * scratch memory. */
 static km_status take_mask(const reader *in, const km_json *json, int32_t *numbers) {
     const field mask = {"attention_mask", "a number", 0, 1, 0};
     km_probe_input *input = in->input;

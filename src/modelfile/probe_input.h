@@ -1,4 +1,5 @@
-/* Private to modelfile/: the ids, masks and labels that `kmask probe` reads from a JSON file, as rows of one length. */
+/* probe_input: the ids, masks and labels that `kmask probe` reads from a JSON file, as rows of one length. Private to
+ * src/modelfile. */
 #ifndef KMASK_MODELFILE_PROBE_INPUT_H
 #define KMASK_MODELFILE_PROBE_INPUT_H
 
@@ -10,12 +11,12 @@ typedef struct km_probe_input {
     int rows, length;              /* B; T: of the longest row */
     int64_t labelled;              /* labels other than KM_NO_LABEL */
     int32_t *ids, *types, *labels; /* (B,T) */
-    uint8_t *seen;                 /* (B,T) the attention mask; 0 in what a shorter row is filled up with */
-    void *block;                   /* of all of them */
+    uint8_t *seen;                 /* (B,T) the attention mask; 0 in the padding of a shorter row */
+    void *block;                   /* the allocation that holds all these arrays */
 } km_probe_input;
 
-/* Reads and checks the file against the model; km_probe in train.h has the format. After a failure `out` is empty; the
- * caller frees. */
+/* Reads the file and checks it against the model; km_probe (kmask/modelfile.h) describes the format. After a failure `out` is
+ * empty. The caller frees. */
 km_status km_probe_input_read(km_probe_input *out, const char *path, const km_model *model) KM_NODISCARD;
 void km_probe_input_free(km_probe_input *input);
 

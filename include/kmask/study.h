@@ -1,4 +1,4 @@
-/* study: measurements of what masks do. The variance of gradients by policy. */
+/* study: measurements of the effect of masks on training. There is one: the variance of gradients under different mask policies. */
 #ifndef KMASK_STUDY_H
 #define KMASK_STUDY_H
 
@@ -10,20 +10,22 @@
 
 typedef struct km_variance_config {
     uint64_t given;
-    km_texts model, params, policies, units; /* model: files, or "fresh" */
+    km_texts model;                   /* model files, checkpoints, folders, or "fresh" for initial weights */
+    km_texts params, policies, units; /* params: patterns of parameters' names */
     km_numbers rows, splits, distances;
     int64_t draws; /* 0: not given */
     bool exhaustive, dropout;
 } km_variance_config;
 extern const km_section km_variance_section;
 
-/* The config of `kmask variance`: a run's, of which a corpus and a model are required, and what is to be measured. */
+/* The config of `kmask variance`: the config of a run, of which only corpus and model are required, and what is to be measured. */
 typedef struct km_variance_input {
-    km_config config; /* mask.policy, unit and splits are the first of the lists in `variance`, where given */
+    /* Mask.policy, mask.unit and mask.splits are the first of the lists in `variance` where these are given. */
+    km_config config;
     km_variance_config variance;
 } km_variance_input;
 extern const km_schema km_variance_schema;
-/* Reads and checks all of it. Every failure is KM_USAGE. */
+/* Reads the config and checks all of it. Every failure is KM_USAGE. */
 km_status km_variance_load(km_variance_input *out, const km_config_source *source) KM_NODISCARD;
 
 /* Measures what input->variance asks for (Zheng et al. 2020, Theorem 1, Eq. 5, Figures 2 and 3; src/study/variance.h says what

@@ -1,4 +1,4 @@
-/* options: the section `variance` of a config, beside those of a run. */
+/* options: the section `variance` of a config, and the config of `kmask variance`, which has it beside the sections of a run. */
 #include "kmask/study.h"
 
 #include <string.h>
@@ -32,7 +32,8 @@ static const km_part part = {&km_variance_section, offsetof(km_variance_input, v
 const km_schema km_variance_schema = {
     .verb = "variance", .size = sizeof(km_variance_input), .parts = &part, .count = 1, .first = &km_config_schema};
 
-/* The first of a list stands for it where choices of the section mask are checked against each other. */
+/* Copies the first policy, unit and number of splits of the lists to the section `mask`, where such choices are checked
+ * together. */
 static void follow_lists(km_variance_input *in) {
     const km_variance_config *lists = &in->variance;
     if (lists->policies.count > 0) {

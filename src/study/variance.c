@@ -1,4 +1,5 @@
-/* The measurement: one model after the other; its items are shared among ranks and threads, and their results are brought to rank 0. */
+/* variance: the measurement. One model is measured after the other: its items are shared among ranks and threads, and their
+ * results are sent to rank 0. */
 #include "variance.h"
 
 #include "kmask/kernel.h"
@@ -25,7 +26,7 @@ typedef struct measurement {
 typedef struct round {
     measurement *all;
     const km_variance_model *measured;
-    km_variance_worker **workers; /* one a worker */
+    km_variance_worker **workers; /* (workers of the pool) */
     km_item_result *results;      /* (items) */
     int *mine, count;             /* this rank's items that are not done yet */
     atomic_int next, failed;

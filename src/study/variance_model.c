@@ -40,7 +40,7 @@ static bool is_chosen(const km_texts *patterns, const char *name, bool *found) {
     return chosen || any;
 }
 
-/* The error that no tensor fits the pattern. */
+/* Returns the error that no tensor matches the pattern. */
 static km_status no_tensor(const km_variance_model *measured, const char *pattern) {
     const km_table *table = km_model_table(measured->model);
     const char **names = km_new((size_t)table->count + 1, sizeof *names);

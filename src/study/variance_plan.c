@@ -1,4 +1,4 @@
-/* variance_plan: what `kmask variance` measures: from the config to rows, cells, policies and distances. */
+/* variance_plan: what `kmask variance` measures. The rows, cells, policies and distances are derived from the config. */
 #include "kmask/kernel.h"
 #include "variance.h"
 
@@ -33,7 +33,8 @@ static km_status make_cells(km_variance_plan *plan) {
     return KM_OK;
 }
 
-/* Without a list: those whose masks are uniform one by one, which Theorem 1 compares. */
+/* Whether a policy is measured. Without a list these are the policies whose masks, each by itself, are uniformly distributed:
+ * Theorem 1 compares such policies. */
 static bool is_wanted(const km_mask_policy *policy, const km_texts *given) {
     bool wanted = given->count == 0 && policy->uniform;
     for (int i = 0; i < given->count; i++) {
@@ -192,8 +193,8 @@ static km_status check_distance(const km_variance_plan *plan, int64_t distance) 
     return KM_OK;
 }
 
-/* Without a list, nine shares of the farthest distance, from 0 to 1. Where it is the same for all rows, these are distances, of which each is
- * taken once. */
+/* Without a list, nine shares of the farthest distance, from 0 to 1. Where it is the same for all rows, these are distances, of
+ * which each is taken once. */
 static void default_distances(km_variance_plan *plan) {
     int most = farthest(plan, plan->rows[0]), largest = most;
     bool same = plan->cells[0].spec.unit != KM_UNIT_SPAN;

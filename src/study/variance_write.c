@@ -199,8 +199,9 @@ static double *add_column(columns *all, char *name, uint64_t rows, uint64_t widt
     return c->values;
 }
 
-/* /model-<m>/estimates: a row for each estimate; /model-<m>/distance: for each h; /model-<m>/pairs/<h>: for each pair the
- * product over all chosen parameters and over each tensor; /model-<m>/mean. What columns mean: the attribute `results`. */
+/* Adds the tables of model m: /model-<m>/estimates has a row for each estimate; /model-<m>/distance a row for each h;
+ * /model-<m>/pairs/<h> for each pair of masks the product over all chosen parameters and over each tensor; /model-<m>/mean is
+ * bar G. The attribute `results` says what the columns are. */
 static void add_findings(columns *all, const km_findings *f, int m) {
     double *out = add_column(all, km_format("/model-%d/estimates", m), (uint64_t)f->estimate_count, 15);
     for (int i = 0; i < f->estimate_count; i++) {

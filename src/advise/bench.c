@@ -1,13 +1,14 @@
-/* How fast a step is, against the matrix products in it.
+/* bench: how fast a step is, compared with the matrix products in it.
  *
- * Steps are km_trainer_step's, with nothing left out but saves: reader, masks, dropout, gradient, exact sum, norm, AdamW, and
- * everything between ranks. After each step every thread of every rank runs the library's bare products of the same shapes and precision, for
- * as many micro-batches as it has in a step, so that whatever else happens on the machine disturbs both alike.
+ * Steps are made by km_trainer_step, with nothing left out but saves: reader, masks, dropout, gradient, exact sum, norm, AdamW, and
+ * everything between ranks. After each step every thread of every rank calls the library for products of the same shapes and precision
+ * and nothing else, for as many micro-batches as the thread has in a step. Steps and products take turns, so that whatever else happens on
+ * the machine disturbs both alike.
  *
- * Work is counted in two ways. `whole`: multiply-adds times two of all products of forward and backward, with the last
- * layer at all tokens and the vocabulary at labelled ones. `done`: with the last layer's queries, and all behind them, at
- * labelled tokens too, which is all that a step computes. A share is the step's rate in the products' own rate, both by
- * the same count; the share of `whole` may be above 1. */
+ * Work is counted in two ways, both as multiply-adds times two of the products of forward and backward. `whole` counts the last layer at
+ * all tokens and the vocabulary at labelled tokens. `done` counts what a step computes: in the last layer only keys and values at all
+ * tokens, everything else at labelled tokens. A share is the rate of the step divided by the rate of the products, both by the same
+ * count; the share by `whole` may be above 1. */
 #include "bench_private.h"
 #include "kmask/kernel.h"
 #include "kmask/run.h"
@@ -19,26 +20,26 @@
 
 enum { WARM_UP = 1 };
 
-typedef struct lap {
-    double seconds;          /* of the step, the slowest rank's */
-    double exposed;          /* of the ranks' mean */
-    double whole, done;      /* FLOP/s of the products, of all threads of all ranks */
-    double dense, attention; /* of `whole`: its two kinds */
-} lap;
+typedef struct measured_step {
+    double seconds;          /* of the slowest rank */
+    double exposed;          /* seconds of communication that nothing hides, the mean of the ranks */
+    double whole, done;      /* FLOP/s of the bare products, of all threads of all ranks together */
+    double dense, attention; /* the two kinds of products in `whole` */
+} measured_step;
 
 typedef struct bench {
     km_run run;
     int repeat;
-    bool bare; /* with the bare products */
+    bool bare; /* whether the bare products are measured too */
     km_product_shape shape;
-    int passes;              /* of the products, in each lap and thread */
+    int passes;              /* micro-batches that a thread multiplies after each step */
     km_products **products;  /* (threads) */
     km_products_time *times; /* (threads) */
-    lap *laps;               /* (repeat) */
+    measured_step *steps;    /* (repeat) */
     double ops[KM_OPS];      /* seconds of all threads of all ranks, of all measured steps */
     int64_t masked, tokens;  /* of a step */
     double flops;            /* of a step, as the model counts what it does */
-    int64_t peak, memory_now;
+    int64_t peak;            /* bytes: the largest resident size of any rank */
     km_memory memory;
 } bench;
 
@@ -106,11 +107,11 @@ static void tear_down(bench *b) {
     }
     free(b->products);
     free(b->times);
-    free(b->laps);
+    free(b->steps);
     km_run_teardown(&b->run);
 }
 
-/* ---- Laps ---------------------------------------------------------------------------------------------------- */
+/* ---- Steps and products in turns ---------------------------------------------------------------------------------------------------- */
 
 /* This process's largest resident size so far; 0 where the system does not say. */
 static int64_t peak_bytes(void) {
@@ -134,14 +135,15 @@ static double sum_over_ranks(km_comm *comm, double value) {
     return (double)whole * unit;
 }
 
-static km_status run_step(bench *b, lap *l) {
+static km_status run_step(bench *b, measured_step *m) {
     km_comm *comm = b->run.comm;
     km_step_report report = {0};
     km_comm_barrier(comm);
     KM_TRY(km_trainer_step(b->run.trainer, (km_step_wish){0}, &report));
     double seconds = report.seconds;
     km_comm_max(comm, &seconds, 1);
-    *l = (lap){.seconds = seconds, .exposed = sum_over_ranks(comm, report.comm_seconds) / km_comm_size(comm)};
+    *m = (measured_step){.seconds = seconds,
+                         .exposed = sum_over_ranks(comm, report.comm_seconds) / km_comm_size(comm)};
     b->masked = report.masked;
     b->tokens = report.tokens;
     b->flops = report.flops;
@@ -175,7 +177,7 @@ static void run_products(void *payload, int worker) {
     }
 }
 
-static void measure_products(bench *b, lap *l) {
+static void measure_products(bench *b, measured_step *m) {
     if (!b->bare) {
         return;
     }
@@ -197,19 +199,19 @@ static void measure_products(bench *b, lap *l) {
     for (size_t i = 0; i < KM_COUNT(rates); i++) {
         rates[i] = sum_over_ranks(comm, rates[i] * 1e-9) * 1e9;
     }
-    l->whole = rates[0];
-    l->done = rates[1];
-    l->dense = rates[2];
-    l->attention = rates[3];
+    m->whole = rates[0];
+    m->done = rates[1];
+    m->dense = rates[2];
+    m->attention = rates[3];
 }
 
-static km_status run_laps(bench *b) {
+static km_status run_steps(bench *b) {
     km_comm *comm = b->run.comm;
-    lap unused;
+    measured_step unused;
     for (int i = 0; i < WARM_UP; i++) {
         KM_TRY(run_step(b, &unused));
     }
-    double peak = (double)peak_bytes(); /* before there are other numbers than a run's own */
+    double peak = (double)peak_bytes(); /* taken before the operands of the bare products are allocated */
     km_comm_max(comm, &peak, 1);
     b->peak = (int64_t)peak;
     KM_TRY(km_comm_agree(comm, make_products(b)));
@@ -218,11 +220,11 @@ static km_status run_laps(bench *b) {
     km_status status = KM_OK;
     for (int i = 0; i < b->repeat && status == KM_OK; i++) {
         measure_step_begin();
-        status = run_step(b, &b->laps[i]);
+        status = run_step(b, &b->steps[i]);
         measure_step_end(b);
         if (status == KM_OK) {
-            measure_products(b, &b->laps[i]);
-            km_progress_update(progress, (uint64_t)i + 1, "%.3f s a step", b->laps[i].seconds);
+            measure_products(b, &b->steps[i]);
+            km_progress_update(progress, (uint64_t)i + 1, "%.3f s a step", b->steps[i].seconds);
         }
     }
     km_progress_destroy(progress);
@@ -231,50 +233,50 @@ static km_status run_laps(bench *b) {
 
 /* ---- The result ------------------------------------------------------------------------------------------- */
 
-typedef double lap_value(const bench *b, const lap *l);
+typedef double step_value(const bench *b, const measured_step *m);
 
 static double step_flops(const bench *b, bool whole) {
     return whole ? km_product_flops(&b->shape, (double)b->tokens / b->shape.T, (double)b->masked, true) : b->flops;
 }
 
-static double value_seconds(const bench *b, const lap *l) {
+static double value_seconds(const bench *b, const measured_step *m) {
     (void)b;
-    return l->seconds;
+    return m->seconds;
 }
-static double value_exposed(const bench *b, const lap *l) {
+static double value_exposed(const bench *b, const measured_step *m) {
     (void)b;
-    return l->exposed / l->seconds;
+    return m->exposed / m->seconds;
 }
-static double value_tokens(const bench *b, const lap *l) {
-    return (double)b->tokens / l->seconds;
+static double value_tokens(const bench *b, const measured_step *m) {
+    return (double)b->tokens / m->seconds;
 }
-static double value_rate_done(const bench *b, const lap *l) {
-    return step_flops(b, false) / l->seconds * 1e-9;
+static double value_rate_done(const bench *b, const measured_step *m) {
+    return step_flops(b, false) / m->seconds * 1e-9;
 }
-static double value_rate_whole(const bench *b, const lap *l) {
-    return step_flops(b, true) / l->seconds * 1e-9;
+static double value_rate_whole(const bench *b, const measured_step *m) {
+    return step_flops(b, true) / m->seconds * 1e-9;
 }
-static double value_gemm_whole(const bench *b, const lap *l) {
+static double value_gemm_whole(const bench *b, const measured_step *m) {
     (void)b;
-    return l->whole * 1e-9;
+    return m->whole * 1e-9;
 }
-static double value_gemm_done(const bench *b, const lap *l) {
+static double value_gemm_done(const bench *b, const measured_step *m) {
     (void)b;
-    return l->done * 1e-9;
+    return m->done * 1e-9;
 }
-static double value_gemm_dense(const bench *b, const lap *l) {
+static double value_gemm_dense(const bench *b, const measured_step *m) {
     (void)b;
-    return l->dense * 1e-9;
+    return m->dense * 1e-9;
 }
-static double value_gemm_attention(const bench *b, const lap *l) {
+static double value_gemm_attention(const bench *b, const measured_step *m) {
     (void)b;
-    return l->attention * 1e-9;
+    return m->attention * 1e-9;
 }
-static double value_share_whole(const bench *b, const lap *l) {
-    return value_rate_whole(b, l) / value_gemm_whole(b, l);
+static double value_share_whole(const bench *b, const measured_step *m) {
+    return value_rate_whole(b, m) / value_gemm_whole(b, m);
 }
-static double value_share_done(const bench *b, const lap *l) {
-    return value_rate_done(b, l) / value_gemm_done(b, l);
+static double value_share_done(const bench *b, const measured_step *m) {
+    return value_rate_done(b, m) / value_gemm_done(b, m);
 }
 
 static int ascending(const void *a, const void *b) {
@@ -282,11 +284,11 @@ static int ascending(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-/* Least, median and most of the laps. */
-static void spread(double out[3], const bench *b, lap_value *value) {
+/* The least, the median and the largest value of the steps. */
+static void spread(double out[3], const bench *b, step_value *value) {
     double *values = km_new((size_t)b->repeat, sizeof *values);
     for (int i = 0; i < b->repeat; i++) {
-        values[i] = value(b, &b->laps[i]);
+        values[i] = value(b, &b->steps[i]);
     }
     qsort(values, (size_t)b->repeat, sizeof *values, ascending);
     out[0] = values[0];
@@ -295,13 +297,13 @@ static void spread(double out[3], const bench *b, lap_value *value) {
     free(values);
 }
 
-static double median(const bench *b, lap_value *value) {
+static double median(const bench *b, step_value *value) {
     double three[3];
     spread(three, b, value);
     return three[1];
 }
 
-static void set_spread(km_json *object, const char *key, const bench *b, lap_value *value) {
+static void set_spread(km_json *object, const char *key, const bench *b, step_value *value) {
     double three[3];
     km_json *list = km_json_array();
     spread(three, b, value);
@@ -347,7 +349,7 @@ static void add_machine(km_json *out, const km_config *config) {
                        sched_getaffinity(0, sizeof cores, &cores) == 0 ? CPU_COUNT(&cores) : 0);
 }
 
-/* Shares of the time of all threads; they add up to 1. Seconds are a thread's mean in a step. */
+/* Shares of the time of all threads, which add up to 1; seconds are those of a thread in a step, on average. */
 static void add_operations(km_json *out, const bench *b) {
     double total = 0;
     const double threads = (double)km_comm_size(b->run.comm) * km_pool_workers(b->run.trainer->pool);
@@ -403,11 +405,11 @@ static km_json *report(const bench *b) {
 }
 
 km_status km_bench(km_comm *comm, const km_config *config, int repeat, bool bare, km_json **out) {
-    bench b = {.repeat = repeat, .bare = bare, .laps = km_new((size_t)repeat, sizeof(lap))};
+    bench b = {.repeat = repeat, .bare = bare, .steps = km_new((size_t)repeat, sizeof(measured_step))};
     *out = NULL;
     km_status status = set_up(&b, comm, config);
     if (status == KM_OK) {
-        status = run_laps(&b);
+        status = run_steps(&b);
     }
     if (status == KM_OK && km_comm_rank(comm) == 0) {
         *out = report(&b);

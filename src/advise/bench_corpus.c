@@ -1,5 +1,4 @@
-/* Something to train on where there is nothing: random tokens in a corpus file as any other, so that rows, masks and batches
- * come the way they always come. */
+/* bench_corpus: random tokens in a corpus file like any other, so that rows, masks and batches are made as in a run. */
 #include "bench_private.h"
 #include "kmask/store.h"
 
@@ -48,7 +47,7 @@ static km_status write_all(km_store *store, const char *name, const void *data) 
     return km_store_write(store, array, 0, array->count, data);
 }
 
-/* Every token is as likely as any other, and three in four begin a word. */
+/* All tokens are equally likely, and three in four begin a word. */
 static km_status write_tokens(km_store *store, uint64_t tokens, uint64_t sentences, int64_t vocabulary) {
     uint32_t *ids = km_new(tokens, sizeof *ids);
     uint8_t *starts = km_new(tokens, sizeof *starts);
@@ -94,7 +93,7 @@ static km_status make_and_open(km_corpus **out, const char *folder, int64_t voca
     if (status == KM_OK) {
         status = km_corpus_open(out, path);
     }
-    (void)unlink(path); /* what is open stays readable */
+    (void)unlink(path); /* an open file stays readable */
     free(path);
     km_tokenizer_destroy(tokenizer);
     return status;

@@ -1,14 +1,17 @@
-/* A step's matrix products, and nothing else: forward through layers and head, then backward. Attention's are made head by
- * head where queries, keys and values lie in a step: as thirds of one matrix's rows. Letters as in kernel.h. */
+/* bench_products: the matrix products of a step and nothing else, forward through layers and head and then backward. Those of attention are
+ * computed head by head, with queries, keys and values where they are in a step: each row of one matrix holds all three. Letters as in
+ * kernel.h. */
 #include "bench_private.h"
 #include "kmask/kernel.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { VOCABULARY_SLICE = 2048 }; /* rows of the decoder's gradient at a time: faster than all at once */
+enum {
+    VOCABULARY_SLICE = 2048
+}; /* rows of the decoder's gradient that are computed at a time, which is faster than all at once */
 
-/* An operand's numbers: floats, or in bf16 the others. */
+/* The numbers of an operand, in fp32 or in bf16; the other pointer is NULL. */
 typedef struct numbers {
     float *f;
     km_bf16 *h;
@@ -19,7 +22,7 @@ struct km_products {
     km_bf16_gemm *gemm; /* NULL: in fp32 */
     numbers w;          /* the model's: V C of the embedding, then the layers' */
     numbers x, dy, p;   /* what is read; p (T,T) */
-    float *out;         /* what is written, and never read again */
+    float *out;         /* results, which nobody reads */
     float *slice;       /* a weight's gradient */
     float *scores;      /* (T,T) */
 };
@@ -100,7 +103,7 @@ km_status km_products_create(km_products **out, const km_product_shape *shape, c
                              const km_bf16 *rounded) {
     km_products *p = km_new(1, sizeof *p);
     p->shape = *shape;
-    p->w = (numbers){(float *)(uintptr_t)weights, (km_bf16 *)(uintptr_t)rounded}; /* which nobody writes */
+    p->w = (numbers){(float *)(uintptr_t)weights, (km_bf16 *)(uintptr_t)rounded}; /* they are only read */
     p->gemm = rounded != NULL ? km_bf16_gemm_create() : NULL;
     km_status status = allocate(p);
     if (status != KM_OK) {
@@ -167,7 +170,7 @@ static void head_products(km_products *p, dense_pass *pass) {
 
 /* ---- Attention ---------------------------------------------------------------------------------------------- */
 
-/* R queries of a head of a view, and T keys: scores and context. */
+/* Scores and context of R queries and T keys, of one head of one view. */
 static void attend_forward(km_products *p, numbers q, numbers k, numbers v, int R) {
     const int T = p->shape.T, C = p->shape.C, D = C / p->shape.H;
     multiply(p, p->scores, q, k, false, true, R, T, D, 3 * C, 3 * C, T);
@@ -196,9 +199,9 @@ static void attention_products(km_products *p, attend_pass *pass, int R) {
     }
 }
 
-/* ---- All of them -------------------------------------------------------------------------------------------- */
+/* ---- The products of a micro-batch -------------------------------------------------------------------------------------------- */
 
-/* Returns the seconds; those of attention are also added to *attention. */
+/* Returns the seconds that the layer takes, and adds those of attention to *attention. */
 static double time_layer(km_products *p, bool backward, int l, int rows, int queries, double *attention) {
     const double start = km_seconds();
     layer_products(p, backward ? dense_backward : dense_forward, l, rows);

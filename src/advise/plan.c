@@ -1,4 +1,4 @@
-/* plan: all checks, then what the run takes. Nothing here speaks MPI or changes anything. */
+/* plan: makes all checks of a run, then says what it takes: disk, memory, hours. It uses no MPI and changes nothing. */
 #include "plan.h"
 
 #include "kmask/kernel.h"
@@ -12,7 +12,7 @@
 
 /* ---- The checks ---- */
 
-/* What the evaluation before the first step would stumble over; the FLOPs of one, and the bytes that it takes on a rank. */
+/* Makes the checks of an evaluation. *flops: what one computes; *bytes: what it takes on a rank. */
 static km_status check_evaluation(const km_run *run, double *flops, double *bytes) {
     if (run->eval_corpus == NULL) {
         return KM_OK;
@@ -32,7 +32,7 @@ static km_status check_evaluation(const km_run *run, double *flops, double *byte
     if (status == KM_OK) {
         status = km_eval_views_make(views, 0, &batch);
     }
-    if (status == KM_OK) { /* forward only: a third of the work */
+    if (status == KM_OK) { /* it has no backward, which is two thirds of the work */
         const km_work_options forward = {.limits = km_eval_views_limits(views)};
         *flops = km_model_flops(run->model, batch) / 3 * (double)km_rows_count(rows);
         *bytes = (double)km_work_bytes(run->model, &forward) * (double)config->parallel.threads;
@@ -42,7 +42,7 @@ static km_status check_evaluation(const km_run *run, double *flops, double *byte
     return status;
 }
 
-/* metrics.jsonl, which is opened last: what km_metrics_open refuses. */
+/* Whether pre-training could open metrics.jsonl. */
 static km_status check_log(const km_run *run) {
     char *path = km_format("%s/metrics.jsonl", run->config.run.dir);
     struct stat info;
@@ -99,7 +99,7 @@ static int64_t snapshots_of(const km_config *config, int64_t from) {
     return count;
 }
 
-/* The file system that the run folder is on, or will be. */
+/* Free bytes of the file system that the run folder is on, or will be on. */
 static double room_at(const char *dir) {
     struct statvfs info;
     char *path = km_strdup(dir);
@@ -133,7 +133,7 @@ static km_status add_disk(const km_run *run, km_json *out) {
     km_json_set_number(out, "snapshot_bytes", snapshot);
     km_json_set_number(out, "disk_bytes", one * (double)(config->checkpoint.keep + 1) + snapshots + rest);
     km_json_set_number(out, "disk_room", room);
-    if (room < one * (double)due) { /* more than this is not needed at once at the start */
+    if (room < one * (double)due) { /* snapshots and the log grow later */
         char size[32], has[32];
         return km_fail(
             KM_FAILED,
@@ -187,7 +187,7 @@ static km_status plan(km_run *run, const km_plan_options *options, km_json *out)
     }
     km_scaling scaling = {.run = run, .options = options};
     KM_TRY(check_all(run, (int)KM_MAX(asked, 1), &scaling));
-    const double program = 64e6; /* of a process: code, MPI, BLAS, HDF5 */
+    const double program = 64e6; /* bytes of a process for code, MPI, BLAS and HDF5 */
     scaling.spare += program;
     add_work(run, out);
     if (run->resume_step >= run->config.train.steps) {

@@ -1,4 +1,5 @@
-/* plan: what its files share. */
+/* plan: what the files of `kmask plan` share. plan.c makes the checks, plan_measure.c measures a core, plan_cost.c knows what a step's
+ * communication costs, plan_scale.c puts them together for any number of nodes. */
 #ifndef KMASK_ADVISE_PLAN_H
 #define KMASK_ADVISE_PLAN_H
 
@@ -6,29 +7,30 @@
 #include "kmask/run.h"
 #include "plan_cost.h"
 
-/* What one core does while the others of a node are at work too: measured here, or told. */
+/* What one core does while the other cores of its node are at work too, as measured on this host. */
 typedef struct km_core_rate {
-    bool measured;      /* the micro-batch: on so many cores at once */
-    int cores;          /* of those that a node's ranks use, as many as are here */
-    bool direct;        /* ranks of a node may read each other's memory, as far as this host shows */
-    double micro_batch; /* seconds of one, with adding its gradient to the sum */
-    double flops;       /* of one */
-    double update;      /* seconds an element: norm and AdamW */
-    double add;         /* bytes a second: brought over from a mate and added */
-    double copy;        /* bytes a second: brought over */
+    bool measured;      /* whether micro_batch was measured; else it follows from km_plan_options.gflops */
+    int cores;          /* how many cores were measured at once */
+    bool direct;        /* whether ranks of a node may read each other's memory, as on this host */
+    double micro_batch; /* seconds, with adding its gradient to the sum */
+    double flops;       /* of a micro-batch */
+    double update;      /* seconds an element, for norm and AdamW */
+    double add;         /* bytes a second that are fetched from another rank of the node and added */
+    double copy;        /* bytes a second that are only fetched */
 } km_core_rate;
 
-/* plan_measure.c: a few seconds of this host's cores at the run's own micro-batches; with options->gflops only what moves memory. */
+/* Computes the run's own micro-batches for a few seconds on as many cores as its ranks would use. With options->gflops only what moves memory is
+ * measured. */
 km_status km_core_measure(km_core_rate *out, km_run *run, const km_plan_options *options) KM_NODISCARD;
 
-/* plan_scale.c: nodes and hours, and the lines for a job, into `out`. */
 typedef struct km_scaling {
     const km_run *run;
     const km_plan_options *options;
     km_core_rate core;
-    double eval_flops; /* of one evaluation; 0: none */
-    double spare;      /* bytes of a rank beside what km_memory_plan counts */
+    double eval_flops; /* of one evaluation; 0: there is none */
+    double spare;      /* bytes of a rank that km_run_memory does not count */
 } km_scaling;
+/* Adds "nodes" (steps and hours on so many nodes) and "sbatch" (a job to ask for) to `out`. */
 void km_scale(const km_scaling *scaling, km_json *out);
 
 #endif

@@ -1,3 +1,4 @@
+/* plan_cost: the formulas (plan_cost.h). */
 #include "plan_cost.h"
 
 #include <math.h>
@@ -8,8 +9,8 @@ static double larger(double a, double b) {
 
 /* ---- How MPI gathers ---- */
 
-/* Open MPI's choice: for fewer than so many ranks and parts below so many bytes, the first line that fits (coll/tuned's fixed
- * decisions, the same in 4.1 and 5.0; SimGrid's selector `ompi` has them too). Two ranks send each other one message. */
+/* What Open MPI chooses (the fixed decisions of coll/tuned, which are the same in 4.1 and 5.0, and in SimGrid's selector `ompi`): the first line
+ * with more ranks and more bytes a part. With two ranks each sends the other one message, which is a ring. */
 static const struct {
     double ranks, bytes;
     km_gathering way;
@@ -62,10 +63,11 @@ km_gathering km_gathering_of(int ranks, double bytes) {
     return choices[i].way == KM_GATHER_PAIRS && odd ? KM_GATHER_RING : choices[i].way;
 }
 
-/* A message between ranks of a node, and what a node sends to others at once; 0 where there are none. */
+/* Seconds of a message between ranks of a node; 0 where a node has one rank. */
 static double near(const km_machine *m, double bytes) {
     return m->node_ranks > 1 ? m->near_latency + bytes / m->copy : 0;
 }
+/* Seconds of what a node sends to other nodes at the same time; 0 where there is one node. */
 static double far(const km_machine *m, double bytes) {
     return m->nodes > 1 ? m->latency + bytes / m->network : 0;
 }
@@ -76,15 +78,15 @@ static double gather_first(const km_machine *m, double part) {
     return to_root + ceil(log2(m->nodes)) * far(m, all) + ceil(log2(m->node_ranks)) * near(m, all);
 }
 
-/* To the rank `apart` places before, in a row that is closed: a mate only where the way round it is short. */
+/* Each rank sends to the rank `apart` places before it, in a closed row; only where that is few places it is a rank of the same node. */
 static double doubling(const km_machine *m, double part) {
     const int locals = m->node_ranks, ranks = m->nodes * locals;
     double all = 0;
     for (int apart = 1; apart < ranks; apart *= 2) {
         const double bytes = part * fmin(apart, ranks - apart);
-        const double mates = fmax(locals - apart, 0) + fmax(locals - (ranks - apart), 0);
+        const double near_ranks = fmax(locals - apart, 0) + fmax(locals - (ranks - apart), 0);
         all += m->nodes == 1 ? near(m, bytes)
-                             : larger(mates > 0 ? near(m, bytes) : 0, far(m, bytes * (locals - mates)));
+                             : larger(near_ranks > 0 ? near(m, bytes) : 0, far(m, bytes * (locals - near_ranks)));
     }
     return all;
 }
@@ -93,8 +95,9 @@ static double ring(const km_machine *m, double part) {
     return ((double)m->nodes * m->node_ranks - 1) * larger(near(m, part), far(m, part));
 }
 
-/* Ranks 2i and 2i+1 exchange their own part, then 2i-1 and 2i the last two that they got, and so on. With an even number of ranks
- * in a node all partners are mates in every other turn, and both ends of each node's row at work in the turns between. */
+/* Ranks 2i and 2i+1 exchange their own parts, then ranks 2i-1 and 2i the last two parts that they got, and so on. With an even number of
+ * ranks in a node, all partners are ranks of the same node in every other turn; in the turns between, the first and the last rank of
+ * each node exchange with other nodes. */
 static double pairs(const km_machine *m, double part) {
     const double turns = (double)m->nodes * m->node_ranks / 2, between = floor(turns / 2);
     if (m->nodes == 1) {
@@ -116,7 +119,7 @@ double km_gathering_seconds(km_gathering way, const km_machine *m, double bytes)
     return seconds[way](m, bytes);
 }
 
-/* Everyone's share of so many bytes to everyone. */
+/* Seconds until every rank has so many bytes, of which each has an equal part at first. */
 static double gathered(const km_machine *m, double bytes) {
     const int ranks = m->nodes * m->node_ranks;
     const double part = bytes / ranks;
@@ -125,30 +128,31 @@ static double gathered(const km_machine *m, double bytes) {
 
 /* ---- A step ---- */
 
-/* Numbers that all ranks need before they go on, by messages within nodes and between them. */
+/* Seconds of a small message from one rank to all: by nodes, and within them. */
 static double turns(const km_machine *m) {
     return ceil(log2(m->nodes)) * m->latency + ceil(log2(m->node_ranks)) * m->near_latency;
 }
 
-/* The wire waits for the first bucket's sum in the node; or, where the nodes take longer, the last bucket is left for the wire. It is
- * two buckets where shares come by message, as those are summed side by side. Where memory is read, parts are complete one by one
- * while the last mate's shares are added, the own node's last, and are sent meanwhile. */
+/* Both sums work on buckets one after the other, so the shorter one adds only what cannot overlap: the first bucket within the node, before the
+ * network has work, or the last bucket on the network. It is two buckets where shares come in messages, since two buckets are then summed
+ * at the same time. Where ranks read each other's memory, the parts of a bucket are complete one by one while the shares of the last rank
+ * are added, and are sent meanwhile; the part that stays in the node is the last. */
 static double summed(const km_traffic *t, const km_machine *m, double buckets) {
-    const double nodes = m->nodes, mates = m->node_ranks - 1;
+    const double nodes = m->nodes, others = m->node_ranks - 1;
     const double longer = larger(t->node_sum, t->network_sum), shorter = fmin(t->node_sum, t->network_sum);
-    if (nodes < 2 || mates < 1) {
+    if (nodes < 2 || others < 1) {
         return longer + (nodes > 1 ? m->latency : 0);
     }
     if (!m->direct) {
         return longer + shorter * fmin(1, 2 / buckets) + m->latency;
     }
-    const double alone = shorter / buckets, meanwhile = t->node_sum / buckets / mates * (nodes - 1) / nodes;
+    const double alone = shorter / buckets, meanwhile = t->node_sum / buckets / others * (nodes - 1) / nodes;
     return longer + larger(alone - meanwhile, alone / nodes) + m->latency;
 }
 
 void km_traffic_of(km_traffic *out, const km_machine *m, size_t size, size_t bucket) {
     const double in_sum = 8, in_weights = 4, in_norm = 8.0 / 4096; /* bytes an element */
-    const double reductions = 3; /* of a step: a few numbers each, there and back */
+    const double reductions = 3; /* of a step; a few numbers each, to one rank and back */
     double elements = (double)size, nodes = m->nodes, locals = m->node_ranks, ranks = nodes * locals;
     double buckets = ceil(elements / (double)bucket);
     *out = (km_traffic){0};
@@ -160,7 +164,7 @@ void km_traffic_of(km_traffic *out, const km_machine *m, size_t size, size_t buc
     out->network_sum = nodes > 1 ? in_sum * elements * (nodes - 1) / nodes / m->network : 0;
     out->last_bucket = nodes > 1 ? out->network_sum / buckets + m->latency : 0;
     out->sum = summed(out, m, buckets);
-    if (nodes == 1 && m->direct) { /* they meet before, as all parts must be there, and after */
+    if (nodes == 1 && m->direct) { /* all ranks wait for each other before they read, and after */
         out->gather = in_weights * elements * (locals - 1) / locals / m->copy + 2 * turns(m);
     } else {
         out->gather = buckets * gathered(m, in_weights * elements / buckets);

@@ -1,15 +1,16 @@
-/* plan_cost: what a step's communication takes on so many nodes, from its messages and sizes (comm.h). Checked against
- * simulations of the messages themselves by tools/simulate_sum.sh.
+/* plan_cost: the seconds that a step's communication takes on a number of nodes, from the messages that it consists of and their sizes
+ * (kmask/comm.h). tools/simulate_sum.sh compares it with simulations of these messages.
  *
- * P parameters in buckets, N nodes of L ranks, R = N L:
- *   in a node     every rank gets the shares of its L-1 mates of the parts that it adds up: 8 P (L-1)/L bytes, brought over and
- *                 added by its core. Shares come in (L-1) N messages a bucket; where the mate's memory is read, in L-1 that say
- *                 so. Which of the two it is, is in the core's rate.
- *   between       a node sends its sums to the owners elsewhere: 8 P (N-1)/N bytes, over one wire, in N-1 messages a
- *                 bucket and rank
- *   gather        one node whose ranks read each other's memory: 4 P (L-1)/L bytes are copied. Else bucket by bucket, in the way
- *                 that Open MPI chooses for so many ranks and bytes; at best a node's wire carries 4 P (R-1)/R bytes
- *   waits         reductions of a few numbers: log2(R) messages one after the other */
+ * For P parameters in buckets, on N nodes of L ranks, R = N L:
+ *   within a node   Every rank fetches the shares of the L-1 other ranks of its node, of the parts that it adds up: 8 P (L-1)/L bytes, which
+ *                   its core fetches and adds. They come in (L-1) N messages a bucket; where ranks read each other's memory, L-1 messages say
+ *                   that they may be read. The core's rate says which of the two it is.
+ *   between nodes   Each node sends its sums to the owners on other nodes: 8 P (N-1)/N bytes over its connection, in N-1 messages for each
+ *                   bucket and rank.
+ *   gather          In one node whose ranks read each other's memory, 4 P (L-1)/L bytes are copied. Otherwise the weights are gathered bucket
+ *                   by bucket in the way that Open MPI chooses for so many ranks and bytes; at best a node's connection carries
+ *                   4 P (R-1)/R bytes.
+ *   waits           Reductions of a few numbers take log2(R) messages, one after the other. */
 #ifndef KMASK_ADVISE_PLAN_COST_H
 #define KMASK_ADVISE_PLAN_COST_H
 
@@ -21,31 +22,32 @@ typedef struct km_machine {
     bool direct;         /* ranks of a node read each other's memory */
     double network;      /* bytes a second of a node, each way */
     double latency;      /* seconds of a small message between nodes */
-    double core;         /* bytes a second that a rank takes from a mate and adds */
-    double copy;         /* the same, only copied */
-    double near_latency; /* seconds of a small message inside a node */
+    double core;         /* bytes a second that a rank fetches from another rank of its node and adds */
+    double copy;         /* bytes a second that a rank only fetches */
+    double near_latency; /* seconds of a small message within a node */
 } km_machine;
 
-typedef struct km_traffic { /* seconds, were nothing of it hidden */
-    double node_sum;        /* a core's work: holds up its arithmetic */
-    double network_sum;     /* on the wire: may go on while cores compute */
-    double last_bucket;     /* of the network's part: what cannot be hidden */
-    double sum;             /* both, bucket after bucket, overlapping */
-    double gather;          /* of the weights, and of the norm's parts */
-    double waits;
+/* Seconds, if nothing of them were hidden behind arithmetic. */
+typedef struct km_traffic {
+    double node_sum;    /* the sum within a node, which is work of the cores */
+    double network_sum; /* the sum between nodes, which may go on while cores compute */
+    double last_bucket; /* the part of network_sum that arithmetic cannot hide */
+    double sum;         /* both sums, which overlap bucket after bucket */
+    double gather;      /* of the weights, and of the parts of the norm */
+    double waits;       /* for small messages */
 } km_traffic;
 
-/* `size` elements in buckets of `bucket`. */
+/* For a table of `size` elements in buckets of `bucket` elements. */
 void km_traffic_of(km_traffic *out, const km_machine *machine, size_t size, size_t bucket);
 
 /* How MPI_Allgatherv brings everyone's part to everyone, with R ranks in a row and parts of so many bytes:
- *   gather first  all parts to rank 0, and all of them from there to everyone
- *   doubling      (Bruck) ceil(log2 R) turns, in each of which a rank sends all that it has
- *   ring          R-1 turns of one part, to the next rank
- *   pairs         (neighbour exchange) R/2 turns of two parts, with the neighbours on both sides in turn */
+ *   gather first  All parts go to rank 0, and from there to everyone.
+ *   doubling      (Bruck) In each of ceil(log2 R) turns a rank sends all that it has.
+ *   ring          In each of R-1 turns a rank sends one part to the next rank.
+ *   pairs         (neighbour exchange) In each of R/2 turns a rank exchanges two parts with the neighbour on one side, then on the other. */
 typedef enum km_gathering { KM_GATHER_FIRST, KM_GATHER_DOUBLING, KM_GATHER_RING, KM_GATHER_PAIRS } km_gathering;
 km_gathering km_gathering_of(int ranks, double bytes);
-/* Seconds that it takes. */
+/* The seconds that it takes, with parts of so many bytes. */
 double km_gathering_seconds(km_gathering way, const km_machine *machine, double bytes);
 
 #endif

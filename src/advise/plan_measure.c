@@ -1,5 +1,5 @@
-/* What a core does at the run's own work, while its neighbours do the same: cores that share a clock, a cache or, as hardware
- * threads, themselves are slower together than alone. */
+/* plan_measure: how fast a core does the run's own work while its neighbours do the same. Cores that share a clock, a cache or, as hardware
+ * threads, a physical core, are slower together than alone. */
 #include "plan.h"
 
 #include "kmask/kernel.h"
@@ -10,80 +10,84 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { BATCHES = 4, PIECE = 1 << 22 };              /* micro-batches looked at; elements, beyond what caches hold */
+enum {
+    BATCHES = 4,    /* different micro-batches that are computed */
+    PIECE = 1 << 22 /* elements of what is copied, added and updated: more than caches hold */
+};
 static const double long_enough = 2, too_long = 20; /* seconds */
 
-/* This thread's own time: a login node is shared. */
+/* The CPU time of this thread, since other users of a login node take some of the cores. */
 static double cpu_seconds(void) {
     struct timespec cpu;
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &cpu);
     return (double)cpu.tv_sec + 1e-9 * (double)cpu.tv_nsec;
 }
 
-/* One core's. */
-typedef struct bench {
+/* What one core works on. */
+typedef struct core {
     bool direct;
-    int64_t *sum, *landing; /* of pieces */
-    float *w, *m, *v;
-    double norm;
+    int64_t *sum, *share; /* (PIECE) a rank's sum, and what another rank of the node adds to it */
+    float *w, *m, *v;     /* (PIECE) */
+    double norm;          /* keeps the compiler from leaving the squares out */
     km_work *work;
-    int64_t *gradient_sum; /* of the table */
+    int64_t *gradient_sum; /* (table->size) */
     bool good;
     km_core_rate rate;
-} bench;
+} core;
 
-typedef struct session {
+/* All cores. */
+typedef struct measurement {
     const km_run *run;
     const km_batch *batches;
     int count;
     float *weights; /* NULL: the micro-batch is not measured */
-    bench *benches;
-} session;
+    core *measured; /* one for each core that is measured at the same time */
+} measurement;
 
 /* ---- Micro-batches ---- */
 
 static void take_slice(void *payload, size_t offset, const float *gradient, size_t count) {
-    bench *b = payload;
-    b->good = km_fixed_add(b->gradient_sum + offset, gradient, count) && b->good;
+    core *c = payload;
+    c->good = km_fixed_add(c->gradient_sum + offset, gradient, count) && c->good;
 }
 
 static void finish_slices(void *payload, size_t offset) {
     (void)payload, (void)offset;
 }
 
-/* Forward, backward and adding, until there is enough of it; the first one is not counted. */
-static void time_gradient(const session *s, bench *b) {
+/* Computes micro-batches and adds their gradients until that has taken long enough; the first one is not counted. */
+static void time_gradient(const measurement *s, core *c) {
     const uint64_t seed = (uint64_t)s->run->config.run.seed;
-    const km_sink sink = {b, take_slice, finish_slices};
+    const km_sink sink = {c, take_slice, finish_slices};
     km_loss_sum loss;
     double start = 0, took = 0, begun = km_seconds();
     int done = -1;
     for (; done < 1 || (took < long_enough && km_seconds() - begun < too_long); done++) {
         start = done == 0 ? cpu_seconds() : start;
-        km_model_gradient(s->run->model, s->weights, &s->batches[(done + 1) % s->count], seed, true, b->work, &sink,
+        km_model_gradient(s->run->model, s->weights, &s->batches[(done + 1) % s->count], seed, true, c->work, &sink,
                           &loss);
         took = done >= 0 ? cpu_seconds() - start : 0;
     }
-    b->rate.micro_batch = took / done;
+    c->rate.micro_batch = took / done;
 }
 
 /* ---- Memory ---- */
 
-static void update(bench *b) {
+static void update(core *c) {
     const km_adamw adamw = {1e-4f, 0.9f, 0.999f, 1e-6f, 0.01f, 0.1f, 0.001f};
-    b->norm += km_fixed_squares(b->sum, 1e-9, PIECE);
-    km_adamw_update(b->w, b->m, b->v, b->sum, 1e-9, &adamw, PIECE);
+    c->norm += km_fixed_squares(c->sum, 1e-9, PIECE);
+    km_adamw_update(c->w, c->m, c->v, c->sum, 1e-9, &adamw, PIECE);
 }
 
-/* As from another process: one's own memory may always be read so. */
-static void bring(const bench *b, int64_t *to, size_t at, size_t count) {
-    if (!b->direct || !km_process_read(getpid(), (uint64_t)(uintptr_t)(b->landing + at), to, count * sizeof *to)) {
-        memcpy(to, b->landing + at, count * sizeof *to);
+/* Copies from the share as from the memory of another process, where ranks read it directly; a process may always read itself so. */
+static void fetch(const core *c, int64_t *to, size_t at, size_t count) {
+    if (!c->direct || !km_process_read(getpid(), (uint64_t)(uintptr_t)(c->share + at), to, count * sizeof *to)) {
+        memcpy(to, c->share + at, count * sizeof *to);
     }
 }
 
-static void copy(bench *b) {
-    bring(b, b->sum, 0, PIECE);
+static void copy(core *c) {
+    fetch(c, c->sum, 0, PIECE);
 }
 
 static void add(int64_t *sum, const int64_t *share, size_t count) {
@@ -92,44 +96,44 @@ static void add(int64_t *sum, const int64_t *share, size_t count) {
     }
 }
 
-/* Direct reading: in chunks, which are added while a cache holds them. Messages: all of a share is there first. */
-static void bring_and_add(bench *b) {
-    int64_t *chunk = (int64_t *)b->m; /* of PIECE floats: room for half as many numbers */
-    const size_t step = b->direct ? KM_CHUNK : PIECE / 2;
+/* Where memory is read directly it comes in chunks, which are added while they are in a cache; a message arrives whole before it is added. */
+static void fetch_and_add(core *c) {
+    int64_t *chunk = (int64_t *)c->m; /* PIECE floats are room for half as many integers */
+    const size_t step = c->direct ? KM_CHUNK : PIECE / 2;
     for (size_t at = 0; at < PIECE; at += step) {
-        bring(b, chunk, at, step);
-        add(b->sum + at, chunk, step);
+        fetch(c, chunk, at, step);
+        add(c->sum + at, chunk, step);
     }
 }
 
-/* Seconds of one run of `what`, the best of a few. */
-static double best_of(bench *b, void (*what)(bench *)) {
+/* The fewest seconds of a few runs of `what`. */
+static double best_of(core *c, void (*what)(core *)) {
     enum { TIMES = 5 };
     double best = INFINITY;
     for (int i = 0; i < TIMES; i++) {
         double start = cpu_seconds();
-        what(b);
+        what(c);
         best = fmin(best, cpu_seconds() - start);
     }
     return best;
 }
 
-static void time_memory(bench *b) {
+static void time_memory(core *c) {
     const double bytes = PIECE * sizeof(int64_t);
-    b->rate.update = best_of(b, update) / PIECE;
-    b->rate.copy = bytes / best_of(b, copy);
-    b->rate.add = bytes / best_of(b, bring_and_add);
+    c->rate.update = best_of(c, update) / PIECE;
+    c->rate.copy = bytes / best_of(c, copy);
+    c->rate.add = bytes / best_of(c, fetch_and_add);
 }
 
 /* ---- All cores ---- */
 
 static void measure(void *payload, int worker) {
-    session *s = payload;
-    bench *b = &s->benches[worker];
+    measurement *s = payload;
+    core *c = &s->measured[worker];
     if (s->weights != NULL) {
-        time_gradient(s, b);
+        time_gradient(s, c);
     }
-    time_memory(b);
+    time_memory(c);
 }
 
 static void limits_of(km_work_options *out, const km_run *run) {
@@ -138,7 +142,7 @@ static void limits_of(km_work_options *out, const km_run *run) {
     out->limits = km_reader_limits(run->reader);
 }
 
-/* The cores of a node's ranks, as far as they and the memory that it takes are here. */
+/* How many cores are measured at once: those of a node's ranks, or as many as this host has, with memory for all. */
 static int cores_here(const km_run *run, const km_plan_options *options) {
     km_cpus cpus;
     km_cpus_allowed(&cpus);
@@ -152,62 +156,62 @@ static int cores_here(const km_run *run, const km_plan_options *options) {
     return (int)fmax(cores, 1);
 }
 
-static km_status prepare(session *s, int cores, bool direct) {
+static km_status prepare(measurement *s, int cores, bool direct) {
     const km_run *run = s->run;
     const size_t size = km_model_table(run->model)->size;
     km_work_options limits;
     limits_of(&limits, run);
     for (int i = 0; i < cores; i++) {
-        bench *b = &s->benches[i];
-        b->direct = direct;
+        core *c = &s->measured[i];
+        c->direct = direct;
         const struct {
             void **to;
             size_t bytes;
-        } blocks[] = {{(void **)&b->sum, PIECE * sizeof *b->sum},
-                      {(void **)&b->landing, PIECE * sizeof *b->landing},
-                      {(void **)&b->w, PIECE * sizeof *b->w},
-                      {(void **)&b->m, PIECE * sizeof *b->m},
-                      {(void **)&b->v, PIECE * sizeof *b->v},
-                      {(void **)&b->gradient_sum, s->weights != NULL ? size * sizeof *b->gradient_sum : 0}};
+        } blocks[] = {{(void **)&c->sum, PIECE * sizeof *c->sum},
+                      {(void **)&c->share, PIECE * sizeof *c->share},
+                      {(void **)&c->w, PIECE * sizeof *c->w},
+                      {(void **)&c->m, PIECE * sizeof *c->m},
+                      {(void **)&c->v, PIECE * sizeof *c->v},
+                      {(void **)&c->gradient_sum, s->weights != NULL ? size * sizeof *c->gradient_sum : 0}};
         for (size_t j = 0; j < KM_COUNT(blocks); j++) {
             if (blocks[j].bytes > 0) {
                 KM_TRY(km_allocate(blocks[j].to, blocks[j].bytes, "numbers to measure with"));
             }
         }
         if (s->weights != NULL) {
-            KM_TRY(km_work_create(&b->work, run->model, &limits));
+            KM_TRY(km_work_create(&c->work, run->model, &limits));
         }
     }
     return KM_OK;
 }
 
-static void clean_up(session *s, int cores) {
+static void clean_up(measurement *s, int cores) {
     for (int i = 0; i < cores; i++) {
-        bench *b = &s->benches[i];
-        km_work_destroy(b->work);
-        void *const blocks[] = {b->sum, b->landing, b->w, b->m, b->v, b->gradient_sum};
+        core *c = &s->measured[i];
+        km_work_destroy(c->work);
+        void *const blocks[] = {c->sum, c->share, c->w, c->m, c->v, c->gradient_sum};
         for (size_t j = 0; j < KM_COUNT(blocks); j++) {
             free(blocks[j]);
         }
     }
     free(s->weights);
-    free(s->benches);
+    free(s->measured);
 }
 
-/* A step waits for all: means of their times. */
-static void collect(km_core_rate *out, const bench *benches, int cores) {
+/* A step has work for all cores, so the times are averaged. */
+static void collect(km_core_rate *out, const core *measured, int cores) {
     double add_seconds = 0, copy_seconds = 0;
     for (int i = 0; i < cores; i++) {
-        out->micro_batch += benches[i].rate.micro_batch / cores;
-        out->update += benches[i].rate.update / cores;
-        add_seconds += 1 / benches[i].rate.add / cores;
-        copy_seconds += 1 / benches[i].rate.copy / cores;
+        out->micro_batch += measured[i].rate.micro_batch / cores;
+        out->update += measured[i].rate.update / cores;
+        add_seconds += 1 / measured[i].rate.add / cores;
+        copy_seconds += 1 / measured[i].rate.copy / cores;
     }
     out->add = 1 / add_seconds;
     out->copy = 1 / copy_seconds;
 }
 
-static km_status run_session(km_core_rate *out, session *s, bool told) {
+static km_status run_measurement(km_core_rate *out, measurement *s, bool told) {
     const km_run *run = s->run;
     if (!told) {
         KM_TRY(km_allocate((void **)&s->weights, km_model_table(run->model)->size * sizeof *s->weights,
@@ -219,21 +223,21 @@ static km_status run_session(km_core_rate *out, session *s, bool told) {
     KM_TRY(km_pool_create(&pool, out->cores));
     km_pool_run(pool, measure, s);
     km_pool_destroy(pool);
-    collect(out, s->benches, out->cores);
+    collect(out, s->measured, out->cores);
     out->measured = !told;
     return KM_OK;
 }
 
 km_status km_core_measure(km_core_rate *out, km_run *run, const km_plan_options *options) {
-    session s = {.run = run, .count = KM_MIN(km_reader_micro_batches(run->reader), BATCHES)};
+    measurement s = {.run = run, .count = KM_MIN(km_reader_micro_batches(run->reader), BATCHES)};
     *out = (km_core_rate){.cores = cores_here(run, options), .direct = km_process_readable()};
     km_reader_request(run->reader, 0, 0, s.count);
     KM_TRY(km_reader_take(run->reader, &s.batches, &s.count));
     for (int i = 0; i < s.count; i++) {
         out->flops += km_model_flops(run->model, &s.batches[i]) / s.count;
     }
-    s.benches = km_new((size_t)out->cores, sizeof *s.benches);
-    km_status status = run_session(out, &s, options->gflops > 0);
+    s.measured = km_new((size_t)out->cores, sizeof *s.measured);
+    km_status status = run_measurement(out, &s, options->gflops > 0);
     clean_up(&s, out->cores);
     if (options->gflops > 0) {
         out->micro_batch = out->flops / (options->gflops * 1e9);

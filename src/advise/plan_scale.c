@@ -1,39 +1,40 @@
-/* A step on so many nodes, the hours of the run, and the job to ask for. */
+/* plan_scale: a step on a number of nodes, the hours of the run, and the job to ask for. */
 #include "plan.h"
 
 #include <math.h>
 #include <string.h>
 
-/* A step, in seconds. */
-typedef struct step {
+/* A step on some nodes, in seconds. */
+typedef struct step_time {
     int nodes, locals, threads; /* ranks of a node, threads of a rank */
-    double arithmetic;          /* had every core the same share */
-    double uneven;              /* what the cores with most micro-batches take longer */
+    double arithmetic;          /* if every core had the same share of it */
+    double uneven;              /* how much longer the cores with most micro-batches take */
     double update, node_sum, network_sum, gather, waits;
     double all;
     double rank_bytes;
-} step;
+} step_time;
 
-/* Seconds of work that moves so many bytes on each of a node's cores at once: one core's time, or the memory's. */
+/* Seconds of work that moves so many bytes on each core of a node at the same time: limited by a core alone, or by the node's memory. */
 static double limited(const km_scaling *s, double alone, double bytes, int cores) {
     return fmax(alone, bytes * cores / s->options->memory);
 }
 
-/* A rank's own part is squared and updated: 44 bytes an element. The sum is not cleared: the first gradient is written over it. */
-static double update_of(const km_scaling *s, const step *t, double owned) {
+/* Norm and update of a rank's own elements move 44 bytes an element. The sum is not cleared, since the first gradient is written over it. */
+static double update_of(const km_scaling *s, const step_time *t, double owned) {
     const double updated = 8 + 8 + 7 * 4;
     return limited(s, owned * s->core.update / t->threads, updated * owned, t->locals);
 }
 
-/* Bytes a second of one of a node's ranks, which all do the same at once; `moved` bytes of memory for one. */
-static double shared(const km_scaling *s, const step *t, double alone, double moved) {
+/* Bytes a second of one rank while all ranks of the node do the same; each byte moves `moved` bytes of the node's memory. */
+static double rate_of_each(const km_scaling *s, const step_time *t, double alone, double moved) {
     return fmin(alone, s->options->memory / (moved * t->locals));
 }
 
-static void predict(step *t, const km_scaling *s) {
+static void predict(step_time *t, const km_scaling *s) {
     const double size = (double)km_model_table(s->run->model)->size;
     const double backward = 2.0 / 3;
-    /* Bytes of memory for one: read there; read, added and written here; without direct reading also written and read in between. */
+    /* Bytes of memory that move for a byte that is added: it is read there, and read and written here; a message is also written and read in
+     * between. */
     const bool direct = s->core.direct;
     const double added = direct ? 3 : 5, copied = direct ? 2 : 4;
     int ranks = t->nodes * t->locals, batches = km_reader_micro_batches(s->run->reader);
@@ -46,12 +47,12 @@ static void predict(step *t, const km_scaling *s) {
                           .direct = direct,
                           .network = s->options->network,
                           .latency = s->options->latency,
-                          .core = shared(s, t, s->core.add, added),
-                          .copy = shared(s, t, s->core.copy, copied),
+                          .core = rate_of_each(s, t, s->core.add, added),
+                          .copy = rate_of_each(s, t, s->core.copy, copied),
                           .near_latency = 1e-6};
     km_traffic traffic;
     km_traffic_of(&traffic, &machine, (size_t)size, KM_BUCKET);
-    /* The last micro-batch's backward hides what is on the wire, but for the bucket that it finishes last. */
+    /* The backward pass of the last micro-batch hides what goes over the network, apart from the bucket that it finishes last. */
     double hidden = backward * s->core.micro_batch;
     t->node_sum = traffic.node_sum;
     t->network_sum = fmax(traffic.network_sum - hidden, traffic.last_bucket);
@@ -63,8 +64,8 @@ static void predict(step *t, const km_scaling *s) {
     t->rank_bytes = (double)memory.total + s->spare;
 }
 
-/* What takes most beside the arithmetic. */
-static const char *bottleneck(const step *t) {
+/* What takes most, apart from the arithmetic. */
+static const char *bottleneck(const step_time *t) {
     const struct {
         double seconds;
         const char *name;
@@ -83,8 +84,8 @@ static const char *bottleneck(const step *t) {
     return rest < 0.1 * t->all ? "none: arithmetic" : parts[most].name;
 }
 
-/* Evaluations: before the first step, at their steps, after the last. */
-static double hours_of(const km_scaling *s, const step *t) {
+/* The hours of the steps that are left, with evaluations: before the first step, every so many steps, and after the last. */
+static double hours_of(const km_scaling *s, const step_time *t) {
     const km_config *config = &s->run->config;
     int64_t from = KM_MAX(s->run->resume_step, 0), to = config->train.steps;
     double rate = s->core.flops / s->core.micro_batch * t->nodes * t->locals * t->threads;
@@ -94,11 +95,11 @@ static double hours_of(const km_scaling *s, const step *t) {
     return ((double)(to - from) * t->all + (double)evaluations * s->eval_flops / rate) / 3600;
 }
 
-static double efficiency(const step *t) {
+static double efficiency(const step_time *t) {
     return t->arithmetic / t->all;
 }
 
-static km_json *row(const km_scaling *s, const step *t) {
+static km_json *row(const km_scaling *s, const step_time *t) {
     km_json *out = km_json_object();
     double tokens = (double)km_reader_views(s->run->reader) * (double)s->run->config.data.length;
     const struct {
@@ -127,8 +128,8 @@ static km_json *row(const km_scaling *s, const step *t) {
     return out;
 }
 
-/* A day at most: longer runs go on in a job after it. Room for files that are read and models that are saved. */
-static km_json *job(const km_scaling *s, const step *t) {
+/* A job of a day at most; longer runs go on in the next job. Some time and memory are added, for reading files and saving models. */
+static km_json *job(const km_scaling *s, const step_time *t) {
     const double day = 24 * 60, spare = 1.2, start = 15, mib = 1024.0 * 1024.0, memory = 1.1;
     double minutes = hours_of(s, t) * 60 * spare + start, jobs = ceil(minutes / day);
     minutes = ceil(fmin(minutes, day) / 5) * 5;
@@ -144,15 +145,15 @@ static km_json *job(const km_scaling *s, const step *t) {
     return out;
 }
 
-static step layout(const km_scaling *s, int nodes) {
+static step_time layout(const km_scaling *s, int nodes) {
     int threads = (int)s->run->config.parallel.threads;
     int locals = (int)KM_MAX(s->options->cores / threads, 1);
-    return (step){.nodes = nodes, .locals = locals, .threads = threads};
+    return (step_time){.nodes = nodes, .locals = locals, .threads = threads};
 }
 
-/* With --ranks the ranks are spread over the fewest nodes that hold them; a node with fewer is a node of that many. */
-static step asked(const km_scaling *s) {
-    step t = layout(s, (int)KM_MAX(s->options->nodes, 1));
+/* What the user asked for. With --ranks the ranks are spread over the fewest nodes that hold them, evenly. */
+static step_time asked(const km_scaling *s) {
+    step_time t = layout(s, (int)KM_MAX(s->options->nodes, 1));
     int64_t ranks = s->options->ranks;
     if (ranks > 0) {
         if (s->options->nodes == 0) {
@@ -168,11 +169,11 @@ void km_scale(const km_scaling *s, km_json *out) {
     const int batches = km_reader_micro_batches(s->run->reader);
     km_json *rows = km_json_array();
     bool told = s->options->nodes > 0 || s->options->ranks > 0;
-    step best = asked(s);
+    step_time best = asked(s);
     predict(&best, s);
     bool listed = false;
     for (int nodes = 1; nodes <= 4096; nodes *= 2) {
-        step t = layout(s, nodes);
+        step_time t = layout(s, nodes);
         if (told && !listed && best.nodes <= nodes) {
             km_json_push(rows, row(s, &best));
             listed = true;

@@ -63,5 +63,5 @@ only 'cjson/' base
 only 'utf8proc\.h' text
 only 'unicode/' text
 only 'xxhash\.h' base
-only 'zlib\.h' data
+only 'zlib\.h' corpus
 exit $bad

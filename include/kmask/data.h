@@ -1,24 +1,14 @@
-/* data: from text files to micro-batches. The corpus and how it is built, rows (packing), the order of rows, masks by policy,
- * sources of examples, and a reader that reads ahead over a source. Nothing here grows with the corpus in memory. Sources take
- * numbers of examples and never hear of ranks; only km_corpus_build is collective. */
+/* data: from rows to micro-batches. Masks by policy, views, sources of examples, and a reader that reads ahead over a source.
+ * Sources take numbers of examples and never hear of ranks; everything is local. */
 #ifndef KMASK_DATA_H
 #define KMASK_DATA_H
 
 #include "kmask/base.h"
 #include "kmask/batch.h"
-#include "kmask/comm.h"
-#include "kmask/text.h"
-#include "kmask/tokenizer.h"
+#include "kmask/corpus.h"
 
 /* ---- Options ----------------------------------------------------------------------------------------------- */
 
-typedef struct km_data_config {
-    uint64_t given;
-    char train[KM_PATH];
-    char eval[KM_PATH];
-    int64_t length;
-    char packing[KM_WORD];
-} km_data_config;
 typedef struct km_mask_config {
     uint64_t given;
     char policy[KM_WORD], unit[KM_WORD];
@@ -26,128 +16,19 @@ typedef struct km_mask_config {
     int64_t splits;
     char over[KM_WORD];
     double replace_mask, replace_random;
+    char target[KM_WORD]; /* "": not known yet, see km_mask_resolve */
+    bool merge;
+    int64_t spans;                                            /* salient */
+    double poisson_lambda, permute_sentences, insert, rotate; /* denoise */
 } km_mask_config;
-extern const km_section km_data_section, km_mask_section;
+extern const km_section km_mask_section;
+/* Fills in what was not given and follows from the policy: unit, splits and ratio. */
+void km_mask_resolve(km_mask_config *mask);
+/* Fills in what was not given and follows from whether the model has a decoder: target and merge. Whether such a model can be
+ * trained so: KM_USAGE. `model`: what messages call it, "model.type bert". */
+km_status km_mask_resolve_target(km_mask_config *mask, const char *model, bool decoder) KM_NODISCARD;
 /* Whether K masks of this ratio fit into a row, and shares of replacement into 1. KM_USAGE. */
 km_status km_mask_config_check(const km_mask_config *mask) KM_NODISCARD;
-
-/* ---- Whole files ------------------------------------------------------------------------------------------- */
-
-/* The text of a file, decompressed where its first bytes are gzip's, with a NUL after it (the caller frees). A text of more than
- * `limit` bytes, and a gzip file that is cut short or damaged, are KM_FAILED. */
-km_status km_text_read(char **out, size_t *size, const char *path, size_t limit) KM_NODISCARD;
-
-/* ---- Corpus ------------------------------------------------------------------------------------------------ */
-/* An HDF5 file (store.h) with /tokens (n) uint16 or uint32, /word_starts (n) uint8: 1 where a token begins a word,
- * /sentence_ends and /document_ends uint64: index after the last token of each, ascending. Where it has spans (names,
- * dates, numbers), /span_starts and /span_ends uint64: a span's first token and the index after its last, ascending
- * without overlap, and /span_kinds uint8 (km_span_kind). Attributes: kind "corpus", tokenizer (JSON), tokenizer_hash,
- * documents, sentences, sentence_rules ("line", or which version of which rules), spans (given | found | none). */
-typedef struct km_corpus km_corpus;
-
-typedef enum km_document { KM_DOCUMENT_BLANK, KM_DOCUMENT_LINE, KM_DOCUMENT_FILE } km_document;
-
-/* Sentences end at line ends, and inside lines where text.h's rules say so; or at line ends alone. */
-typedef enum km_sentence_rule { KM_SENTENCES_ICU, KM_SENTENCES_LINE } km_sentence_rule;
-/* Spans: those that JSONL records give; these, and found ones (text.h) in text that has none given; none. */
-typedef enum km_span_source { KM_SPANS_GIVEN, KM_SPANS_FIND, KM_SPANS_NONE } km_span_source;
-
-typedef struct km_corpus_options {
-    const char *out;       /* the corpus file; the held-out one is <out without .h5>.holdout.h5 */
-    const char *tokenizer; /* folder */
-    const char *const
-        *inputs; /* files or folders: .txt and anything else plain, .jsonl/.ndjson/.json, .gz of either */
-    int input_count;
-    km_document document; /* plain text: what separates documents */
-    const char *field;    /* JSONL: "text", or "a.b,c": several, each a paragraph */
-    double holdout;       /* share of documents, by hash of their text; 0 = none */
-    km_sentence_rule sentences;
-    km_span_source spans;
-} km_corpus_options;
-
-typedef struct km_corpus_report {
-    uint64_t files, documents, sentences, tokens; /* of the training part */
-    uint64_t holdout_documents, holdout_sentences, holdout_tokens;
-    uint64_t empty_documents, invalid_utf8, cut_lines, bad_records; /* counted and reported, never fatal */
-    uint64_t spans, holdout_spans, bad_spans;                       /* bad: given, but left out */
-    uint64_t unknown_tokens;
-    uint64_t median_tokens; /* of a document, to within 5 % */
-    uint64_t bytes;         /* of text read */
-} km_corpus_report;
-
-/* Text to corpus: the ranks share the files in pieces of fixed size; the output is byte-identical for any number of
- * ranks. Collective. */
-km_status km_corpus_build(km_comm *comm, const km_corpus_options *options, km_corpus_report *report) KM_NODISCARD;
-
-/* Verifies and opens. The caller closes. */
-km_status km_corpus_open(km_corpus **out, const char *path) KM_NODISCARD;
-void km_corpus_close(km_corpus *corpus);
-const km_tokenizer *km_corpus_tokenizer(const km_corpus *corpus); /* its own, rebuilt from the file */
-uint64_t km_corpus_tokens(const km_corpus *corpus);
-uint64_t km_corpus_documents(const km_corpus *corpus);
-uint64_t km_corpus_sentences(const km_corpus *corpus);
-bool km_corpus_has_spans(const km_corpus *corpus); /* whether it was built with spans, however many there are */
-uint64_t km_corpus_spans(const km_corpus *corpus);
-km_hash km_corpus_hash(const km_corpus *corpus); /* of its content: two copies are equal */
-const char *km_corpus_path(const km_corpus *corpus);
-
-/* ---- Rows -------------------------------------------------------------------------------------------------- */
-/* A row is [CLS] tokens [SEP], at most `length` long. full_sentences: whole sentences, greedily, across documents,
- * with an extra [SEP] where a document ends inside the row (RoBERTa's FULL-SENTENCES); documents: the same, never
- * across documents; stream: filled to the brim, across documents likewise. Sentences that do not fit into a row are
- * cut. Rows with fewer than min_units maskable units are left out and counted. */
-typedef enum km_packing { KM_PACK_FULL_SENTENCES, KM_PACK_DOCUMENTS, KM_PACK_STREAM } km_packing;
-typedef enum km_unit { KM_UNIT_SUBWORD, KM_UNIT_WORD, KM_UNIT_SPAN } km_unit;
-bool km_packing_named(km_packing *out, const char *name);
-bool km_unit_named(km_unit *out, const char *name);
-const char *km_packing_names(void); /* "full_sentences|documents|stream" */
-const char *km_unit_names(void);
-
-typedef struct km_rows km_rows;
-
-typedef struct km_rows_options {
-    int length; /* 3..65535, with [CLS] and [SEP] */
-    km_packing packing;
-    km_unit unit;   /* what min_units counts; span counts words */
-    int min_units;  /* K, or 1 */
-    bool read_only; /* `file` is used where it fits, and not made */
-} km_rows_options;
-
-/* Finds row starts in one pass over the corpus. They are kept in `file` (written atomically; found there again when
- * it fits corpus and options), or with NULL in an unlinked temporary file. No usable row is an error.
- * Only one process at a time may create a given file; others then open it. */
-km_status km_rows_open(km_rows **out, const km_corpus *corpus, const km_rows_options *options,
-                       const char *file) KM_NODISCARD;
-void km_rows_close(km_rows *rows);
-uint64_t km_rows_count(const km_rows *rows);
-uint64_t km_rows_left_out(const km_rows *rows);
-int km_rows_length(const km_rows *rows);
-
-/* A name, date or number in a row: positions start..end-1. */
-typedef struct km_row_span {
-    int start, end;
-    km_span_kind kind;
-} km_row_span;
-
-/* One row; arrays hold `length` entries, the caller's (km_row_create allocates them for a maximum length). */
-typedef struct km_row {
-    uint64_t number;
-    int length;
-    int32_t *ids;         /* with [CLS], [SEP] */
-    uint8_t *starts_word; /* 1 where a word begins; specials: 1 */
-    uint8_t *maskable;    /* 0 at cls, sep, pad, mask and unk */
-    km_row_span
-        *spans; /* (span_count) ascending, without overlap, cut to the row; none where the corpus has none */
-    int span_count;
-} km_row;
-km_row *km_row_create(int max_length);
-void km_row_destroy(km_row *row);
-/* Any thread (pread). */
-km_status km_rows_read(const km_rows *rows, uint64_t number, km_row *out) KM_NODISCARD;
-
-/* ---- Order -------------------------------------------------------------------------------------------------- */
-/* The row at place i of an epoch: a keyed permutation of 0..n-1 (a Feistel network walked until it lands below n). */
-uint64_t km_order(uint64_t i, uint64_t n, uint64_t seed, uint64_t epoch);
 
 /* ---- Masks -------------------------------------------------------------------------------------------------- */
 /* Section 4 of src/README.md. */
@@ -157,16 +38,32 @@ typedef struct km_mask_spec {
     km_unit unit;
     int splits;   /* K */
     double ratio; /* 0 = partition */
+    /* Of single policies: */
+    int spans;                /* salient: spans that each mask hides, at most */
+    double poisson_lambda;    /* denoise: mean length of a span, in units */
+    double permute_sentences; /* denoise: share of the sentences that change places */
+    double insert;            /* denoise: extra <mask>s, as a share of the tokens shown */
+    double rotate;            /* denoise: share of the views that begin at another token */
 } km_mask_spec;
 
 /* tau = max(1, floor(ratio n + 0.5)), at most floor(n/K) where K ratio <= 1; partition: floor(n/K). */
 int km_mask_tau(const km_mask_spec *spec, int units);
 
-/* The masks of one visit of a row: mask k is 1 at the token positions it hides, masks[k * stride + position]. */
+/* What a mask says of a token. Hidden tokens that follow each other are one piece, unless a new piece begins at one of them. */
+enum { KM_SEEN = 0, KM_HIDDEN = 1, KM_PIECE = 2 };
+/* In an order of tokens: no token of the row, but an extra <mask>. */
+enum { KM_INSERTED = -1 };
+
+/* The masks of one visit of a row: mask k says masks[k * stride + position] of the token at a position. */
 typedef struct km_masks {
     int splits, stride;
     uint8_t *masks; /* (K, stride), the caller's */
     int units, tau; /* of the (first) mask: units of the row, and how many each mask hides */
+    /* For policies that reorder: under mask k the row is shown as orders[k * order_stride + i], i < counts[k]. These are the
+     * positions of the row, each once, and KM_INSERTED. NULL: tokens keep their order. */
+    int32_t *orders; /* (K, order_stride) */
+    int *counts;     /* (K) */
+    int order_stride;
 } km_masks;
 
 /* One reading of a row. Masks are a function of the row and of this, and of nothing else. */
@@ -184,13 +81,22 @@ typedef struct km_masker km_masker;
 typedef struct km_mask_policy {
     const char *name;
     const char *help; /* what it masks, in a few words */
-    bool disjoint;    /* no two of the K masks hide the same unit */
-    bool uniform;     /* each single mask is uniform over the sets of tau units (Zheng et al. 2020, Lemma 2) */
-    bool needs_spans; /* only a corpus with names, dates and numbers will do */
+    km_unit unit;     /* the defaults of mask.unit, mask.splits and mask.ratio */
+    int splits;
+    double ratio;
+    bool disjoint;        /* no two of the K masks hide the same unit */
+    bool uniform;         /* each single mask is uniform over the sets of tau units (Zheng et al. 2020, Lemma 2) */
+    bool needs_spans;     /* only a corpus with names, dates and numbers will do, and only rows with K of them */
+    bool needs_sentences; /* rows must be read with their sentences */
+    bool
+        needs_merge; /* its masks are made to be shown with mask.merge: only models with a decoder can be trained on them */
     /* KM_USAGE where splits and ratio do not fit this policy; ranges are checked already. NULL: all do. */
     km_status (*check)(const km_mask_spec *spec);
     /* Most tokens that a mask hides in a row of `tokens` maskable ones. */
     int (*most_hidden)(const km_mask_spec *spec, int tokens);
+    /* For policies that reorder (NULL: others): most tokens that a row of `length` is shown as, and most entries of an order. */
+    int (*longest_shown)(const km_mask_spec *spec, int length);
+    int (*longest_order)(const km_mask_spec *spec, int length);
     /* `length`: of the longest row. */
     km_status (*create)(km_masker **out, const km_mask_spec *spec, const km_corpus *corpus, int length);
     /* Draws all K masks of a visit; they are zero before. */
@@ -208,6 +114,9 @@ km_status km_mask_policy_check(const km_mask_policy *policy, const km_mask_spec 
 km_status km_masker_create(km_masker **out, const km_mask_policy *policy, const km_mask_spec *spec,
                            const km_corpus *corpus, int length) KM_NODISCARD;
 void km_masker_destroy(km_masker *masker); /* NULL is fine */
+/* Room for what the masker draws; free with km_masks_free. */
+void km_masks_create(km_masks *out, const km_masker *masker);
+void km_masks_free(km_masks *masks);
 /* Draws all K masks of a visit into out->masks (K, stride). A row with fewer units than K is KM_FAILED. */
 km_status km_masker_draw(km_masker *masker, const km_row *row, const km_mask_visit *visit,
                          km_masks *out) KM_NODISCARD;
@@ -228,27 +137,57 @@ km_status km_mask_distances(const km_mask_spec *spec, const km_row *row, const k
 
 /* ---- Views --------------------------------------------------------------------------------------------------- */
 
-/* How a row under a mask becomes what a model sees. */
+/* What a model is to predict of a masked row. tokens: the hidden tokens, each in its place (encoders). With a decoder, full: the
+ * whole row; masked: the masked pieces one after the other, between the first and last special token of a row. */
+typedef enum km_target { KM_TARGET_TOKENS, KM_TARGET_FULL, KM_TARGET_MASKED } km_target;
+bool km_target_named(km_target *out, const char *name);
+
+/* How a row under a mask becomes what a model sees and predicts. */
 typedef struct km_view_options {
-    double replace_mask,
-        replace_random; /* shares of masked tokens shown as [MASK], and as a random one; the rest stay */
+    km_target target;
+    bool merge;            /* a piece is shown as one <mask>; not with KM_TARGET_TOKENS */
+    int32_t decoder_start; /* the id that the decoder reads first; not with KM_TARGET_TOKENS */
+    /* Shares of hidden tokens (with merge: of pieces) that are shown as [MASK], and as a random token; the rest stay. */
+    double replace_mask, replace_random;
 } km_view_options;
 
-/* One view at a time, of a row and a mask of the caller's. */
+/* What a mask section asks for, with its names looked up. */
+typedef struct km_masking {
+    const km_mask_policy *policy;
+    km_mask_spec spec;
+    bool over_epochs;
+    km_view_options view;
+} km_masking;
+/* Of a resolved section. decoder_start: the model's, or -1 where it has no decoder. */
+km_status km_masking_of(km_masking *out, const km_mask_config *config, int64_t decoder_start) KM_NODISCARD;
+/* The unit that a row needs K of. */
+km_unit km_masking_unit(const km_masking *masking);
+
+/* One view at a time, of a row and masks of the caller's. */
 typedef struct km_view_maker km_view_maker;
-km_status km_view_maker_create(km_view_maker **out, const km_corpus *corpus, int length,
+/* `length`: of the longest row; `shown`: most tokens that one is shown as. */
+km_status km_view_maker_create(km_view_maker **out, const km_corpus *corpus, int length, int shown,
                                const km_view_options *options) KM_NODISCARD;
 void km_view_maker_destroy(km_view_maker *maker); /* NULL is fine */
-/* A batch of one view: the row under `mask` (row->length). What replaces hidden tokens, and the view's keys for dropout,
- * follow from (seed, visit, index, row). The batch is the maker's and valid until the next call. */
-km_status km_view_maker_make(km_view_maker *maker, const km_row *row, const uint8_t *mask, uint64_t seed,
+km_batch_limits km_view_maker_limits(const km_view_maker *maker);
+/* A batch of one view: the row under mask k. What replaces hidden tokens, and the view's keys for dropout, follow from (seed, visit,
+ * index, row). The batch is the maker's and valid until the next call. */
+km_status km_view_maker_make(km_view_maker *maker, const km_row *row, const km_masks *masks, int k, uint64_t seed,
                              uint64_t visit, uint32_t index, const km_batch **out) KM_NODISCARD;
 
-/* Frozen evaluation masks: row `number` as ceil(1/ratio) views that together mask every maskable unit once (empty
- * ones are left out). The batch is the maker's and valid until the next call. */
+/* Frozen evaluation masks: row `number` as ceil(1/ratio) views that together mask every maskable unit once (empty ones are left
+ * out). Where a decoder writes the target, only the hidden tokens in it are labelled: the loss is that of hidden tokens, whatever
+ * the target is. The batch is the maker's and valid until the next call. */
 typedef struct km_eval_views km_eval_views;
-km_status km_eval_views_create(km_eval_views **out, const km_rows *rows, const km_corpus *corpus, double ratio,
-                               km_unit unit, uint64_t seed) KM_NODISCARD;
+typedef struct km_eval_views_options {
+    double ratio;
+    km_unit unit;
+    uint64_t seed;
+    km_target target;      /* what the model was trained on */
+    int32_t decoder_start; /* as in km_view_options */
+} km_eval_views_options;
+km_status km_eval_views_create(km_eval_views **out, const km_rows *rows, const km_corpus *corpus,
+                               const km_eval_views_options *options) KM_NODISCARD;
 void km_eval_views_destroy(km_eval_views *views);
 km_batch_limits km_eval_views_limits(const km_eval_views *views);
 km_status km_eval_views_make(km_eval_views *views, uint64_t number, const km_batch **out) KM_NODISCARD;
@@ -272,16 +211,9 @@ void km_source_destroy(km_source *source); /* NULL is fine */
 
 /* Rows under masks, the source of pre-training: example i over a step is the row at place i/K under mask i%K of the K that are
  * drawn together; over epochs it is the row at place i, which in epoch e (i div rows) is under mask e%K of the K drawn for e/K. */
-typedef struct km_source_rows_options {
-    uint64_t seed;
-    const km_mask_policy *policy;
-    km_mask_spec mask;
-    bool over_epochs;
-    km_view_options view;
-} km_source_rows_options;
 /* Rows and corpus must outlive the source. */
 km_status km_source_rows_create(km_source **out, const km_rows *rows, const km_corpus *corpus,
-                                const km_source_rows_options *options) KM_NODISCARD;
+                                const km_masking *masking, uint64_t seed) KM_NODISCARD;
 
 /* One labelled example, as a model reads it: [CLS] and [SEP] are among its tokens. */
 typedef struct km_example {

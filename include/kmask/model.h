@@ -91,6 +91,8 @@ typedef enum km_stack_name { KM_ENCODER, KM_DECODER, KM_STACKS } km_stack_name;
 int64_t km_model_longest(const km_model_config *config);
 /* The same before a tokenizer has said which id pads, with the pad id of the published models. *why: what a message adds. */
 int64_t km_model_usual_longest(const km_model_config *config, const char **why);
+/* The id that an encoder-decoder's decoder reads first; -1 where the type has no decoder. */
+int64_t km_model_decoder_start(const km_model_config *config);
 /* Rows of embeddings to take where there is no tokenizer yet: those of the preset, or of the type's published base model. */
 int64_t km_model_usual_vocabulary(const km_model_config *config);
 

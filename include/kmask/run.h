@@ -61,6 +61,8 @@ km_status km_config_parse(km_config *out, const char *json, const char *origin) 
 /* Fills in values that follow from other keys, and checks choices that must fit together. It is called after km_schema_fill, by
  * verbs whose config holds a km_config. */
 km_status km_config_settle(km_config *config) KM_NODISCARD;
+/* Does the part of it that depends on the model's type, for configs whose model was read from a file. */
+km_status km_config_settle_target(km_config *config) KM_NODISCARD;
 /* The whole config as JSON. The caller frees. */
 char *km_config_print(const km_config *config);
 /* Whether a run that was started with `was` may be resumed with `now`. If not, KM_USAGE, whose message has the key, the old and
@@ -79,12 +81,12 @@ km_status km_pretrain(km_comm *comm, const km_config *config) KM_NODISCARD;
 typedef struct km_eval_options {
     int length;
     km_packing packing;
-    km_unit unit;
-    double ratio; /* the units of a row are divided into ceil(1/ratio) masks, so that each is masked once */
-    uint64_t seed;
+    km_eval_views_options views;
     bool (*stop)(void *payload); /* called now and then on every rank; true ends the evaluation. May be NULL */
     void *payload;
 } km_eval_options;
+/* What a config says of evaluations of its model, whose type is known. */
+km_status km_config_evaluation(km_eval_options *out, const km_config *config) KM_NODISCARD;
 typedef struct km_eval_result {
     double loss, perplexity, accuracy; /* means over masked tokens */
     int64_t masked;                    /* tokens */

@@ -49,11 +49,12 @@ static km_status open_data(km_run *run) {
     enum { MOST_ROWS = 4096, FEWEST_ROWS = 64 };
     const km_config *config = &run->config;
     const int rows = (int)KM_MIN(KM_MAX(config->train.sequences, FEWEST_ROWS), MOST_ROWS);
-    km_rows_options options = {
-        .length = (int)config->data.length, .packing = KM_PACK_STREAM, .min_units = (int)config->mask.splits};
-    if (!km_unit_named(&options.unit, config->mask.unit)) {
-        return km_fail(KM_USAGE, "mask.unit: unknown name");
-    }
+    km_masking masking;
+    KM_TRY(km_masking_of(&masking, &config->mask, -1));
+    const km_rows_options options = {.length = (int)config->data.length,
+                                     .packing = KM_PACK_STREAM,
+                                     .unit = km_masking_unit(&masking),
+                                     .min_units = masking.spec.splits};
     KM_TRY(km_bench_corpus_open(&run->corpus, config->model.vocab_size, options.length, rows));
     run->config.model.pad_token_id = km_tokenizer_specials(km_corpus_tokenizer(run->corpus)).pad;
     return km_rows_open(&run->rows, run->corpus, &options, NULL);

@@ -18,15 +18,15 @@ static km_status check_evaluation(const km_run *run, double *flops, double *byte
         return KM_OK;
     }
     const km_config *config = &run->config;
-    km_rows_options options = {.length = (int)config->data.length, .min_units = 1};
-    (void)km_packing_named(&options.packing, config->data.packing);
-    (void)km_unit_named(&options.unit, config->mask.unit);
+    km_eval_options evaluation;
+    KM_TRY(km_config_evaluation(&evaluation, config));
+    const km_rows_options options = {
+        .length = evaluation.length, .packing = evaluation.packing, .unit = evaluation.views.unit, .min_units = 1};
     km_rows *rows = NULL;
     km_eval_views *views = NULL;
     km_status status = km_rows_open(&rows, run->eval_corpus, &options, NULL);
     if (status == KM_OK) {
-        status = km_eval_views_create(&views, rows, run->eval_corpus, config->eval.ratio, options.unit,
-                                      (uint64_t)config->run.seed);
+        status = km_eval_views_create(&views, rows, run->eval_corpus, &evaluation.views);
     }
     const km_batch *batch = NULL;
     if (status == KM_OK) {

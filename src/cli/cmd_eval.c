@@ -26,12 +26,11 @@ typedef struct arguments {
 /* What is not given is as in the run that made the model. */
 static km_status choose(km_eval_options *out, const km_config *config, const arguments *given) {
     const char *packing = given->packing != NULL ? given->packing : config->data.packing;
-    *out = (km_eval_options){
-        .length = (int)(given->length > 0 ? given->length : config->data.length),
-        .ratio = given->ratio > 0 ? given->ratio : config->eval.ratio,
-        .seed = (uint64_t)(given->seed >= 0 ? given->seed : config->run.seed),
-    };
-    if (!km_packing_named(&out->packing, packing) || !km_unit_named(&out->unit, config->mask.unit)) {
+    KM_TRY(km_config_evaluation(out, config));
+    out->length = (int)(given->length > 0 ? given->length : config->data.length);
+    out->views.ratio = given->ratio > 0 ? given->ratio : config->eval.ratio;
+    out->views.seed = (uint64_t)(given->seed >= 0 ? given->seed : config->run.seed);
+    if (!km_packing_named(&out->packing, packing)) {
         return km_fail(KM_USAGE, "--packing: found %s, expected one of %s", packing, km_packing_names());
     }
     return KM_OK;

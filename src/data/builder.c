@@ -65,39 +65,35 @@ void km_view_begin(km_batch_builder *builder, uint64_t number, uint64_t row) {
 }
 
 /* The view's place within the stream is its key's low part. */
-static void add(km_stream *stream, const km_stream_room *room, int views, uint64_t view, int32_t id) {
+static void add(km_batch_builder *builder, km_stream *stream, const km_stream_room *room, int32_t id) {
     const int token = stream->tokens++;
     room->ids[token] = id;
     room->types[token] = 0;
-    room->keys[token] = view * 65536 + (uint64_t)(token - room->starts[views]);
+    room->keys[token] = builder->view * 65536 + (uint64_t)(token - room->starts[builder->batch.views]);
+    builder->last = token;
 }
 
 void km_view_add(km_batch_builder *builder, int32_t id, int32_t type) {
     km_stream *stream = &builder->batch.input;
     assert(stream->tokens < builder->limits.tokens);
-    add(stream, &builder->input, builder->batch.views, builder->view, id);
+    add(builder, stream, &builder->input, id);
     if (type != 0) {
         builder->input.types[stream->tokens - 1] = type;
         stream->types = builder->input.types;
     }
 }
 
-static void label_last(km_batch_builder *builder, const km_stream *stream, int32_t label) {
-    km_batch *batch = &builder->batch;
-    assert(batch->labelled < builder->limits.labelled);
-    builder->at[batch->labelled] = stream->tokens - 1;
-    builder->labels[batch->labelled++] = label;
+void km_view_add_decoder(km_batch_builder *builder, int32_t id) {
+    km_stream *stream = &builder->batch.decoder;
+    assert(stream->tokens < builder->limits.decoder_tokens);
+    add(builder, stream, &builder->decoder, id);
 }
 
 void km_view_label(km_batch_builder *builder, int32_t label) {
-    label_last(builder, &builder->batch.input, label);
-}
-
-void km_view_add_target(km_batch_builder *builder, int32_t id, int32_t label) {
-    km_stream *stream = &builder->batch.decoder;
-    assert(stream->tokens < builder->limits.decoder_tokens);
-    add(stream, &builder->decoder, builder->batch.views, builder->view, id);
-    label_last(builder, stream, label);
+    km_batch *batch = &builder->batch;
+    assert(batch->labelled < builder->limits.labelled);
+    builder->at[batch->labelled] = builder->last;
+    builder->labels[batch->labelled++] = label;
 }
 
 void km_view_class(km_batch_builder *builder, int32_t label) {

@@ -20,6 +20,7 @@ struct km_batch_builder {
     float *numbers;
     uint64_t *rows;
     uint64_t view; /* the number of the view that has begun: its tokens are keyed by it */
+    int last;      /* the token that was added last, in its stream */
 };
 
 km_status km_batch_builder_reserve(km_batch_builder *builder, const km_batch_limits *most) KM_NODISCARD;
@@ -32,10 +33,10 @@ void km_batch_builder_clear(km_batch_builder *builder);
 void km_view_begin(km_batch_builder *builder, uint64_t number, uint64_t row);
 /* Adds a token to the input. The batch has token types once one that is not 0 was added. */
 void km_view_add(km_batch_builder *builder, int32_t id, int32_t type);
-/* The input's last token is a place where `label` is to be predicted. */
+/* Adds a token to what the decoder reads. */
+void km_view_add_decoder(km_batch_builder *builder, int32_t id);
+/* `label` is to be predicted at the token that was added last. All labels of a batch belong to one stream. */
 void km_view_label(km_batch_builder *builder, int32_t label);
-/* Adds a token to the decoder's stream, after which `label` is to be predicted there. */
-void km_view_add_target(km_batch_builder *builder, int32_t id, int32_t label);
 /* The view's class, or its number: of a batch all views have one, or none has. */
 void km_view_class(km_batch_builder *builder, int32_t label);
 void km_view_number(km_batch_builder *builder, float number);

@@ -8,7 +8,8 @@
 
 /* ---- The table ---- */
 
-static const km_mask_policy *const policies[] = {&km_mask_fully_explored, &km_mask_random};
+static const km_mask_policy *const policies[] = {&km_mask_fully_explored, &km_mask_random, &km_mask_salient,
+                                                 &km_mask_denoise};
 
 const km_mask_policy *km_mask_policy_at(int index) {
     return index >= 0 && index < (int)KM_COUNT(policies) ? policies[index] : NULL;
@@ -63,6 +64,26 @@ km_status km_mask_spec_check(const km_mask_spec *spec) {
     return KM_OK;
 }
 
+km_status km_mask_disjoint_check(const km_mask_spec *spec) {
+    if (km_mask_disjoint(spec)) {
+        return KM_OK;
+    }
+    return km_fail(KM_USAGE,
+                   "mask.splits: %d disjoint masks of mask.ratio %g would hide %g of each row, expected at "
+                   "most 1. Lower either, set mask.ratio=partition, or use mask.policy random.",
+                   spec->splits, spec->ratio, spec->splits * spec->ratio);
+}
+
+km_status km_mask_units_check(const km_mask_spec *spec, const km_row *row, km_unit unit, int units) {
+    if (units >= spec->splits) {
+        return KM_OK;
+    }
+    return km_fail(KM_FAILED,
+                   "row %llu has %d maskable %s, but mask.splits asks for %d masks. Lower it, or form "
+                   "rows of at least that many.",
+                   (unsigned long long)row->number, units, km_unit_counted(unit), spec->splits);
+}
+
 km_status km_mask_policy_check(const km_mask_policy *policy, const km_mask_spec *spec) {
     KM_TRY(km_mask_spec_check(spec));
     return policy->check != NULL ? policy->check(spec) : KM_OK;
@@ -96,6 +117,7 @@ km_status km_masker_create(km_masker **out, const km_mask_policy *policy, const 
     KM_TRY(policy->create(out, spec, corpus, length));
     (*out)->policy = policy;
     (*out)->spec = *spec;
+    (*out)->length = length;
     return KM_OK;
 }
 
@@ -105,8 +127,28 @@ void km_masker_destroy(km_masker *masker) {
     }
 }
 
+void km_masks_create(km_masks *out, const km_masker *masker) {
+    const km_mask_policy *policy = masker->policy;
+    const size_t splits = (size_t)masker->spec.splits;
+    *out = (km_masks){.splits = masker->spec.splits, .stride = masker->length};
+    out->masks = km_new(splits * (size_t)masker->length, 1);
+    if (policy->longest_order != NULL) {
+        out->order_stride = policy->longest_order(&masker->spec, masker->length);
+        out->orders = km_new(splits * (size_t)out->order_stride, sizeof *out->orders);
+        out->counts = km_new(splits, sizeof *out->counts);
+    }
+}
+
+void km_masks_free(km_masks *masks) {
+    free(masks->masks);
+    free(masks->orders);
+    free(masks->counts);
+    *masks = (km_masks){0};
+}
+
 km_status km_masker_draw(km_masker *masker, const km_row *row, const km_mask_visit *visit, km_masks *out) {
     assert(out->masks != NULL && out->stride >= row->length);
+    assert(masker->policy->longest_order == NULL || out->orders != NULL);
     out->splits = masker->spec.splits;
     memset(out->masks, 0, (size_t)out->splits * (size_t)out->stride);
     return masker->policy->draw(masker, row, visit, out);

@@ -8,6 +8,7 @@
 struct km_masker {
     const km_mask_policy *policy;
     km_mask_spec spec;
+    int length; /* of the longest row */
 };
 
 /* The generator of a visit of a row. Visits and rows are independent draws. */
@@ -19,6 +20,10 @@ km_rng km_view_rng(uint64_t seed, uint64_t visit, uint32_t index, uint64_t row);
 bool km_mask_disjoint(const km_mask_spec *spec);
 /* KM_USAGE where splits or ratio are out of range. */
 km_status km_mask_spec_check(const km_mask_spec *spec) KM_NODISCARD;
+/* KM_USAGE unless km_mask_disjoint; what a policy of disjoint masks checks. */
+km_status km_mask_disjoint_check(const km_mask_spec *spec) KM_NODISCARD;
+/* KM_FAILED unless a row has K units. */
+km_status km_mask_units_check(const km_mask_spec *spec, const km_row *row, km_unit unit, int units) KM_NODISCARD;
 
 /* ---- Policies that hide tau units (mask_units.c) ---- */
 
@@ -35,6 +40,8 @@ km_status km_unit_masker_create(km_masker **out, const km_mask_spec *spec, const
                                 int length) KM_NODISCARD;
 void km_unit_masker_destroy(km_masker *masker);
 int km_most_hidden_units(const km_mask_spec *spec, int tokens);
+/* Most tokens that a mask of size(spec, units) units hides in a row of `tokens` maskable tokens, however many units these are. */
+int km_most_hidden(const km_mask_spec *spec, int tokens, int (*size)(const km_mask_spec *spec, int units));
 /* Begins a draw: finds the row's units; fewer than K are KM_FAILED. */
 km_status km_unit_masker_begin(km_unit_masker *masker, const km_row *row, const km_mask_visit *visit) KM_NODISCARD;
 /* The units to choose from; spans are tiled anew at each call. */
@@ -43,6 +50,8 @@ km_units *km_unit_masker_units(km_unit_masker *masker);
 /* ---- The policies ---- */
 
 extern const km_mask_policy km_mask_random;
+extern const km_mask_policy km_mask_salient;
+extern const km_mask_policy km_mask_denoise;
 extern const km_mask_policy km_mask_fully_explored;
 
 #endif

@@ -4,16 +4,6 @@
  * leaves over, n mod K units, is the permutation's tail and new at every visit. */
 #include "mask.h"
 
-static km_status check(const km_mask_spec *spec) {
-    if (km_mask_disjoint(spec)) {
-        return KM_OK;
-    }
-    return km_fail(KM_USAGE,
-                   "mask.splits: %d disjoint masks of mask.ratio %g would hide %g of each row, expected at "
-                   "most 1. Lower either, set mask.ratio=partition, or use mask.policy random.",
-                   spec->splits, spec->ratio, spec->splits * spec->ratio);
-}
-
 static km_status draw(km_masker *masker, const km_row *row, const km_mask_visit *visit, km_masks *out) {
     km_unit_masker *self = (km_unit_masker *)masker;
     const km_mask_spec *spec = &masker->spec;
@@ -31,9 +21,11 @@ static km_status draw(km_masker *masker, const km_row *row, const km_mask_visit 
 
 const km_mask_policy km_mask_fully_explored = {.name = "fully_explored",
                                                .help = "K disjoint masks of a row",
+                                               .splits = 4,
+                                               .ratio = 0.15,
                                                .disjoint = true,
                                                .uniform = true,
-                                               .check = check,
+                                               .check = km_mask_disjoint_check,
                                                .most_hidden = km_most_hidden_units,
                                                .create = km_unit_masker_create,
                                                .draw = draw,

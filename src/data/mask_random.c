@@ -21,6 +21,8 @@ static km_status draw(km_masker *masker, const km_row *row, const km_mask_visit 
 
 const km_mask_policy km_mask_random = {.name = "random",
                                        .help = "K independent masks of a row",
+                                       .splits = 4,
+                                       .ratio = 0.15,
                                        .uniform = true,
                                        .most_hidden = km_most_hidden_units,
                                        .create = km_unit_masker_create,

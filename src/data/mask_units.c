@@ -19,25 +19,23 @@ void km_unit_masker_destroy(km_masker *masker) {
     free(self);
 }
 
-/* Of u units a mask leaves u - tau alone, each of at least one token; subwords are one token each. */
-int km_most_hidden_units(const km_mask_spec *spec, int tokens) {
+/* Of u units a mask leaves u - size alone, each of at least one token; subwords are one token each. */
+int km_most_hidden(const km_mask_spec *spec, int tokens, int (*size)(const km_mask_spec *spec, int units)) {
     int left = tokens;
     for (int units = spec->unit == KM_UNIT_SUBWORD ? tokens : spec->splits; units <= tokens; units++) {
-        left = KM_MIN(left, units - km_mask_tau(spec, units));
+        left = KM_MIN(left, units - size(spec, units));
     }
     return KM_MAX(1, tokens - left);
+}
+
+int km_most_hidden_units(const km_mask_spec *spec, int tokens) {
+    return km_most_hidden(spec, tokens, km_mask_tau);
 }
 
 km_status km_unit_masker_begin(km_unit_masker *masker, const km_row *row, const km_mask_visit *visit) {
     const km_mask_spec *spec = &masker->masker.spec;
     km_units_find(masker->units, row, spec->unit);
-    if (masker->units->count < spec->splits) {
-        return km_fail(KM_FAILED,
-                       "row %llu has %d maskable %s, but mask.splits asks for %d masks. Lower it, or form "
-                       "rows of at least that many.",
-                       (unsigned long long)row->number, masker->units->count,
-                       spec->unit == KM_UNIT_SUBWORD ? "tokens" : "words", spec->splits);
-    }
+    KM_TRY(km_mask_units_check(spec, row, spec->unit, masker->units->count));
     masker->rng = km_visit_rng(visit, row->number);
     return KM_OK;
 }

@@ -21,9 +21,23 @@ void km_units_destroy(km_units *units) {
     }
 }
 
+/* The row's spans of which a mask may hide a token. */
+static void find_salient(km_units *out, const km_row *row) {
+    for (int i = 0; i < row->span_count; i++) {
+        const km_range range = {row->spans[i].start, row->spans[i].end};
+        if (memchr(row->maskable + range.begin, 1, (size_t)(range.end - range.begin)) != NULL) {
+            out->ranges[out->count++] = range;
+        }
+    }
+}
+
 void km_units_find(km_units *out, const km_row *row, km_unit unit) {
     assert(out->capacity >= row->length);
     out->count = 0;
+    if (unit == KM_UNIT_SALIENT) {
+        find_salient(out, row);
+        return;
+    }
     for (int p = 0; p < row->length; p++) {
         if (!row->maskable[p]) {
             continue;
@@ -67,7 +81,7 @@ int km_row_units(const km_row *row, km_unit unit) {
 }
 
 void km_row_hide(const km_row *row, km_unit unit, const int *numbers, int count, uint8_t *mask) {
-    assert(unit != KM_UNIT_SPAN);
+    assert(unit == KM_UNIT_SUBWORD || unit == KM_UNIT_WORD);
     km_units *units = km_units_create(row->length);
     km_units_find(units, row, unit);
     memset(mask, 0, (size_t)row->length);

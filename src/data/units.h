@@ -9,7 +9,8 @@ typedef struct km_range {
     int begin, end;
 } km_range;
 
-/* The units of a row: ranges of maskable tokens, ascending and disjoint, which together cover every maskable token. */
+/* The units of a row: ranges of tokens, ascending and disjoint. Subwords and words consist of maskable tokens and together cover every
+ * one of these; a salient unit has at least one. */
 typedef struct km_units {
     int count, capacity;
     km_range *ranges; /* (capacity) */

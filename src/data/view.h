@@ -4,25 +4,30 @@
 
 #include "builder.h"
 
-/* What stands at a hidden position instead of its token. */
-typedef struct km_replacement {
+typedef struct km_view_rule {
+    km_view_options options;
+    bool only_hidden;    /* with a decoder, label the hidden tokens of the target alone: evaluation */
     const char *origin;  /* the corpus, for messages */
     int32_t mask;        /* id of [MASK] */
+    int32_t cls, sep;    /* begin and end a row */
     int32_t vocabulary;  /* ids are 0..vocabulary-1 */
-    int32_t specials[5]; /* ascending, distinct */
+    int32_t specials[5]; /* those that are never drawn as random tokens: ascending, distinct */
     int special_count;
-    double by_mask, by_random; /* shares; the rest stays unchanged */
-} km_replacement;
+} km_view_rule;
 
-/* KM_USAGE when the shares are none; `corpus` must live as long as `out`. */
-km_status km_replacement_init(km_replacement *out, const km_corpus *corpus,
-                              const km_view_options *options) KM_NODISCARD;
+/* KM_USAGE when the options do not fit together; `corpus` must live as long as `out`. */
+km_status km_view_rule_init(km_view_rule *out, const km_corpus *corpus,
+                            const km_view_options *options) KM_NODISCARD;
 /* KM_FAILED with corpus and row when the row holds an id that the vocabulary does not have. */
-km_status km_replacement_check(const km_replacement *replacement, const km_row *row) KM_NODISCARD;
+km_status km_view_rule_check(const km_view_rule *rule, const km_row *row) KM_NODISCARD;
+/* What no batch of `views` views exceeds, of rows of up to `length` tokens that are shown as up to `shown`, of which a mask hides up to
+ * `hidden`. KM_USAGE where that is more than a batch can count. */
+km_status km_view_rule_limits(const km_view_rule *rule, int views, int length, int shown, int hidden,
+                              km_batch_limits *out) KM_NODISCARD;
 
-/* Appends the row under `mask` (row->length) as view `number` of the run. What replaces each hidden token is drawn
- * from `rng`, token by token as BERT does. */
-void km_view_append(km_batch_builder *builder, const km_row *row, const uint8_t *mask, uint64_t number,
-                    const km_replacement *replacement, km_rng *rng);
+/* Appends the row under mask k as view `number` of the run. What replaces each hidden token, or each piece, is drawn from `rng` in the
+ * order in which they are shown. */
+void km_view_append(km_batch_builder *builder, const km_view_rule *rule, const km_row *row, const km_masks *masks,
+                    int k, uint64_t number, km_rng *rng);
 
 #endif

@@ -102,6 +102,11 @@ int64_t km_model_usual_longest(const km_model_config *config, const char **why) 
     return km_architecture_named(config->type)->usual_longest(config, why);
 }
 
+int64_t km_model_decoder_start(const km_model_config *config) {
+    const km_architecture *architecture = km_architecture_named(config->type);
+    return architecture->decoder_start != NULL ? architecture->decoder_start(config) : -1;
+}
+
 int64_t km_model_usual_vocabulary(const km_model_config *config) {
     const km_architecture *architecture = NULL;
     const km_preset *preset = preset_of(config, &architecture);

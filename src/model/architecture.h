@@ -26,6 +26,7 @@ struct km_architecture {
     km_status (*check)(const km_model_config *config);
     int64_t (*longest)(const km_model_config *config);
     int64_t (*usual_longest)(const km_model_config *config, const char **why); /* km_model_usual_longest */
+    int64_t (*decoder_start)(const km_model_config *config);                   /* NULL: there is no decoder */
     /* The stacks' sizes, of a config that has been checked. */
     void (*take_config)(km_model *model);
     /* Adds the backbone's parts to the table, in the order in which backward finishes them, last first. Runs twice: the first time

@@ -132,6 +132,7 @@ km_status km_check_config(km_run *run) {
     if (config->model.init[0] != '\0') {
         adopt_shape(config, &from.config);
     }
+    KM_TRY(km_config_settle_target(config));
     if (config->model.vocab_size == 0) {
         config->model.vocab_size = km_tokenizer_size(tokenizer);
     }
@@ -165,14 +166,17 @@ km_status km_check_corpora(km_run *run) {
 
 km_status km_check_rows(km_run *run, bool make) {
     const km_config *config = &run->config;
-    km_rows_options options = {
-        .length = (int)config->data.length, .min_units = (int)config->mask.splits, .read_only = !make};
-    if (!km_packing_named(&options.packing, config->data.packing) ||
-        !km_unit_named(&options.unit, config->mask.unit)) {
-        return km_fail(KM_USAGE, "data.packing or mask.unit: unknown name");
+    km_masking masking;
+    KM_TRY(km_masking_of(&masking, &config->mask, -1));
+    km_rows_options options = {.length = (int)config->data.length,
+                               .unit = km_masking_unit(&masking),
+                               .min_units = masking.spec.splits,
+                               .read_only = !make};
+    if (!km_packing_named(&options.packing, config->data.packing)) {
+        return km_fail(KM_USAGE, "data.packing: unknown name");
     }
-    char *file = km_format("%s/rows-%s-%s-%lld-%lld.idx", config->run.dir, config->data.packing, config->mask.unit,
-                           (long long)config->data.length, (long long)config->mask.splits);
+    char *file = km_format("%s/rows-%s-%s-%d-%d.idx", config->run.dir, config->data.packing,
+                           km_unit_name(options.unit), options.length, options.min_units);
     km_status status = km_rows_open(&run->rows, run->corpus, &options, file);
     free(file);
     return status;
@@ -207,19 +211,11 @@ static km_status check_work(const km_run *run, int ranks) {
 
 km_status km_check_reader(km_run *run, int ranks) {
     const km_config *config = &run->config;
-    km_source_rows_options options = {
-        .seed = (uint64_t)config->run.seed,
-        .policy = km_mask_policy_named(config->mask.policy),
-        .mask = {.splits = (int)config->mask.splits, .ratio = config->mask.ratio},
-        .over_epochs = strcmp(config->mask.over, "epochs") == 0,
-        .view = {.replace_mask = config->mask.replace_mask, .replace_random = config->mask.replace_random},
-    };
-    if (options.policy == NULL || !km_unit_named(&options.mask.unit, config->mask.unit)) {
-        return km_fail(KM_USAGE, "mask.policy or mask.unit: unknown name");
-    }
-    const int64_t views = config->train.sequences * (options.over_epochs ? 1 : config->mask.splits);
+    km_masking masking;
+    KM_TRY(km_masking_of(&masking, &config->mask, km_model_decoder_start(&config->model)));
+    const int64_t views = config->train.sequences * (masking.over_epochs ? 1 : config->mask.splits);
     km_source *source = NULL;
-    KM_TRY(km_source_rows_create(&source, run->rows, run->corpus, &options));
+    KM_TRY(km_source_rows_create(&source, run->rows, run->corpus, &masking, (uint64_t)config->run.seed));
     KM_TRY(km_reader_create(&run->reader, source, views, config->train.micro_batch));
     return check_work(run, ranks);
 }

@@ -63,9 +63,19 @@ const km_schema km_config_schema = {
 
 /* ---- Reading ------------------------------------------------------------------------------------------------ */
 
+km_status km_config_settle_target(km_config *config) {
+    char model[KM_WORD + 16];
+    snprintf(model, sizeof model, "model.type %s", config->model.type);
+    return km_mask_resolve_target(&config->mask, model, km_model_decoder_start(&config->model) >= 0);
+}
+
 km_status km_config_settle(km_config *config) {
     km_model_resolve(&config->model);
     km_train_resolve(&config->train, &config->optimizer, config->data.length);
+    km_mask_resolve(&config->mask);
+    if (km_architecture_named(config->model.type) != NULL) {
+        KM_TRY(km_config_settle_target(config));
+    }
     KM_TRY(km_mask_config_check(&config->mask));
     KM_TRY(km_model_config_check(&config->model, config->data.length));
     KM_TRY(km_schedule_check(&config->schedule, &config->train));
@@ -116,6 +126,19 @@ km_status km_config_continues(const km_config *was, const km_config *now, km_buf
     }
     km_buffer_free(&refused);
     return status;
+}
+
+km_status km_config_evaluation(km_eval_options *out, const km_config *config) {
+    km_masking masking;
+    KM_TRY(km_masking_of(&masking, &config->mask, km_model_decoder_start(&config->model)));
+    *out = (km_eval_options){.length = (int)config->data.length,
+                             .views = {.ratio = config->eval.ratio,
+                                       .unit = masking.spec.unit,
+                                       .seed = (uint64_t)config->run.seed,
+                                       .target = masking.view.target,
+                                       .decoder_start = masking.view.decoder_start}};
+    return km_packing_named(&out->packing, config->data.packing) ? KM_OK
+                                                                 : km_fail(KM_USAGE, "data.packing: unknown name");
 }
 
 km_trainer_options km_config_trainer(const km_config *config) {

@@ -65,7 +65,7 @@ static void work(void *payload, int worker) {
 static km_status make_workers(evaluation *e, const km_rows *rows, const km_corpus *corpus,
                               const km_eval_options *options, const km_pool *pool) {
     for (int i = 0; i < km_pool_workers(pool); i++) {
-        KM_TRY(km_eval_views_create(&e->views[i], rows, corpus, options->ratio, options->unit, options->seed));
+        KM_TRY(km_eval_views_create(&e->views[i], rows, corpus, &options->views));
         km_work_options limits = {.backward = false};
         limits.limits = km_eval_views_limits(e->views[i]);
         KM_TRY(km_work_create(&e->works[i], e->model, &limits));
@@ -172,7 +172,7 @@ km_status km_evaluate(km_comm *comm, const km_model *model, const float *weights
     km_phase before = km_heartbeat_phase(comm, KM_EVALUATING);
     km_rows *rows = NULL;
     const km_rows_options packing = {
-        .length = options->length, .packing = options->packing, .unit = options->unit, .min_units = 1};
+        .length = options->length, .packing = options->packing, .unit = options->views.unit, .min_units = 1};
     km_status status = km_comm_agree(comm, km_rows_open(&rows, corpus, &packing, NULL));
     if (status == KM_OK) {
         status = evaluate_rows(comm, model, weights, rows, corpus, options, threads, out);

@@ -72,15 +72,10 @@ static const char *why_stopped(const training *t) {
 /* Evaluates the weights that `step` has left. KM_STOPPED where the evaluation was broken off. */
 static km_status evaluate(training *t, const float *weights, int64_t step, km_eval_result *result) {
     km_run *run = t->run;
-    km_eval_options options = {.length = (int)run->config.data.length,
-                               .ratio = run->config.eval.ratio,
-                               .stop = wants_stop,
-                               .payload = t,
-                               .seed = (uint64_t)run->config.run.seed};
-    if (!km_packing_named(&options.packing, run->config.data.packing) ||
-        !km_unit_named(&options.unit, run->config.mask.unit)) {
-        return km_fail(KM_USAGE, "data.packing or mask.unit: unknown name");
-    }
+    km_eval_options options;
+    KM_TRY(km_config_evaluation(&options, &run->config));
+    options.stop = wants_stop;
+    options.payload = t;
     double start = km_seconds();
     KM_TRY(km_fault("train.evaluate"));
     km_status status = km_evaluate(run->comm, run->model, weights, run->eval_corpus, &options,

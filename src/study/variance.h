@@ -23,7 +23,7 @@
  * pair are given the same tiling of the row into spans, as fully_explored does; the mean is then not 0.
  *
  * How it is estimated without bias. a_r and b_r are means of g_r over random masks that are independent of each other and of all masks
- * that are paired. Then E (g_r(m_1) - a_r).(g_r(m_2) - b_r) is exactly the covariance, however noisy a_r and b_r are; with m_1 = m_2 it
+ * that are paired. (A policy whose single masks are not uniform has a G_r of its own, and a_r and b_r over draws of its own.) Then E (g_r(m_1) - a_r).(g_r(m_2) - b_r) is exactly the covariance, however noisy a_r and b_r are; with m_1 = m_2 it
  * is the variance. All K^2 products of a draw of K masks are used. With s = sum_k g_r(m_k):
  *
  *     var          (s - K a).(s - K b) / K^2
@@ -70,8 +70,11 @@ typedef struct km_variance_plan {
     int cell_count;
     const km_mask_policy *policies[KM_POLICIES]; /* in the order of the table of policies */
     int policy_count;
-    const km_mask_policy *control; /* independent masks, each uniform: the means are taken over them */
-    int *distances;                /* (distance_count); NULL: shares of the farthest, 0 to 1 in equal steps */
+    const km_mask_policy
+        *control; /* independent masks, each uniform: the means of uniform policies are taken over them */
+    km_view_options view;
+    int shown;      /* most tokens that a row is shown as */
+    int *distances; /* (distance_count); NULL: shares of the farthest, 0 to 1 in equal steps */
     int distance_count;
     int replicates;
     int draws; /* of each row in each replicate */
@@ -127,8 +130,9 @@ typedef struct km_variance_worker {
     const km_variance_model *measured;
     km_work *work;
     km_view_maker *maker;
-    km_masker **maskers; /* (cell_count, policy_count + 1) those of the policies, then of the control */
-    km_masks masks;
+    km_masker **maskers;         /* (cell_count, policy_count + 1) those of the policies, then of the control */
+    km_masks *drawn;             /* (cell_count, policy_count + 1) what each of them drew last */
+    km_masks masks;              /* those that no masker draws */
     float *g, *s, *a, *b;        /* (D) see above */
     float *sum_a, *sum_b;        /* (D) where mini-batches are drawn (S < N), else NULL */
     void (*tick)(void *payload); /* called after each gradient; may be NULL */
@@ -139,9 +143,9 @@ typedef struct km_variance_worker {
 km_status km_variance_worker_create(km_variance_worker **out, const km_variance_plan *plan,
                                     const km_variance_model *measured) KM_NODISCARD;
 void km_variance_worker_destroy(km_variance_worker *worker); /* NULL is fine */
-/* out (D) = g_r(mask). `visit` and `index` name the view, on which replacement and dropout depend. KM_FAILED where the loss is not
+/* out (D) = g_r(mask k). `visit` and `index` name the view, on which replacement and dropout depend. KM_FAILED where the loss is not
  * finite. */
-km_status km_variance_worker_gradient(km_variance_worker *worker, const km_row *row, const uint8_t *mask,
+km_status km_variance_worker_gradient(km_variance_worker *worker, const km_row *row, const km_masks *masks, int k,
                                       uint64_t visit, uint32_t index, float *out) KM_NODISCARD;
 /* The sum over i of (x - k a)_i (y - k b)_i, in double. */
 double km_centered_dot(const float *x, const float *y, const float *a, const float *b, float k, size_t count);
@@ -155,9 +159,12 @@ typedef struct km_item_result {
 } km_item_result;
 void km_item_result_add(km_item_result *result, double value);
 
-/* One replicate of a cell: for each policy these values, all but 1/S times; then KM_CELL_TAIL values. */
+/* One replicate of a cell: for each policy these values, all but 1/S times; then KM_CELL_GROUP values of the uniform policies together,
+ * and so many of each other policy. */
 enum { KM_CELL_VAR, KM_CELL_SINGLE, KM_CELL_COV, KM_CELL_VALUES };
-enum { KM_CELL_SPREAD, KM_CELL_UNITS, KM_CELL_TAU, KM_CELL_TAIL }; /* SPREAD: sum_r |G_r - bar G|^2 / (N - 1) */
+enum { KM_CELL_SPREAD, KM_CELL_UNITS, KM_CELL_TAU, KM_CELL_GROUP }; /* SPREAD: sum_r |G_r - bar G|^2 / (N - 1) */
+/* Where the values of a policy's group begin. */
+int km_variance_group(const km_variance_plan *plan, int policy);
 /* One replicate of the distances: for each row, draw and distance the distance, the product over all chosen parameters, and the product
  * over each part, all but 1/S times. */
 /* One row of a cell with `exhaustive`: KM_EXACT_HEAD values; for each policy KM_EXACT_POLICY values; G_r (D); and in the first cell,

@@ -105,7 +105,7 @@ static km_status fill_gradients(exact *e, km_variance_worker *worker, const km_v
         }
         km_row_hide(row, cell->spec.unit, units, count, worker->masks.masks);
         float *g = e->gradients + (size_t)i * e->size;
-        KM_TRY(km_variance_worker_gradient(worker, row, worker->masks.masks, (uint64_t)i, 0, g));
+        KM_TRY(km_variance_worker_gradient(worker, row, &worker->masks, 0, (uint64_t)i, 0, g));
         for (size_t d = 0; d < e->size; d++) {
             e->mean[d] += (double)g[d];
         }

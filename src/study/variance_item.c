@@ -32,6 +32,15 @@ static int mean_draws(const km_variance_plan *plan, const km_variance_cell *cell
     return (masks + cell->spec.splits - 1) / cell->spec.splits;
 }
 
+/* Groups of policies that share their means. */
+static int groups_of(const km_variance_plan *plan) {
+    int others = 0;
+    for (int p = 0; p < plan->policy_count; p++) {
+        others += !plan->policies[p]->uniform;
+    }
+    return others + (others < plan->policy_count);
+}
+
 double km_variance_work(const km_variance_plan *plan, int item) {
     double rows = plan->row_count;
     if (plan->exhaustive) {
@@ -41,16 +50,12 @@ double km_variance_work(const km_variance_plan *plan, int item) {
     }
     int c = item / plan->replicates;
     const km_variance_cell *cell = &plan->cells[c < plan->cell_count ? c : 0];
-    double means = 2.0 * mean_draws(plan, cell) * cell->spec.splits;
+    double means = 2.0 * mean_draws(plan, cell) * cell->spec.splits * (c < plan->cell_count ? groups_of(plan) : 1);
     double each = c < plan->cell_count ? plan->policy_count * cell->spec.splits : plan->distance_count;
     return rows * (means + plan->draws * each);
 }
 
 /* ---- Masks and means ------------------------------------------------------------------------------------------------- */
-
-static const uint8_t *mask_of(const km_variance_worker *worker, int index) {
-    return worker->masks.masks + (size_t)index * (size_t)worker->masks.stride;
-}
 
 static void add(float *sum, const float *x, size_t count) {
     for (size_t i = 0; i < count; i++) {
@@ -62,25 +67,29 @@ static km_mask_visit visit_at(const km_variance_worker *worker, uint64_t number)
     return (km_mask_visit){.seed = worker->plan->seed, .purpose = KM_RNG_VARIANCE, .number = number};
 }
 
-/* Draws the masks of one of the plan's policies, or those of the control where policy is policy_count. */
-static km_status draw(km_variance_worker *worker, int cell, int policy, const km_row *row, uint64_t number) {
+/* *masks: drawn by one of the plan's policies, or by the control where policy is policy_count. */
+static km_status draw(km_variance_worker *worker, int cell, int policy, const km_row *row, uint64_t number,
+                      const km_masks **masks) {
     const km_mask_visit visit = visit_at(worker, number);
-    return km_masker_draw(worker->maskers[cell * (worker->plan->policy_count + 1) + policy], row, &visit,
-                          &worker->masks);
+    const int i = cell * (worker->plan->policy_count + 1) + policy;
+    *masks = &worker->drawn[i];
+    return km_masker_draw(worker->maskers[i], row, &visit, &worker->drawn[i]);
 }
 
-/* out (D) = the mean gradient over random masks of the cell `place`. cell_number: what they are drawn for. */
-static km_status mean_gradient(km_variance_worker *worker, int place, const km_row *row, int what, int cell_number,
-                               int replicate, float *out) {
-    const km_variance_cell *cell = &worker->plan->cells[place];
+/* out (D) = the mean gradient over independent draws of a policy, or of the control where it is policy_count. `number` is what they are
+ * drawn for, `cell` the one whose masks they are. */
+static km_status mean_gradient(km_variance_worker *worker, int cell, int policy, const km_row *row, int what,
+                               int number, int replicate, float *out) {
+    const km_variance_cell *of = &worker->plan->cells[cell];
     size_t size = worker->measured->size;
-    int draws = mean_draws(worker->plan, cell), splits = cell->spec.splits;
+    int draws = mean_draws(worker->plan, of), splits = of->spec.splits;
     memset(out, 0, size * sizeof *out);
     for (int d = 0; d < draws; d++) {
-        uint64_t visit = visit_of(what, cell_number, replicate, d);
-        KM_TRY(draw(worker, place, worker->plan->policy_count, row, visit));
+        uint64_t visit = visit_of(what, number, replicate, d);
+        const km_masks *masks = NULL;
+        KM_TRY(draw(worker, cell, policy, row, visit, &masks));
         for (int k = 0; k < splits; k++) {
-            KM_TRY(km_variance_worker_gradient(worker, row, mask_of(worker, k), visit, (uint32_t)k, worker->g));
+            KM_TRY(km_variance_worker_gradient(worker, row, masks, k, visit, (uint32_t)k, worker->g));
             add(out, worker->g, size);
         }
     }
@@ -91,27 +100,31 @@ static km_status mean_gradient(km_variance_worker *worker, int place, const km_r
     return KM_OK;
 }
 
-static km_status both_means(km_variance_worker *worker, int cell, const km_row *row, int place, int replicate) {
-    KM_TRY(mean_gradient(worker, place, row, DRAW_A, cell, replicate, worker->a));
-    return mean_gradient(worker, place, row, DRAW_B, cell, replicate, worker->b);
+static km_status both_means(km_variance_worker *worker, int cell, int policy, const km_row *row, int number,
+                            int replicate) {
+    KM_TRY(mean_gradient(worker, cell, policy, row, DRAW_A, number, replicate, worker->a));
+    return mean_gradient(worker, cell, policy, row, DRAW_B, number, replicate, worker->b);
 }
 
 /* ---- A cell ------------------------------------------------------------------------------------------------- */
 
-typedef struct tally {
-    double values[KM_POLICIES][KM_CELL_VALUES];
-    double units, tau, spread; /* spread: sum_r a_r.b_r */
-} tally;
+/* Policies that share G_r, and with it the means a_r and b_r. */
+typedef struct group {
+    int cell, replicate;
+    int means;                        /* the policy that means are taken over; policy_count: the control */
+    bool members[KM_POLICIES];        /* of the policies */
+    double units, tau, drawn, spread; /* sums over draws, and how many draws; sum_r a_r.b_r */
+} group;
 
 /* Adds what one draw of K masks says of the three terms of Theorem 1, from all K^2 products. */
-static km_status one_draw(km_variance_worker *worker, const km_variance_cell *cell, const km_row *row,
-                          uint64_t visit, double *values) {
+static km_status one_draw(km_variance_worker *worker, const km_masks *masks, const km_row *row, uint64_t visit,
+                          double *values) {
     size_t size = worker->measured->size;
-    int K = cell->spec.splits;
+    int K = masks->splits;
     double single = 0;
     memset(worker->s, 0, size * sizeof *worker->s);
     for (int k = 0; k < K; k++) {
-        KM_TRY(km_variance_worker_gradient(worker, row, mask_of(worker, k), visit, (uint32_t)k, worker->g));
+        KM_TRY(km_variance_worker_gradient(worker, row, masks, k, visit, (uint32_t)k, worker->g));
         single += km_centered_dot(worker->g, worker->g, worker->a, worker->b, 1, size);
         add(worker->s, worker->g, size);
     }
@@ -122,58 +135,104 @@ static km_status one_draw(km_variance_worker *worker, const km_variance_cell *ce
     return KM_OK;
 }
 
-static km_status measure_row(km_variance_worker *worker, int cell_number, const km_row *row, int replicate,
-                             tally *t) {
+static km_status measure_row(km_variance_worker *worker, group *g, const km_row *row,
+                             double values[][KM_CELL_VALUES]) {
     const km_variance_plan *plan = worker->plan;
-    const km_variance_cell *cell = &plan->cells[cell_number];
-    KM_TRY(both_means(worker, cell_number, row, cell_number, replicate));
+    KM_TRY(both_means(worker, g->cell, g->means, row, g->cell, g->replicate));
     for (int p = 0; p < plan->policy_count; p++) {
-        for (int d = 0; d < plan->draws; d++) {
-            uint64_t visit = visit_of(DRAW_POLICY + p, cell_number, replicate, d);
-            KM_TRY(draw(worker, cell_number, p, row, visit));
-            t->units += worker->masks.units;
-            t->tau += worker->masks.tau;
-            KM_TRY(one_draw(worker, cell, row, visit, t->values[p]));
+        for (int d = 0; d < plan->draws && g->members[p]; d++) {
+            uint64_t visit = visit_of(DRAW_POLICY + p, g->cell, g->replicate, d);
+            const km_masks *masks = NULL;
+            KM_TRY(draw(worker, g->cell, p, row, visit, &masks));
+            g->units += masks->units;
+            g->tau += masks->tau;
+            g->drawn++;
+            KM_TRY(one_draw(worker, masks, row, visit, values[p]));
         }
     }
     return KM_OK;
 }
 
-static void add_row_means(km_variance_worker *worker, tally *t) {
+static void add_row_means(km_variance_worker *worker, group *g) {
     size_t size = worker->measured->size;
     if (worker->sum_a == NULL) {
         return;
     }
-    t->spread += km_centered_dot(worker->a, worker->b, worker->a, worker->b, 0, size);
+    g->spread += km_centered_dot(worker->a, worker->b, worker->a, worker->b, 0, size);
     add(worker->sum_a, worker->a, size);
     add(worker->sum_b, worker->b, size);
 }
 
-static km_status measure_cell(km_variance_worker *worker, int cell, int replicate, km_item_result *out) {
-    const km_variance_plan *plan = worker->plan;
-    size_t size = worker->measured->size;
-    double N = plan->row_count, draws = N * plan->draws, spread = 0;
-    tally t = {0};
+/* sum_r |G_r - bar G|^2 / (N - 1); 0 where a mini-batch has all rows. */
+static double spread_of(const km_variance_worker *worker, const group *g) {
+    if (worker->sum_a == NULL) {
+        return 0;
+    }
+    const double N = worker->plan->row_count;
+    double all = km_centered_dot(worker->sum_a, worker->sum_b, worker->a, worker->b, 0, worker->measured->size);
+    return (g->spread - all / N) / (N - 1);
+}
+
+/* out: the group's KM_CELL_GROUP values. */
+static km_status measure_group(km_variance_worker *worker, group *g, double values[][KM_CELL_VALUES], double *out) {
+    const size_t size = worker->measured->size;
     if (worker->sum_a != NULL) {
         memset(worker->sum_a, 0, size * sizeof *worker->sum_a);
         memset(worker->sum_b, 0, size * sizeof *worker->sum_b);
     }
-    for (int i = 0; i < plan->row_count; i++) {
-        KM_TRY(measure_row(worker, cell, plan->rows[i], replicate, &t));
-        add_row_means(worker, &t);
+    for (int i = 0; i < worker->plan->row_count; i++) {
+        KM_TRY(measure_row(worker, g, worker->plan->rows[i], values));
+        add_row_means(worker, g);
     }
-    if (worker->sum_a != NULL) {
-        double all = km_centered_dot(worker->sum_a, worker->sum_b, worker->a, worker->b, 0, size);
-        spread = (t.spread - all / N) / (N - 1);
+    out[KM_CELL_SPREAD] = spread_of(worker, g);
+    out[KM_CELL_UNITS] = g->units / g->drawn;
+    out[KM_CELL_TAU] = g->tau / g->drawn;
+    return KM_OK;
+}
+
+/* The uniform policies together. False where there are none. */
+static bool uniform_group(const km_variance_plan *plan, group *g) {
+    bool any = false;
+    g->means = plan->policy_count;
+    for (int p = 0; p < plan->policy_count; p++) {
+        g->members[p] = plan->policies[p]->uniform;
+        any = any || g->members[p];
+    }
+    return any;
+}
+
+int km_variance_group(const km_variance_plan *plan, int policy) {
+    int at = KM_CELL_VALUES * plan->policy_count;
+    for (int p = 0; p <= policy && !plan->policies[policy]->uniform; p++) {
+        at += plan->policies[p]->uniform ? 0 : KM_CELL_GROUP;
+    }
+    return at;
+}
+
+static km_status measure_cell(km_variance_worker *worker, int cell, int replicate, km_item_result *out) {
+    const km_variance_plan *plan = worker->plan;
+    const double draws = (double)plan->row_count * plan->draws;
+    double values[KM_POLICIES][KM_CELL_VALUES] = {{0}}, groups[1 + KM_POLICIES][KM_CELL_GROUP] = {{0}};
+    int count = 1;
+    group uniform = {.cell = cell, .replicate = replicate};
+    if (uniform_group(plan, &uniform)) {
+        KM_TRY(measure_group(worker, &uniform, values, groups[0]));
+    }
+    for (int p = 0; p < plan->policy_count; p++) {
+        if (!plan->policies[p]->uniform) {
+            group own = {.cell = cell, .replicate = replicate, .means = p};
+            own.members[p] = true;
+            KM_TRY(measure_group(worker, &own, values, groups[count++]));
+        }
     }
     for (int p = 0; p < plan->policy_count; p++) {
         for (int v = 0; v < KM_CELL_VALUES; v++) {
-            km_item_result_add(out, t.values[p][v] / draws);
+            km_item_result_add(out, values[p][v] / draws);
         }
     }
-    km_item_result_add(out, spread);
-    km_item_result_add(out, t.units / (draws * plan->policy_count));
-    km_item_result_add(out, t.tau / (draws * plan->policy_count));
+    for (int i = 0; i < count * KM_CELL_GROUP; i++) {
+        km_item_result_add(out, groups[i / KM_CELL_GROUP][i % KM_CELL_GROUP]);
+    }
     return KM_OK;
 }
 
@@ -208,13 +267,13 @@ static km_status measure_pairs(km_variance_worker *worker, const km_row *row, ui
     const km_mask_visit drawn = visit_at(worker, visit);
     KM_TRY(km_mask_distances(&plan->cells[0].spec, row, &drawn, shares, plan->distance_count, distances,
                              &worker->masks));
-    KM_TRY(km_variance_worker_gradient(worker, row, mask_of(worker, 0), visit, 0, worker->s));
+    KM_TRY(km_variance_worker_gradient(worker, row, &worker->masks, 0, visit, 0, worker->s));
     for (int i = 0; i < plan->distance_count; i++) {
         if (distances[i] == 0) {
             add_pair(worker, worker->s, worker->s, 0, out);
             continue;
         }
-        KM_TRY(km_variance_worker_gradient(worker, row, mask_of(worker, 1 + i), visit, 1 + (uint32_t)i, worker->g));
+        KM_TRY(km_variance_worker_gradient(worker, row, &worker->masks, 1 + i, visit, 1 + (uint32_t)i, worker->g));
         add_pair(worker, worker->s, worker->g, distances[i], out);
     }
     return KM_OK;
@@ -230,7 +289,7 @@ static km_status measure_distances(km_variance_worker *worker, int replicate, km
         for (int h = 0; h < plan->distance_count; h++) {
             shares[h] = km_variance_share(plan, row, h);
         }
-        status = both_means(worker, plan->cell_count, row, 0, replicate);
+        status = both_means(worker, 0, plan->policy_count, row, plan->cell_count, replicate);
         for (int d = 0; d < plan->draws && status == KM_OK; d++) {
             uint64_t visit = visit_of(DRAW_PAIRS, plan->cell_count, replicate, d);
             status = measure_pairs(worker, row, visit, shares, distances, out);

@@ -17,14 +17,17 @@ static km_status make_cells(km_variance_plan *plan) {
     const km_config *config = plan->config;
     const km_texts *units = &plan->wanted->units;
     const km_numbers *splits = &plan->wanted->splits;
+    km_masking masking;
+    KM_TRY(km_masking_of(&masking, &config->mask, km_model_decoder_start(&config->model)));
+    plan->view = masking.view;
     int unit_count = KM_MAX(1, units->count), split_count = KM_MAX(1, splits->count);
     plan->cells = km_new((size_t)unit_count * (size_t)split_count, sizeof *plan->cells);
     for (int u = 0; u < unit_count; u++) {
         for (int s = 0; s < split_count; s++) {
             km_variance_cell *cell = &plan->cells[plan->cell_count++];
             cell->unit = units->count > 0 ? km_texts_at(units, u) : config->mask.unit;
+            cell->spec = masking.spec;
             cell->spec.splits = (int)(splits->count > 0 ? splits->list[s] : config->mask.splits);
-            cell->spec.ratio = config->mask.ratio;
             if (!km_unit_named(&cell->spec.unit, cell->unit)) {
                 return km_fail(KM_USAGE, "variance.units: unknown name %s", cell->unit);
             }
@@ -56,16 +59,56 @@ static void make_policies(km_variance_plan *plan) {
     }
 }
 
-static km_status check_policies(const km_variance_plan *plan) {
-    for (int p = 0; p < plan->policy_count; p++) {
-        for (int c = 0; c < plan->cell_count; c++) {
-            km_status status = km_mask_policy_check(plan->policies[p], &plan->cells[c].spec);
-            if (status != KM_OK) {
-                return km_context(status, "variance.policies, variance.splits");
-            }
+static km_status check_policy(const km_variance_plan *plan, const km_mask_policy *policy) {
+    if (policy->needs_merge && !plan->view.merge) {
+        return km_fail(
+            KM_USAGE,
+            "variance.policies: found %s, whose masks are shown with mask.merge; it can be measured with an "
+            "encoder-decoder alone.",
+            policy->name);
+    }
+    if (plan->exhaustive && !policy->uniform) {
+        return km_fail(KM_USAGE,
+                       "variance.exhaustive: the masks of policy %s are not all equally likely and cannot be "
+                       "enumerated. Leave it out of variance.policies.",
+                       policy->name);
+    }
+    for (int c = 0; c < plan->cell_count; c++) {
+        km_status status = km_mask_policy_check(policy, &plan->cells[c].spec);
+        if (status != KM_OK) {
+            return km_context(status, "variance.policies, variance.splits");
         }
     }
     return KM_OK;
+}
+
+static km_status check_policies(km_variance_plan *plan) {
+    const int length = (int)plan->config->data.length;
+    plan->shown = length;
+    for (int p = 0; p < plan->policy_count; p++) {
+        const km_mask_policy *policy = plan->policies[p];
+        KM_TRY(check_policy(plan, policy));
+        if (policy->longest_shown != NULL) {
+            plan->shown = KM_MAX(plan->shown, policy->longest_shown(&plan->cells[0].spec, length));
+        }
+    }
+    return KM_OK;
+}
+
+static bool needs_spans(const km_variance_plan *plan) {
+    bool any = false;
+    for (int p = 0; p < plan->policy_count; p++) {
+        any = any || plan->policies[p]->needs_spans;
+    }
+    return any;
+}
+
+static bool needs_sentences(const km_variance_plan *plan) {
+    bool any = false;
+    for (int p = 0; p < plan->policy_count; p++) {
+        any = any || plan->policies[p]->needs_sentences;
+    }
+    return any;
 }
 
 /* ---- Rows --------------------------------------------------------------------------------------------------- */
@@ -102,18 +145,22 @@ static km_status choose_rows(km_variance_plan *plan, const km_rows *rows, uint64
     return KM_OK;
 }
 
+static km_status check_units(const km_row *row, km_unit unit, int splits) {
+    const int units = km_row_units(row, unit);
+    if (units >= splits) {
+        return KM_OK;
+    }
+    return km_fail(KM_USAGE,
+                   "variance.rows: row %llu has %d maskable %s, too few for K = %d. Lower variance.splits, or "
+                   "take another row.",
+                   (unsigned long long)row->number, units, km_unit_counted(unit), splits);
+}
+
 static km_status check_row(const km_variance_plan *plan, const km_row *row) {
     for (int c = 0; c < plan->cell_count; c++) {
-        const km_variance_cell *cell = &plan->cells[c];
-        int units = km_row_units(row, cell->spec.unit);
-        if (units < cell->spec.splits) {
-            return km_fail(
-                KM_USAGE,
-                "variance.rows: row %llu has %d maskable %s, too few for K = %d. Lower variance.splits, or "
-                "take another row.",
-                (unsigned long long)row->number, units, cell->spec.unit == KM_UNIT_SUBWORD ? "tokens" : "words",
-                cell->spec.splits);
-        }
+        const km_mask_spec *spec = &plan->cells[c].spec;
+        KM_TRY(check_units(row, spec->unit, spec->splits));
+        KM_TRY(needs_spans(plan) ? check_units(row, KM_UNIT_SALIENT, spec->splits) : KM_OK);
     }
     return KM_OK;
 }
@@ -126,6 +173,7 @@ static km_status read_rows(km_variance_plan *plan, const km_rows *rows) {
     }
     for (int i = 0; i < plan->row_count && status == KM_OK; i++) {
         plan->rows[i] = km_row_create(km_rows_length(rows));
+        plan->rows[i]->wants_sentences = needs_sentences(plan);
         status = km_rows_read(rows, numbers[i], plan->rows[i]);
         status = status == KM_OK ? check_row(plan, plan->rows[i]) : status;
     }
@@ -136,7 +184,8 @@ static km_status read_rows(km_variance_plan *plan, const km_rows *rows) {
 /* Rows are numbered as pretrain numbers them with the largest of the splits. */
 static km_status open_rows(km_variance_plan *plan, const char *folder) {
     const km_config *config = plan->config;
-    km_rows_options options = {.length = (int)config->data.length, .unit = plan->cells[0].spec.unit};
+    km_rows_options options = {.length = (int)config->data.length,
+                               .unit = needs_spans(plan) ? KM_UNIT_SALIENT : plan->cells[0].spec.unit};
     for (int c = 0; c < plan->cell_count; c++) {
         options.min_units = KM_MAX(options.min_units, plan->cells[c].spec.splits);
     }
@@ -145,7 +194,7 @@ static km_status open_rows(km_variance_plan *plan, const char *folder) {
     }
     char *file = folder == NULL ? NULL
                                 : km_format("%s/rows-%s-%s-%d-%d.idx", folder, config->data.packing,
-                                            plan->cells[0].unit, options.length, options.min_units);
+                                            km_unit_name(options.unit), options.length, options.min_units);
     km_rows *rows = NULL;
     km_status status = km_rows_open(&rows, plan->corpus, &options, file);
     free(file);
@@ -242,6 +291,20 @@ static void hash_numbers(km_hasher *hasher, const int64_t *numbers, size_t count
     km_hasher_add(hasher, numbers, count * sizeof *numbers);
 }
 
+/* Options that came after the first version. Where they do not matter they leave the key as it was. */
+static void hash_newer_options(km_hasher *hasher, const km_variance_plan *plan) {
+    const km_mask_spec *spec = &plan->cells[0].spec;
+    bool uniform = true;
+    for (int p = 0; p < plan->policy_count; p++) {
+        uniform = uniform && plan->policies[p]->uniform;
+    }
+    if (!uniform || plan->view.target != KM_TARGET_TOKENS) {
+        const double numbers[] = {plan->view.target,       plan->view.merge, spec->spans, spec->poisson_lambda,
+                                  spec->permute_sentences, spec->insert,     spec->rotate};
+        km_hasher_add(hasher, numbers, sizeof numbers);
+    }
+}
+
 /* The key covers what decides the numbers, and nothing else: no paths, no number of ranks or threads. */
 static void make_key(km_variance_plan *plan) {
     const km_config *config = plan->config;
@@ -256,6 +319,7 @@ static void make_key(km_variance_plan *plan) {
     hash_numbers(hasher, numbers, KM_COUNT(numbers));
     const double shares[] = {config->mask.ratio, config->mask.replace_mask, config->mask.replace_random};
     km_hasher_add(hasher, shares, sizeof shares);
+    hash_newer_options(hasher, plan);
     for (int i = 0; i < plan->row_count; i++) {
         const km_row *row = plan->rows[i];
         km_hasher_add(hasher, &row->number, sizeof row->number);

@@ -56,6 +56,21 @@ static km_interval ratio_of(const double *x, const double *y, int n) {
     return (km_interval){ratio, ratio + (error.low - error.mean), ratio + (error.high - error.mean)};
 }
 
+/* The two policies of the ratio: disjoint masks and independent ones, of the same single masks. False unless both are measured. */
+static bool compared(const km_variance_plan *plan, int *disjoint, int *control) {
+    bool first = false, second = false;
+    for (int p = 0; p < plan->policy_count; p++) {
+        if (plan->policies[p] == plan->control) {
+            *control = p;
+            second = true;
+        } else if (plan->policies[p]->uniform && plan->policies[p]->disjoint) {
+            *disjoint = p;
+            first = true;
+        }
+    }
+    return first && second;
+}
+
 /* ---- Estimates, sampled ------------------------------------------------------------------------------------------ */
 
 /* out (replicates) = value `index` of every replicate of the cell, times `scale`. */
@@ -68,11 +83,12 @@ static void column(double *out, const km_variance_plan *plan, const km_item_resu
 
 static void estimate_sampled(km_findings *out, const km_variance_plan *plan, const km_item_result *results,
                              int cell) {
-    int R = plan->replicates, after = KM_CELL_VALUES * plan->policy_count;
+    int R = plan->replicates;
     double S = plan->sequences, N = plan->row_count;
     double values[KM_POLICIES][KM_NUMBERS], rows[KM_NUMBERS], other[KM_NUMBERS];
-    column(rows, plan, results, cell, after + KM_CELL_SPREAD, (1 - S / N) / S);
     for (int p = 0; p < plan->policy_count; p++) {
+        const int group = km_variance_group(plan, p);
+        column(rows, plan, results, cell, group + KM_CELL_SPREAD, (1 - S / N) / S);
         km_estimate *e = &out->estimates[out->estimate_count++];
         *e = (km_estimate){.cell = cell, .policy = p, .rows = km_interval_of(rows, R)};
         column(values[p], plan, results, cell, KM_CELL_VALUES * p + KM_CELL_VAR, 1 / S);
@@ -81,17 +97,18 @@ static void estimate_sampled(km_findings *out, const km_variance_plan *plan, con
         e->single = km_interval_of(other, R);
         column(other, plan, results, cell, KM_CELL_VALUES * p + KM_CELL_COV, 1 / S);
         e->cov = km_interval_of(other, R);
-        column(other, plan, results, cell, after + KM_CELL_UNITS, 1);
+        column(other, plan, results, cell, group + KM_CELL_UNITS, 1);
         e->units = km_interval_of(other, R).mean;
-        column(other, plan, results, cell, after + KM_CELL_TAU, 1);
+        column(other, plan, results, cell, group + KM_CELL_TAU, 1);
         e->tau = km_interval_of(other, R).mean;
         for (int r = 0; r < R; r++) {
             other[r] = values[p][r] + rows[r];
         }
         e->total = km_interval_of(other, R);
     }
-    if (plan->policy_count == 2) {
-        out->ratios[out->ratio_count++] = (km_ratio){cell, ratio_of(values[0], values[1], R)};
+    int disjoint = 0, control = 0;
+    if (compared(plan, &disjoint, &control)) {
+        out->ratios[out->ratio_count++] = (km_ratio){cell, ratio_of(values[disjoint], values[control], R)};
     }
 }
 
@@ -145,9 +162,10 @@ static void estimate_exact(km_findings *out, const km_variance_plan *plan, const
         e->rows = exactly(rows);
         e->total = exactly(var + rows);
     }
-    if (plan->policy_count == 2) {
-        const km_estimate *e = &out->estimates[out->estimate_count - 2];
-        out->ratios[out->ratio_count++] = (km_ratio){cell, exactly(e[0].var.mean / e[1].var.mean)};
+    int disjoint = 0, control = 0;
+    if (compared(plan, &disjoint, &control)) {
+        const km_estimate *e = &out->estimates[out->estimate_count - plan->policy_count];
+        out->ratios[out->ratio_count++] = (km_ratio){cell, exactly(e[disjoint].var.mean / e[control].var.mean)};
     }
     if (cell == 0) {
         out->mean = mean;

@@ -9,15 +9,17 @@ static km_status make_maskers(km_variance_worker *worker, int length) {
     const km_variance_plan *plan = worker->plan;
     const int each = plan->policy_count + 1;
     worker->maskers = km_new((size_t)(plan->cell_count * each), sizeof(km_masker *));
+    worker->drawn = km_new((size_t)(plan->cell_count * each), sizeof *worker->drawn);
     for (int i = 0; i < plan->cell_count * each; i++) {
         const int p = i % each;
         const km_mask_policy *policy = p < plan->policy_count ? plan->policies[p] : plan->control;
         KM_TRY(km_masker_create(&worker->maskers[i], policy, &plan->cells[i / each].spec, plan->corpus, length));
+        km_masks_create(&worker->drawn[i], worker->maskers[i]);
     }
     return KM_OK;
 }
 
-/* Room for all masks of a draw, and for one mask with a partner at every distance. */
+/* Room for one mask with a partner at every distance, as many masks as the draw of a cell at least. */
 static void make_masks(km_variance_worker *worker, int length) {
     const km_variance_plan *plan = worker->plan;
     int most = 1 + plan->distance_count;
@@ -42,15 +44,13 @@ static km_status make_vectors(km_variance_worker *worker) {
 
 static km_status fill_in(km_variance_worker *worker, int length) {
     const km_variance_plan *plan = worker->plan;
-    const km_work_options limits = {.limits = {.views = 1, .tokens = length, .labelled = length, .longest = length},
-                                    .backward = true};
-    const km_view_options view = {.replace_mask = plan->config->mask.replace_mask,
-                                  .replace_random = plan->config->mask.replace_random};
+
     make_masks(worker, length);
     KM_TRY(make_vectors(worker));
     KM_TRY(make_maskers(worker, length));
-    KM_TRY(km_work_create(&worker->work, worker->measured->model, &limits));
-    return km_view_maker_create(&worker->maker, plan->corpus, length, &view);
+    KM_TRY(km_view_maker_create(&worker->maker, plan->corpus, length, plan->shown, &plan->view));
+    const km_work_options work = {.limits = km_view_maker_limits(worker->maker), .backward = true};
+    return km_work_create(&worker->work, worker->measured->model, &work);
 }
 
 km_status km_variance_worker_create(km_variance_worker **out, const km_variance_plan *plan,
@@ -85,8 +85,10 @@ void km_variance_worker_destroy(km_variance_worker *worker) {
     for (int i = 0; worker->maskers != NULL && i < worker->plan->cell_count * (worker->plan->policy_count + 1);
          i++) {
         km_masker_destroy(worker->maskers[i]);
+        km_masks_free(&worker->drawn[i]);
     }
     free(worker->maskers);
+    free(worker->drawn);
     free(worker->masks.masks);
     free(worker);
 }
@@ -143,7 +145,7 @@ static void ignore_progress(void *payload, size_t offset) {
     (void)offset;
 }
 
-km_status km_variance_worker_gradient(km_variance_worker *worker, const km_row *row, const uint8_t *mask,
+km_status km_variance_worker_gradient(km_variance_worker *worker, const km_row *row, const km_masks *masks, int k,
                                       uint64_t visit, uint32_t index, float *out) {
     const km_variance_plan *plan = worker->plan;
     const km_variance_model *measured = worker->measured;
@@ -151,7 +153,7 @@ km_status km_variance_worker_gradient(km_variance_worker *worker, const km_row *
         return km_fail(KM_STOPPED, "stopped early");
     }
     const km_batch *batch = NULL;
-    KM_TRY(km_view_maker_make(worker->maker, row, mask, plan->seed, visit, index, &batch));
+    KM_TRY(km_view_maker_make(worker->maker, row, masks, k, plan->seed, visit, index, &batch));
     KM_TRY(km_model_check(measured->model, batch));
     chosen_gradient t = {.measured = measured, .out = out};
     const km_sink sink = {.payload = &t, .ready = add_slice, .done = ignore_progress};

@@ -112,8 +112,8 @@ refused 2 'corpus' corpus mend
 refused 1 'missing.h5' corpus show missing.h5
 refused 1 'vocab.txt' corpus show tok/vocab.txt
 refused 2 'does not exist' corpus show c1.h5 --row 100000
-refused 2 'did you mean splits' corpus show c1.h5 --mask split=3
-refused 2 'unit=subword' corpus show c1.h5 --mask unit=letter
+refused 2 'mask.splits' corpus show c1.h5 --mask split=3
+refused 2 'subword' corpus show c1.h5 --mask unit=letter
 [ ! -e x.h5 ] || fail "x.h5 was written"
 head -c 5000 c1.h5 >cut.h5
 refused 1 'cut.h5' corpus show cut.h5

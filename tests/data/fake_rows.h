@@ -41,6 +41,8 @@ km_row *km_row_create(int max_length) {
     row->ids = km_new((size_t)max_length, sizeof *row->ids);
     row->starts_word = km_new((size_t)max_length, 1);
     row->maskable = km_new((size_t)max_length, 1);
+    row->spans = km_new((size_t)max_length, sizeof *row->spans);
+    row->sentences = km_new((size_t)max_length, sizeof *row->sentences);
     return row;
 }
 
@@ -49,6 +51,8 @@ void km_row_destroy(km_row *row) {
         free(row->ids);
         free(row->starts_word);
         free(row->maskable);
+        free(row->spans);
+        free(row->sentences);
         free(row);
     }
 }

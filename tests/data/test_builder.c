@@ -26,12 +26,15 @@ static void fill_two_streams(km_batch_builder *builder) {
     for (int32_t id = 11; id <= 13; id++) {
         km_view_add(builder, id, 0);
     }
-    km_view_add_target(builder, 2, 21);
-    km_view_add_target(builder, 21, 22);
+    km_view_add_decoder(builder, 2);
+    km_view_label(builder, 21);
+    km_view_add_decoder(builder, 21);
+    km_view_label(builder, 22);
     km_view_end(builder);
     km_view_begin(builder, 9, 90);
     km_view_add(builder, 14, 0);
-    km_view_add_target(builder, 2, 23);
+    km_view_add_decoder(builder, 2);
+    km_view_label(builder, 23);
     km_view_end(builder);
 }
 

@@ -4,8 +4,9 @@
 #include <math.h>
 
 static km_eval_views *create(const km_rows *rows, double ratio, km_unit unit, uint64_t seed) {
+    const km_eval_views_options options = {.ratio = ratio, .unit = unit, .seed = seed};
     km_eval_views *views = NULL;
-    assert_int_equal(km_eval_views_create(&views, rows, NULL, ratio, unit, seed), KM_OK);
+    assert_int_equal(km_eval_views_create(&views, rows, NULL, &options), KM_OK);
     return views;
 }
 
@@ -123,7 +124,8 @@ static void bad_input_is_a_sentence(void **state) {
     km_eval_views *views = NULL;
     const double bad[] = {0, -1, 1.1, (double)NAN};
     for (size_t i = 0; i < KM_COUNT(bad); i++) {
-        assert_int_equal(km_eval_views_create(&views, &rows, NULL, bad[i], KM_UNIT_WORD, 1), KM_USAGE);
+        const km_eval_views_options options = {.ratio = bad[i], .unit = KM_UNIT_WORD, .seed = 1};
+        assert_int_equal(km_eval_views_create(&views, &rows, NULL, &options), KM_USAGE);
         assert_non_null(strstr(km_message(), "eval.ratio"));
         assert_null(views);
     }

@@ -26,10 +26,13 @@ static void masks_are_as_far_apart_as_asked(void **state) {
     const struct {
         km_mask_spec spec;
         int units, expected[4];
-    } known[] = {{{KM_UNIT_SUBWORD, 4, 0.25}, 40, {0, 6, 10, 20}}, /* 2 * round(share * 10) */
-                 {{KM_UNIT_SUBWORD, 1, 0.8}, 10, {0, 2, 2, 4}},    /* only two units are left to take */
-                 {{KM_UNIT_SUBWORD, 2, 0}, 8, {0, 2, 4, 8}},
-                 {{KM_UNIT_SUBWORD, 1, 1}, 5, {0, 0, 0, 0}}};
+    } known[] = {
+        {{.unit = KM_UNIT_SUBWORD, .splits = 4, .ratio = 0.25}, 40, {0, 6, 10, 20}}, /* 2 * round(share * 10) */
+        {{.unit = KM_UNIT_SUBWORD, .splits = 1, .ratio = 0.8},
+         10,
+         {0, 2, 2, 4}}, /* only two units are left to take */
+        {{.unit = KM_UNIT_SUBWORD, .splits = 2, .ratio = 0}, 8, {0, 2, 4, 8}},
+        {{.unit = KM_UNIT_SUBWORD, .splits = 1, .ratio = 1}, 5, {0, 0, 0, 0}}};
     test_row row;
     test_draw draw;
     for (size_t c = 0; c < KM_COUNT(known); c++) {
@@ -69,7 +72,7 @@ static void pairs_are_uniform_at_their_distance(void **state) {
     (void)state;
     static const double shares[] = {0.5, 1};
     static const int partners[] = {8, 6}; /* sets that share one unit, and none */
-    const km_mask_spec spec = {KM_UNIT_SUBWORD, 2, 1.0 / 3};
+    const km_mask_spec spec = {.unit = KM_UNIT_SUBWORD, .splits = 2, .ratio = 1.0 / 3};
     static double counts[2][SETS][SETS];
     memset(counts, 0, sizeof counts);
     test_row row;
@@ -101,7 +104,7 @@ static void pairs_are_uniform_at_their_distance(void **state) {
 static void spans_share_a_tiling(void **state) {
     (void)state;
     static const double shares[] = {0, 1};
-    const km_mask_spec spec = {KM_UNIT_SPAN, 2, 0.4};
+    const km_mask_spec spec = {.unit = KM_UNIT_SPAN, .splits = 2, .ratio = 0.4};
     test_row row;
     test_draw draw;
     int distances[2];

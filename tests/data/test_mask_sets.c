@@ -18,7 +18,7 @@ static void tau_is_rounded_and_capped(void **state) {
         {8, 0.15, 8, 1},    {3, 1, 9, 9},        {6, 0.15, 10, 1},   {7, 0.15, 10, 2},
     };
     for (size_t i = 0; i < KM_COUNT(known); i++) {
-        km_mask_spec spec = {KM_UNIT_SUBWORD, known[i].splits, known[i].ratio};
+        km_mask_spec spec = {.unit = KM_UNIT_SUBWORD, .splits = known[i].splits, .ratio = known[i].ratio};
         assert_int_equal(km_mask_tau(&spec, known[i].units), known[i].tau);
     }
 }
@@ -28,8 +28,12 @@ static void masks_have_their_size_and_miss_specials(void **state) {
     test_row row;
     test_draw draw;
     make_row(&row, 7, "[ccwcwwwccwww[wwwwcwwwcwwww[cwwcccw[");
-    const km_mask_spec specs[] = {{KM_UNIT_SUBWORD, 4, 0.15}, {KM_UNIT_SUBWORD, 4, 0}, {KM_UNIT_WORD, 4, 0.15},
-                                  {KM_UNIT_WORD, 3, 0},       {KM_UNIT_WORD, 1, 0.5},  {KM_UNIT_SUBWORD, 5, 0.2}};
+    const km_mask_spec specs[] = {{.unit = KM_UNIT_SUBWORD, .splits = 4, .ratio = 0.15},
+                                  {.unit = KM_UNIT_SUBWORD, .splits = 4, .ratio = 0},
+                                  {.unit = KM_UNIT_WORD, .splits = 4, .ratio = 0.15},
+                                  {.unit = KM_UNIT_WORD, .splits = 3, .ratio = 0},
+                                  {.unit = KM_UNIT_WORD, .splits = 1, .ratio = 0.5},
+                                  {.unit = KM_UNIT_SUBWORD, .splits = 5, .ratio = 0.2}};
     for (size_t c = 0; c < KM_COUNT(specs) * 2; c++) {
         const km_mask_spec *spec = &specs[c / 2];
         int units = spec->unit == KM_UNIT_WORD ? 23 : 32;
@@ -69,7 +73,9 @@ static void fully_explored_masks_are_2_tau_apart(void **state) {
     test_row row;
     test_draw draw;
     make_plain_row(&row, 1, 126);
-    const km_mask_spec specs[] = {{KM_UNIT_SUBWORD, 4, 0.15}, {KM_UNIT_SUBWORD, 8, 0.125}, {KM_UNIT_SUBWORD, 6, 0}};
+    const km_mask_spec specs[] = {{.unit = KM_UNIT_SUBWORD, .splits = 4, .ratio = 0.15},
+                                  {.unit = KM_UNIT_SUBWORD, .splits = 8, .ratio = 0.125},
+                                  {.unit = KM_UNIT_SUBWORD, .splits = 6, .ratio = 0}};
     for (size_t s = 0; s < KM_COUNT(specs); s++) {
         for (uint64_t visit = 0; visit < 20; visit++) {
             draw_masks(&draw, "fully_explored", &specs[s], &row, 5, visit);
@@ -123,12 +129,13 @@ static void check_all_outcomes(const char *policy, km_mask_spec spec, int n, int
 
 static void every_outcome_is_equally_likely(void **state) {
     (void)state;
-    check_all_outcomes("fully_explored", (km_mask_spec){KM_UNIT_SUBWORD, 3, 1.0 / 3}, 6, 90);
-    check_all_outcomes("fully_explored", (km_mask_spec){KM_UNIT_SUBWORD, 2, 0.4}, 5, 30);
-    check_all_outcomes("fully_explored", (km_mask_spec){KM_UNIT_WORD, 2, 0}, 5, 30);
-    check_all_outcomes("random", (km_mask_spec){KM_UNIT_SUBWORD, 2, 0.4}, 5, 100);
-    check_all_outcomes("random", (km_mask_spec){KM_UNIT_WORD, 2, 1.0 / 3}, 6, 225);
-    check_all_outcomes("random", (km_mask_spec){KM_UNIT_SUBWORD, 1, 0.5}, 6, 20);
+    check_all_outcomes("fully_explored", (km_mask_spec){.unit = KM_UNIT_SUBWORD, .splits = 3, .ratio = 1.0 / 3}, 6,
+                       90);
+    check_all_outcomes("fully_explored", (km_mask_spec){.unit = KM_UNIT_SUBWORD, .splits = 2, .ratio = 0.4}, 5, 30);
+    check_all_outcomes("fully_explored", (km_mask_spec){.unit = KM_UNIT_WORD, .splits = 2, .ratio = 0}, 5, 30);
+    check_all_outcomes("random", (km_mask_spec){.unit = KM_UNIT_SUBWORD, .splits = 2, .ratio = 0.4}, 5, 100);
+    check_all_outcomes("random", (km_mask_spec){.unit = KM_UNIT_WORD, .splits = 2, .ratio = 1.0 / 3}, 6, 225);
+    check_all_outcomes("random", (km_mask_spec){.unit = KM_UNIT_SUBWORD, .splits = 1, .ratio = 0.5}, 6, 20);
 }
 
 /* Lemma 2 for each mask: inclusion tau/n, pairs tau(tau-1)/(n(n-1)). Inclusion counts of N sets of fixed size,
@@ -139,7 +146,7 @@ static void each_mask_is_uniform(void **state) {
     test_row row;
     test_draw draw;
     make_plain_row(&row, 3, N);
-    km_mask_spec spec = {KM_UNIT_SUBWORD, K, 0.15};
+    km_mask_spec spec = {.unit = KM_UNIT_SUBWORD, .splits = K, .ratio = 0.15};
     const double tau = 6, share = tau / N, pair_share = tau * (tau - 1) / (N * (N - 1));
     for (size_t policy = 0; policy < KM_COUNT(names); policy++) {
         static double single[K][N], pair[K][N][N];
@@ -179,7 +186,7 @@ static void masks_are_exchangeable(void **state) {
     test_row row;
     test_draw draw;
     make_plain_row(&row, 4, N);
-    km_mask_spec spec = {KM_UNIT_SUBWORD, K, 0.25};
+    km_mask_spec spec = {.unit = KM_UNIT_SUBWORD, .splits = K, .ratio = 0.25};
     for (size_t policy = 0; policy < KM_COUNT(names); policy++) {
         static double joint[K][K][N][N];
         memset(joint, 0, sizeof joint);
@@ -220,7 +227,7 @@ static void visits_rows_and_seeds_are_independent(void **state) {
     enum { N = 12, TAU = 4, DRAWS = 10000 };
     test_row row, other;
     test_draw a, b;
-    km_mask_spec spec = {KM_UNIT_SUBWORD, 3, 1.0 / 3};
+    km_mask_spec spec = {.unit = KM_UNIT_SUBWORD, .splits = 3, .ratio = 1.0 / 3};
     for (int what = 0; what < 5; what++) {
         double counts[TAU + 1] = {0};
         for (int d = 0; d < DRAWS; d++) {
@@ -246,7 +253,7 @@ static void random_masks_of_a_visit_are_independent(void **state) {
     test_row row;
     test_draw draw;
     make_plain_row(&row, 5, N);
-    km_mask_spec spec = {KM_UNIT_SUBWORD, 3, 1.0 / 3};
+    km_mask_spec spec = {.unit = KM_UNIT_SUBWORD, .splits = 3, .ratio = 1.0 / 3};
     double counts[TAU + 1] = {0};
     for (int d = 0; d < DRAWS; d++) {
         draw_masks(&draw, "random", &spec, &row, 1, (uint64_t)d);
@@ -261,7 +268,7 @@ static void partition_leaves_over_new_units_each_visit(void **state) {
     test_row row;
     test_draw draw;
     make_plain_row(&row, 6, N);
-    km_mask_spec spec = {KM_UNIT_SUBWORD, K, 0};
+    km_mask_spec spec = {.unit = KM_UNIT_SUBWORD, .splits = K, .ratio = 0};
     double triples[165] = {0};
     for (int d = 0; d < DRAWS; d++) {
         draw_masks(&draw, "fully_explored", &spec, &row, 1, (uint64_t)d);
@@ -289,19 +296,19 @@ static void bad_input_is_a_sentence(void **state) {
     test_draw draw;
     make_plain_row(&row, 1234, 3);
     for (size_t policy = 0; policy < KM_COUNT(names); policy++) {
-        km_mask_spec spec = {KM_UNIT_SUBWORD, 4, 0.15};
+        km_mask_spec spec = {.unit = KM_UNIT_SUBWORD, .splits = 4, .ratio = 0.15};
         assert_int_equal(try_draw(&draw, names[policy], &spec, &row, 1, 0), KM_FAILED);
         assert_non_null(strstr(km_message(), "1234"));
         spec.unit = KM_UNIT_SPAN;
         assert_int_equal(try_draw(&draw, names[policy], &spec, &row, 1, 0), KM_FAILED);
-        spec = (km_mask_spec){KM_UNIT_SUBWORD, 0, 0.15};
+        spec = (km_mask_spec){.unit = KM_UNIT_SUBWORD, .splits = 0, .ratio = 0.15};
         assert_int_equal(try_draw(&draw, names[policy], &spec, &row, 1, 0), KM_USAGE);
-        spec = (km_mask_spec){KM_UNIT_SUBWORD, 1, 1.5};
+        spec = (km_mask_spec){.unit = KM_UNIT_SUBWORD, .splits = 1, .ratio = 1.5};
         assert_int_equal(try_draw(&draw, names[policy], &spec, &row, 1, 0), KM_USAGE);
         spec.ratio = (double)NAN;
         assert_int_equal(try_draw(&draw, names[policy], &spec, &row, 1, 0), KM_USAGE);
     }
-    km_mask_spec spec = {KM_UNIT_SUBWORD, 3, 0.35};
+    km_mask_spec spec = {.unit = KM_UNIT_SUBWORD, .splits = 3, .ratio = 0.35};
     assert_int_equal(try_draw(&draw, "fully_explored", &spec, &row, 1, 0), KM_USAGE);
     assert_non_null(strstr(km_message(), "mask.splits"));
     assert_int_equal(try_draw(&draw, "random", &spec, &row, 1, 0), KM_OK);

@@ -105,7 +105,8 @@ static void span_masks_are_disjoint_and_whole(void **state) {
     test_row row;
     test_draw draw;
     make_row(&row, 4, "[wwcwwwwcwwcwwwwwwwwwwwwcccwwwwwwwwwwwww[wwwwwwwwwwwcwwwwwww[");
-    const km_mask_spec specs[] = {{KM_UNIT_SPAN, 4, 0.15}, {KM_UNIT_SPAN, 5, 0}};
+    const km_mask_spec specs[] = {{.unit = KM_UNIT_SPAN, .splits = 4, .ratio = 0.15},
+                                  {.unit = KM_UNIT_SPAN, .splits = 5, .ratio = 0}};
     for (int c = 0; c < 4; c++) {
         const km_mask_spec *spec = &specs[c / 2];
         for (uint64_t visit = 0; visit < 200; visit++) {
@@ -138,7 +139,7 @@ static void every_word_is_hidden_alike(void **state) {
     test_row row;
     test_draw draw;
     make_plain_row(&row, 3, N);
-    km_mask_spec spec = {KM_UNIT_SPAN, 4, 0.15};
+    km_mask_spec spec = {.unit = KM_UNIT_SPAN, .splits = 4, .ratio = 0.15};
     for (int policy = 0; policy < 2; policy++) {
         double counts[4][N] = {{0}}, total = 0;
         for (int d = 0; d < DRAWS; d++) {
@@ -168,7 +169,7 @@ static void a_single_mask_has_one_law_under_both_policies(void **state) {
     make_plain_row(&row, 3, N);
     const double ratios[] = {0.3, 0};
     for (int r = 0; r < 2; r++) {
-        km_mask_spec spec = {KM_UNIT_SPAN, K, ratios[r]};
+        km_mask_spec spec = {.unit = KM_UNIT_SPAN, .splits = K, .ratio = ratios[r]};
         static double counts[2][K][CELLS];
         memset(counts, 0, sizeof counts);
         for (int d = 0; d < 2 * DRAWS; d++) {
@@ -203,7 +204,7 @@ static void random_masks_have_tilings_of_their_own(void **state) {
     test_row row;
     test_draw draw;
     make_plain_row(&row, 3, 12);
-    km_mask_spec spec = {KM_UNIT_SPAN, 2, 0.5};
+    km_mask_spec spec = {.unit = KM_UNIT_SPAN, .splits = 2, .ratio = 0.5};
     double joint[4][4] = {{0}}, one[4] = {0}, two[4] = {0}, chi = 0;
     for (int d = 0; d < DRAWS; d++) {
         draw_masks(&draw, "random", &spec, &row, 4, (uint64_t)d);

@@ -14,24 +14,25 @@ typedef struct test_view {
 } test_view;
 
 typedef struct test_options {
-    km_source_rows_options source;
+    km_masking masking;
+    uint64_t seed;
     int sequences, micro_batch;
 } test_options;
 
 static test_options options_of(const char *policy, int splits, double ratio) {
     return (test_options){.sequences = 5,
                           .micro_batch = 3,
-                          .source = {.seed = 5,
-                                     .mask = {KM_UNIT_SUBWORD, splits, ratio},
-                                     .policy = km_mask_policy_named(policy),
-                                     .view = {.replace_mask = 1}}};
+                          .seed = 5,
+                          .masking = {.spec = {.unit = KM_UNIT_SUBWORD, .splits = splits, .ratio = ratio},
+                                      .policy = km_mask_policy_named(policy),
+                                      .view = {.replace_mask = 1}}};
 }
 
 static km_status try_create(km_reader **out, const km_rows *rows, const test_options *options) {
     *out = NULL;
     km_source *source = NULL;
-    KM_TRY(km_source_rows_create(&source, rows, NULL, &options->source));
-    const int64_t each = options->source.over_epochs ? 1 : options->source.mask.splits;
+    KM_TRY(km_source_rows_create(&source, rows, NULL, &options->masking, options->seed));
+    const int64_t each = options->masking.over_epochs ? 1 : options->masking.spec.splits;
     return km_reader_create(out, source, options->sequences * each, options->micro_batch);
 }
 
@@ -96,29 +97,29 @@ static int collect(km_reader *reader, uint64_t step, int run, test_view *out) {
 static void expect_view(const km_rows *rows, const test_options *options, uint64_t step, int j,
                         const test_view *view) {
     uint8_t bytes[16 * FAKE_LENGTH];
-    uint64_t splits = (uint64_t)options->source.mask.splits, n = rows->count;
+    uint64_t splits = (uint64_t)options->masking.spec.splits, n = rows->count;
     uint64_t place =
-        step * (uint64_t)options->sequences + (options->source.over_epochs ? (uint64_t)j : (uint64_t)j / splits);
-    uint64_t epoch = place / n, number = km_order(place % n, n, options->source.seed, epoch);
-    uint64_t visit = options->source.over_epochs ? epoch / splits : epoch;
-    uint64_t index = options->source.over_epochs ? epoch % splits : (uint64_t)j % splits;
+        step * (uint64_t)options->sequences + (options->masking.over_epochs ? (uint64_t)j : (uint64_t)j / splits);
+    uint64_t epoch = place / n, number = km_order(place % n, n, options->seed, epoch);
+    uint64_t visit = options->masking.over_epochs ? epoch / splits : epoch;
+    uint64_t index = options->masking.over_epochs ? epoch % splits : (uint64_t)j % splits;
     km_row *row = km_row_create(FAKE_LENGTH);
     assert_int_equal(km_rows_read(rows, number, row), KM_OK);
     km_masks masks = {.stride = FAKE_LENGTH, .masks = bytes};
-    const km_mask_visit drawn = {.seed = options->source.seed, .purpose = KM_RNG_MASK, .number = visit};
+    const km_mask_visit drawn = {.seed = options->seed, .purpose = KM_RNG_MASK, .number = visit};
     km_masker *masker = NULL;
-    assert_int_equal(km_masker_create(&masker, options->source.policy, &options->source.mask, NULL, FAKE_LENGTH),
+    assert_int_equal(km_masker_create(&masker, options->masking.policy, &options->masking.spec, NULL, FAKE_LENGTH),
                      KM_OK);
     assert_int_equal(km_masker_draw(masker, row, &drawn, &masks), KM_OK);
     km_masker_destroy(masker);
     assert_true(view->row == number);
-    uint64_t per_step = (uint64_t)options->sequences * (options->source.over_epochs ? 1 : splits);
+    uint64_t per_step = (uint64_t)options->sequences * (options->masking.over_epochs ? 1 : splits);
     assert_true(view->number == step * per_step + (uint64_t)j);
     assert_int_equal(view->length, row->length);
     for (int p = 0; p < row->length; p++) {
         bool hidden = bytes[index * FAKE_LENGTH + (uint64_t)p];
         assert_int_equal(view->labels[p], hidden ? row->ids[p] : -1);
-        if (!hidden || options->source.view.replace_mask >= 1) {
+        if (!hidden || options->masking.view.replace_mask >= 1) {
             assert_int_equal(view->ids[p], hidden ? FAKE_MASK : row->ids[p]);
         }
     }
@@ -131,10 +132,10 @@ static void views_are_as_defined(void **state) {
     static test_view views[MOST_VIEWS];
     for (int c = 0; c < 12; c++) {
         test_options options = options_of(c % 2 ? "random" : "fully_explored", 4, c % 3 ? 0.15 : 0);
-        options.source.mask.unit = (km_unit)(c % 3);
-        options.source.over_epochs = c >= 6;
+        options.masking.spec.unit = (km_unit)(c % 3);
+        options.masking.over_epochs = c >= 6;
         km_reader *reader = create(&rows, &options);
-        int expected = options.source.over_epochs ? 5 : 20;
+        int expected = options.masking.over_epochs ? 5 : 20;
         assert_int_equal(km_reader_views(reader), expected);
         assert_int_equal(km_reader_micro_batches(reader), (expected + 2) / 3);
         for (uint64_t step = 0; step < 12; step++) {
@@ -153,9 +154,9 @@ static void cuts_and_requests_change_nothing(void **state) {
     static test_view whole[MOST_VIEWS], views[MOST_VIEWS];
     for (int over_epochs = 0; over_epochs < 2; over_epochs++) {
         test_options options = options_of("fully_explored", 4, 0.15);
-        options.source.over_epochs = over_epochs;
-        options.source.view.replace_mask = 0.5;
-        options.source.view.replace_random = 0.3;
+        options.masking.over_epochs = over_epochs;
+        options.masking.view.replace_mask = 0.5;
+        options.masking.view.replace_random = 0.3;
         const uint64_t step = 1000003;
         options.micro_batch = 100;
         km_reader *reader = create(&rows, &options);
@@ -192,7 +193,7 @@ static void every_epoch_visits_each_row_once(void **state) {
     static test_view views[MOST_VIEWS];
     for (int over_epochs = 0; over_epochs < 2; over_epochs++) {
         test_options options = options_of("fully_explored", 3, 0.15);
-        options.source.over_epochs = over_epochs;
+        options.masking.over_epochs = over_epochs;
         options.sequences = 6;
         km_reader *reader = create(&rows, &options);
         int visits[13] = {0}, each = over_epochs ? 1 : 3;
@@ -219,7 +220,7 @@ static void masks_over_epochs_cover_the_row(void **state) {
     struct km_rows rows = fake_rows(ROWS, true);
     static test_view views[MOST_VIEWS];
     test_options options = options_of("fully_explored", K, 0);
-    options.source.over_epochs = true;
+    options.masking.over_epochs = true;
     options.sequences = ROWS;
     km_reader *reader = create(&rows, &options);
     km_row *row = km_row_create(FAKE_LENGTH);
@@ -258,8 +259,8 @@ static void replacements_have_their_shares(void **state) {
     struct km_rows rows = fake_rows(50, false);
     static test_view views[MOST_VIEWS];
     test_options options = options_of("fully_explored", 4, 0);
-    options.source.view.replace_mask = 0.8;
-    options.source.view.replace_random = 0.1;
+    options.masking.view.replace_mask = 0.8;
+    options.masking.view.replace_random = 0.1;
     km_reader *reader = create(&rows, &options);
     double total = 0, masked = 0, same = 0, drawn[FAKE_VOCABULARY] = {0};
     for (uint64_t step = 0; step < 200; step++) {
@@ -296,9 +297,9 @@ static void replacements_differ_by_view(void **state) {
     struct km_rows rows = fake_rows(1, false);
     static test_view views[MOST_VIEWS];
     test_options options = options_of("random", 1, 1); /* hides all 38 tokens every time */
-    options.source.view.replace_mask = 0.5;
+    options.masking.view.replace_mask = 0.5;
     for (int splits = 1; splits <= 2; splits++) {
-        options.source.mask.splits = splits;
+        options.masking.spec.splits = splits;
         options.sequences = 8 / splits;
         km_reader *reader = create(&rows, &options);
         assert_int_equal(collect(reader, 0, 2, views), 8);
@@ -363,7 +364,7 @@ static void errors_reach_the_taker(void **state) {
     km_reader *reader = create(&rows, &options);
     int failed = 0;
     for (uint64_t step = 0; step < 5; step++) {
-        uint64_t row = km_order(step, 5, options.source.seed, 0);
+        uint64_t row = km_order(step, 5, options.seed, 0);
         km_reader_request(reader, step, 0, 1);
         const km_batch *batches = NULL;
         int count = 0;
@@ -384,8 +385,8 @@ static void errors_reach_the_taker(void **state) {
     km_reader_destroy(reader);
 
     rows = fake_rows(5, false);
-    options.source.mask.splits = 39; /* of 38 tokens */
-    options.source.mask.ratio = 0;
+    options.masking.spec.splits = 39; /* of 38 tokens */
+    options.masking.spec.ratio = 0;
     reader = create(&rows, &options);
     const km_batch *batches = NULL;
     int count = 0;
@@ -402,10 +403,10 @@ static void wrong_options_are_refused(void **state) {
         test_options options = options_of("random", 4, 0.15);
         options.sequences = what == 0 ? 0 : what == 1 ? 2000000000 : what == 3 ? 500000000 : 4;
         options.micro_batch = what == 2 ? 0 : what == 3 ? 2000000000 : 4;
-        options.source.mask.splits = what == 4 ? 0 : 4;
-        options.source.mask.ratio = what == 5 ? -0.1 : 0.15;
-        options.source.view.replace_mask = what == 6 ? 0.95 : what == 7 ? (double)NAN : 0.8;
-        options.source.view.replace_random = what == 8 ? -0.1 : 0.1;
+        options.masking.spec.splits = what == 4 ? 0 : 4;
+        options.masking.spec.ratio = what == 5 ? -0.1 : 0.15;
+        options.masking.view.replace_mask = what == 6 ? 0.95 : what == 7 ? (double)NAN : 0.8;
+        options.masking.view.replace_random = what == 8 ? -0.1 : 0.1;
         km_reader *reader = NULL;
         assert_int_equal(try_create(&reader, &rows, &options), KM_USAGE);
         assert_null(reader);

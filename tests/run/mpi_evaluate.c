@@ -52,9 +52,9 @@ static twin evaluate_slowly(const km_model *model, const float *weights, const k
     km_eval_views *views = NULL;
     km_work *work = NULL;
     const km_rows_options packing = {
-        .length = options->length, .packing = options->packing, .unit = options->unit, .min_units = 1};
+        .length = options->length, .packing = options->packing, .unit = options->views.unit, .min_units = 1};
     OK(km_rows_open(&rows, corpus, &packing, NULL));
-    OK(km_eval_views_create(&views, rows, corpus, options->ratio, options->unit, options->seed));
+    OK(km_eval_views_create(&views, rows, corpus, &options->views));
     const km_work_options limits = {.limits = km_eval_views_limits(views)};
     OK(km_work_create(&work, model, &limits));
     t.rows = km_rows_count(rows);
@@ -84,7 +84,7 @@ static double entropy(const twin *t) {
 /* ---- Tests ---- */
 
 static const km_eval_options STANDARD = {
-    .length = LENGTH, .packing = KM_PACK_DOCUMENTS, .unit = KM_UNIT_SUBWORD, .ratio = RATIO, .seed = 9};
+    .length = LENGTH, .packing = KM_PACK_DOCUMENTS, .views = {.unit = KM_UNIT_SUBWORD, .ratio = RATIO, .seed = 9}};
 
 static void compare(const km_eval_result *result, const twin *t) {
     const double loss = t->loss / (double)t->masked;
@@ -103,7 +103,7 @@ static void evaluation_equals_its_twin(void **state) {
     for (int unit = KM_UNIT_SUBWORD; unit <= KM_UNIT_SPAN; unit++) {
         km_eval_options options = STANDARD;
         km_eval_result result, threaded;
-        options.unit = (km_unit)unit;
+        options.views.unit = (km_unit)unit;
         const twin t = evaluate_slowly(model, weights, &options);
         assert_true(t.correct > 0 && t.correct < t.masked); /* else accuracy is not tested */
         OK(km_evaluate(comm, model, weights, corpus, &options, 1, &result));

@@ -193,15 +193,14 @@ static void compare_step(twin *t, km_trainer *trainer, km_reader *reader, double
 }
 
 static km_reader *make_reader(const km_rows *rows, const settings *s) {
-    const km_source_rows_options options = {
-        .seed = s->trainer.seed,
+    const km_masking masking = {
         .policy = km_mask_policy_named("fully_explored"),
-        .mask = {.unit = KM_UNIT_SUBWORD, .splits = (int)s->mask.splits, .ratio = s->mask.ratio},
+        .spec = {.unit = KM_UNIT_SUBWORD, .splits = (int)s->mask.splits, .ratio = s->mask.ratio},
         .view = {.replace_mask = s->mask.replace_mask, .replace_random = s->mask.replace_random},
     };
     km_source *source = NULL;
     km_reader *reader = NULL;
-    OK(km_source_rows_create(&source, rows, corpus, &options));
+    OK(km_source_rows_create(&source, rows, corpus, &masking, s->trainer.seed));
     OK(km_reader_create(&reader, source, s->trainer.train.sequences * s->mask.splits,
                         s->trainer.train.micro_batch));
     return reader;

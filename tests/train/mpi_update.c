@@ -32,15 +32,14 @@ static void begin(training *t, int width, int positions, int length, double clip
     free(json);
     const km_rows_options packing = {.length = length, .unit = KM_UNIT_SUBWORD, .min_units = 3};
     OK(km_rows_open(&t->rows, corpus, &packing, NULL));
-    const km_source_rows_options options = {
-        .seed = 5,
+    const km_masking masking = {
         .policy = km_mask_policy_named("fully_explored"),
-        .mask = {.unit = KM_UNIT_SUBWORD, .splits = 2, .ratio = t->settings.mask.ratio},
+        .spec = {.unit = KM_UNIT_SUBWORD, .splits = 2, .ratio = t->settings.mask.ratio},
         .view = {.replace_mask = 1},
     };
     const km_train_config *train = &t->settings.trainer.train;
     km_source *source = NULL;
-    OK(km_source_rows_create(&source, t->rows, corpus, &options));
+    OK(km_source_rows_create(&source, t->rows, corpus, &masking, 5));
     OK(km_reader_create(&t->reader, source, train->sequences * 2, train->micro_batch));
     OK(km_model_create(&t->model, &t->settings.model, KM_HEAD_TOKENS));
     OK(km_trainer_create(&t->trainer, comm, &t->settings.trainer, t->model, t->reader));

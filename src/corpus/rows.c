@@ -116,7 +116,7 @@ static km_status check_any(const km_rows *rows, const km_rows_options *options) 
     if (rows->head.count > 0) {
         return KM_OK;
     }
-    if (options->min_units <= 1) {
+    if (options->min_units <= 1 && options->unit != KM_UNIT_SALIENT) {
         return km_fail(
             KM_FAILED,
             "%s: no usable row: not one of %llu tokens can be masked, all are unknown or special. Was the "
@@ -126,12 +126,11 @@ static km_status check_any(const km_rows *rows, const km_rows_options *options) 
     return km_fail(
         KM_FAILED,
         "%s: no usable row: %llu documents with %llu tokens give %llu rows of length %d (packing %s), and "
-        "each has fewer than %d maskable %ss (mask.splits). Use a larger data.length, fewer mask.splits, "
+        "each has fewer than %d maskable %s (mask.splits). Use a larger data.length, fewer mask.splits, "
         "packing full_sentences or more text.",
         rows->corpus->path, (unsigned long long)km_corpus_documents(rows->corpus),
         (unsigned long long)km_corpus_tokens(rows->corpus), (unsigned long long)rows->head.left_out,
-        options->length, packing_name(options->packing), options->min_units,
-        options->unit == KM_UNIT_SUBWORD ? "token" : "word");
+        options->length, packing_name(options->packing), options->min_units, km_unit_counted(options->unit));
 }
 
 /* Fills the empty index file rows->fd. */
@@ -263,6 +262,7 @@ km_row *km_row_create(int max_length) {
     row->starts_word = km_new(count, 1);
     row->maskable = km_new(count, 1);
     row->spans = km_new(count, sizeof *row->spans);
+    row->sentences = km_new(count, sizeof *row->sentences);
     return row;
 }
 
@@ -274,6 +274,7 @@ void km_row_destroy(km_row *row) {
     free(row->starts_word);
     free(row->maskable);
     free(row->spans);
+    free(row->sentences);
     free(row);
 }
 
@@ -299,6 +300,20 @@ static void put_special(km_row *row, int at, int32_t id) {
     row->maskable[at] = 0;
 }
 
+/* What begins in positions from..end-1 moves by `gap`. */
+static void move_ranges(km_row *row, int from, int end, int gap) {
+    for (int i = 0; i < row->span_count; i++) {
+        bool moves = row->spans[i].start >= from && row->spans[i].start < end;
+        row->spans[i].start += moves ? gap : 0;
+        row->spans[i].end += moves ? gap : 0;
+    }
+    for (int i = 0; i < row->sentence_count; i++) {
+        bool moves = row->sentences[i].start >= from && row->sentences[i].start < end;
+        row->sentences[i].start += moves ? gap : 0;
+        row->sentences[i].end += moves ? gap : 0;
+    }
+}
+
 /* Tokens stand at 1..tokens; opens a gap for a [SEP] at each inner document end, last one first. */
 static km_status insert_seps(const km_rows *rows, const km_row_entry *entry, km_row *row) {
     uint64_t stop = entry->start + entry->tokens; /* of the tokens not yet at their place */
@@ -315,11 +330,7 @@ static km_status insert_seps(const km_rows *rows, const km_row_entry *entry, km_
         memmove(row->ids + to, row->ids + from, count * sizeof *row->ids);
         memmove(row->starts_word + to, row->starts_word + from, count);
         put_special(row, (int)to - 1, rows->special.sep);
-        for (int i = 0; i < row->span_count; i++) { /* those that did not move yet */
-            bool moves = row->spans[i].start >= (int)from && row->spans[i].start < (int)(from + count);
-            row->spans[i].start += moves ? gap : 0;
-            row->spans[i].end += moves ? gap : 0;
-        }
+        move_ranges(row, (int)from, (int)(from + count), gap);
         stop = end;
         gap--;
     }
@@ -333,10 +344,12 @@ km_status km_rows_read(const km_rows *rows, uint64_t number, km_row *out) {
     KM_TRY(km_corpus_read_word_starts(rows->corpus, entry.start, entry.tokens, out->starts_word + 1));
     out->starts_word[1] = 1;
     KM_TRY(km_corpus_read_spans(rows->corpus, entry.start, entry.tokens, out->spans, &out->span_count));
-    for (int i = 0; i < out->span_count; i++) { /* behind [CLS] */
-        out->spans[i].start++;
-        out->spans[i].end++;
+    out->sentence_count = 0;
+    if (out->wants_sentences) {
+        KM_TRY(km_corpus_read_sentences(rows->corpus, entry.start, entry.tokens, out->sentences,
+                                        &out->sentence_count));
     }
+    move_ranges(out, 0, entry.tokens, 1); /* behind [CLS] */
     KM_TRY(insert_seps(rows, &entry, out));
     out->number = number;
     out->length = entry.tokens + entry.seps + 2;

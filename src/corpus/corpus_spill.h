@@ -3,7 +3,7 @@
 #ifndef KMASK_DATA_CORPUS_SPILL_H
 #define KMASK_DATA_CORPUS_SPILL_H
 
-#include "kmask/data.h"
+#include "kmask/corpus.h"
 
 /* The arrays of a corpus, in the order in which they are spilled. */
 enum {

@@ -1,5 +1,5 @@
 /* The order of rows: a permutation for every n, another one for every epoch and seed, and close to uniform. */
-#include "kmask/data.h"
+#include "kmask/corpus.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

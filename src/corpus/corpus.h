@@ -2,7 +2,7 @@
 #ifndef KMASK_DATA_CORPUS_H
 #define KMASK_DATA_CORPUS_H
 
-#include "kmask/data.h"
+#include "kmask/corpus.h"
 #include "kmask/store.h"
 
 struct km_corpus {
@@ -24,6 +24,9 @@ km_status km_corpus_read_ends(const km_corpus *corpus, const km_array *ends, uin
 /* The spans in tokens first..first+count-1, cut to these, as positions from 0; at most `count`. Any thread. */
 km_status km_corpus_read_spans(const km_corpus *corpus, uint64_t first, size_t count, km_row_span *out,
                                int *found) KM_NODISCARD;
+/* The sentences of tokens first..first+count-1, cut to these, as positions from 0; at most `count`, without gaps. Any thread. */
+km_status km_corpus_read_sentences(const km_corpus *corpus, uint64_t first, size_t count, km_row_sentence *out,
+                                   int *found) KM_NODISCARD;
 
 /* The file of held-out documents that belongs to `out`; the caller frees. */
 char *km_corpus_holdout_path(const char *out);

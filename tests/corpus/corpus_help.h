@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "../../src/data/corpus.h"
+#include "../../src/corpus/corpus.h"
 
 /* An own folder, removed at the end. */
 static char help_folder[64];

@@ -29,6 +29,11 @@ typedef struct cutter {
     km_row_entry row; /* being filled; no tokens: none begun */
     bool closed;      /* its last token ends a document */
 
+    /* Where salient units count: the spans, read ahead, and the number of the one that the next token may be in. */
+    uint64_t span, first_span;         /* first_span: number of the first in the buffers */
+    size_t spans;                      /* in the buffers */
+    uint64_t *span_starts, *span_ends; /* (AHEAD) */
+
     uint64_t counted; /* tokens whose units are counted: all before the row */
     size_t used, filled;
     int32_t *ids;    /* (AHEAD) */
@@ -69,6 +74,48 @@ static km_status read_ahead(cutter *c) {
     return km_corpus_read_word_starts(c->corpus, c->counted, c->filled, c->starts);
 }
 
+/* The span at which c->span stands; *there is false behind the last. */
+static km_status look_at_span(cutter *c, uint64_t *start, uint64_t *end, bool *there) {
+    const km_corpus *corpus = c->corpus;
+    *there = corpus->span_ends != NULL && c->span < corpus->span_ends->count;
+    if (!*there) {
+        return KM_OK;
+    }
+    if (c->span >= c->first_span + c->spans) {
+        c->first_span = c->span;
+        c->spans = (size_t)KM_MIN((uint64_t)AHEAD, corpus->span_ends->count - c->span);
+        KM_TRY(km_corpus_read_ends(corpus, corpus->span_starts, c->span, c->spans, c->span_starts));
+        KM_TRY(km_corpus_read_ends(corpus, corpus->span_ends, c->span, c->spans, c->span_ends));
+    }
+    *start = c->span_starts[c->span - c->first_span];
+    *end = c->span_ends[c->span - c->first_span];
+    return KM_OK;
+}
+
+/* Spans of the row that begins at `counted` with a maskable token in it, as km_units_find counts them. A span that goes on behind the
+ * row counts there again. */
+static km_status count_spans(cutter *c, int *units) {
+    uint64_t start = 0, end = 0;
+    bool there = false, counted = false;
+    *units = 0;
+    KM_TRY(look_at_span(c, &start, &end, &there));
+    for (size_t i = 0; i < c->row.tokens; i++, c->used++, c->counted++) {
+        if (c->used == c->filled) {
+            KM_TRY(read_ahead(c));
+        }
+        while (there && end <= c->counted) {
+            c->span++;
+            counted = false;
+            KM_TRY(look_at_span(c, &start, &end, &there));
+        }
+        if (there && !counted && start <= c->counted && km_id_maskable(&c->special, c->ids[c->used])) {
+            (*units)++;
+            counted = true;
+        }
+    }
+    return KM_OK;
+}
+
 /* Maskable units of the row that begins at `counted`, as km_units_find counts them: a word begins where the corpus
  * says so, at the row's first token and after a token that no mask may hide. */
 static km_status count_units(cutter *c, int *units) {
@@ -94,7 +141,7 @@ static km_status end_row(cutter *c) {
         return KM_OK;
     }
     int units = 0;
-    KM_TRY(count_units(c, &units));
+    KM_TRY(c->options->unit == KM_UNIT_SALIENT ? count_spans(c, &units) : count_units(c, &units));
     km_row_entry row = c->row;
     c->row = (km_row_entry){0};
     c->closed = false;
@@ -192,6 +239,8 @@ km_status km_rows_cut(const km_corpus *corpus, const km_rows_options *options, k
                 .capacity = (size_t)options->length - 2,
                 .sentences = {.array = corpus->sentence_ends, .buffer = km_new(AHEAD, sizeof(uint64_t))},
                 .documents = {.array = corpus->document_ends, .buffer = km_new(AHEAD, sizeof(uint64_t))},
+                .span_starts = km_new(AHEAD, sizeof(uint64_t)),
+                .span_ends = km_new(AHEAD, sizeof(uint64_t)),
                 .ids = km_new(AHEAD, sizeof(int32_t)),
                 .starts = km_new(AHEAD, 1),
                 .found = found,
@@ -200,6 +249,8 @@ km_status km_rows_cut(const km_corpus *corpus, const km_rows_options *options, k
     *left_out = c.left_out;
     free(c.sentences.buffer);
     free(c.documents.buffer);
+    free(c.span_starts);
+    free(c.span_ends);
     free(c.ids);
     free(c.starts);
     return status;

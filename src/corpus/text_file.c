@@ -1,5 +1,5 @@
 /* text_file: a whole file as text, decompressed where it is compressed. */
-#include "kmask/data.h"
+#include "kmask/corpus.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -16,7 +16,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void must(bool holds, const char *what) {
     if (!holds) {
-        fprintf(stderr, "fuzz_data_input: %s (%s)\n", what, km_message());
+        fprintf(stderr, "fuzz_corpus_input: %s (%s)\n", what, km_message());
         abort();
     }
 }

@@ -1,6 +1,6 @@
 /* The order of rows is a function, not a state: a balanced Feistel network (Luby and Rackoff 1988) over the next
  * even power of two, walked until it lands below n (Black and Rogaway 2002, "cycle walking"). */
-#include "kmask/data.h"
+#include "kmask/corpus.h"
 
 enum { ROUNDS = 8 };
 

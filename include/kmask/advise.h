@@ -1,4 +1,4 @@
-/* advise: what a user wants to know before a job. How fast this machine trains, whether its hosts are well, what a run will take. */
+/* advise: what a user wants to know before a job: how fast this machine trains, whether its hosts are well, what a run will take. */
 #ifndef KMASK_ADVISE_H
 #define KMASK_ADVISE_H
 
@@ -8,10 +8,10 @@
 
 /* ---- Measuring ------------------------------------------------------------------------------------------------- */
 
-/* Trains on random tokens, `repeat` steps after one that warms up, with `bare` each in turns with OpenBLAS's bare products of
- * the same shapes, and says how fast both were (src/advise/bench.c says what is counted). Nothing is kept. config: of model
- * and data the shapes count; vocab_size must be given. On rank 0 *out is the result, the caller's; NULL elsewhere.
- * Collective. */
+/* Trains on random tokens for `repeat` steps, after one that is not counted, and measures how fast that is. bare: after each step the matrix
+ * products of the same shapes are computed alone and measured too (src/advise/bench.c says how work is counted). Nothing is kept. Of the
+ * config's model and data only the shapes matter; model.vocab_size must be given. On rank 0 *out is the result, which the caller destroys;
+ * NULL elsewhere. Collective. */
 km_status km_bench(km_comm *comm, const km_config *config, int repeat, bool bare, km_json **out) KM_NODISCARD;
 
 /* ---- Before a job -------------------------------------------------------------------------------------------- */
@@ -37,15 +37,15 @@ km_status km_doctor(int *argc, char ***argv, const km_doctor_options *options, k
                     void *payload) KM_NODISCARD;
 
 typedef struct km_plan_options {
-    int64_t nodes, ranks; /* 0: not given; ranks: of all nodes */
+    int64_t nodes, ranks; /* 0: not given; ranks: on all nodes together */
     int64_t cores;        /* of a node */
-    double gflops;        /* of a core in training; 0: measured here */
+    double gflops;        /* of a core in training; 0: it is measured here */
     double network;       /* bytes a second of a node, each way */
     double latency;       /* seconds of a small message between nodes */
     double memory;        /* bytes a second of a node's memory */
 } km_plan_options;
-/* Makes every check that km_pretrain makes before its first step, with the same sentences, and changes nothing: no MPI, no lock,
- * nothing in the run folder. Then what the run will take: *out, the caller's:
+/* Makes every check that km_pretrain makes before its first step, with the same messages, and then says what the run will take. It changes
+ * nothing: it uses no MPI, takes no lock and writes nothing to the run folder. *out, which the caller destroys:
  *
  *   {"finished", "resume_step", "steps", "parameters", "rows", "rows_left_out", "views", "micro_batches", "tokens_a_step",
  *    "epochs", "checkpoint_bytes", "snapshot_bytes", "disk_bytes", "disk_room",
@@ -55,7 +55,7 @@ typedef struct km_plan_options {
  *               "arithmetic", "uneven", "update", "node_sum", "network_sum", "gather", "waits", "bottleneck"}],
  *    "sbatch": {"nodes", "ntasks_per_node", "cpus_per_task", "mem_mib", "time", "jobs"}}
  *
- * Seconds are of a step, hours of the steps that are left, with evaluations. Local. */
+ * Seconds are those of a step; hours are those of the steps that are left, with their evaluations. Local. */
 km_status km_plan(const km_config *config, const km_plan_options *options, km_json **out) KM_NODISCARD;
 
 #endif

@@ -316,6 +316,8 @@ typedef struct km_section {
     const km_option *options;
     int count;
     size_t size;
+    /* Whether an option concerns these values; what does not is neither printed nor compared. NULL: all do. */
+    bool (*concerns)(const void *values, const km_option *option);
 } km_section;
 
 /* Defines the section `symbol` from its struct's type and its table. */

@@ -13,15 +13,23 @@
 /* Section `model`: the architecture, in the field's own words; 0 or "" = not given (km_model_resolve fills it in). */
 typedef struct km_model_config {
     uint64_t given;
-    char type[KM_WORD];   /* bert | roberta */
-    char preset[KM_WORD]; /* tiny | small | bert-base | bert-large | roberta-base */
-    char init[KM_PATH];   /* checkpoint, model file or safetensors folder to start from */
+    char type[KM_WORD];
+    char preset[KM_WORD];
+    char init[KM_PATH]; /* checkpoint, model file or safetensors folder to start from */
     int64_t vocab_size, hidden_size, num_hidden_layers, num_attention_heads, intermediate_size;
     int64_t max_position_embeddings, type_vocab_size;
     double layer_norm_eps;
     char hidden_act[KM_WORD]; /* gelu (erf) | gelu_new (tanh) */
     double hidden_dropout_prob, attention_probs_dropout_prob, initializer_range;
     int64_t pad_token_id; /* the tokenizer's unless given; RoBERTa's positions start after it */
+    /* Of BART, in the words of its config.json: */
+    int64_t d_model, encoder_layers, decoder_layers, encoder_attention_heads, decoder_attention_heads;
+    int64_t encoder_ffn_dim, decoder_ffn_dim;
+    char activation_function[KM_WORD]; /* gelu | gelu_new | relu */
+    double dropout, attention_dropout, activation_dropout, init_std;
+    bool scale_embedding;
+    /* What the decoder's input begins with, the tokenizer's </s> unless given; what generation puts first and last, -1: nothing. */
+    int64_t decoder_start_token_id, forced_bos_token_id, forced_eos_token_id;
     /* Of models with a classification head: */
     int64_t num_labels; /* 0: there is no such head; 1: it predicts a number */
     bool has_classifier_dropout;
@@ -33,6 +41,13 @@ extern const km_section km_model_section;
 km_status km_model_config_check_given(const km_model_config *config) KM_NODISCARD;
 /* Sizes of the preset and what follows from the type, where they were not given. A model that comes from `init` stays as it is. */
 void km_model_resolve(km_model_config *config);
+/* Ids that follow from the tokenizer's pad token and the one that ends a sequence, where they were not given. */
+void km_model_take_tokens(km_model_config *config, int32_t pad, int32_t last);
+/* Shares of dropout that `given` gives in place of those of the model that it starts from. KM_USAGE: there is no such share. */
+km_status km_model_take_dropout(km_model_config *config, const km_model_config *given) KM_NODISCARD;
+/* An option's number (a switch's is 0 or 1) or text, by its name; false and NULL where it has none. */
+bool km_model_number(double *out, const km_model_config *config, const char *name);
+const char *km_model_text(const km_model_config *config, const char *name);
 /* Sizes that must fit together, and rows of `length` tokens to the positions; sizes that are not known yet (0) pass. KM_USAGE. */
 km_status km_model_config_check(const km_model_config *config, int64_t length) KM_NODISCARD;
 
@@ -45,7 +60,8 @@ typedef struct km_param {
     int rank;       /* 1 or 2 */
     uint64_t dims[2];
     size_t offset, count;
-    bool decay; /* false: biases and layer norms */
+    bool decay;   /* false: biases and layer norms */
+    bool trained; /* false: a buffer, which gets no gradient and therefore stays as it is */
     km_start start;
 } km_param;
 
@@ -53,7 +69,7 @@ typedef struct km_table {
     km_param *params; /* ascending offsets: embeddings, layers, head. Backward finishes them from the end. */
     int count;
     size_t size;     /* elements of the flat array, a multiple of 4,096; gaps between parts stay 0 */
-    size_t elements; /* parameters proper */
+    size_t elements; /* parameters proper: without gaps and buffers */
 } km_table;
 const km_param *km_table_find(const km_table *table, const char *name); /* NULL when absent */
 /* XXH3-128 over the parts in ascending order of names: each name with its NUL, then its values. */
@@ -98,8 +114,8 @@ int64_t km_model_usual_vocabulary(const km_model_config *config);
 
 /* ---- Other programs' files ------------------------------------------------------------------------------------ */
 
-/* A number of config.json, and what transformers' class takes where the file does not have it. Its name is also the model
- * section's option. */
+/* A number (or a switch) of config.json, and what transformers' class takes where the file does not have it. Its name is also the
+ * model section's option. -1 is written as null where the option's range begins there: no token. */
 typedef struct km_interchange_number {
     const char *key;
     double standard;
@@ -122,18 +138,19 @@ typedef struct km_interchange {
     const char *class_prefix; /* of its classes: "Bert" */
     const km_interchange_number *numbers;
     const km_interchange_switch *switches;
+    bool is_encoder_decoder;
+    const char *width;      /* the key of the hidden states' width: "hidden_size" */
     const char *activation; /* the key of the activation's name: "hidden_act" */
-    int separators;    /* how many of the token that ends a text stand between the two texts of a pair; with one,
-                               the second text's tokens have token type 1 */
+    /* How many of the token that ends a text stand between the two texts of a pair; with one, the second text's tokens have token type
+     * 1. */
+    int separators;
     bool sequence_ids; /* config.json names the ids that begin and end a sequence */
     const char *root;  /* what its backbone's names begin with: "bert." */
-    const char *words; /* the word embeddings, behind the root */
-    const char *const
-        *backbone; /* what names behind the root begin with; those of `unused` are no part of the table */
-    const char *const *unused;
+    /* Names behind the root. Of the word embeddings: the first that a file has; what those of the backbone begin with; of parts of
+     * models that are not in the table; of buffers that hold no weights, such as numbers 0, 1, 2, ... */
+    const char *const *words, *const *backbone, *const *unused, *const *buffers;
     const char *head; /* what the pre-training head's names begin with */
     const km_interchange_copy *copies;
-    const char *const *buffers; /* that hold no weights: numbers 0, 1, 2, ... */
 } km_interchange;
 /* Whether a part of the table with this name belongs to the backbone, and not to a head. */
 bool km_interchange_is_backbone(const km_interchange *files, const char *name);
@@ -148,8 +165,8 @@ typedef struct km_naming {
     size_t backbone, head; /* bytes before their names */
     char prefix[112];      /* the backbone's; the head's is its beginning */
 } km_naming;
-/* True where `name` is that of the word embeddings, from which the naming of the whole file follows. */
-bool km_naming_from(km_naming *out, const km_interchange *files, const char *name);
+/* True where `name` is that of the word embeddings, one of files->words, from which the naming of the whole file follows. */
+bool km_naming_from(km_naming *out, const km_interchange *files, const char *words, const char *name);
 /* The name that the table, or a model with more heads, has for a file's `name`: prefixes are made the table's own, gamma
  * and beta become weight and bias. False where it is longer than `size`. */
 bool km_naming_own(char *out, size_t size, const km_naming *naming, const char *name);
@@ -172,6 +189,11 @@ void km_model_destroy(km_model *model);
 const km_table *km_model_table(const km_model *model);
 const km_model_config *km_model_shape(const km_model *model);
 const km_architecture *km_model_architecture(const km_model *model);
+/* Sizes of a stack of layers; false where the model has none of that name. */
+typedef struct km_stack_shape {
+    int layers, width, heads, intermediate;
+} km_stack_shape;
+bool km_model_stack(km_stack_shape *out, const km_model *model, km_stack_name stack);
 /* Initial weights (table->size) are a function of the seed alone: normal(0, initializer_range) for matrices, 0 for
  * biases, 1 for layer norms' weights; keyed by the part's name, so adding a part changes no other. The row of the
  * pad token stays zero as the field has it. */

@@ -56,7 +56,8 @@ static km_status open_data(km_run *run) {
                                      .unit = km_masking_unit(&masking),
                                      .min_units = masking.spec.splits};
     KM_TRY(km_bench_corpus_open(&run->corpus, config->model.vocab_size, options.length, rows));
-    run->config.model.pad_token_id = km_tokenizer_specials(km_corpus_tokenizer(run->corpus)).pad;
+    const km_specials specials = km_tokenizer_specials(km_corpus_tokenizer(run->corpus));
+    km_model_take_tokens(&run->config.model, specials.pad, specials.sep);
     return km_rows_open(&run->rows, run->corpus, &options, NULL);
 }
 

@@ -112,12 +112,20 @@ km_status km_schema_require(const km_schema *schema, const void *config, const c
 
 /* ---- Printing and comparing --------------------------------------------------------------------------------- */
 
+static bool is_concerned(const km_field *field, const void *config) {
+    const km_section *section = field->section;
+    return section->concerns == NULL || section->concerns(values_of(field, config), field->option);
+}
+
 char *km_schema_print(const km_schema *schema, const void *config) {
     km_buffer out = {0};
     km_field field;
     const km_section *last = NULL;
     km_buffer_print(&out, "{\n  \"version\": %d", KM_CONFIG_VERSION);
     for (int i = 0; km_schema_field(&field, schema, i); i++) {
+        if (!is_concerned(&field, config)) {
+            continue;
+        }
         if (field.section != last) {
             km_buffer_print(&out, "%s,\n  \"%s\": {\n", last == NULL ? "" : "\n  }", field.section->name);
         } else {
@@ -139,7 +147,8 @@ void km_schema_compare(const km_schema *schema, const void *was, const void *now
         km_buffer before = {0}, after = {0};
         km_option_print(option, values_of(&field, was), &before);
         km_option_print(option, values_of(&field, now), &after);
-        bool differs = option->resume != KM_ORIGIN && strcmp(before.data, after.data) != 0;
+        bool differs =
+            option->resume != KM_ORIGIN && is_concerned(&field, now) && strcmp(before.data, after.data) != 0;
         if (differs && option->resume == KM_FIXED) {
             km_buffer_print(refused, "%s%s.%s (was %s, now %s)", refused->size > 0 ? ", " : "", field.section->name,
                             option->name, before.data, after.data);

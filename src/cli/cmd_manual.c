@@ -22,8 +22,8 @@ static void add_text(km_buffer *out, const char *text, size_t length) {
     static const struct {
         char plain;
         const char *escaped;
-    } escapes[] = {{'\\', "\\e"},  {'-', "\\-"},   {'\'', "\\(aq"}, {'`', "\\(ga"},
-                   {'"', "\\(dq"}, {'^', "\\(ha"}, {'~', "\\(ti"}};
+    } escapes[] = {{'\\', "\\e"},  {'-', "\\-"},  {'\'', "\\(aq"}, {'`', "\\(ga"},
+                   {'"', "\\(dq"}, {'|', "|\\:"}, {'^', "\\(ha"},  {'~', "\\(ti"}};
     if (length > 0 && text[0] == '.') {
         km_buffer_print(out, "\\&");
     }

@@ -6,6 +6,7 @@
 static const km_architecture *const architectures[] = {
     &km_bert,
     &km_roberta,
+    &km_bart,
 };
 
 /* ---- By name ------------------------------------------------------------------------------------------------- */
@@ -114,7 +115,11 @@ int64_t km_model_usual_vocabulary(const km_model_config *config) {
                                                     : km_architecture_named(config->type)->vocabulary;
 }
 
-/* ---- Checks that several make -------------------------------------------------------------------------------- */
+/* ---- What several need -------------------------------------------------------------------------------- */
+
+void km_fill_size(int64_t *field, int64_t value) {
+    *field = *field == 0 ? value : *field;
+}
 
 km_status km_check_size(const char *key, int64_t value, int64_t most) {
     if (value < 1 || value > most) {

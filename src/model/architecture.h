@@ -17,7 +17,10 @@ struct km_architecture {
     km_interchange files; /* what other programs' files say; files.type is model.type */
     const km_preset *presets;
     int preset_count;
-    int64_t vocabulary;               /* of the published base model */
+    int64_t vocabulary;          /* of the published base model */
+    const char *const *required; /* sizes that a config must give without a preset; NULL ends it */
+    const char *const
+        *dropouts; /* its shares of dropout, which may differ from those of a model that it starts from */
     km_head_use heads[KM_HEAD_KINDS]; /* by what they predict; kind NULL: there is none */
 
     /* Sets the fields of a config that are still 0 or "" and follow from the type. */
@@ -39,10 +42,13 @@ struct km_architecture {
     void (*backward)(const km_pass *pass);
 };
 
-/* The one place of each word of the files. */
-extern const km_architecture km_bert, km_roberta;
+/* What architecture.c lists. */
+extern const km_architecture km_bart, km_bert, km_roberta;
 
-/* ---- For checks of configs (architecture.c) ---- */
+/* ---- For configs (architecture.c) ---- */
+
+/* Sets a size that is still 0. */
+void km_fill_size(int64_t *field, int64_t value);
 
 /* KM_USAGE unless 1 <= value <= most. */
 km_status km_check_size(const char *key, int64_t value, int64_t most);

@@ -6,16 +6,12 @@
 
 /* ---- Config ------------------------------------------------------------------------------------------------- */
 
-static void fill(int64_t *field, int64_t value) {
-    *field = *field == 0 ? value : *field;
-}
-
 void km_bert_fill_sizes(km_model_config *config, int64_t width, int64_t layers, int64_t heads,
                         int64_t intermediate) {
-    fill(&config->hidden_size, width);
-    fill(&config->num_hidden_layers, layers);
-    fill(&config->num_attention_heads, heads);
-    fill(&config->intermediate_size, intermediate);
+    km_fill_size(&config->hidden_size, width);
+    km_fill_size(&config->num_hidden_layers, layers);
+    km_fill_size(&config->num_attention_heads, heads);
+    km_fill_size(&config->intermediate_size, intermediate);
 }
 
 static void fill_tiny(km_model_config *config) {
@@ -35,9 +31,9 @@ static void fill_large(km_model_config *config) {
 }
 
 void km_bert_fill(km_model_config *config, int64_t positions, int64_t types, double eps) {
-    fill(&config->intermediate_size, 4 * config->hidden_size);
-    fill(&config->max_position_embeddings, positions);
-    fill(&config->type_vocab_size, types);
+    km_fill_size(&config->intermediate_size, 4 * config->hidden_size);
+    km_fill_size(&config->max_position_embeddings, positions);
+    km_fill_size(&config->type_vocab_size, types);
     if (config->hidden_act[0] == '\0') {
         memcpy(config->hidden_act, "gelu", sizeof "gelu");
     }
@@ -124,6 +120,7 @@ static int64_t usual_longest(const km_model_config *config, const char **why) {
 void km_bert_take_config(km_model *model) {
     const km_model_config *c = &model->config;
     model->stack_count = 1;
+    model->init_deviation = c->initializer_range;
     model->stacks[KM_ENCODER] =
         (km_stack){.C = (int)c->hidden_size,
                    .H = (int)c->num_attention_heads,
@@ -236,6 +233,9 @@ const km_interchange_switch km_bert_switches[] = {
     {"is_encoder_decoder", false, "false: an encoder alone"},
     {NULL, false, NULL}};
 
+const char *const km_bert_words[] = {"embeddings.word_embeddings.weight", NULL};
+const char *const km_bert_required[] = {"hidden_size", "num_hidden_layers", "num_attention_heads", NULL};
+const char *const km_bert_dropouts[] = {"hidden_dropout_prob", "attention_probs_dropout_prob", NULL};
 const char *const km_bert_backbone[] = {"embeddings.", "encoder.", NULL};
 const char *const km_bert_unused[] = {"pooler.", NULL};
 const char *const km_bert_buffers[] = {"embeddings.position_ids", "embeddings.token_type_ids", NULL};
@@ -256,10 +256,11 @@ const km_architecture km_bert = {
               .class_prefix = "Bert",
               .numbers = numbers,
               .switches = km_bert_switches,
+              .width = "hidden_size",
               .activation = "hidden_act",
               .separators = 1,
               .root = "bert.",
-              .words = "embeddings.word_embeddings.weight",
+              .words = km_bert_words,
               .backbone = km_bert_backbone,
               .unused = km_bert_unused,
               .head = "cls.predictions.",
@@ -268,6 +269,8 @@ const km_architecture km_bert = {
     .presets = presets,
     .preset_count = KM_COUNT(presets),
     .vocabulary = 30522,
+    .required = km_bert_required,
+    .dropouts = km_bert_dropouts,
     .heads = {[KM_HEAD_TOKENS] = {&km_head_masked_lm, "BertForMaskedLM", &masked_lm},
               [KM_HEAD_CLASSES] = {&km_head_classes, "BertForSequenceClassification", &classes}},
     .fill = fill_config,

@@ -20,6 +20,8 @@ void km_bert_backward(const km_pass *pass);
 
 /* In their config.json and in the names of their tensors, both have the same. */
 extern const km_interchange_switch km_bert_switches[];
-extern const char *const km_bert_backbone[], *const km_bert_unused[], *const km_bert_buffers[];
+extern const char *const km_bert_words[], *const km_bert_backbone[], *const km_bert_unused[],
+                                                                         *const km_bert_buffers[];
+extern const char *const km_bert_required[], *const km_bert_dropouts[];
 
 #endif

@@ -44,6 +44,12 @@ typedef struct km_masked_lm_options {
     bool exact_gelu;                 /* its gelu is the exact one, whatever the config's is */
 } km_masked_lm_options;
 
+/* Logits over the vocabulary straight from the last hidden states (head_language_model.c). */
+extern const km_head km_head_language_model;
+typedef struct km_language_model_options {
+    const char *bias; /* name of the buffer that is added to the logits */
+} km_language_model_options;
+
 /* dense -> tanh -> dropout -> classes, or one number, of each view's first token (head_classes.c). */
 extern const km_head km_head_classes;
 typedef struct km_classes_options {

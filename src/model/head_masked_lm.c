@@ -1,6 +1,6 @@
 /* The masked language model head: dense -> gelu -> norm -> logits over the vocabulary, tied to the word embedding, at the
  * labelled tokens alone. */
-#include "head.h"
+#include "vocabulary.h"
 
 typedef struct parts {
     km_dense dense;
@@ -13,22 +13,17 @@ typedef struct acts {
     float *mean, *rstd; /* (M) */
     km_tensor h;        /* (M,C) */
     float *d;           /* (M,C) its gradient; in fp32 in its place */
-    float *loss;        /* (M) */
-    uint8_t *hit;       /* (M) */
+    km_vocabulary_acts out;
 } acts;
-
-static const km_stack *stack_of(const km_model *model) {
-    return &model->stacks[model->stack_count - 1];
-}
 
 static km_activation gelu_of(const km_model *model) {
     const km_masked_lm_options *options = model->head->options;
-    return options->exact_gelu ? KM_GELU_ERF : stack_of(model)->act;
+    return options->exact_gelu ? KM_GELU_ERF : km_vocabulary_stack(model)->act;
 }
 
 static void place(km_model *model, km_table *table) {
     const km_masked_lm_options *options = model->head->options;
-    const int C = stack_of(model)->C;
+    const int C = km_vocabulary_stack(model)->C;
     parts *p = model->head_parts;
     p->dense = km_table_add_dense(table, C, C, options->dense);
     p->norm = km_table_add_norm(table, C, options->norm);
@@ -36,7 +31,7 @@ static void place(km_model *model, km_table *table) {
 }
 
 static void place_work(km_work *work, km_arena *arena) {
-    const int M = work->most_outputs, C = stack_of(work->model)->C;
+    const int M = work->most_outputs, C = km_vocabulary_stack(work->model)->C;
     acts *a = work->head;
     a->t = km_work_floats(arena, M, C);
     a->g = km_work_floats(arena, M, C);
@@ -44,33 +39,21 @@ static void place_work(km_work *work, km_arena *arena) {
     a->rstd = km_work_floats(arena, M, 1);
     a->h = km_work_operand(arena, work, (size_t)M * (size_t)C);
     a->d = work->options.bf16 ? km_work_floats(arena, M, C) : a->h.f;
-    work->logits = km_work_floats(arena, M, work->model->V);
-    a->loss = km_work_floats(arena, M, 1);
-    a->hit = km_arena_take(arena, (size_t)M, sizeof *a->hit);
+    km_vocabulary_place_work(work, arena, &a->out);
 }
 
 static size_t largest_slice(const km_model *model) {
-    const size_t C = (size_t)stack_of(model)->C;
-    return KM_MAX(C, (size_t)KM_MIN(model->V, KM_VOCAB_BLOCK)) * (C + 1);
+    const size_t C = (size_t)km_vocabulary_stack(model)->C;
+    return KM_MAX(C * (C + 1), km_vocabulary_largest_slice(model));
 }
 
-static const int32_t *outputs(const km_batch *batch, int *count) {
-    *count = batch->labelled;
-    return batch->at;
-}
-
-static int most_outputs(const km_batch_limits *limits) {
-    return limits->labelled;
-}
-
-/* The product with the word embedding: the model has one matrix for both ends. */
 static km_dense vocabulary(const km_model *model) {
     const parts *p = model->head_parts;
-    return (km_dense){stack_of(model)->embedding.word, p->bias, stack_of(model)->C, model->V};
+    return km_vocabulary_dense(model, p->bias);
 }
 
 static void forward(const km_pass *pass, km_tensor hidden) {
-    const km_stack *stack = stack_of(pass->model);
+    const km_stack *stack = km_vocabulary_stack(pass->model);
     const parts *p = pass->model->head_parts;
     const acts *a = pass->work->head;
     const km_dense out = vocabulary(pass->model);
@@ -86,51 +69,13 @@ static void forward(const km_pass *pass, km_tensor hidden) {
         KM_TIMED(KM_OP_FORWARD_NORM,
                  km_norm_forward(a->h.f, a->mean, a->rstd, a->g, w + p->norm.w, w + p->norm.b, stack->eps, M, C));
     }
-    km_dense_forward(pass, &out, (km_tensor){pass->work->logits, NULL}, a->h, M, pass->sink == NULL);
-}
-
-/* In double and in the order of tokens. */
-static km_loss_sum sum_losses(const acts *a, int M) {
-    km_loss_sum sum = {.masked = M};
-    for (int m = 0; m < M; m++) {
-        sum.loss += (double)a->loss[m];
-        sum.correct += a->hit[m];
-    }
-    return sum;
+    km_vocabulary_forward(pass, &out, a->h);
 }
 
 static km_loss_sum loss(const km_pass *pass) {
     const parts *p = pass->model->head_parts;
     const acts *a = pass->work->head;
-    const float *bias = pass->weights + p->bias;
-    const int32_t *labels = pass->batch->labels;
-    float *logits = pass->work->logits;
-    int M = pass->outputs.count, V = pass->model->V;
-    if (pass->sink == NULL) {
-        KM_TIMED(KM_OP_LOSS, km_loss(logits, a->loss, a->hit, NULL, labels, false, M, V));
-    } else if (pass->rounded != NULL) {
-        KM_TIMED(KM_OP_LOSS, km_loss_bf16(logits, a->loss, a->hit, bias, labels, M, V));
-    } else {
-        KM_TIMED(KM_OP_LOSS, km_loss(logits, a->loss, a->hit, bias, labels, true, M, V));
-    }
-    return sum_losses(a, M);
-}
-
-static void predict(const km_pass *pass) {
-    km_softmax(pass->work->logits, NULL, pass->outputs.count, pass->model->V);
-}
-
-/* The bias and the tied embedding, a block of the vocabulary at a time: whole, it would be the model's largest
- * gradient. */
-static void report_vocabulary(const km_pass *pass, km_tensor dlogits, int ld) {
-    const km_dense all = vocabulary(pass->model);
-    const acts *a = pass->work->head;
-    for (int first = 0; first < all.out; first += KM_VOCAB_BLOCK) {
-        int count = KM_MIN(all.out - first, KM_VOCAB_BLOCK);
-        size_t row = (size_t)first;
-        km_dense block = {all.w + row * (size_t)all.in, all.b + row, all.in, count};
-        km_report_columns(pass, &block, km_tensor_at(dlogits, row), ld, a->h, pass->outputs.count);
-    }
+    return km_vocabulary_loss(pass, &a->out, p->bias);
 }
 
 static void backward(const km_pass *pass, km_tensor hidden, float *dx) {
@@ -138,12 +83,10 @@ static void backward(const km_pass *pass, km_tensor hidden, float *dx) {
     const parts *p = model->head_parts;
     const acts *a = pass->work->head;
     const km_dense out = vocabulary(model);
-    const bool halves = pass->rounded != NULL;
-    float *logits = pass->work->logits, *d = a->d; /* once the embedding's gradient is made, nobody needs h */
-    const km_tensor dlogits = halves ? (km_tensor){NULL, (km_bf16 *)(void *)logits} : (km_tensor){logits, NULL};
-    int M = pass->outputs.count, C = out.in, ld = halves ? 2 * model->V : model->V;
-    report_vocabulary(pass, dlogits, ld);
-    km_dense_backward(pass, &out, (km_tensor){d, NULL}, dlogits, ld, M, false);
+    float *d = a->d; /* once the embedding's gradient is made, nobody needs h */
+    int M = pass->outputs.count, C = out.in;
+    km_vocabulary_report(pass, &out, a->h);
+    km_vocabulary_backward(pass, &out, d);
     km_norm_step_back(pass, &p->norm, d, a->g, a->mean, a->rstd, M, C);
     KM_TIMED(KM_OP_BACKWARD_GELU, km_activation_backward(d, d, a->t, gelu_of(model), NULL, NULL, M, C));
     const km_tensor dy = km_product_operand(pass, d, M, C);
@@ -152,7 +95,7 @@ static void backward(const km_pass *pass, km_tensor hidden, float *dx) {
 }
 
 static double products(const km_model *model, const km_batch *batch) {
-    double M = batch->labelled, C = stack_of(model)->C, V = model->V;
+    double M = batch->labelled, C = km_vocabulary_stack(model)->C, V = model->V;
     return M * (C * C + C * V);
 }
 
@@ -162,11 +105,11 @@ const km_head km_head_masked_lm = {
     .place = place,
     .place_work = place_work,
     .largest_slice = largest_slice,
-    .outputs = outputs,
-    .most_outputs = most_outputs,
+    .outputs = km_vocabulary_outputs,
+    .most_outputs = km_vocabulary_most_outputs,
     .forward = forward,
     .loss = loss,
-    .predict = predict,
+    .predict = km_vocabulary_predict,
     .backward = backward,
     .products = products,
 };

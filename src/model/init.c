@@ -41,7 +41,7 @@ void km_model_init_weights(const km_model *model, float *weights, uint64_t seed)
     memset(weights, 0, table->size * sizeof *weights);
     for (int i = 0; i < table->count; i++) {
         const km_param *param = &table->params[i];
-        init_part(weights + param->offset, param, model->config.initializer_range, seed);
+        init_part(weights + param->offset, param, model->init_deviation, seed);
     }
     model->architecture->clear_rows(model, weights);
 }

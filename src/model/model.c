@@ -71,39 +71,57 @@ const km_architecture *km_model_architecture(const km_model *model) {
     return model->architecture;
 }
 
+bool km_model_stack(km_stack_shape *out, const km_model *model, km_stack_name stack) {
+    if ((int)stack < 0 || (int)stack >= model->stack_count) {
+        return false;
+    }
+    const km_stack *s = &model->stacks[stack];
+    *out = (km_stack_shape){.layers = s->L, .width = s->C, .heads = s->H, .intermediate = s->I};
+    return true;
+}
+
 /* ---- Batches ------------------------------------------------------------------------------------------------ */
 
-static km_status check_tokens(const km_model *model, const km_batch *batch) {
-    const int types = model->stacks[KM_ENCODER].types;
-    for (int i = 0; i < batch->input.tokens; i++) {
-        if (batch->input.ids[i] < 0 || batch->input.ids[i] >= model->V) {
-            return km_fail(KM_USAGE, "token id %d at place %d is not in the model's vocabulary of %d.",
-                           batch->input.ids[i], i, model->V);
+/* What a message says of a place of the second stream. */
+static const char *of_stream(int stack) {
+    return stack == KM_DECODER ? " of the decoder's input" : "";
+}
+
+static km_status check_tokens(const km_model *model, const km_stream *stream, int stack) {
+    const int types = model->stacks[stack].types;
+    for (int i = 0; i < stream->tokens; i++) {
+        if (stream->ids[i] < 0 || stream->ids[i] >= model->V) {
+            return km_fail(KM_USAGE, "token id %d at place %d%s is not in the model's vocabulary of %d.",
+                           stream->ids[i], i, of_stream(stack), model->V);
         }
-        if (batch->input.types != NULL && (batch->input.types[i] < 0 || batch->input.types[i] >= types)) {
-            return km_fail(KM_USAGE, "token type %d at place %d is not one of the model's %d.",
-                           batch->input.types[i], i, types);
+        if (stream->types != NULL && (stream->types[i] < 0 || stream->types[i] >= types)) {
+            return km_fail(KM_USAGE, "token type %d at place %d%s is not one of the model's %d.", stream->types[i],
+                           i, of_stream(stack), types);
         }
     }
     return KM_OK;
 }
 
-static km_status check_views(const km_model *model, const km_batch *batch) {
-    const int most = (int)model->architecture->longest(&model->config);
-    if (batch->views < 1 || batch->input.starts[0] != 0 ||
-        batch->input.starts[batch->views] != batch->input.tokens) {
-        return km_fail(KM_USAGE, "the batch's %d views do not cover its %d tokens.", batch->views,
-                       batch->input.tokens);
+/* Each token has to see another one or itself: in a decoder the first one at least. */
+static bool sees_one(const km_stream *stream, int first, int length, bool is_decoder) {
+    return stream->seen == NULL || memchr(stream->seen + first, 1, is_decoder ? 1 : (size_t)length) != NULL;
+}
+
+static km_status check_views(const km_model *model, int views, const km_stream *stream, int stack) {
+    const int most = KM_MIN(stream->longest, (int)model->architecture->longest(&model->config));
+    if (views < 1 || stream->starts == NULL || stream->starts[0] != 0 || stream->starts[views] != stream->tokens) {
+        return km_fail(KM_USAGE, "the batch's %d views do not cover its %d tokens%s.", views, stream->tokens,
+                       of_stream(stack));
     }
-    for (int view = 0; view < batch->views; view++) {
-        int length = batch->input.starts[view + 1] - batch->input.starts[view];
-        if (length < 1 || length > batch->input.longest || length > most) {
-            return km_fail(KM_USAGE, "view %d has %d tokens; expected 1 to %d.", view, length,
-                           KM_MIN(batch->input.longest, most));
+    for (int view = 0; view < views; view++) {
+        int first = stream->starts[view], length = stream->starts[view + 1] - first;
+        if (length < 1 || length > most) {
+            return km_fail(KM_USAGE, "view %d has %d tokens%s; expected 1 to %d.", view, length, of_stream(stack),
+                           most);
         }
-        if (batch->input.seen != NULL &&
-            memchr(batch->input.seen + batch->input.starts[view], 1, (size_t)length) == NULL) {
-            return km_fail(KM_USAGE, "view %d has no token that may be seen; expected one at least.", view);
+        if (!sees_one(stream, first, length, model->stacks[stack].is_decoder)) {
+            return km_fail(KM_USAGE, "view %d has no token%s that may be seen; expected one at least.", view,
+                           of_stream(stack));
         }
     }
     return KM_OK;
@@ -111,10 +129,11 @@ static km_status check_views(const km_model *model, const km_batch *batch) {
 
 /* Tokens that are to be predicted. */
 static km_status check_labels(const km_model *model, const km_batch *batch) {
+    const int tokens = km_stack_stream(batch, model->stack_count - 1)->tokens;
     for (int m = 0; m < batch->labelled; m++) {
-        if (batch->at[m] < (m > 0 ? batch->at[m - 1] + 1 : 0) || batch->at[m] >= batch->input.tokens) {
+        if (batch->at[m] < (m > 0 ? batch->at[m - 1] + 1 : 0) || batch->at[m] >= tokens) {
             return km_fail(KM_USAGE, "labelled place %d is not an ascending one of the batch's %d tokens.",
-                           batch->at[m], batch->input.tokens);
+                           batch->at[m], tokens);
         }
         if (batch->labels[m] < 0 || batch->labels[m] >= model->V) {
             return km_fail(KM_USAGE, "label %d is not in the model's vocabulary of %d.", batch->labels[m],
@@ -126,8 +145,11 @@ static km_status check_labels(const km_model *model, const km_batch *batch) {
 
 km_status km_model_check(const km_model *model, const km_batch *batch) {
     const km_head *head = model->head->kind;
-    KM_TRY(check_views(model, batch));
-    KM_TRY(check_tokens(model, batch));
+    for (int stack = 0; stack < model->stack_count; stack++) {
+        const km_stream *stream = km_stack_stream(batch, stack);
+        KM_TRY(check_views(model, batch->views, stream, stack));
+        KM_TRY(check_tokens(model, stream, stack));
+    }
     KM_TRY(check_labels(model, batch));
     return head->check_batch != NULL ? head->check_batch(model, batch) : KM_OK;
 }

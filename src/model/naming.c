@@ -35,9 +35,9 @@ bool km_interchange_is_backbone(const km_interchange *files, const char *name) {
     return starts(name, files->root) && starts_one(name + strlen(files->root), files->backbone);
 }
 
-bool km_naming_from(km_naming *out, const km_interchange *files, const char *name) {
-    size_t length = strlen(name), tail = strlen(files->words), before = length - tail;
-    if (!ends(name, files->words) || (before > 0 && name[before - 1] != '.') || before >= sizeof out->prefix) {
+bool km_naming_from(km_naming *out, const km_interchange *files, const char *words, const char *name) {
+    size_t length = strlen(name), tail = strlen(words), before = length - tail;
+    if (!ends(name, words) || (before > 0 && name[before - 1] != '.') || before >= sizeof out->prefix) {
         return false;
     }
     *out = (km_naming){.files = files, .backbone = before, .head = before};

@@ -27,6 +27,8 @@ size_t km_table_add(km_table *table, km_start start, int rows, int columns, cons
 /* The same without a gap behind the last part, so that neighbours are one matrix. */
 size_t km_table_add_adjacent(km_table *table, km_start start, int rows, int columns, const char *format, ...)
     KM_PRINTF(5, 6);
+/* A part that belongs to the model and is never trained: zeros, unless a file brings other numbers. */
+size_t km_table_add_buffer(km_table *table, int rows, int columns, const char *format, ...) KM_PRINTF(4, 5);
 /* prefix.weight and prefix.bias. */
 km_dense km_table_add_dense(km_table *table, int in, int out, const char *prefix);
 km_norm km_table_add_norm(km_table *table, int C, const char *prefix);
@@ -74,7 +76,8 @@ struct km_model {
     km_table table;
     size_t head_offset; /* of the head's first part */
     int V;
-    int pad; /* the pad token's id; -1: none */
+    int pad;               /* the pad token's id; -1: none */
+    double init_deviation; /* of initial weights */
     km_stack stacks[KM_STACKS];
     int stack_count;  /* the head reads what the last of them makes */
     void *head_parts; /* of head->kind->parts_size bytes */

@@ -15,7 +15,8 @@ static size_t round_up(size_t n, size_t unit) {
 /* ---- Adding parts ------------------------------------------------------------------------------------------- */
 
 /* Right behind the last one. */
-static size_t append(km_table *t, km_start start, int rows, int columns, const char *format, va_list list) {
+static size_t append(km_table *t, km_start start, bool trained, int rows, int columns, const char *format,
+                     va_list list) {
     size_t offset = t->size;
     size_t count = (size_t)rows * (size_t)KM_MAX(columns, 1);
     if (t->params != NULL) {
@@ -25,12 +26,13 @@ static size_t append(km_table *t, km_start start, int rows, int columns, const c
                             .offset = offset,
                             .count = count,
                             .decay = start == KM_START_NORMAL,
+                            .trained = trained,
                             .start = start};
         vsnprintf(param->name, sizeof param->name, format, list);
     }
     t->count++;
     t->size += count;
-    t->elements += count;
+    t->elements += trained ? count : 0;
     return offset;
 }
 
@@ -38,7 +40,7 @@ size_t km_table_add(km_table *t, km_start start, int rows, int columns, const ch
     va_list list;
     va_start(list, format);
     t->size = round_up(t->size, ALIGN);
-    size_t offset = append(t, start, rows, columns, format, list);
+    size_t offset = append(t, start, true, rows, columns, format, list);
     va_end(list);
     return offset;
 }
@@ -46,7 +48,16 @@ size_t km_table_add(km_table *t, km_start start, int rows, int columns, const ch
 size_t km_table_add_adjacent(km_table *t, km_start start, int rows, int columns, const char *format, ...) {
     va_list list;
     va_start(list, format);
-    size_t offset = append(t, start, rows, columns, format, list);
+    size_t offset = append(t, start, true, rows, columns, format, list);
+    va_end(list);
+    return offset;
+}
+
+size_t km_table_add_buffer(km_table *t, int rows, int columns, const char *format, ...) {
+    va_list list;
+    va_start(list, format);
+    t->size = round_up(t->size, ALIGN);
+    size_t offset = append(t, KM_START_ZERO, false, rows, columns, format, list);
     va_end(list);
     return offset;
 }

@@ -22,9 +22,8 @@ static km_status read_texts(km_bundle *bundle, const km_store *store, const char
     KM_TRY(km_shape_parse(&bundle->shape, config, 0, path));
     bundle->config = km_strdup(config);
     KM_TRY(km_tokenizer_parse(&bundle->tokenizer, tokenizer, strlen(tokenizer), path));
-    if (!km_given(&km_model_section, &bundle->shape, "pad_token_id")) {
-        bundle->shape.pad_token_id = km_tokenizer_specials(bundle->tokenizer).pad;
-    }
+    const km_specials specials = km_tokenizer_specials(bundle->tokenizer);
+    km_model_take_tokens(&bundle->shape, specials.pad, specials.sep);
     (void)km_store_number(store, "step", &bundle->step);
     const char *source = km_store_text(store, "source"), *classifier = km_store_text(store, "classifier");
     bundle->source = source != NULL ? km_strdup(source) : NULL;

@@ -86,14 +86,25 @@ static km_status read_tokenizer(import *in, const char *folder) {
 
 /* ---- Names ---- */
 
-/* Whether the tensors' names begin with the root of another architecture, such as "roberta."; *root is then that root. */
-static bool is_foreign(const import *in, const km_interchange *files) {
+static bool is_one(const char *word, const char *const *list) {
+    for (; *list != NULL; list++) {
+        if (strcmp(word, *list) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Whether the tensors' names begin with the root of another architecture whose word embeddings have the same name, such as
+ * "roberta." in a BERT model's folder. */
+static bool is_foreign(const import *in, const km_interchange *files, const char *words) {
     const km_naming *naming = &in->naming;
     const char *end = naming->prefix + naming->backbone;
     for (int i = 0; naming->head == naming->backbone && km_architecture_at(i) != NULL; i++) {
         const km_interchange *other = km_architecture_files(km_architecture_at(i));
         const size_t length = strlen(other->root);
-        if (other != files && naming->backbone >= length && strcmp(end - length, other->root) == 0 &&
+        if (other != files && is_one(words, other->words) && naming->backbone >= length &&
+            strcmp(end - length, other->root) == 0 &&
             (naming->backbone == length || end[-(ptrdiff_t)length - 1] == '.')) {
             return true;
         }
@@ -101,28 +112,36 @@ static bool is_foreign(const import *in, const km_interchange *files) {
     return false;
 }
 
-static km_status find_naming(import *in) {
-    const km_interchange *files = km_architecture_files(km_model_architecture(in->bundle->model));
-    const char *first = NULL;
+/* Looks for word embeddings of the name `words`; *found is the tensor's name, NULL: there are none. */
+static km_status find_words(import *in, const km_interchange *files, const char *words, const char **found) {
+    *found = NULL;
     for (int i = 0; i < km_store_arrays(in->store); i++) {
         const char *name = km_store_array(in->store, i)->name;
         km_naming naming;
-        if (!km_naming_from(&naming, files, name)) {
+        if (!km_naming_from(&naming, files, words, name)) {
             continue;
         }
-        if (first != NULL) {
-            return km_fail(KM_FAILED, "%s: holds two encoders, %s and %s; expected one.", in->folder, first, name);
+        if (*found != NULL) {
+            return km_fail(KM_FAILED, "%s: holds two encoders, %s and %s; expected one.", in->folder, *found, name);
         }
-        first = name;
+        *found = name;
         in->naming = naming;
     }
-    if (first == NULL) {
-        return km_fail(
-            KM_FAILED,
-            "%s: no tensor is named [...]embeddings.word_embeddings.weight: not a BERT or RoBERTa model.",
-            in->folder);
+    return KM_OK;
+}
+
+static km_status find_naming(import *in) {
+    const km_interchange *files = km_architecture_files(km_model_architecture(in->bundle->model));
+    const char *found = NULL, *const *words = files->words;
+    KM_TRY(find_words(in, files, *words, &found));
+    while (found == NULL && words[1] != NULL) {
+        KM_TRY(find_words(in, files, *++words, &found));
     }
-    return !is_foreign(in, files)
+    if (found == NULL) {
+        return km_fail(KM_FAILED, "%s: no tensor is named [...]%s: not a model of type %s.", in->folder,
+                       files->words[0], files->type);
+    }
+    return !is_foreign(in, files, *words)
                ? KM_OK
                : km_fail(KM_FAILED, "%s: its tensors are named %s..., but config.json says model_type %s.",
                          in->folder, in->naming.prefix, files->type);
@@ -161,7 +180,7 @@ static void keep(import *in, const km_array *array, const char *own, bool buffer
     km_json_set_string(json, "array", place);
     km_json_set_boolean(json, "buffer", buffer);
     km_json_push(in->extras, json);
-    ignore(in, array, own, buffer ? "a buffer: positions count from 0" : "another head or pooler");
+    ignore(in, array, own, buffer ? "a buffer, which holds no weights" : "another head or pooler");
     free(place);
 }
 
@@ -212,6 +231,15 @@ static km_status take(import *in, const km_array *array, const km_param *param) 
     return KM_OK;
 }
 
+static int layers_of(const km_model *model) {
+    km_stack_shape stack;
+    int layers = 0;
+    for (int i = 0; km_model_stack(&stack, model, (km_stack_name)i); i++) {
+        layers += stack.layers;
+    }
+    return layers;
+}
+
 /* Handles a tensor that is not a parameter of the table. */
 static km_status place_other(import *in, const km_array *array, const char *own) {
     const km_architecture *architecture = km_model_architecture(in->bundle->model);
@@ -233,12 +261,11 @@ static km_status place_other(import *in, const km_array *array, const char *own)
         keep(in, array, own, false);
         return KM_OK;
     }
-    return km_fail(
-        KM_FAILED,
-        "%s: tensor %s has no place in the model of config.json: a %s of %lld layers. Expected the names "
-        "of transformers' %s.",
-        in->folder, array->name, in->bundle->shape.type, (long long)in->bundle->shape.num_hidden_layers,
-        km_architecture_class(architecture, in->head));
+    return km_fail(KM_FAILED,
+                   "%s: tensor %s has no place in the model of config.json: a %s of %d layers. Expected the names "
+                   "of transformers' %s.",
+                   in->folder, array->name, in->bundle->shape.type, layers_of(in->bundle->model),
+                   km_architecture_class(architecture, in->head));
 }
 
 static km_status place_all(import *in) {
@@ -264,6 +291,9 @@ static km_status check_missing(const import *in) {
     for (int i = 0; i < table->count; i++) {
         const km_param *param = &table->params[i];
         bool head = is_head(in, param);
+        if (in->from[i] == NULL && !param->trained) { /* a buffer's zeros */
+            continue;
+        }
         if (in->from[i] == NULL && !head) {
             return km_fail(KM_FAILED, "%s: tensor %.*s%s is missing, expected by config.json.", in->folder,
                            (int)in->naming.backbone, in->naming.prefix, param->name + strlen(files_of(in)->root));
@@ -378,7 +408,9 @@ static km_status read_weights(import *in, uint64_t seed) {
         const km_param *param = &table->params[i];
         float *to = bundle->weights + param->offset;
         if (in->from[i] == NULL) {
-            km_json_push_string(in->fresh, param->name);
+            if (param->trained) {
+                km_json_push_string(in->fresh, param->name);
+            }
             continue;
         }
         KM_TRY(km_store_read_floats(in->store, in->from[i], 0, param->count, to));

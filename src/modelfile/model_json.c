@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The names that HuggingFace transformers has for the two activation functions, each with kmask's name. */
+/* The names that HuggingFace transformers has for the activation functions, each with kmask's name. */
 static const char *const ACTIVATIONS[][2] = {
     {"gelu", "gelu"},
     {"gelu_python", "gelu"},
@@ -15,6 +15,7 @@ static const char *const ACTIVATIONS[][2] = {
     {"gelu_python_tanh", "gelu_new"},
     {"gelu_fast", "gelu_new"},
     {"gelu_accurate", "gelu_new"},
+    {"relu", "relu"},
 };
 
 static bool absent(const km_json *json) {
@@ -80,11 +81,13 @@ static km_status check_switches(const km_json *json, const km_interchange *files
     return KM_OK;
 }
 
-static km_status check_embedding_size(const km_json *json, double hidden, const char *path) {
+static km_status check_embedding_size(const km_json *json, const char *width, double hidden, const char *path) {
     const km_json *value = km_json_get(json, "embedding_size");
     double size = hidden;
     if (!absent(value) && (!km_json_number(&size, value) || fabs(size - hidden) > 0)) {
-        return refuse(path, "embedding_size", value, "the same as hidden_size");
+        char expected[64];
+        snprintf(expected, sizeof expected, "the same as %s", width);
+        return refuse(path, "embedding_size", value, expected);
     }
     return KM_OK;
 }
@@ -117,9 +120,11 @@ static km_status read_type(const km_architecture **out, const km_json *json, con
     return status;
 }
 
-static const char *own_activation(const char *name) {
+/* The model section's name of an activation that the option `key` may be; NULL: none. */
+static const char *own_activation(const char *key, const char *name) {
+    const char *choices = km_option_choices(km_section_option(&km_model_section, key));
     for (size_t i = 0; name != NULL && i < KM_COUNT(ACTIVATIONS); i++) {
-        if (strcmp(name, ACTIVATIONS[i][0]) == 0) {
+        if (strcmp(name, ACTIVATIONS[i][0]) == 0 && strstr(choices, ACTIVATIONS[i][1]) != NULL) {
             return ACTIVATIONS[i][1];
         }
     }
@@ -129,23 +134,45 @@ static const char *own_activation(const char *name) {
 static km_status read_activation(km_json *model, const km_json *json, const km_interchange *files,
                                  const char *path) {
     const km_json *value = km_json_get(json, files->activation);
-    const char *own = absent(value) ? "gelu" : own_activation(km_json_string(value));
+    const char *own = absent(value) ? "gelu" : own_activation(files->activation, km_json_string(value));
     if (own == NULL) {
+        const bool relu = own_activation(files->activation, "relu") != NULL;
         return refuse(path, files->activation, value,
-                      "gelu (exact), gelu_new (by tanh) or another name of these two");
+                      relu ? "gelu (exact), gelu_new (by tanh), relu or another name of these"
+                           : "gelu (exact), gelu_new (by tanh) or another name of these two");
     }
     km_json_set_string(model, files->activation, own);
     return KM_OK;
 }
 
+/* Whether null stands for -1, no token, rather than for what is taken where the key is absent. */
+static bool may_be_none(const km_option *option) {
+    return option->range != NULL && option->range[0] == '-';
+}
+
+static km_status read_number(km_json *model, const km_json *json, const km_interchange_number *n,
+                             const char *path) {
+    const km_option *option = km_section_option(&km_model_section, n->key);
+    const km_json *value = km_json_get(json, n->key);
+    double number = value != NULL && may_be_none(option) ? -1 : n->standard;
+    bool on = number > 0;
+    if (option->kind == KM_FLAG) {
+        if (!absent(value) && !km_json_boolean(&on, value)) {
+            return refuse(path, n->key, value, "true or false");
+        }
+        km_json_set_boolean(model, n->key, on);
+        return KM_OK;
+    }
+    if (!absent(value) && !km_json_number(&number, value)) {
+        return refuse(path, n->key, value, "a number");
+    }
+    km_json_set_number(model, n->key, number);
+    return KM_OK;
+}
+
 static km_status read_numbers(km_json *model, const km_json *json, const km_interchange *files, const char *path) {
     for (const km_interchange_number *n = files->numbers; n->key != NULL; n++) {
-        double number = n->standard;
-        const km_json *value = km_json_get(json, n->key);
-        if (!absent(value) && !km_json_number(&number, value)) {
-            return refuse(path, n->key, value, "a number");
-        }
-        km_json_set_number(model, n->key, number);
+        KM_TRY(read_number(model, json, n, path));
     }
     return KM_OK;
 }
@@ -174,8 +201,8 @@ static km_status read_model(km_json *model, const km_json *json, const char *pat
     KM_TRY(check_switches(json, files, path));
     km_json_set_string(model, "type", files->type);
     KM_TRY(read_numbers(model, json, files, path));
-    (void)km_json_number(&hidden, km_json_get(model, "hidden_size"));
-    KM_TRY(check_embedding_size(json, hidden, path));
+    (void)km_json_number(&hidden, km_json_get(model, files->width));
+    KM_TRY(check_embedding_size(json, files->width, hidden, path));
     return read_activation(model, json, files, path);
 }
 
@@ -247,19 +274,19 @@ km_status km_model_json_classifier(char **classifier, km_head_kind *head, km_mod
 
 /* ---- Writing ---- */
 
-static void write_sizes(km_json *json, const km_model_config *m) {
-    km_json_set_number(json, "vocab_size", (double)m->vocab_size);
-    km_json_set_number(json, "hidden_size", (double)m->hidden_size);
-    km_json_set_number(json, "num_hidden_layers", (double)m->num_hidden_layers);
-    km_json_set_number(json, "num_attention_heads", (double)m->num_attention_heads);
-    km_json_set_number(json, "intermediate_size", (double)m->intermediate_size);
-    km_json_set_number(json, "max_position_embeddings", (double)m->max_position_embeddings);
-    km_json_set_number(json, "type_vocab_size", (double)m->type_vocab_size);
-    km_json_set_number(json, "layer_norm_eps", m->layer_norm_eps);
-    km_json_set_number(json, "hidden_dropout_prob", m->hidden_dropout_prob);
-    km_json_set_number(json, "attention_probs_dropout_prob", m->attention_probs_dropout_prob);
-    km_json_set_number(json, "initializer_range", m->initializer_range);
-    km_json_set_number(json, "pad_token_id", (double)m->pad_token_id);
+static void write_numbers(km_json *json, const km_model_config *model, const km_interchange *files) {
+    for (const km_interchange_number *n = files->numbers; n->key != NULL; n++) {
+        const km_option *option = km_section_option(&km_model_section, n->key);
+        double value = NAN;
+        (void)km_model_number(&value, model, n->key);
+        if (option->kind == KM_FLAG) {
+            km_json_set_boolean(json, n->key, value > 0);
+        } else if (value < 0 && may_be_none(option)) {
+            km_json_set_number(json, n->key, NAN); /* null */
+        } else {
+            km_json_set_number(json, n->key, value);
+        }
+    }
 }
 
 static void set_default(km_json *json, const char *key, int64_t value) {
@@ -292,16 +319,20 @@ void km_model_json_write(km_json *json, const km_model_config *model, km_special
                          const char *classifier) {
     const km_architecture *architecture = km_architecture_named(model->type);
     const km_interchange *files = km_architecture_files(architecture);
-    const char *activation = own_activation(km_json_string(km_json_get(json, files->activation)));
+    const char *activation =
+        own_activation(files->activation, km_json_string(km_json_get(json, files->activation)));
+    const char *own = km_model_text(model, files->activation);
     km_json *architectures = km_json_array();
     const km_head_kind head = classifier != NULL ? KM_HEAD_CLASSES : KM_HEAD_TOKENS;
     km_json_push_string(architectures, km_architecture_class(architecture, head));
     km_json_set(json, "architectures", architectures);
     km_json_set_string(json, "model_type", model->type);
-    write_sizes(json, model);
-    if (activation == NULL ||
-        strcmp(activation, model->hidden_act) != 0) { /* another name for the same function is kept */
-        km_json_set_string(json, files->activation, model->hidden_act);
+    write_numbers(json, model, files);
+    if (activation == NULL || strcmp(activation, own) != 0) { /* another name for the same function is kept */
+        km_json_set_string(json, files->activation, own);
+    }
+    if (files->is_encoder_decoder) {
+        km_json_set_boolean(json, "is_encoder_decoder", true);
     }
     if (files->sequence_ids) {
         set_default(json, "bos_token_id", specials.cls);

@@ -53,18 +53,13 @@ static km_status read_facts(start_facts *out, const km_store *store) {
 }
 
 /* Takes over the section `model` of the file that the run starts from, apart from dropout where the run's own config gives it. */
-static void adopt_shape(km_config *config, const km_config *from) {
+static km_status adopt_shape(km_config *config, const km_config *from) {
     km_model_config given = config->model;
     config->model = from->model;
     memcpy(config->model.init, given.init, sizeof given.init);
     memcpy(config->model.preset, given.preset, sizeof given.preset);
     config->model.given = given.given;
-    if (km_given(&km_model_section, &given, "hidden_dropout_prob")) {
-        config->model.hidden_dropout_prob = given.hidden_dropout_prob;
-    }
-    if (km_given(&km_model_section, &given, "attention_probs_dropout_prob")) {
-        config->model.attention_probs_dropout_prob = given.attention_probs_dropout_prob;
-    }
+    return km_model_take_dropout(&config->model, &given);
 }
 
 static km_status check_tokenizer(const km_corpus *corpus, const start_facts *from, const char *path) {
@@ -108,13 +103,6 @@ static km_status check_resume(km_run *run, const start_facts *from) {
     return status;
 }
 
-/* model.pad_token_id is the tokenizer's unless it is given; a config alone does not know the tokenizer. */
-static void fill_in_pad(km_model_config *model, const km_tokenizer *tokenizer) {
-    if (!km_given(&km_model_section, model, "pad_token_id")) {
-        model->pad_token_id = km_tokenizer_specials(tokenizer).pad;
-    }
-}
-
 km_status km_check_config(km_run *run) {
     km_config *config = &run->config;
     const km_tokenizer *tokenizer = km_corpus_tokenizer(run->corpus);
@@ -127,10 +115,11 @@ km_status km_check_config(km_run *run) {
         take_folder_facts(&from, run->start_folder);
         KM_TRY(check_tokenizer(run->corpus, &from, config->model.init));
     }
-    fill_in_pad(&from.config.model, tokenizer);
-    fill_in_pad(&config->model, tokenizer);
+    const km_specials specials = km_tokenizer_specials(tokenizer); /* a config alone does not know them */
+    km_model_take_tokens(&from.config.model, specials.pad, specials.sep);
+    km_model_take_tokens(&config->model, specials.pad, specials.sep);
     if (config->model.init[0] != '\0') {
-        adopt_shape(config, &from.config);
+        KM_TRY(adopt_shape(config, &from.config));
     }
     KM_TRY(km_config_settle_target(config));
     if (config->model.vocab_size == 0) {

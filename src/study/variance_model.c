@@ -116,7 +116,8 @@ static km_status make_fresh(km_variance_model *measured, const km_variance_plan 
     km_model_config shape = plan->config->model;
     int32_t pieces = km_tokenizer_size(tokenizer);
     shape.vocab_size = shape.vocab_size == 0 ? pieces : shape.vocab_size;
-    shape.pad_token_id = km_tokenizer_specials(tokenizer).pad;
+    const km_specials specials = km_tokenizer_specials(tokenizer);
+    km_model_take_tokens(&shape, specials.pad, specials.sep);
     if (shape.vocab_size < pieces) {
         return km_fail(KM_USAGE, "model.vocab_size: %lld is less than the %d pieces of the corpus' tokenizer",
                        (long long)shape.vocab_size, (int)pieces);

@@ -167,7 +167,7 @@ static void wrong_values_are_named(void **state) {
     refused("checkpoint.snapshots=[0]", "checkpoint.snapshots", "found [0]");
     refused("checkpoint.snapshots=[1,\"2\"]", "checkpoint.snapshots", "found [1,\"2\"]");
     refused("checkpoint.snapshots=0", "checkpoint.snapshots", "found 0");
-    refused("model.type=bart", "model.type", "cannot do yet");
+    refused("model.type=gpt2", "model.type", "expected one of bert|roberta|bart");
     refused("train.precision=fp16", "train.precision", "expected one of fp32|bf16");
     refused("parallel.gemm=mkl", "parallel.gemm", "expected one of openblas|onednn");
     refused("mask.policy=meta", "mask.policy", "cannot do yet");

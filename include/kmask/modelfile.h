@@ -20,8 +20,8 @@ typedef struct km_bundle {
     float *weights;
     int64_t step; /* of training, that the weights were saved after */
     km_hash weights_hash;
-    char *
-        source; /* JSON: what an imported model has beside the parameters of the table; NULL where nothing was imported */
+    /* JSON: what an imported model has beside the parameters of the table; NULL where nothing was imported. */
+    char *source;
     /* Of a model with a classification head, JSON: {"num_labels": 2, "labels": ["no", "yes"], "problem_type":
      * "single_label_classification"}; with one label that type is "regression". Else NULL. */
     char *classifier;

@@ -1,4 +1,5 @@
-/* doctor: the order of the checks, on every rank. Texts go by the rendezvous, so that nothing hangs where hosts do not reach each other.
+/* doctor: the order of the checks, on every rank. Texts go by the rendezvous, so that nothing hangs where hosts do not reach
+ * each other.
  *
  *   1  gather      every rank sends rank 0 the facts about itself and its host
  *   2  broadcast   rank 0 finds out which ranks share a host, and sends all ranks the list of hosts
@@ -24,10 +25,10 @@ typedef struct doctor {
     km_host_check check; /* used on rank 0 only */
     km_json *list;       /* of hosts, from rank 0 */
     int self;            /* the number of this rank's host, on its lowest rank; else -1 */
-    bool out_of_reach;   /* a text of rank 0's did not come in time */
+    bool out_of_reach;   /* a text from rank 0 did not come in time */
 } doctor;
 
-/* Rank 0 reports everything but this, of which it cannot know. */
+/* Reports on this rank that rank 0 cannot be reached. Everything else is reported by rank 0, which cannot know of this. */
 static void report_out_of_reach(const doctor *d) {
     km_process self = km_process_self();
     fprintf(stderr, "kmask: rank %d on %s: nothing came from rank 0 within %g s: the two do not reach each other\n",
@@ -53,7 +54,8 @@ static int find_self(const doctor *d) {
     return -1;
 }
 
-/* Pairs of hosts, round by round. Every rank takes part in the broadcasts and gathers, which keep the rounds apart. */
+/* Step 4: pairs of hosts exchange messages, round by round. Every rank takes part in the broadcast and the gather of each round,
+ * which separate it from the next. */
 static void exchange_messages(doctor *d) {
     int hosts = (int)km_json_size(km_json_get(d->list, "hosts"));
     int rounds = hosts == 1 ? 1 : KM_MIN(hosts - 1 + hosts % 2, MOST_ROUNDS);
@@ -74,8 +76,8 @@ static void exchange_messages(doctor *d) {
     }
 }
 
-/* Makes the file by which the other hosts show whether they see rank 0's run folder; its path, which the caller frees. NULL where it
- * cannot be made: km_judge_folder reports that. */
+/* Makes a file in rank 0's run folder, for which the other hosts look, to find out whether they have the same folder. Returns
+ * its path, which the caller frees; NULL where it cannot be made, which km_judge_folder reports. */
 static char *make_file(const km_doctor_options *options) {
     km_folder_report report;
     if (km_folder_measure(&report, options->folder, 0.01) != KM_OK) {
@@ -148,8 +150,8 @@ static km_status judge(doctor *d, km_doctor_show *show, void *payload) {
     return problems == 0 ? KM_OK : km_fail(KM_FAILED, "%zu problem(s) found", problems);
 }
 
-/* No rank ends before rank 0 has shown the report, since a launcher may end the job with the first rank; nor does rank 0 end before all
- * know: the text server is a thread of its process. */
+/* Lets the ranks end together. No rank ends before rank 0 has shown the report, since a launcher may end the job when the first
+ * rank ends. Rank 0 does not end before all other ranks know that they may, since the text server is a thread of its process. */
 static void finish(const doctor *d) {
     const double farewell = 3;
     char *end = km_rendezvous_broadcast(d->rendezvous, "end", d->out_of_reach ? 0 : 6 * KM_TEXT_LIMIT);

@@ -1,5 +1,5 @@
-/* doctor: what its files share. Every rank sends rank 0 the facts about itself and its host; rank 0 keeps them in one record, judges them
- * without asking again, and makes the report. */
+/* doctor: what its files share. Every rank sends rank 0 the facts about itself and its host; rank 0 keeps them in one record,
+ * judges them without asking again, and makes the report. */
 #ifndef KMASK_ADVISE_DOCTOR_H
 #define KMASK_ADVISE_DOCTOR_H
 
@@ -28,22 +28,23 @@ typedef struct km_host_check {
 #define KM_MESSAGE_LIMIT 8.0
 enum { KM_LARGE_MESSAGE = 4 << 20 }; /* bytes */
 
-/* A rank's "bf16" fact is "oneDNN 2.6.3 avx512_core_bf16", with KM_BF16_FACT_SLOW behind it on a CPU without bf16 instructions; or one of the
- * other two. */
+/* A rank's "bf16" fact is "oneDNN 2.6.3 avx512_core_bf16", with KM_BF16_FACT_SLOW behind it on a CPU without bf16 instructions;
+ * or one of the other two. */
 #define KM_BF16_FACT_NOT_BUILT "not built"
 #define KM_BF16_FACT_NO_CPU "no AVX-512"
 #define KM_BF16_FACT_SLOW ", slow"
 
 /* ---- doctor_rank.c: what one rank finds out, as JSON in a text that the caller frees ---- */
-/* `list` is what rank 0 has told all ranks: {"hosts": [{"rank", "host", "server"}, ...], "file": path}. `self` is the number of the host
- * whose lowest rank this one is; on other ranks -1. */
+/* `list` is what rank 0 has told all ranks: {"hosts": [{"rank", "host", "server"}, ...], "file": path}. `self` is the number of
+ * the host whose lowest rank this one is; on other ranks -1. */
 char *km_facts_print(km_json *facts);      /* takes ownership of facts */
 km_json *km_facts_parse(const char *text); /* NULL for NULL and for what is no JSON. The caller destroys. */
 char *km_rank_describe(const km_connection_server *server);
-/* Its rate of matrix products; on a host's lowest rank also whether the host sees rank 0's file, and which hosts it reaches over TCP. */
+/* Measures the rank's rate of matrix products; on the lowest rank of a host also whether the host sees rank 0's file, and which
+ * hosts it reaches over TCP. */
 char *km_rank_measure(const km_json *list, int self);
-/* Exchanges MPI messages with the rank that it is paired with in this round: {"to": host, "latency", "seconds"}, negative where they did
- * not come; {} for a rank that is paired with none. */
+/* Exchanges MPI messages with the rank that this one is paired with in the round. Returns {"to": host, "latency", "seconds"}, whose
+ * seconds are negative where the messages did not come; {} for a rank that is not paired. */
 char *km_rank_exchange_messages(km_rendezvous *rendezvous, const km_json *list, int self, int round);
 
 /* ---- doctor_record.c: rank 0's record of all ranks ---- */
@@ -63,9 +64,10 @@ void km_host_check_note(km_host_check *check, const char *format, ...) KM_PRINTF
 
 /* ---- doctor_binding.c: whether each thread can have a physical core of its own ---- */
 void km_judge_binding(km_host_check *check);
-/* Rank r has threads[r] threads, which may run on cores[r]. False where each thread can have a core of its own. Else true, and a set of
- * ranks whose threads are more than the cores that they may run on together: members (count) is true for the ranks of the set, *united
- * is the union of their cores. By Hall's theorem there is such a set whenever a bipartite matching of threads and cores fails. */
+/* Rank r has threads[r] threads, which may run on cores[r]. False where each thread can have a core of its own. Else true, and a
+ * set of ranks whose threads are more than the cores that they may run on together: members (count) is true for the ranks of the
+ * set, *united is the union of their cores. By Hall's theorem there is such a set whenever a bipartite matching of threads and
+ * cores fails. */
 bool km_oversubscribed(bool *members, km_cpus *united, const int *threads, const km_cpus *cores, int count);
 
 /* ---- doctor_judge.c: problems of hosts, the run folder and the job ---- */

@@ -1,4 +1,4 @@
-/* doctor: whether each thread can have a physical core of its own. */
+/* doctor_binding: whether each thread can have a physical core of its own. */
 #include "doctor.h"
 
 #include <math.h>
@@ -11,11 +11,12 @@ typedef struct matching {
     const int *threads;
     const km_cpus *cores;
     int ranks;
-    int *owner;    /* (KM_CPUS) rank that a core is given to; -1: none */
-    bool *visited; /* (KM_CPUS) by the search that is under way */
+    int *owner;    /* (KM_CPUS) the rank that a core is given to; -1: none */
+    bool *visited; /* (KM_CPUS) whether the current search has visited the core */
 } matching;
 
-/* Gives `rank` one more core; other ranks change cores for that where they can. False where there is none. */
+/* Gives `rank` one more core, for which other ranks are given other cores where that is possible. False where there is no such
+ * core. */
 static bool augment(matching *m, int rank) {
     for (int core = 0; core < KM_CPUS; core++) {
         if (m->visited[core] || !km_cpus_has(&m->cores[rank], core)) {
@@ -39,7 +40,8 @@ static bool within(const km_cpus *part, const km_cpus *whole) {
     return true;
 }
 
-/* The search for `rank` has failed: the cores that it has visited are all taken, by ranks that may run nowhere else. */
+/* Called after the search for `rank` has failed. The cores that it has visited are all taken, by ranks that may not run on other
+ * cores: these ranks become members of the set. */
 static void collect(const matching *m, int rank, bool *members, km_cpus *united) {
     *united = m->cores[rank];
     for (int core = 0; core < KM_CPUS; core++) {
@@ -74,7 +76,7 @@ bool km_oversubscribed(bool *members, km_cpus *united, const int *threads, const
 
 /* ---- The problem in words ---- */
 
-/* "rank 3", "ranks 0-3, 7"; the caller frees. */
+/* Names the members as "rank 3" or "ranks 0-3, 7"; the caller frees. */
 static char *name_ranks(const int *ranks, const bool *members, int count, int *number) {
     km_buffer text = {0};
     *number = 0;

@@ -1,4 +1,4 @@
-/* doctor: rank 0 judges the facts: what is wrong with hosts, run folder and job, and what helps. */
+/* doctor_judge: rank 0 judges the facts: what is wrong with hosts, run folder and job, and what the user can do about it. */
 #include "doctor.h"
 #include "kmask/run.h"
 
@@ -33,7 +33,7 @@ static void judge_kernel(km_host_check *check, int host, const km_json *facts) {
     }
 }
 
-/* A config asks for bf16, which this host cannot multiply in, or only slowly. */
+/* Reports a host that cannot multiply in bf16, or only slowly, where the config asks for bf16. */
 static void judge_bf16(km_host_check *check, int host, const km_json *facts) {
     const char *bf16 = km_json_text(facts, "bf16");
     if (check->options->config == NULL || !km_is_bf16(&check->options->config->train)) {
@@ -123,7 +123,7 @@ static int ascending(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-/* All ranks wait for one that is far slower than the others. */
+/* Reports a rank that is far slower than the others, for which all others would wait in each step. */
 static void judge_rates(km_host_check *check) {
     const double slow = 0.6;
     double *rates = km_new((size_t)check->ranks, sizeof *rates);

@@ -1,4 +1,5 @@
-/* doctor: what one rank finds out: facts about itself and its host, its speed, and which other hosts it reaches. Rank 0 gets all as texts. */
+/* doctor_rank: what one rank finds out: facts about itself and its host, its speed, and which other hosts it reaches. All of it
+ * goes to rank 0 as texts. */
 #include "doctor.h"
 
 #include "kmask/kernel.h"
@@ -80,7 +81,8 @@ char *km_rank_describe(const km_connection_server *server) {
 
 /* ---- Matrix products, the shared file, and the connection test ---- */
 
-/* GFLOP/s of one thread at shapes of a transformer. A short time at the beginning is not counted. */
+/* Measures the GFLOP/s of one thread for matrix products of a transformer's shapes. A short time at the beginning is not
+ * counted. */
 static double multiply(void) {
     enum { N = 256, C = 768 };
     const double warm_up = 0.15, long_enough = 0.35;
@@ -152,8 +154,8 @@ char *km_rank_measure(const km_json *list, int self) {
 
 /* ---- MPI messages ---- */
 
-/* The host that `host` is paired with in a round; -1: none. After hosts-1 rounds (hosts, if odd) all pairs have been made: the circle
- * method for round-robin tournaments. */
+/* The host that `host` is paired with in a round; -1: none. After hosts-1 rounds (hosts, if odd) all pairs have been made: the
+ * circle method for round-robin tournaments. */
 static int partner(int host, int hosts, int round) {
     int n = hosts + hosts % 2, fixed = n - 1, other;
     if (host == fixed) {
@@ -181,7 +183,8 @@ static int rank_of(const km_json *list, int host) {
     return (int)km_json_number_or(km_json_at(km_json_get(list, "hosts"), (size_t)host), "rank", 0);
 }
 
-/* On one host ranks 0 and 1 exchange messages; of several hosts their lowest ranks, in pairs. */
+/* Exchanges messages: between ranks 0 and 1 where there is one host, otherwise between the lowest ranks of two hosts that are
+ * paired. */
 static km_json *exchange_messages(km_rendezvous *rendezvous, const km_json *list, int self, int round) {
     int rank = km_rendezvous_rank(rendezvous), hosts = (int)km_json_size(km_json_get(list, "hosts"));
     if (hosts == 1) {

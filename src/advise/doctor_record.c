@@ -1,4 +1,5 @@
-/* doctor: rank 0's record of all ranks: which there are, on which hosts, and the results of connections and messages between hosts. */
+/* doctor_record: rank 0's record of all ranks: which there are, on which hosts, and the results of connections and messages between
+ * hosts. */
 #include "doctor.h"
 
 #include <stdarg.h>
@@ -54,7 +55,7 @@ void km_host_check_close(km_host_check *check) {
 
 /* ---- Ranks and hosts ---- */
 
-/* The host whose machine this is; a new one where it has not been seen yet. */
+/* The number of the host that the rank with these facts is on; the next number where no earlier rank is on that host. */
 static int host_of(const km_host_check *check, const km_json *facts) {
     for (int host = 0; host < check->hosts; host++) {
         if (strcmp(km_json_text(check->checked[check->lowest_ranks[host]].facts, "machine"),
@@ -113,7 +114,8 @@ char *km_host_check_list(const km_host_check *check, const char *file) {
 
 /* ---- Connections ---- */
 
-/* One direction; the connections of rank 0's host also give the clocks. False where no address answered. */
+/* Records the connection from one host to another. Connections from rank 0's host also show by how much the other clock differs.
+ * False where no address answered. */
 static bool record_connection(km_host_check *check, km_json *links, int from, int to, const km_json *one) {
     bool reached = false;
     (void)km_json_boolean(&reached, km_json_get(one, "reached"));

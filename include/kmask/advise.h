@@ -1,4 +1,5 @@
-/* advise: what a user wants to know before a job: how fast this machine trains, whether its hosts are well, what a run will take. */
+/* advise: what a user wants to know before a job: how fast this machine trains, whether its hosts are well, what a run will
+ * take. */
 #ifndef KMASK_ADVISE_H
 #define KMASK_ADVISE_H
 
@@ -8,22 +9,22 @@
 
 /* ---- Measuring ------------------------------------------------------------------------------------------------- */
 
-/* Trains on random tokens for `repeat` steps, after one that is not counted, and measures how fast that is. bare: after each step the matrix
- * products of the same shapes are computed alone and measured too (src/advise/bench.c says how work is counted). Nothing is kept. Of the
- * config's model and data only the shapes matter; model.vocab_size must be given. On rank 0 *out is the result, which the caller destroys;
- * NULL elsewhere. Collective. */
+/* Trains on random tokens for `repeat` steps, after one that is not counted, and measures how fast that is. bare: after each
+ * step the matrix products of the same shapes are computed alone and measured too (src/advise/bench.c says how work is counted).
+ * Nothing is kept. Of the config's model and data only the shapes matter; model.vocab_size must be given. On rank 0 *out is the
+ * result, which the caller destroys; NULL elsewhere. Collective. */
 km_status km_bench(km_comm *comm, const km_config *config, int repeat, bool bare, km_json **out) KM_NODISCARD;
 
 /* ---- Before a job -------------------------------------------------------------------------------------------- */
 
 typedef struct km_doctor_options {
     const km_config *config; /* NULL: none */
-    const char *wrong;       /* why there is none though one was asked for; NULL */
-    const char *folder;      /* where a run would write: config's run.dir, or the current one */
+    const char *wrong;       /* why the config that was asked for cannot be used; else NULL */
+    const char *folder;      /* where a run would write: run.dir of the config, or the current folder */
     int threads;             /* of a rank */
 } km_doctor_options;
-/* Looks at the hosts of all ranks, and at what is between them; nothing in it hangs (comm.h). Starts MPI and ends it. On rank 0
- * `show` is called with the report before any rank leaves:
+/* Checks the hosts of all ranks and the connections between them. All of it has time limits, so that it does not hang where
+ * hosts do not reach each other. Starts MPI and ends it. On rank 0 `show` is called with the report before any rank ends:
  *
  *   {"well", "problems": [{"what", "cure"}], "notes": [text], "transport",
  *    "hosts": [{"host", "cpu", "cores", "blas", "kernel", "loops", "bf16", "memory_room", "clock_offset"}],
@@ -44,8 +45,8 @@ typedef struct km_plan_options {
     double latency;       /* seconds of a small message between nodes */
     double memory;        /* bytes a second of a node's memory */
 } km_plan_options;
-/* Makes every check that km_pretrain makes before its first step, with the same messages, and then says what the run will take. It changes
- * nothing: it uses no MPI, takes no lock and writes nothing to the run folder. *out, which the caller destroys:
+/* Makes every check that km_pretrain makes before its first step, with the same messages, and then says what the run will take.
+ * It changes nothing: it uses no MPI, takes no lock and writes nothing to the run folder. *out, which the caller destroys:
  *
  *   {"finished", "resume_step", "steps", "parameters", "rows", "rows_left_out", "views", "micro_batches", "tokens_a_step",
  *    "epochs", "checkpoint_bytes", "snapshot_bytes", "disk_bytes", "disk_room",

@@ -1,14 +1,14 @@
 /* bench: how fast a step is, compared with the matrix products in it.
  *
- * Steps are made by km_trainer_step, with nothing left out but saves: reader, masks, dropout, gradient, exact sum, norm, AdamW, and
- * everything between ranks. After each step every thread of every rank calls the library for products of the same shapes and precision
- * and nothing else, for as many micro-batches as the thread has in a step. Steps and products take turns, so that whatever else happens on
- * the machine disturbs both alike.
+ * Steps are made by km_trainer_step, with nothing left out but saves: reader, masks, dropout, gradient, exact sum, norm, AdamW,
+ * and everything between ranks. After each step every thread of every rank calls the library for products of the same shapes and
+ * precision and nothing else, for as many micro-batches as the thread has in a step. Steps and products take turns, so that
+ * whatever else happens on the machine disturbs both alike.
  *
- * Work is counted in two ways, both as multiply-adds times two of the products of forward and backward. `whole` counts the last layer at
- * all tokens and the vocabulary at labelled tokens. `done` counts what a step computes: in the last layer only keys and values at all
- * tokens, everything else at labelled tokens. A share is the rate of the step divided by the rate of the products, both by the same
- * count; the share by `whole` may be above 1. */
+ * Work is counted in two ways, both as multiply-adds times two of the products of forward and backward. `whole` counts the last
+ * layer at all tokens and the vocabulary at labelled tokens. `done` counts what a step computes: in the last layer only keys and
+ * values at all tokens, everything else at labelled tokens. A share is the rate of the step divided by the rate of the products,
+ * both by the same count; the share by `whole` may be above 1. */
 #include "bench_private.h"
 #include "kmask/kernel.h"
 #include "kmask/run.h"
@@ -38,7 +38,7 @@ typedef struct bench {
     measured_step *steps;    /* (repeat) */
     double ops[KM_OPS];      /* seconds of all threads of all ranks, of all measured steps */
     int64_t masked, tokens;  /* of a step */
-    double flops;            /* of a step, as the model counts what it does */
+    double flops;            /* of a step, as km_model_flops counts them */
     int64_t peak;            /* bytes: the largest resident size of any rank */
     km_memory memory;
 } bench;
@@ -154,7 +154,7 @@ static km_status run_step(bench *b, measured_step *m) {
 
 static void measure_step_begin(void) {
     km_ops_measure(true);
-    km_op_end(); /* the main thread's account begins here */
+    km_op_end(); /* the main thread is measured from here on */
 }
 
 static void measure_step_end(bench *b) {
@@ -360,7 +360,7 @@ static void add_operations(km_json *out, const bench *b) {
         total += b->ops[op];
     }
     for (int i = 0; i < KM_OPS; i++) {
-        const int op = (i + 1) % KM_OPS; /* the rest comes last */
+        const int op = (i + 1) % KM_OPS; /* KM_OP_REST, which is 0, comes last */
         km_json *row = km_json_object();
         km_json_set_number(row, "seconds", b->ops[op] / threads / b->repeat);
         km_json_set_number(row, "share", total > 0 ? b->ops[op] / total : 0);

@@ -1,6 +1,6 @@
-/* bench_products: the matrix products of a step and nothing else, forward through layers and head and then backward. Those of attention are
- * computed head by head, with queries, keys and values where they are in a step: each row of one matrix holds all three. Letters as in
- * kernel.h. */
+/* bench_products: the matrix products of a step and nothing else, forward through layers and head and then backward. Those of
+ * attention are computed head by head, with queries, keys and values where they are in a step: each row of one matrix holds all
+ * three. Letters as in kernel.h. */
 #include "bench_private.h"
 #include "kmask/kernel.h"
 
@@ -50,7 +50,7 @@ static size_t area(int a, int b) {
     return (size_t)a * (size_t)b;
 }
 
-/* Between -0.5 and 0.5. */
+/* Allocates random numbers between -0.5 and 0.5. */
 static km_status random_floats(float **out, size_t count, uint64_t seed) {
     KM_TRY(km_allocate((void **)out, count * sizeof(float), "numbers to multiply"));
     for (size_t i = 0; i < count; i++) {
@@ -63,7 +63,7 @@ static numbers at(numbers n, size_t offset) {
     return (numbers){n.f == NULL ? NULL : n.f + offset, n.h == NULL ? NULL : n.h + offset};
 }
 
-/* The products of a linear layer: a b^T, a b, a^T b; rows of c are ldc apart, and so on. */
+/* c = a b, with a or b transposed. The rows of c are ldc elements apart, those of a lda, those of b ldb. */
 static void multiply(const km_products *p, float *c, numbers a, numbers b, bool transpose_a, bool transpose_b,
                      int M, int N, int K, int lda, int ldb, int ldc) {
     if (p->gemm != NULL) {
@@ -95,7 +95,7 @@ static km_status allocate(km_products *p) {
     KM_TRY(random_floats(&p->out, most, 3));
     KM_TRY(random_floats(&p->slice, slice, 4));
     KM_TRY(random_floats(&p->scores, area(s->T, s->T), 5));
-    p->p.f = p->scores; /* in fp32 the scores themselves */
+    p->p.f = p->scores; /* in fp32 the scores take the place of the probabilities */
     return p->gemm != NULL ? random_numbers(&p->p, p, area(s->T, s->T), 6) : KM_OK;
 }
 
@@ -145,7 +145,7 @@ static void dense_backward(km_products *p, numbers w, int rows, int in, int out)
 
 typedef void dense_pass(km_products *p, numbers w, int rows, int in, int out);
 
-/* `rows`: for how many tokens the layer makes an output. */
+/* The dense products of layer l. rows: for how many tokens the layer has an output. */
 static void layer_products(km_products *p, dense_pass *pass, int l, int rows) {
     const km_product_shape *s = &p->shape;
     const int N = s->B * s->T, C = s->C, I = s->I;
@@ -177,7 +177,7 @@ static void attend_forward(km_products *p, numbers q, numbers k, numbers v, int 
     multiply(p, p->out, p->p, v, false, false, R, D, T, T, 3 * C, C);
 }
 
-/* The gradients of probabilities, values, queries and keys. */
+/* The gradients of probabilities, values, queries and keys of one head of one view. */
 static void attend_backward(km_products *p, numbers q, numbers k, numbers v, int R) {
     const int T = p->shape.T, C = p->shape.C, D = C / p->shape.H;
     multiply(p, p->scores, p->dy, v, false, true, R, T, D, C, 3 * C, T);

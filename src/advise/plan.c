@@ -120,7 +120,7 @@ static double room_at(const char *dir) {
 
 static km_status add_disk(const km_run *run, km_json *out) {
     const km_config *config = &run->config;
-    const double line = 400; /* bytes of metrics.jsonl */
+    const double line = 400; /* bytes of a line of metrics.jsonl */
     int64_t left = config->train.steps - KM_MAX(run->resume_step, 0);
     double one = km_run_file_bytes(run, false), snapshot = km_run_file_bytes(run, true),
            room = room_at(config->run.dir);

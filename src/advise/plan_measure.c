@@ -1,5 +1,5 @@
-/* plan_measure: how fast a core does the run's own work while its neighbours do the same. Cores that share a clock, a cache or, as hardware
- * threads, a physical core, are slower together than alone. */
+/* plan_measure: how fast a core does the run's own work while its neighbours do the same. Cores that share a clock, a cache or,
+ * as hardware threads, a physical core, are slower together than alone. */
 #include "plan.h"
 
 #include "kmask/kernel.h"
@@ -14,7 +14,7 @@ enum {
     BATCHES = 4,    /* different micro-batches that are computed */
     PIECE = 1 << 22 /* elements of what is copied, added and updated: more than caches hold */
 };
-static const double long_enough = 2, too_long = 20; /* seconds */
+static const double long_enough = 2, too_long = 20; /* seconds after which measuring ends, and at most */
 
 /* The CPU time of this thread, since other users of a login node take some of the cores. */
 static double cpu_seconds(void) {
@@ -79,7 +79,8 @@ static void update(core *c) {
     km_adamw_update(c->w, c->m, c->v, c->sum, 1e-9, &adamw, PIECE);
 }
 
-/* Copies from the share as from the memory of another process, where ranks read it directly; a process may always read itself so. */
+/* Copies from the share as from the memory of another process, where ranks read it directly; a process may always read itself
+ * so. */
 static void fetch(const core *c, int64_t *to, size_t at, size_t count) {
     if (!c->direct || !km_process_read(getpid(), (uint64_t)(uintptr_t)(c->share + at), to, count * sizeof *to)) {
         memcpy(to, c->share + at, count * sizeof *to);
@@ -96,7 +97,8 @@ static void add(int64_t *sum, const int64_t *share, size_t count) {
     }
 }
 
-/* Where memory is read directly it comes in chunks, which are added while they are in a cache; a message arrives whole before it is added. */
+/* Where memory is read directly it comes in chunks, which are added while they are in a cache; a message arrives whole before it
+ * is added. */
 static void fetch_and_add(core *c) {
     int64_t *chunk = (int64_t *)c->m; /* PIECE floats are room for half as many integers */
     const size_t step = c->direct ? KM_CHUNK : PIECE / 2;

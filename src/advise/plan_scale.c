@@ -14,12 +14,14 @@ typedef struct step_time {
     double rank_bytes;
 } step_time;
 
-/* Seconds of work that moves so many bytes on each core of a node at the same time: limited by a core alone, or by the node's memory. */
+/* Seconds of work that moves so many bytes on each core of a node at the same time: limited by a core alone, or by the node's
+ * memory. */
 static double limited(const km_scaling *s, double alone, double bytes, int cores) {
     return fmax(alone, bytes * cores / s->options->memory);
 }
 
-/* Norm and update of a rank's own elements move 44 bytes an element. The sum is not cleared, since the first gradient is written over it. */
+/* Norm and update of a rank's own elements move 44 bytes an element. The sum is not cleared, since the first gradient is written
+ * over it. */
 static double update_of(const km_scaling *s, const step_time *t, double owned) {
     const double updated = 8 + 8 + 7 * 4;
     return limited(s, owned * s->core.update / t->threads, updated * owned, t->locals);
@@ -33,8 +35,8 @@ static double rate_of_each(const km_scaling *s, const step_time *t, double alone
 static void predict(step_time *t, const km_scaling *s) {
     const double size = (double)km_model_table(s->run->model)->size;
     const double backward = 2.0 / 3;
-    /* Bytes of memory that move for a byte that is added: it is read there, and read and written here; a message is also written and read in
-     * between. */
+    /* Bytes of memory that move for a byte that is added: it is read there, and read and written here; a message is also written
+     * and read in between. */
     const bool direct = s->core.direct;
     const double added = direct ? 3 : 5, copied = direct ? 2 : 4;
     int ranks = t->nodes * t->locals, batches = km_reader_micro_batches(s->run->reader);
@@ -128,7 +130,8 @@ static km_json *row(const km_scaling *s, const step_time *t) {
     return out;
 }
 
-/* A job of a day at most; longer runs go on in the next job. Some time and memory are added, for reading files and saving models. */
+/* A job of a day at most; longer runs go on in the next job. Some time and memory are added, for reading files and saving
+ * models. */
 static km_json *job(const km_scaling *s, const step_time *t) {
     const double day = 24 * 60, spare = 1.2, start = 15, mib = 1024.0 * 1024.0, memory = 1.1;
     double minutes = hours_of(s, t) * 60 * spare + start, jobs = ceil(minutes / day);
@@ -196,7 +199,7 @@ void km_scale(const km_scaling *s, km_json *out) {
     if (told && !listed) {
         km_json_push(rows, row(s, &best));
     }
-    if (!told && best.nodes * best.locals > batches) { /* one node is too much already */
+    if (!told && best.nodes * best.locals > batches) { /* one node has more ranks than there are micro-batches */
         best.locals = KM_MAX(batches, 1);
         predict(&best, s);
         km_json_push(rows, row(s, &best));

@@ -1,3 +1,4 @@
+/* cmd_bench: how fast this machine trains. */
 #include "cli.h"
 #include "kmask/advise.h"
 #include "kmask/model.h"
@@ -42,7 +43,7 @@ typedef struct arguments {
 
 /* ---- The config ---------------------------------------------------------------------------------------------- */
 
-/* Assignments in the order in which they count: the options', then the user's own. */
+/* Assignments "section.key=value" in order, where later ones win: first those of the options, then those of --set. */
 typedef struct assignments {
     char *items[64];
     int count;
@@ -79,7 +80,7 @@ static km_status load_keys(km_config *config, const arguments *given) {
     return status;
 }
 
-/* The largest number of masks that comes out even, at most the usual. */
+/* The largest number of masks, at most `splits`, by which the number of views can be divided. */
 static int64_t fit_splits(int64_t views, int64_t splits) {
     while (views % splits != 0) {
         splits--;
@@ -88,7 +89,7 @@ static int64_t fit_splits(int64_t views, int64_t splits) {
 }
 
 static km_status set_views(km_config *config, const arguments *given, int ranks) {
-    enum { BATCHES = 4 }; /* of a thread, in a step */
+    enum { BATCHES = 4 }; /* micro-batches of a thread in a step */
     const int64_t lanes = (int64_t)ranks * config->parallel.threads;
     const bool over_epochs = strcmp(config->mask.over, "epochs") == 0;
     const bool rows_given = km_given(&km_train_section, &config->train, "sequences");
@@ -209,7 +210,7 @@ static bool launched(void) {
     return false;
 }
 
-/* Becomes `mpirun -n N` of the same command; returns only where there is none. */
+/* Replaces this process by `mpirun -n N` with the same command; returns only where mpirun cannot be started. */
 static km_status start_ranks(int64_t ranks, int argc, char **argv) {
     static char self[KM_PATH];
     char *count = km_format("%lld", (long long)ranks);
@@ -274,7 +275,7 @@ static km_status command(int argc, char **argv) {
         {.name = "json", .kind = CLI_FLAG, .out = &given.json},
         {.name = "set", .kind = CLI_LIST, .out = &given.set},
     };
-    char **all = km_new((size_t)argc + 1, sizeof *all); /* cli_parse takes options out of argv */
+    char **all = km_new((size_t)argc + 1, sizeof *all); /* a copy of argv, from which cli_parse removes options */
     const int count = argc;
     memcpy(all, argv, (size_t)argc * sizeof *all);
     km_status status = cli_parse(&argc, argv, options, KM_COUNT(options));

@@ -1,4 +1,4 @@
-/* kmask corpus build | show */
+/* cmd_corpus: building a corpus file, and showing its rows under masks. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -166,14 +166,14 @@ static void print_report(const build_arguments *arguments, const km_corpus_repor
     }
 }
 
-/* Rank 0, after the build: reads the file as training will. */
+/* On rank 0, after the build: reads the file as training will, and shows some of it. */
 static km_status show_built(const build_arguments *arguments, const km_corpus_report *report) {
     km_corpus *corpus = NULL;
     km_rows *rows = NULL;
     const km_rows_options options = {.length = 128, .packing = KM_PACK_FULL_SENTENCES, .min_units = 1};
     KM_TRY(km_corpus_open(&corpus, arguments->options.out));
     if (km_rows_open(&rows, corpus, &options, NULL) != KM_OK) {
-        km_warn("%s", km_message()); /* the corpus is fine all the same */
+        km_warn("%s", km_message()); /* only a warning, since the corpus itself has been built */
     }
     print_report(arguments, report, rows != NULL ? km_rows_count(rows) : 0);
     km_status status = rows != NULL && !arguments->json ? print_first_rows(corpus, rows) : KM_OK;

@@ -1,3 +1,4 @@
+/* cmd_doctor: checks hosts, connections and run folder before a job. */
 #include "cli.h"
 #include "kmask/advise.h"
 
@@ -85,7 +86,7 @@ static void print_rest(const km_json *report) {
     }
 }
 
-/* Verdict, problems, notes, tables. */
+/* Prints the report: the verdict, then problems, notes and tables. */
 static void show(void *payload, const km_json *report) {
     const km_json *problems = km_json_get(report, "problems");
     if (*(const bool *)payload) {
@@ -113,8 +114,8 @@ static void show(void *payload, const km_json *report) {
     print_rest(report);
 }
 
-/* Every rank reads the config: there is no other way to it before ranks are known to reach each other. What is wrong with it is a
- * problem among others. */
+/* Reads the config on every rank, since it cannot be broadcast before ranks are known to reach each other. A config that is
+ * wrong is reported as one of the problems. */
 static void look_at_config(km_doctor_options *options, km_config *config, const char *path, const cli_list *set,
                            char **wrong) {
     const km_config_source source = cli_config_source(path, set);

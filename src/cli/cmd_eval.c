@@ -1,3 +1,4 @@
+/* cmd_eval: the loss of a model on a corpus. */
 #include "cli.h"
 #include "kmask/kernel.h"
 #include "kmask/modelfile.h"
@@ -23,7 +24,7 @@ typedef struct arguments {
     bool json;
 } arguments;
 
-/* What is not given is as in the run that made the model. */
+/* Sets the options of the evaluation. Those that are not given are as in the run that made the model. */
 static km_status choose(km_eval_options *out, const km_config *config, const arguments *given) {
     const char *packing = given->packing != NULL ? given->packing : config->data.packing;
     KM_TRY(km_config_evaluation(out, config));

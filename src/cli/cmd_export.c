@@ -1,3 +1,4 @@
+/* cmd_export: writes a model as a folder for HuggingFace transformers. */
 #include "cli.h"
 #include "kmask/modelfile.h"
 

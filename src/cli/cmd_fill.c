@@ -1,3 +1,4 @@
+/* cmd_fill: the most probable words for blanks in a text. */
 #include "cli.h"
 #include "kmask/kernel.h"
 #include "kmask/modelfile.h"

@@ -1,3 +1,4 @@
+/* cmd_import: makes a model file from a folder of HuggingFace transformers. */
 #include "cli.h"
 #include "kmask/modelfile.h"
 
@@ -19,7 +20,7 @@ static const char *text_of(const km_json *object, const char *key) {
     return text != NULL ? text : "";
 }
 
-/* "  bert.embeddings.LayerNorm.weight  F16 12  from embeddings.LayerNorm.gamma" */
+/* Prints a line such as "  bert.embeddings.LayerNorm.weight  F16 12  from embeddings.LayerNorm.gamma". */
 static void print_tensor(const km_json *item, bool why) {
     const char *name = text_of(item, "name"), *from = text_of(item, "from");
     printf("  %s  %s", why ? from : name, text_of(item, "dtype"));

@@ -1,5 +1,5 @@
-/* kmask inspect: what a corpus, model or checkpoint holds. Opening verifies the file; the hash of each network's weights is computed
- * again from the tensors, piece by piece, so that memory stays small whatever the file's size. */
+/* cmd_inspect: what a corpus, model or checkpoint holds. Opening verifies the file; the hash of each network's weights is
+ * computed again from the tensors, in pieces, so that little memory is needed whatever the size of the file. */
 #include "cli.h"
 #include "kmask/modelfile.h"
 #include "kmask/store.h"
@@ -28,7 +28,7 @@ typedef struct found_network {
     uint64_t parameters;
 } found_network;
 
-/* All that is said of a file; texts are the store's or the JSON's. */
+/* All that is found out about a file. Texts belong to the store or to the JSON. */
 typedef struct findings {
     const char *path, *kind;
     km_store *store;
@@ -44,7 +44,8 @@ typedef struct findings {
 
 /* ---- Finding out ---- */
 
-/* The tensor's name where the array is one of the model, else NULL; a bare safetensors file has nothing else. */
+/* The name of the model's tensor that the array is; NULL where it is none. All arrays of a single safetensors file are such
+ * tensors. */
 static const char *tensor_name(const km_array *array) {
     km_network_tensor of;
     if (array->name[0] != '/') {
@@ -55,7 +56,7 @@ static const char *tensor_name(const km_array *array) {
     return model ? of.tensor : NULL;
 }
 
-/* What the file says that the weights' hash is; NULL where it says nothing. A file need not say it of its model. */
+/* The hash of a network's weights that the file records; NULL where it records none. Some files have none for their model. */
 static const char *hash_said(const findings *f, const char *network) {
     const km_network asked = {.name = network};
     char *name = km_network_hash_name(&asked);
@@ -79,8 +80,8 @@ static km_status hash_array(km_hasher *hasher, const km_store *store, const km_a
     return KM_OK;
 }
 
-/* The weights of one network, whose arrays stand one after the other from `first` on: hashed as km_table_hash has it, in ascending
- * order of names, each name with its NUL, then its values. *end: the first array that is not the network's. */
+/* Computes the hash of one network's weights, whose arrays follow each other from `first` on. As in km_table_hash, tensors are
+ * hashed in ascending order of names: each name with its NUL, then its values. *end: the first array of something else. */
 static km_status hash_network(const findings *f, found_network *out, int first, int *end, void *piece) {
     km_hasher *hasher = km_hasher_create();
     km_status status = KM_OK;
@@ -137,7 +138,7 @@ static km_status check_weights(findings *f) {
     return KM_OK;
 }
 
-/* The type stands in the tokenizer's JSON only. */
+/* Reads the type of the tokenizer, which only its JSON has. */
 static km_status read_tokenizer_type(findings *f, const char *text) {
     km_json *json = NULL;
     KM_TRY(km_json_parse(&json, text, strlen(text), "attribute tokenizer"));
@@ -196,13 +197,13 @@ static km_status find_out(findings *f) {
     return read_config(f);
 }
 
-/* Elements of a corpus' array, 0 where it is absent. */
+/* How many elements an array of a corpus has; 0 where it is absent. */
 static uint64_t count_of(const findings *f, const char *name) {
     const km_array *array = km_store_find(f->store, name);
     return array != NULL ? array->count : 0;
 }
 
-/* A safetensors file by itself, which has no checksum. */
+/* Whether this is a single safetensors file, which has no checksum. */
 static bool is_bare(const findings *f) {
     return strcmp(f->kind, "safetensors") == 0;
 }
@@ -228,7 +229,7 @@ static void add_arrays(km_json *json, const findings *f) {
         km_json_push(name != NULL ? tensors : arrays, describe_array(array, name != NULL ? name : array->name));
     }
     km_json_set(json, "tensors", tensors);
-    km_json_set(json, "arrays", arrays); /* all others, under their full names */
+    km_json_set(json, "arrays", arrays); /* arrays that are not tensors of the model, under their full names */
 }
 
 static void add_text(km_json *json, const findings *f, const char *name) {
@@ -259,7 +260,7 @@ static void add_tokenizer(km_json *json, const findings *f) {
     km_json_set(json, "tokenizer", tokenizer);
 }
 
-/* Networks that were trained beside the model. */
+/* Adds the networks that were trained beside the model. */
 static void add_networks(km_json *json, const findings *f) {
     km_json *list = km_json_array();
     for (int i = 0; i < f->network_count; i++) {
@@ -307,7 +308,7 @@ static void print_json(findings *f) {
     }
     if (f->config != NULL) {
         km_json_set(json, "config", f->config);
-        f->config = NULL; /* the document's now */
+        f->config = NULL; /* the document owns it now */
     }
     add_arrays(json, f);
     cli_print_json(json);
@@ -315,7 +316,7 @@ static void print_json(findings *f) {
 
 /* ---- For people ---- */
 
-/* 109514298 as "109,514,298". */
+/* Prints 109514298 as "109,514,298". */
 static const char *grouped(char out[32], uint64_t number) {
     char digits[24];
     int length = snprintf(digits, sizeof digits, "%llu", (unsigned long long)number), at = 0;
@@ -386,7 +387,7 @@ static void print_summary(const findings *f) {
     }
 }
 
-/* One section of the config: "mask   policy fully_explored, unit subword, ...", wrapped. */
+/* Prints one section of the config as "mask   policy fully_explored, unit subword, ...", wrapped. */
 static void print_section(const km_json *section) {
     int column = printf("  %-12s", km_json_key(section));
     for (const km_json *member = km_json_first(section); member != NULL; member = km_json_next(member)) {
@@ -409,7 +410,7 @@ static void print_config(const findings *f) {
         printf("\nconfig\n");
     }
     for (const km_json *section = km_json_first(f->config); section != NULL; section = km_json_next(section)) {
-        if (km_json_is_object(section)) { /* and no version */
+        if (km_json_is_object(section)) { /* the member "version" is no section */
             print_section(section);
         }
     }
@@ -419,7 +420,7 @@ static void print_arrays(const findings *f) {
     bool tensors = f->model != NULL || is_bare(f);
     printf("\n%s\n", tensors ? "tensors" : "arrays");
     int width = 0;
-    for (int pass = 0; pass < 2; pass++) { /* measure the names, then print */
+    for (int pass = 0; pass < 2; pass++) { /* the first pass measures the names, the second prints */
         for (int i = 0; i < km_store_arrays(f->store); i++) {
             const km_array *array = km_store_array(f->store, i);
             const char *name = tensors ? tensor_name(array) : array->name;
@@ -441,7 +442,7 @@ static void print_arrays(const findings *f) {
 
 /* ---- Safetensors folders ---- */
 
-/* Names and shapes as for any other model. */
+/* Lists the names and shapes of tensors, as for a model file. */
 static km_json *list_tensors(const km_json *used) {
     km_json *tensors = km_json_array();
     for (const km_json *item = km_json_first(used); item != NULL; item = km_json_next(item)) {

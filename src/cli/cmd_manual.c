@@ -17,7 +17,8 @@ static const char help[] =
 
 /* ---- Text ---------------------------------------------------------------------------------------------------- */
 
-/* Text in which nothing is a command of man(7), and hyphens and quotes stay those that a shell reads. */
+/* Adds text with escapes, so that no line is read as a command of man(7), and hyphens and quotes are printed as a shell reads
+ * them. */
 static void add_text(km_buffer *out, const char *text, size_t length) {
     static const struct {
         char plain;
@@ -45,7 +46,7 @@ static void add_line(km_buffer *out, const char *text) {
     km_buffer_print(out, "\n");
 }
 
-/* Lines as they are, in a font of fixed width. */
+/* Adds lines that are printed as they are, in a font of fixed width. */
 static void add_literal(km_buffer *out, const char *text) {
     km_buffer_print(out, ".nf\n");
     while (*text != '\0') {
@@ -135,7 +136,7 @@ static bool has_section(const km_schema *schema, const km_section *section) {
     return false;
 }
 
-/* "Read by pretrain, plan, ..." */
+/* Adds which verbs read a section: "Read by pretrain, plan, ...". */
 static void add_readers(km_buffer *out, const km_section *section) {
     const char *before = "Read by ";
     for (const cli_verb *const *verb = cli_verbs; *verb != NULL; verb++) {
@@ -168,7 +169,7 @@ static void add_option(km_buffer *out, const km_field *field) {
     km_buffer_free(&type);
 }
 
-/* The options of a schema, without the sections that an earlier verb's schema has. */
+/* Adds the options of a schema, without those sections that the schema of an earlier verb has. */
 static void add_schema(km_buffer *out, const km_schema *schema, const km_schema *const *before, int count) {
     km_field field;
     const km_section *last = NULL;

@@ -1,3 +1,4 @@
+/* cmd_plan: checks a config, and predicts the time, memory and disk that a run will take. */
 #include "cli.h"
 #include "kmask/advise.h"
 
@@ -142,7 +143,7 @@ static km_status command(int argc, char **argv) {
     if (argc != 2) {
         return km_fail(KM_USAGE, "plan takes one config file, found %d. See `kmask plan --help`.", argc - 1);
     }
-    if (km_log_muted()) { /* under mpirun, where it need not be: the first rank does it */
+    if (km_log_muted()) { /* started under mpirun, which a plan does not need: only the first rank makes it */
         free(set.items);
         return KM_OK;
     }

@@ -1,3 +1,4 @@
+/* cmd_pretrain: trains a model, or resumes a run. */
 #include "cli.h"
 #include "kmask/run.h"
 
@@ -24,7 +25,7 @@ static const char help[] =
     "SIGTERM and SIGINT ask for that; to mpirun send SIGUSR1, which it passes on (SIGTERM and SIGINT make\n"
     "it kill its ranks a second later).\n";
 
-/* Rank 0 reads the file; all ranks have the same bytes. */
+/* Reads the config on rank 0 and broadcasts it, so that all ranks have the same. */
 static km_status load(km_comm *comm, km_config *config, const char *path, const cli_list *set) {
     bool root = km_comm_rank(comm) == 0;
     const km_config_source source = cli_config_source(path, set);

@@ -1,3 +1,4 @@
+/* cmd_probe: writes what a model computes from given token ids to a file. */
 #include "cli.h"
 #include "kmask/kernel.h"
 #include "kmask/modelfile.h"

@@ -1,6 +1,6 @@
-/* kmask report: charts of one or several runs, and of measured variances, on one page. The page is report.html with the
- * figures and the script that draws variances put in place of markers. Logs are read line by line and thinned on the way, so that
- * a million lines cost no memory. */
+/* cmd_report: charts of one or several runs, and of measured variances, on one page. The page is report.html, in which markers
+ * are replaced by the figures and by the script that draws variances. Logs are read line by line, and consecutive lines are
+ * averaged, so that a log of a million lines takes little memory. */
 #include "cli.h"
 #include "report_html.h"
 #include "report_variance_js.h"
@@ -31,7 +31,7 @@ static const char help[] =
 enum {
     STEP,
     TOKENS,
-    SECONDS, /* since the start, of steps alone */
+    SECONDS, /* the time of all steps so far, without what lies between them */
     LOSS,
     LR,
     GRAD_NORM,
@@ -45,18 +45,19 @@ static const char *const FIELD_NAMES[FIELDS] = {"step",      "tokens",       "se
                                                 "lr",        "grad_norm",    "tokens_per_s", "comm_share",
                                                 "eval_loss", "eval_accuracy"};
 
-/* Sums of consecutive lines; a field that a line lacks is not counted. */
+/* The sums of consecutive lines. A field that a line lacks is not counted. */
 typedef struct point {
     double sum[FIELDS];
     int64_t count[FIELDS];
-    double low, high; /* of the loss: what averaging would hide */
+    double low, high; /* the smallest and largest loss of the lines, which an average would hide */
 } point;
 
-/* When 2*POINTS are full, neighbours are merged and each point holds twice as many lines. */
+/* A series of at most 2*POINTS points. When it is full, each two neighbours are merged, and a point then holds twice as many
+ * lines. */
 typedef struct series {
     point points[2 * POINTS];
     int count;
-    int64_t width, filled; /* lines a point holds; lines in the last one */
+    int64_t width, filled; /* how many lines a point holds; how many the last point has so far */
 } series;
 
 static void merge(point *into, const point *other) {
@@ -171,7 +172,8 @@ static void take_line(run *r, const km_json *line) {
     }
 }
 
-/* The next line without its newline; false at the end. Longer ones than LINE are cut, and so no JSON. */
+/* Reads the next line without its newline; false at the end. A line that is longer than LINE is cut, and then it is not valid
+ * JSON. */
 static bool next_line(FILE *file, char *text, size_t *length) {
     int c = getc_unlocked(file);
     *length = 0;
@@ -245,7 +247,7 @@ static char *last_part(const char *folder) {
     return name;
 }
 
-/* The folder's own name; the path as it was given where several runs share a name. */
+/* Names each run by its folder's name, or by its path where several folders have the same name. */
 static void name_runs(run *const *runs, int count) {
     for (int i = 0; i < count; i++) {
         runs[i]->name = last_part(runs[i]->folder);
@@ -360,10 +362,10 @@ static void print_run(km_buffer *out, run *r) {
     km_json_set(head, "final", final_of(r));
     if (r->config != NULL) {
         km_json_set(head, "config", r->config);
-        r->config = NULL; /* the document's now */
+        r->config = NULL; /* the document owns it now */
     }
     char *text = km_json_print(head, false);
-    km_buffer_add(out, text, strlen(text) - 1); /* open at its end for the series */
+    km_buffer_add(out, text, strlen(text) - 1); /* without the last brace: the series follow inside the object */
     km_buffer_print(out, ",\"lines\":");
     print_series(out, &r->lines, LOSS, COMM);
     km_buffer_print(out, ",\"evals\":");
@@ -373,7 +375,7 @@ static void print_run(km_buffer *out, run *r) {
     km_json_destroy(head);
 }
 
-/* Inside <script> no "<" may stand; in JSON it can only be in a string, where an escape says the same. */
+/* Adds JSON with "<" escaped, since it stands inside <script>. JSON has "<" only in strings, where an escape means the same. */
 static void add_escaped(km_buffer *out, const char *json, size_t size) {
     const char *from = json, *end = json + size;
     while (from < end) {
@@ -398,11 +400,11 @@ static void add_runs(km_buffer *out, run *const *runs, int count) {
     km_buffer_free(&json);
 }
 
-/* What the page is made of: runs, and what `kmask variance` has written. */
+/* What the page shows: runs, and results of `kmask variance`. */
 typedef struct sources {
     run **runs;
     int run_count;
-    km_json *variances; /* array */
+    km_json *variances; /* an array of documents, each a variance.json */
 } sources;
 
 static km_status write_page(const sources *from, const char *path) {
@@ -448,7 +450,7 @@ static void run_destroy(run *r) {
     free(r);
 }
 
-/* A file of `kmask variance`: the whole document, with its folder's name. */
+/* Adds a file of `kmask variance`: the whole document, and the name of its folder. */
 static km_status read_variance(km_json *variances, const char *path, const char *name) {
     km_json *json = NULL;
     KM_TRY(km_json_load(&json, path, VARIANCE_BYTES));
@@ -461,7 +463,7 @@ static km_status read_variance(km_json *variances, const char *path, const char 
     return KM_OK;
 }
 
-/* `kmask variance` writes to <run.dir>/variance; that folder may be named too. */
+/* Finds variance.json in a run folder (<run.dir>/variance, where `kmask variance` writes it) or in that folder itself. */
 static char *variance_in(const char *folder) {
     char *inner = km_format("%s/variance/variance.json", folder);
     if (km_file_exists(inner)) {
@@ -471,7 +473,7 @@ static char *variance_in(const char *folder) {
     return km_format("%s/variance.json", folder);
 }
 
-/* A run folder, a folder with a variance.json, one with both, or such a file itself. */
+/* Reads a source, which is a run folder, a folder with a variance.json, a folder with both, or a variance.json. */
 static km_status read_source(sources *out, const char *path) {
     struct stat info;
     if (stat(path, &info) == 0 && S_ISREG(info.st_mode)) {

@@ -1,4 +1,4 @@
-/* cmd_score: metrics of predictions that anyone made. */
+/* cmd_score: metrics of predictions that any program has made. */
 #include "cli.h"
 #include "kmask/task.h"
 

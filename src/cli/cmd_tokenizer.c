@@ -1,4 +1,4 @@
-/* kmask tokenizer train | encode | decode */
+/* cmd_tokenizer: training a tokenizer, encoding and decoding text. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,7 +41,7 @@ typedef struct train_arguments {
     char **files;
 } train_arguments;
 
-/* One of the two is NULL. */
+/* The text that is read for training; wordpiece or bpe is NULL. */
 typedef struct reading {
     km_wordpiece_trainer *wordpiece;
     km_bpe_trainer *bpe;
@@ -53,8 +53,8 @@ static bool is_space(char byte) {
     return byte == ' ' || byte == '\n';
 }
 
-/* How much of a full chunk can be taken so that no word is cut, which may have the space before it: up to the last
- * white space behind a word; where there is none, up to the last whole character. */
+/* How many bytes of a full chunk can be used without cutting a word: up to the last white space that follows a word, since a
+ * word may include the space before it. Where there is none, up to the last whole UTF-8 character. */
 static size_t whole_words(const char *chunk, size_t count) {
     size_t end = count - 1;
     while (end > 0 && !(is_space(chunk[end]) && !is_space(chunk[end - 1]))) {
@@ -120,7 +120,7 @@ static km_status read_file(reading *r, const char *path) {
     return status;
 }
 
-/* Looks at all files before any is read; *bytes is their sum, 0 when it cannot be known. */
+/* Checks all files before any is read. *bytes: the sum of their sizes; 0 when it is not known. */
 static km_status check_files(const train_arguments *a, uint64_t *bytes) {
     bool known = true;
     *bytes = 0;
@@ -153,7 +153,7 @@ static km_status check_out(const char *out) {
     return KM_OK;
 }
 
-/* Saves, unless another tokenizer would be lost. */
+/* Saves the tokenizer, unless the folder holds another one, which would be lost. */
 static km_status save(const km_tokenizer *tokenizer, const train_arguments *a) {
     static const char *const names[] = {"vocab.txt", "vocab.json", "encoder.json", "tokenizer.json"};
     bool there = false;
@@ -251,7 +251,7 @@ static km_status train(int argc, char **argv) {
 
 /* ---- encode, decode ------------------------------------------------------------------------------------- */
 
-/* Parses the two verbs' common options and opens the tokenizer. */
+/* Parses the options that encode and decode share, and opens the tokenizer. */
 static km_status open_tokenizer(km_tokenizer **out, int argc, char **argv, const char *flag, bool *set) {
     const char *folder = NULL;
     const cli_option options[] = {{"tokenizer", CLI_TEXT, &folder, 0, 0, NULL}, {flag, CLI_FLAG, set, 0, 0, NULL}};

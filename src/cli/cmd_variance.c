@@ -1,3 +1,4 @@
+/* cmd_variance: measures the variance of gradients under different mask policies. */
 #include "cli.h"
 #include "kmask/run.h"
 #include "kmask/study.h"
@@ -89,7 +90,7 @@ static void print(km_json *found, bool json) {
     km_json_destroy(found);
 }
 
-/* Rank 0 reads the file; all ranks have the same bytes. */
+/* Reads the config on rank 0 and broadcasts it, so that all ranks have the same. */
 static km_status load(km_comm *comm, km_variance_input *input, const char *path, const cli_list *set) {
     bool root = km_comm_rank(comm) == 0;
     const km_config_source source = cli_config_source(path, set);

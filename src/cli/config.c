@@ -1,4 +1,4 @@
-/* config: what all verbs with a config have in common. */
+/* config: finding a verb, the schemas of all verbs, and where a verb's config comes from. */
 #include "cli.h"
 
 #include <string.h>

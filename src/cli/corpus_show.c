@@ -1,4 +1,4 @@
-/* kmask corpus show: rows of a corpus, and what training makes of them. */
+/* corpus_show: `kmask corpus show`, which prints rows of a corpus, and the masks that training would put on them. */
 #include "corpus_show.h"
 #include "cli.h"
 
@@ -50,7 +50,8 @@ static km_status read_masks(km_mask_config *out, const char *text) {
     return status;
 }
 
-/* A corpus has no model: that it has a decoder follows from what is asked for. Its first token only the model knows, and nobody sees. */
+/* A corpus has no model: that it has a decoder follows from what is asked for. Its first token only the model knows, and nobody
+ * sees. */
 static km_status take_masks(arguments *out, const char *text) {
     km_mask_config config;
     KM_TRY(read_masks(&config, text));
@@ -190,7 +191,7 @@ static void print_heading(const showing *s) {
     printf("row %llu: %d tokens", (unsigned long long)s->row->number, s->row->length);
     if (s->masker != NULL) {
         const km_masking *masking = &s->arguments->masking;
-        /* Independent masks tile the row into spans one by one. */
+        /* Each independent mask has a tiling of the row into spans of its own. */
         bool varies = masking->spec.unit == KM_UNIT_SPAN && !masking->policy->disjoint;
         printf(", n = %d %s, K = %d %s masks of tau = %d%s (seed %lld, epoch %lld)", s->masks.units,
                units[km_masking_unit(masking)], s->masks.splits, masking->policy->name, s->masks.tau,
@@ -200,7 +201,7 @@ static void print_heading(const showing *s) {
     printf("\n");
 }
 
-/* One line a token, one column a mask. */
+/* Prints a table with a line for each token and a column for each mask. */
 static void print_table(const showing *s) {
     printf("%7s  %-20s", "", "");
     for (int k = 0; k < s->masks.splits; k++) {
@@ -216,7 +217,7 @@ static void print_table(const showing *s) {
     }
 }
 
-/* One line a mask: the text with its holes. */
+/* Prints a line for each mask: the text with its masked tokens. */
 static void print_masked_texts(const showing *s) {
     int32_t *ids = km_new((size_t)s->row->length, sizeof *ids);
     for (int k = 0; k < s->masks.splits; k++) {
@@ -242,7 +243,7 @@ static km_status print_views(const showing *s) {
     return KM_OK;
 }
 
-/* One line: what the spans of the row cover. */
+/* Prints a line that says what the spans of the row cover. */
 static void print_spans(const showing *s) {
     for (int i = 0; i < s->row->span_count; i++) {
         const km_row_span *span = &s->row->spans[i];

@@ -5,7 +5,7 @@
 #include "kmask/data.h"
 
 km_status cli_corpus_show(int argc, char **argv) KM_NODISCARD;
-/* Prints one line of decoded text; `limit` bytes of it, 0: all. */
+/* Prints decoded text in one line: at most `limit` bytes of it; 0: all. */
 void cli_print_ids(const km_tokenizer *tokenizer, const int32_t *ids, int count, size_t limit);
 
 #endif

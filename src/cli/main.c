@@ -1,4 +1,4 @@
-/* main: finds the verb, and turns its status into one sentence and the exit status. */
+/* main: finds the verb that is asked for, and turns its status into one sentence on standard error and the exit status. */
 #include "cli.h"
 
 #include "kmask/kernel.h"
@@ -10,7 +10,8 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-/* Before MPI is there: what the launcher says, so that a wrong command line is one sentence and not one a rank. */
+/* Whether the launcher's environment says that this is the first rank. It is asked before MPI has started, so that a wrong
+ * command line is reported once and not by every rank. */
 static bool is_first_rank(void) {
     static const char *const names[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"};
     for (size_t i = 0; i < KM_COUNT(names); i++) {
@@ -48,7 +49,7 @@ static km_status run_verb(int argc, char **argv) {
     if (!cli_wants_help(argc, argv)) {
         return verb->run(argc, argv);
     }
-    if (!km_log_muted()) { /* once, not once a rank */
+    if (!km_log_muted()) { /* the first rank alone prints it */
         cli_help_verb(verb, stdout);
     }
     return KM_OK;
@@ -82,7 +83,7 @@ static km_status run(int argc, char **argv) {
     return run_verb(argc - 1, argv + 1);
 }
 
-/* What was printed must have arrived; a reader that has seen enough (head) is no failure. */
+/* Fails where standard output could not be written. A reader that has closed the pipe early, such as head, is no failure. */
 static km_status finish_output(void) {
     errno = 0;
     if ((fflush(stdout) != 0 || ferror(stdout)) && errno != EPIPE) {
@@ -92,8 +93,8 @@ static km_status finish_output(void) {
     return KM_OK;
 }
 
-/* OpenBLAS takes a weak kernel on CPUs that it does not know, and reads its choice only when it is loaded: start again
- * with the right one. What the user has forced is left, and said. */
+/* Starts the program again with a faster kernel of OpenBLAS, where there is one. OpenBLAS selects a slow kernel on CPUs that it
+ * does not know, and reads OPENBLAS_CORETYPE only when it is loaded. Where the user has set that variable, this only warns. */
 static void choose_blas_kernel(char **argv) {
     const cli_verb *verb = argv[0] != NULL && argv[1] != NULL ? cli_verb_named(argv[1]) : NULL;
     const char *better = verb != NULL && verb->computes ? km_kernel_better_core() : NULL;
@@ -108,7 +109,7 @@ static void choose_blas_kernel(char **argv) {
             km_kernel_core(), better, better);
 }
 
-/* The message, once, from one rank. */
+/* Prints the message of the failure, once and on one rank. */
 static void complain(km_status status) {
     static bool said;
     if (status != KM_OK && !said && !km_log_muted()) {
@@ -117,7 +118,7 @@ static void complain(km_status status) {
     said = said || status != KM_OK;
 }
 
-/* A launcher kills all ranks once one has ended with a failure: the sentence comes before anyone can. */
+/* The message is printed before any rank ends, since a launcher kills all ranks once one has ended with a failure. */
 km_status cli_close(km_comm *comm, km_status status) {
     complain(status);
     km_comm_close(comm);
@@ -126,7 +127,7 @@ km_status cli_close(km_comm *comm, km_status status) {
 
 int main(int argc, char **argv) {
     signal(SIGPIPE, SIG_IGN);
-    signal(SIGXFSZ, SIG_IGN);    /* a file over the user's limit is an error of write, with a sentence */
+    signal(SIGXFSZ, SIG_IGN);    /* a file above the user's size limit then makes write fail, which is reported */
     prctl(PR_SET_NAME, "kmask"); /* for ps and top, which show "exe" after choose_blas_kernel */
     km_log_mute(!is_first_rank());
     choose_blas_kernel(argv);
@@ -134,7 +135,8 @@ int main(int argc, char **argv) {
     status = status == KM_OK ? finish_output() : status;
     complain(status);
     if (status != KM_OK && km_log_muted()) {
-        km_sleep(0.3); /* likewise for what fails before MPI is there: the first rank speaks first */
+        /* A failure before MPI has started: the first rank prints its message before another rank ends. */
+        km_sleep(0.3);
     }
     return (int)status;
 }

@@ -1,4 +1,4 @@
-/* Options of the verbs: one parser that walks a table. */
+/* options: one parser for the command-line options of all verbs, which walks a table of options. */
 #include "cli.h"
 
 #include <errno.h>
@@ -114,7 +114,7 @@ static km_status unknown(const cli_option *options, int count, const char *verb,
     return status;
 }
 
-/* The option at argv[*i], with its value; *i ends at the last argument that belongs to it. */
+/* Reads the option at argv[*i] and its value. Afterwards *i is the last argument that belongs to it. */
 static km_status take_option(int argc, char **argv, int *i, const cli_option *options, int count) {
     char *argument = argv[*i], *name = argument + 2, *equals = strchr(name, '=');
     size_t length = equals == NULL ? strlen(name) : (size_t)(equals - name);

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # floors.sh PROJECT: holds the folders of src against the allow-list in src/floors.cmake. A file includes public headers of the
 # folders on its folder's line only, private headers of its own folder only; no includes go in a circle; a header's file does not
-# come back to it through another file; each third-party library is seen by one folder; no folder is too large to be read.
+# come back to it through another file; each third-party library is seen by one folder; no folder is too large to be read; every file
+# begins with a comment that says what it is.
 set -u
 cd "$1" || exit 1
 most_lines=5000
@@ -44,6 +45,10 @@ circles=$(
     done | sort -u | tsort 2>&1 >/dev/null | sed -nE 's/^tsort: (src.*)/\1/p'
 )
 [ -z "$circles" ] || complain "includes go in a circle: $(echo $circles)"
+
+while read -r file; do
+    [ "$(head -c 2 "$file")" = '/*' ] || complain "$file does not begin with a comment that says what the file is"
+done < <(find src include -name '*.[ch]' | sort)
 
 for folder in src/*/; do
     lines=$(cat "$folder"*.[ch] | wc -l)

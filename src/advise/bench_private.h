@@ -1,5 +1,5 @@
-/* bench_private: what the files of bench share. bench.c runs steps and products in turns, bench_corpus.c makes a corpus of random tokens,
- * bench_products.c computes the matrix products of a step and nothing else. */
+/* bench_private: what the files of bench share. bench.c runs steps and products in turns, bench_corpus.c makes a corpus of
+ * random tokens, bench_products.c computes the matrix products of a step and nothing else. */
 #ifndef KMASK_ADVISE_BENCH_PRIVATE_H
 #define KMASK_ADVISE_BENCH_PRIVATE_H
 
@@ -8,8 +8,8 @@
 #include "kmask/kernel.h"
 #include "kmask/model.h"
 
-/* A corpus that stream packing cuts into `rows` rows of exactly `length` random tokens, with a WordPiece tokenizer of `vocabulary` pieces. Its
- * file is removed as soon as it is open. Each rank has a file of its own, with the same tokens. */
+/* A corpus that stream packing cuts into `rows` rows of exactly `length` random tokens, with a WordPiece tokenizer of
+ * `vocabulary` pieces. Its file is removed as soon as it is open. Each rank has a file of its own, with the same tokens. */
 km_status km_bench_corpus_open(km_corpus **out, int64_t vocabulary, int length, int rows) KM_NODISCARD;
 
 /* The products of one micro-batch: B views of T tokens each, N = B T, M of them labelled. */
@@ -19,8 +19,8 @@ typedef struct km_product_shape {
 } km_product_shape;
 km_product_shape km_product_shape_of(const km_model_config *model, int views, int length, int labelled);
 
-/* Multiply-adds times two of forward and backward over `views` views with `labelled` labelled tokens: with whole = true as if the last layer
- * were computed at all tokens, else as a step computes it. */
+/* Multiply-adds times two of forward and backward over `views` views with `labelled` labelled tokens: with whole = true as if
+ * the last layer were computed at all tokens, else as a step computes it. */
 double km_product_flops(const km_product_shape *shape, double views, double labelled, bool whole);
 
 /* The products of one micro-batch for one thread, in the order of a step and with the weights of a step. */
@@ -29,14 +29,14 @@ typedef struct km_products km_products;
 km_status km_products_create(km_products **out, const km_product_shape *shape, const float *weights,
                              const km_bf16 *rounded) KM_NODISCARD;
 void km_products_destroy(km_products *products); /* NULL is fine */
-/* Seconds. */
+/* The times that the products take, in seconds. */
 typedef struct km_products_time {
     double whole; /* with the last layer at all tokens */
     double done;  /* with the last layer as a step computes it */
-    double
-        attention; /* the part of `whole` that multiplies queries, keys, values and probabilities, head by head */
+    /* The part of `whole` that multiplies queries, keys, values and probabilities, head by head. */
+    double attention;
 } km_products_time;
-/* Computes them once. */
+/* Computes the products once and sets *out to their times. */
 void km_products_run(km_products *products, km_products_time *out);
 
 #endif

@@ -7,9 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    VOCABULARY_SLICE = 2048
-}; /* rows of the decoder's gradient that are computed at a time, which is faster than all at once */
+/* Rows of the output layer's weight gradient that are computed at a time, which is faster than all at once. */
+enum { VOCABULARY_SLICE = 2048 };
 
 /* The numbers of an operand, in fp32 or in bf16; the other pointer is NULL. */
 typedef struct numbers {
@@ -19,11 +18,11 @@ typedef struct numbers {
 
 struct km_products {
     km_product_shape shape;
-    km_bf16_gemm *gemm; /* NULL: in fp32 */
-    numbers w;          /* the model's: V C of the embedding, then the layers' */
-    numbers x, dy, p;   /* what is read; p (T,T) */
-    float *out;         /* results, which nobody reads */
-    float *slice;       /* a weight's gradient */
+    km_bf16_gemm *gemm; /* NULL: products in fp32 */
+    numbers w;          /* the model's weights: (V,C) word embeddings, then those of the layers */
+    numbers x, dy, p;   /* operands: activations, gradients, and probabilities (T,T) */
+    float *out;         /* results, which are never read */
+    float *slice;       /* the gradient of a weight */
     float *scores;      /* (T,T) */
 };
 

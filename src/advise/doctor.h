@@ -1,5 +1,5 @@
-/* doctor: what its files share. Every rank sends rank 0 the facts about itself and its host; rank 0 keeps them in one record,
- * judges them without asking again, and makes the report. */
+/* doctor: what the files of doctor share. Every rank sends rank 0 the facts about itself and its host; rank 0 keeps them in one
+ * record, judges them without asking again, and makes the report. */
 #ifndef KMASK_ADVISE_DOCTOR_H
 #define KMASK_ADVISE_DOCTOR_H
 
@@ -51,13 +51,15 @@ char *km_rank_exchange_messages(km_rendezvous *rendezvous, const km_json *list, 
 /* `texts` (ranks): one text of each rank, NULL where none came; the record frees them. */
 void km_host_check_open(km_host_check *check, const km_doctor_options *options, int ranks);
 void km_host_check_close(km_host_check *check);
-void km_host_check_add_ranks(km_host_check *check, char **texts); /* of km_rank_describe */
-/* The list that the ranks are told. file NULL: none could be made. The caller frees. */
+/* Records the texts of km_rank_describe. */
+void km_host_check_add_ranks(km_host_check *check, char **texts);
+/* The list of hosts and the path of the shared file, as a text that rank 0 sends to all ranks. file NULL: it could not be made.
+ * The caller frees. */
 char *km_host_check_list(const km_host_check *check, const char *file);
-bool km_host_check_record_connections(km_host_check *check,
-                                      char **texts); /* of km_rank_measure; true: all hosts reach all */
-bool km_host_check_record_messages(km_host_check *check,
-                                   char **texts); /* of km_rank_exchange_messages; true: all came */
+/* Records the texts of km_rank_measure; true where all hosts reach all others. */
+bool km_host_check_record_connections(km_host_check *check, char **texts);
+/* Records the texts of km_rank_exchange_messages; true where all messages came. */
+bool km_host_check_record_messages(km_host_check *check, char **texts);
 const char *km_host_check_name(const km_host_check *check, int host); /* the host's name */
 void km_host_check_problem(km_host_check *check, const char *cure, const char *format, ...) KM_PRINTF(3, 4);
 void km_host_check_note(km_host_check *check, const char *format, ...) KM_PRINTF(2, 3);

@@ -1,4 +1,4 @@
-/* plan_cost: the formulas (plan_cost.h). */
+/* plan_cost: the formulas for the time of communication, which plan_cost.h explains. */
 #include "plan_cost.h"
 
 #include <math.h>
@@ -9,8 +9,9 @@ static double larger(double a, double b) {
 
 /* ---- How MPI gathers ---- */
 
-/* What Open MPI chooses (the fixed decisions of coll/tuned, which are the same in 4.1 and 5.0, and in SimGrid's selector `ompi`): the first line
- * with more ranks and more bytes a part. With two ranks each sends the other one message, which is a ring. */
+/* What Open MPI chooses (the fixed decisions of coll/tuned, which are the same in 4.1 and 5.0, and in SimGrid's selector
+ * `ompi`): the first line with more ranks and more bytes a part. With two ranks each sends the other one message, which is a
+ * ring. */
 static const struct {
     double ranks, bytes;
     km_gathering way;
@@ -78,7 +79,8 @@ static double gather_first(const km_machine *m, double part) {
     return to_root + ceil(log2(m->nodes)) * far(m, all) + ceil(log2(m->node_ranks)) * near(m, all);
 }
 
-/* Each rank sends to the rank `apart` places before it, in a closed row; only where that is few places it is a rank of the same node. */
+/* In each turn a rank sends to the rank that is `apart` places before it, where the last rank comes before rank 0. That rank is
+ * on the same node only where it is few places away. */
 static double doubling(const km_machine *m, double part) {
     const int locals = m->node_ranks, ranks = m->nodes * locals;
     double all = 0;
@@ -95,9 +97,9 @@ static double ring(const km_machine *m, double part) {
     return ((double)m->nodes * m->node_ranks - 1) * larger(near(m, part), far(m, part));
 }
 
-/* Ranks 2i and 2i+1 exchange their own parts, then ranks 2i-1 and 2i the last two parts that they got, and so on. With an even number of
- * ranks in a node, all partners are ranks of the same node in every other turn; in the turns between, the first and the last rank of
- * each node exchange with other nodes. */
+/* Ranks 2i and 2i+1 exchange their own parts, then ranks 2i-1 and 2i the last two parts that they got, and so on. With an even
+ * number of ranks in a node, all partners are ranks of the same node in every other turn; in the turns between, the first and
+ * the last rank of each node exchange with other nodes. */
 static double pairs(const km_machine *m, double part) {
     const double turns = (double)m->nodes * m->node_ranks / 2, between = floor(turns / 2);
     if (m->nodes == 1) {
@@ -133,10 +135,10 @@ static double turns(const km_machine *m) {
     return ceil(log2(m->nodes)) * m->latency + ceil(log2(m->node_ranks)) * m->near_latency;
 }
 
-/* Both sums work on buckets one after the other, so the shorter one adds only what cannot overlap: the first bucket within the node, before the
- * network has work, or the last bucket on the network. It is two buckets where shares come in messages, since two buckets are then summed
- * at the same time. Where ranks read each other's memory, the parts of a bucket are complete one by one while the shares of the last rank
- * are added, and are sent meanwhile; the part that stays in the node is the last. */
+/* Both sums work on buckets one after the other, so the shorter one adds only what cannot overlap: the first bucket within the
+ * node, before the network has work, or the last bucket on the network. It is two buckets where shares come in messages, since
+ * two buckets are then summed at the same time. Where ranks read each other's memory, the parts of a bucket are complete one by
+ * one while the shares of the last rank are added, and are sent meanwhile; the part that stays in the node is the last. */
 static double summed(const km_traffic *t, const km_machine *m, double buckets) {
     const double nodes = m->nodes, others = m->node_ranks - 1;
     const double longer = larger(t->node_sum, t->network_sum), shorter = fmin(t->node_sum, t->network_sum);

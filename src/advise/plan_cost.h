@@ -1,10 +1,10 @@
-/* plan_cost: the seconds that a step's communication takes on a number of nodes, from the messages that it consists of and their sizes
- * (kmask/comm.h). tools/simulate_sum.sh compares it with simulations of these messages.
+/* plan_cost: the seconds that a step's communication takes on a number of nodes, from the messages that it consists of and their
+ * sizes (kmask/comm.h). tools/simulate_sum.sh compares it with simulations of these messages.
  *
  * For P parameters in buckets, on N nodes of L ranks, R = N L:
  *   within a node   Every rank fetches the shares of the L-1 other ranks of its node, of the parts that it adds up: 8 P (L-1)/L bytes, which
  *                   its core fetches and adds. They come in (L-1) N messages a bucket; where ranks read each other's memory, L-1 messages say
- *                   that they may be read. The core's rate says which of the two it is.
+ *                   that they may be read. km_machine.core was measured for one of the two.
  *   between nodes   Each node sends its sums to the owners on other nodes: 8 P (N-1)/N bytes over its connection, in N-1 messages for each
  *                   bucket and rank.
  *   gather          In one node whose ranks read each other's memory, 4 P (L-1)/L bytes are copied. Otherwise the weights are gathered bucket
@@ -37,17 +37,17 @@ typedef struct km_traffic {
     double waits;       /* for small messages */
 } km_traffic;
 
-/* For a table of `size` elements in buckets of `bucket` elements. */
+/* Predicts the traffic of a step, for a table of `size` elements in buckets of `bucket` elements. */
 void km_traffic_of(km_traffic *out, const km_machine *machine, size_t size, size_t bucket);
 
-/* How MPI_Allgatherv brings everyone's part to everyone, with R ranks in a row and parts of so many bytes:
- *   gather first  All parts go to rank 0, and from there to everyone.
+/* The algorithms of MPI_Allgatherv, which gathers the parts of R ranks on all of them:
+ *   gather first  All parts go to rank 0, and from there to all ranks.
  *   doubling      (Bruck) In each of ceil(log2 R) turns a rank sends all that it has.
  *   ring          In each of R-1 turns a rank sends one part to the next rank.
  *   pairs         (neighbour exchange) In each of R/2 turns a rank exchanges two parts with the neighbour on one side, then on the other. */
 typedef enum km_gathering { KM_GATHER_FIRST, KM_GATHER_DOUBLING, KM_GATHER_RING, KM_GATHER_PAIRS } km_gathering;
 km_gathering km_gathering_of(int ranks, double bytes);
-/* The seconds that it takes, with parts of so many bytes. */
+/* The seconds that the algorithm takes where each rank's part has so many bytes. */
 double km_gathering_seconds(km_gathering way, const km_machine *machine, double bytes);
 
 #endif

@@ -28,14 +28,14 @@ typedef struct core {
     bool direct;
     int64_t *sum, *share; /* (PIECE) a rank's sum, and what another rank of the node adds to it */
     float *w, *m, *v;     /* (PIECE) */
-    double norm;          /* keeps the compiler from leaving the squares out */
+    double norm;          /* a result that is kept, so that the compiler does not leave out the sum of squares */
     km_work *work;
     int64_t *gradient_sum; /* (table->size) */
     bool good;
     km_core_rate rate;
 } core;
 
-/* All cores. */
+/* The measurement on all cores. */
 typedef struct measurement {
     const km_run *run;
     const km_batch *batches;

@@ -1,4 +1,4 @@
-/* plan_scale: a step on a number of nodes, the hours of the run, and the job to ask for. */
+/* plan_scale: predicts the time of a step on a number of nodes, the hours of the run, and the resources to ask for in a job. */
 #include "plan.h"
 
 #include <math.h>

@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
-/* Where a listening process can be reached. It holds no pointers, so that ranks can send it as bytes. */
+/* An address at which a listening process can be reached. It holds no pointers, so that ranks can send it as bytes. */
 enum { KM_ADDRESSES = 24 };
 typedef struct km_address {
     int32_t family; /* AF_INET or AF_INET6 */

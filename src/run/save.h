@@ -16,16 +16,17 @@
  *                                      removed
  *   over       rank 0                  learns of the result at the end of a step; the other ranks need not know
  *
- * The writer is a thread of rank 0 that calls neither MPI nor HDF5. No collective is needed between begin and over: whether a step is
- * saved follows from its number, or, when rank 0 wants a save tried again, from the totals that the step adds up anyway. When a rank
- * fails, rank 0 goes on taking what the others send, and drops it, so that nobody waits for ever.
+ * The writer is a thread of rank 0 that calls neither MPI nor HDF5. No collective is needed between begin and over: whether a
+ * step is saved follows from its number, or, when rank 0 wants a save tried again, from the totals that the step adds up anyway.
+ * When a rank fails, rank 0 goes on taking what the others send, and drops it, so that nobody waits for ever.
  *
- * When a rank is killed, at whatever point: before the rename the older checkpoints are there, and a .tmp that the next start removes;
- * after it the new checkpoint is there too. (If the power fails before the folder is synced it may be missing, but it is never torn.)
- * metrics.jsonl has a line for every step up to the newest checkpoint, since the lines are on the disk before the checkpoint is.
+ * When a rank is killed, at whatever point: before the rename the older checkpoints are there, and a .tmp that the next start
+ * removes; after it the new checkpoint is there too. (If the power fails before the folder is synced it may be missing, but it
+ * is never torn.) metrics.jsonl has a line for every step up to the newest checkpoint, since the lines are on the disk before
+ * the checkpoint is.
  *
- * A save that fails (no space, quota, I/O) leaves what was there before. Where space was lacking, all checkpoints but the newest valid
- * one are removed. Rank 0 wants another try: at once if that made room, else after some seconds, at most minutes. */
+ * A save that fails (no space, quota, I/O) leaves what was there before. Where space was lacking, all checkpoints but the newest
+ * valid one are removed. Rank 0 wants another try: at once if that made room, else after some seconds, at most minutes. */
 #ifndef KMASK_RUN_SAVE_H
 #define KMASK_RUN_SAVE_H
 
@@ -48,8 +49,8 @@ void km_saver_destroy(km_saver *saver);
 /* Bytes that a saver of this state takes on `rank` of `ranks`. */
 size_t km_saver_bytes(const km_state *state, int rank, int ranks);
 
-/* Begins to save the state as it is after `step`: a checkpoint, a snapshot, or both. `hash`: of the model's weights, on rank 0. A failure
- * is reported later. Collective. */
+/* Begins to save the state as it is after `step`: a checkpoint, a snapshot, or both. `hash`: of the model's weights, on rank 0.
+ * A failure is reported later. Collective. */
 void km_saver_begin(km_saver *saver, int64_t step, bool checkpoint, bool snapshot, km_hash hash);
 /* Lets the save advance: to be called often from the main thread, as by km_trainer_set_poll. Local. */
 void km_saver_poll(void *saver);
@@ -59,7 +60,7 @@ void km_saver_after_step(km_saver *saver);
 bool km_saver_wants_retry(const km_saver *saver);
 /* Waits until what was begun is saved and verified; a failure is reported to all ranks. Collective. */
 km_status km_saver_confirm(km_saver *saver) KM_NODISCARD;
-/* The same without a status, for callers that cannot act on it. Collective. */
+/* Waits as km_saver_confirm does, without a status, for callers that cannot act on a failure. Collective. */
 void km_saver_finish(km_saver *saver);
 /* On rank 0: the seconds that the last successful save took; before the first, what km_saver_prove_room has measured. */
 double km_saver_seconds(const km_saver *saver);

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Replaces each "<mask>" in the text by the mask token of the tokenizer ("[MASK]"), so that both can be written. The caller
+/* Replaces each "<mask>" and "[MASK]" in the text by the mask token of the tokenizer, so that either can be written. The caller
  * frees. */
 static char *with_own_mask(const km_tokenizer *tokenizer, const char *text) {
     static const char *const blanks[] = {"<mask>", "[MASK]"};

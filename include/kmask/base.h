@@ -264,6 +264,12 @@ typedef struct km_numbers {
     int64_t list[KM_NUMBERS];
     int count;
 } km_numbers;
+/* A list of numbers; count 0: not given. */
+enum { KM_DOUBLES = 64 };
+typedef struct km_doubles {
+    double list[KM_DOUBLES];
+    int count;
+} km_doubles;
 /* A list of texts, each with its NUL, one after the other. */
 typedef struct km_texts {
     char text[KM_TEXTS];
@@ -281,6 +287,7 @@ typedef enum km_kind {
     KM_RATIO,       /* double; the word "partition" is stored as 0 */
     KM_EVERY,       /* km_steps: an interval or a list of steps */
     KM_NUMBER_LIST, /* km_numbers: a number, a text "1,4..7", or a list of both */
+    KM_DOUBLE_LIST, /* km_doubles: a number, a text "1e-5,2e-5", or a list of numbers */
     KM_TEXT_LIST    /* km_texts: a text or a list; where the option has choices, each text must be one of them */
 } km_kind;
 

@@ -98,6 +98,7 @@ void km_option_expected(const km_option *option, km_buffer *out) {
                                         [KM_RATIO] = "\"partition\" or a number",
                                         [KM_EVERY] = "an interval in steps or an ascending list of steps",
                                         [KM_NUMBER_LIST] = "a whole number or a list of them",
+                                        [KM_DOUBLE_LIST] = "a number or a list of numbers",
                                         [KM_TEXT_LIST] = "a text or a list of texts"};
     const char *choices = km_option_choices(option);
     km_buffer_print(out, "%s", words[option->kind]);
@@ -107,6 +108,8 @@ void km_option_expected(const km_option *option, km_buffer *out) {
         km_buffer_print(out, " (at most %d, each %s)", KM_STEPS, option->range);
     } else if (option->kind == KM_NUMBER_LIST) {
         km_buffer_print(out, ", [1, 2] or 1,4..7 (at most %d, each %s)", KM_NUMBERS, option->range);
+    } else if (option->kind == KM_DOUBLE_LIST) {
+        km_buffer_print(out, ", [1e-5, 2e-5] or 1e-5,2e-5 (at most %d, each %s)", KM_DOUBLES, option->range);
     } else if (option->kind == KM_TEXT_LIST && choices == NULL) {
         km_buffer_print(out, " (together at most %d bytes)", KM_TEXTS);
     } else if (option->kind == KM_TEXT_LIST) {
@@ -170,6 +173,7 @@ static size_t size_of(const km_option *option) {
                                    [KM_RATIO] = sizeof(double),
                                    [KM_EVERY] = sizeof(km_steps),
                                    [KM_NUMBER_LIST] = sizeof(km_numbers),
+                                   [KM_DOUBLE_LIST] = sizeof(km_doubles),
                                    [KM_TEXT_LIST] = sizeof(km_texts)};
     return sizes[option->kind];
 }
@@ -289,6 +293,43 @@ static bool read_numbers(km_numbers *out, const km_option *option, const km_json
     return out->count > 0;
 }
 
+static bool add_double(km_doubles *out, const km_option *option, double value) {
+    if (out->count == KM_DOUBLES || !in_range(option, value)) {
+        return false;
+    }
+    out->list[out->count++] = value + 0.0; /* no negative zero */
+    return true;
+}
+
+/* Numbers with commas between them. */
+static bool add_double_text(km_doubles *out, const km_option *option, const char *text) {
+    for (bool more = true; more;) {
+        char *end = NULL;
+        const double value = strtod(text, &end);
+        if (end == text || !add_double(out, option, value)) {
+            return false;
+        }
+        more = *end == ',';
+        text = end + more;
+    }
+    return *text == '\0';
+}
+
+static bool read_doubles(km_doubles *out, const km_option *option, const km_json *json) {
+    const bool list = km_json_is_array(json);
+    const km_json *item = list ? km_json_first(json) : json;
+    for (; item != NULL; item = list ? km_json_next(item) : NULL) {
+        double value = 0;
+        const char *text = km_json_string(item);
+        const bool fine = text != NULL ? add_double_text(out, option, text)
+                                       : km_json_number(&value, item) && add_double(out, option, value);
+        if (!fine) {
+            return false;
+        }
+    }
+    return out->count > 0;
+}
+
 static bool add_text(km_texts *out, size_t *used, const km_option *option, const char *text, size_t length) {
     char word[KM_WORD] = "";
     if (length == 0 || length >= sizeof out->text - *used) {
@@ -354,6 +395,8 @@ static bool read_value(void *out, const km_option *option, const km_json *json) 
         return read_steps(out, option, json);
     case KM_NUMBER_LIST:
         return read_numbers(out, option, json);
+    case KM_DOUBLE_LIST:
+        return read_doubles(out, option, json);
     case KM_TEXT_LIST:
         return read_texts(out, option, json);
     }
@@ -411,6 +454,8 @@ bool km_option_is_set(const km_option *option, const void *values) {
         return ((const km_steps *)value)->every > 0 || ((const km_steps *)value)->count > 0;
     case KM_NUMBER_LIST:
         return ((const km_numbers *)value)->count > 0;
+    case KM_DOUBLE_LIST:
+        return ((const km_doubles *)value)->count > 0;
     case KM_TEXT_LIST:
         return ((const km_texts *)value)->count > 0;
     case KM_FLAG:
@@ -434,6 +479,14 @@ static void print_steps(km_buffer *out, const km_steps *steps) {
 static void print_numbers(km_buffer *out, const km_numbers *numbers) {
     for (int i = 0; i < numbers->count; i++) {
         km_buffer_print(out, "%s%lld", i == 0 ? "[" : ", ", (long long)numbers->list[i]);
+    }
+    km_buffer_print(out, "]");
+}
+
+static void print_doubles(km_buffer *out, const km_doubles *numbers) {
+    for (int i = 0; i < numbers->count; i++) {
+        km_buffer_print(out, i == 0 ? "[" : ", ");
+        print_number(out, numbers->list[i]);
     }
     km_buffer_print(out, "]");
 }
@@ -477,6 +530,9 @@ void km_option_print(const km_option *option, const void *values, km_buffer *out
         break;
     case KM_NUMBER_LIST:
         print_numbers(out, value);
+        break;
+    case KM_DOUBLE_LIST:
+        print_doubles(out, value);
         break;
     case KM_TEXT_LIST:
         print_texts(out, value);

@@ -14,6 +14,7 @@ void km_option_type(const km_option *option, km_buffer *out) {
                                          [KM_RATIO] = "partition|",
                                          [KM_EVERY] = "N or [N, ...], each ",
                                          [KM_NUMBER_LIST] = "N or [N, ...], each ",
+                                         [KM_DOUBLE_LIST] = "x or [x, ...], each ",
                                          [KM_TEXT_LIST] = "one or a list of "};
     const char *choices = km_option_choices(option), *range = choices != NULL ? choices : option->range;
     bool texts = option->kind == KM_TEXT_LIST && range == NULL;

@@ -1,0 +1,112 @@
+/* options: the sections `task` and `finetune` of a config. */
+#include "kmask/task.h"
+#include "preset.h"
+
+#include <string.h>
+
+#define AT(member) offsetof(km_task_config, member)
+static const km_option task_options[] = {
+    {"kind", KM_CHOICE, AT(kind), "classification|regression", NULL, KM_FIXED,
+     .help = "classes or numbers (default: the preset's, else classification)", .planned = "seq2seq"},
+    {"preset", KM_CHOICE, AT(preset), NULL, NULL, KM_FIXED,
+     .help = "columns, labels and metrics of a published task; keys that are given win",
+     .choices = km_preset_names},
+    {"train", KM_FILE, AT(train), NULL, KM_REQUIRED, KM_FIXED,
+     .help = "TSV, CSV or JSONL, also .gz; with a preset also the folder of its files"},
+    {"dev", KM_FILE, AT(dev), NULL, NULL, KM_FIXED, .help = "chooses the best step and run"},
+    {"test", KM_FILE, AT(test), NULL, NULL, KM_FIXED, .help = "scored once, with the best step"},
+    {"text", KM_TEXT_LIST, AT(text), NULL, NULL, KM_FIXED,
+     .help = "column of the text, by name or number; several are joined by a blank (default: text)"},
+    {"text_pair", KM_FILE, AT(text_pair), NULL, NULL, KM_FIXED, .help = "column of the second text of a pair"},
+    {"label", KM_FILE, AT(label), NULL, NULL, KM_FIXED, .help = "column of the label (default: label)"},
+    {"header", KM_FLAG, AT(header), NULL, "true", KM_FIXED, .help = "the first line names the columns"},
+    {"metrics", KM_TEXT_LIST, AT(metrics), NULL, NULL, KM_FIXED,
+     .help = "the first decides (default: the preset's, else accuracy, or pearson and spearman)",
+     .choices = km_metric_names},
+    {"labels", KM_TEXT_LIST, AT(labels), NULL, NULL, KM_FIXED,
+     .help = "names of the classes in order (default: those of train, sorted)"},
+    {"length", KM_INT, AT(length), "5..65535", "128", KM_FIXED, .help = "tokens of a text or pair, at most"},
+    {"train_share", KM_DOUBLE, AT(train_share), ">0..1", "1", KM_FIXED,
+     .help = "share of the training examples that is used"},
+    {"dev_share", KM_DOUBLE, AT(dev_share), "0..<1", "0", KM_FIXED,
+     .help = "without dev: so much of train is kept for it"},
+    {"test_share", KM_DOUBLE, AT(test_share), "0..<1", "0", KM_FIXED,
+     .help = "without test: so much of train is kept for it"},
+    {"train_seed", KM_INT, AT(train_seed), "0..9007199254740992", "1", KM_FIXED,
+     .help = "which examples these shares take"},
+};
+#undef AT
+KM_SECTION(km_task_section, "task", km_task_config, task_options);
+
+#define AT(member) offsetof(km_finetune_config, member)
+static const km_option finetune_options[] = {
+    {"init", KM_TEXT_LIST, AT(init), NULL, KM_REQUIRED, KM_FIXED,
+     .help = "model files, checkpoints or safetensors folders: one or a list"},
+    {"epochs", KM_DOUBLE, AT(epochs), ">0..100000", "3", KM_FIXED, .help = "how often every example is seen"},
+    {"steps", KM_INT, AT(steps), "1..1000000000", NULL, KM_FIXED, .help = "updates, instead of epochs"},
+    {"batch", KM_NUMBER_LIST, AT(batch), "1..65536", "32", KM_FIXED,
+     .help = "examples of an update; a list is searched"},
+    {"lr", KM_DOUBLE_LIST, AT(lr), ">0..1", "2e-5", KM_FIXED, .help = "highest learning rate; a list is searched"},
+    {"search", KM_CHOICE, AT(search), "grid|lr_then_batch", "grid", KM_FIXED,
+     .help = "grid: every lr with every batch; lr_then_batch: every lr with the first batch, then the best lr with "
+             "the other batches (Ye et al. 2021)"},
+    {"schedule", KM_CHOICE, AT(schedule), "linear|cosine|constant", "linear", KM_FIXED,
+     .help = "of the learning rate after the warmup"},
+    {"warmup", KM_DOUBLE, AT(warmup), "0..1000000000", "0.1", KM_FIXED,
+     .help = "below 1: share of the updates; else updates"},
+    {"weight_decay", KM_DOUBLE, AT(weight_decay), "0..1", "0.01", KM_FIXED,
+     .help = "of all weights but biases and layer norms"},
+    {"beta1", KM_DOUBLE, AT(beta1), "0..<1", "0.9", KM_FIXED, .help = "of AdamW"},
+    {"beta2", KM_DOUBLE, AT(beta2), "0..<1", "0.999", KM_FIXED, .help = "of AdamW"},
+    {"eps", KM_DOUBLE, AT(eps), ">0..1", "1e-8", KM_FIXED, .help = "of AdamW"},
+    {"clip", KM_DOUBLE, AT(clip), "0..1e30", "1", KM_FIXED, .help = "largest norm of a gradient; 0: any"},
+    {"dropout", KM_DOUBLE, AT(dropout), "0..<1", NULL, KM_FIXED,
+     .help = "all shares of dropout (default: the model's)"},
+    {"seeds", KM_NUMBER_LIST, AT(seeds), "0..9007199254740992", "1", KM_FIXED,
+     .help = "a run for each: fresh weights, order of examples, dropout"},
+    {"patience", KM_INT, AT(patience), "1..1000000", NULL, KM_FIXED,
+     .help = "evaluations without a better one after which a run ends (default: none)"},
+    {"evaluate_every", KM_INT, AT(evaluate_every), "1..1000000000", NULL, KM_FIXED,
+     .help = "updates between evaluations on dev (default: an epoch)"},
+    {"micro_batch", KM_INT, AT(micro_batch), "1..65536", NULL, KM_FIXED,
+     .help = "examples that are computed together (default: about 1,024 tokens, at most a quarter of the batch)"},
+    {"ranks_per_run", KM_INT, AT(ranks_per_run), "1..65536", NULL, KM_MAY_CHANGE,
+     .help = "ranks that work on a run together (default: as few as keep all ranks at work)"},
+};
+#undef AT
+KM_SECTION(km_finetune_section, "finetune", km_finetune_config, finetune_options);
+
+static const km_part parts[] = {
+    {&km_run_section, offsetof(km_finetune_input, run)},
+    {&km_task_section, offsetof(km_finetune_input, task)},
+    {&km_finetune_section, offsetof(km_finetune_input, finetune)},
+    {&km_parallel_section, offsetof(km_finetune_input, parallel)},
+};
+const km_schema km_finetune_schema = {
+    .verb = "finetune", .size = sizeof(km_finetune_input), .parts = parts, .count = KM_COUNT(parts)};
+
+static km_status finish(km_finetune_input *in) {
+    static const char *const required[] = {"run.dir", "task.train", "finetune.init", NULL};
+    KM_TRY(km_schema_require(&km_finetune_schema, in, required));
+    if (!km_given(&km_finetune_section, &in->finetune, "dropout")) {
+        in->finetune.dropout = -1;
+    }
+    KM_TRY(km_preset_apply(&in->task));
+    KM_TRY(km_schema_fill(&km_finetune_schema, in));
+    if (in->task.dev[0] == '\0' && in->task.dev_share == 0) {
+        return km_fail(KM_USAGE,
+                       "task.dev: missing, expected the file that chooses the best step, or task.dev_share");
+    }
+    if (!km_at_most(in->task.dev_share + in->task.test_share, 0.9)) {
+        return km_fail(KM_USAGE,
+                       "task.dev_share and task.test_share: found %g and %g, expected at most 0.9 together",
+                       in->task.dev_share, in->task.test_share);
+    }
+    return KM_OK;
+}
+
+km_status km_finetune_load(km_finetune_input *out, const km_config_source *source) {
+    KM_TRY(km_schema_read(&km_finetune_schema, out, source));
+    km_status status = finish(out);
+    return status == KM_OK || source->path == NULL ? status : km_context(status, "%s", source->path);
+}

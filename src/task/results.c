@@ -1,0 +1,180 @@
+/* results: what the runs of a search found, over seeds, and which is chosen. */
+#include "search.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+bool km_score_better(double a, double b) {
+    return !isnan(a) && (isnan(b) || a > b);
+}
+
+static bool same_kind(const km_tuning *a, const km_tuning *b) {
+    return a->init == b->init && a->lr == b->lr && a->batch == b->batch;
+}
+
+double km_results_mean(const km_search *search, const km_tuning *like) {
+    double sum = 0;
+    int count = 0;
+    for (size_t i = 0; i < search->count; i++) {
+        if (search->runs[i].finished && same_kind(&search->runs[i], like)) {
+            sum += search->runs[i].score;
+            count++;
+        }
+    }
+    return count > 0 ? sum / count : NAN;
+}
+
+/* ---- Means and deviations ---- */
+
+/* {"mean", "sd"} of the values that the records have under split and metric; sd (n - 1) of one value is null. */
+static km_json *spread(const double *values, int count) {
+    double sum = 0, squares = 0;
+    for (int i = 0; i < count; i++) {
+        sum += values[i];
+    }
+    const double mean = sum / count;
+    for (int i = 0; i < count; i++) {
+        squares += (values[i] - mean) * (values[i] - mean);
+    }
+    km_json *json = km_json_object();
+    km_json_set_number(json, "mean", mean);
+    km_json_set_number(json, "sd", count > 1 ? sqrt(squares / (count - 1)) : NAN);
+    return json;
+}
+
+static km_json *spreads(const km_search *search, km_json *const *records, const km_tuning *like,
+                        const char *split) {
+    km_json *out = km_json_object();
+    double *values = km_new(search->count, sizeof *values);
+    for (int m = 0; m < search->task->metric_count; m++) {
+        const char *metric = km_metric_name(search->task->metrics[m]);
+        int count = 0;
+        for (size_t i = 0; i < search->count; i++) {
+            if (same_kind(&search->runs[i], like) && km_json_get(records[i], split) != NULL) {
+                values[count++] = km_json_number_or(km_json_get(records[i], split), metric, NAN);
+            }
+        }
+        if (count > 0) {
+            km_json_set(out, metric, spread(values, count));
+        }
+    }
+    free(values);
+    return out;
+}
+
+static int count_kind(const km_search *search, const km_tuning *like) {
+    int count = 0;
+    for (size_t i = 0; i < search->count; i++) {
+        count += same_kind(&search->runs[i], like);
+    }
+    return count;
+}
+
+static km_json *summary_of(const km_search *search, km_json *const *records, const km_tuning *like) {
+    km_json *json = km_json_object(), *test = spreads(search, records, like, "test");
+    km_json_set_string(json, "init", km_texts_at(&search->input->finetune.init, like->init));
+    km_json_set_number(json, "lr", like->lr);
+    km_json_set_number(json, "batch", (double)like->batch);
+    km_json_set_number(json, "n", count_kind(search, like));
+    km_json_set(json, "dev", spreads(search, records, like, "dev"));
+    km_json_set(json, "test", test);
+    return json;
+}
+
+/* ---- The choice ---- */
+
+/* Whether run i is the first of its kind. */
+static bool is_first(const km_search *search, size_t i) {
+    for (size_t j = 0; j < i; j++) {
+        if (same_kind(&search->runs[j], &search->runs[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The kind with the best mean on dev, of one init or, with init -1, of all; of it the run with the best score. */
+static size_t choose(const km_search *search, int init) {
+    size_t kind = search->count, best = search->count;
+    for (size_t i = 0; i < search->count; i++) {
+        const km_tuning *run = &search->runs[i];
+        if ((init < 0 || run->init == init) &&
+            (kind == search->count ||
+             km_score_better(km_results_mean(search, run), km_results_mean(search, &search->runs[kind])))) {
+            kind = i;
+        }
+    }
+    for (size_t i = 0; i < search->count; i++) {
+        if (same_kind(&search->runs[i], &search->runs[kind]) &&
+            (best == search->count || km_score_better(search->runs[i].score, search->runs[best].score))) {
+            best = i;
+        }
+    }
+    return best;
+}
+
+static km_json *chosen_of(const km_search *search, km_json *const *records, size_t run) {
+    km_json *json = summary_of(search, records, &search->runs[run]);
+    km_json_set_number(json, "seed", (double)search->runs[run].seed);
+    km_json_set_string(json, "weights_hash", km_json_text(records[run], "weights_hash"));
+    return json;
+}
+
+/* ---- All of it ---- */
+
+static void copy_scores(km_json *to, const km_json *record, const char *split) {
+    const km_json *scores = km_json_get(record, split);
+    if (scores == NULL) {
+        return;
+    }
+    km_json *copy = km_json_object();
+    for (const km_json *item = km_json_first(scores); item != NULL; item = km_json_next(item)) {
+        double value = NAN;
+        (void)km_json_number(&value, item);
+        km_json_set_number(copy, km_json_key(item), value);
+    }
+    km_json_set(to, split, copy);
+}
+
+static km_json *run_of(const km_json *record) {
+    static const char *const numbers[] = {"seed", "lr", "batch", "best_step"};
+    km_json *json = km_json_object();
+    km_json_set_string(json, "init", km_json_text(record, "init"));
+    for (size_t i = 0; i < KM_COUNT(numbers); i++) {
+        km_json_set_number(json, numbers[i], km_json_number_or(record, numbers[i], NAN));
+    }
+    copy_scores(json, record, "dev");
+    copy_scores(json, record, "test");
+    km_json_set_string(json, "weights_hash", km_json_text(record, "weights_hash"));
+    return json;
+}
+
+km_json *km_results_make(const km_search *search, size_t *chosen) {
+    km_json **records = km_new(search->count, sizeof *records);
+    km_json *out = km_json_object(), *runs = km_json_array(), *summary = km_json_array(),
+            *by_init = km_json_array();
+    for (size_t i = 0; i < search->count; i++) {
+        records[i] = km_tuning_record(search, &search->runs[i]);
+        km_json_push(runs, run_of(records[i]));
+    }
+    for (size_t i = 0; i < search->count; i++) {
+        if (is_first(search, i)) {
+            km_json_push(summary, summary_of(search, records, &search->runs[i]));
+        }
+    }
+    for (int init = 0; init < search->input->finetune.init.count; init++) {
+        km_json_push(by_init, chosen_of(search, records, choose(search, init)));
+    }
+    *chosen = choose(search, -1);
+    km_json_set_string(out, "metric", km_metric_name(search->task->metrics[0]));
+    km_json_set(out, "runs", runs);
+    km_json_set(out, "summary", summary);
+    km_json_set(out, "chosen", chosen_of(search, records, *chosen));
+    km_json_set(out, "chosen_by_init", by_init);
+    for (size_t i = 0; i < search->count; i++) {
+        km_json_destroy(records[i]);
+    }
+    free(records);
+    return out;
+}

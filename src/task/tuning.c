@@ -1,0 +1,207 @@
+/* tuning: one run of fine-tuning: steps, evaluations on dev, the best step, and test once. */
+#include "search.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct training {
+    km_search *search;
+    const km_tuning *run;
+    km_tuner *tuner;
+    km_reader *reader;
+    km_trainer *trainer;
+    float *best;    /* the weights of the best step */
+    float *outputs; /* of dev */
+    int64_t best_step, every;
+    double best_score;
+    int64_t since_best; /* evaluations */
+    km_json *losses, *evaluations, *dev;
+} training;
+
+/* ---- What a trainer has to know ---- */
+
+static int64_t warmup_steps(double warmup, int64_t steps) {
+    const double wanted = warmup < 1 ? ceil(warmup * (double)steps) : warmup;
+    return (int64_t)KM_MIN(wanted, (double)steps);
+}
+
+static km_trainer_options options_of(const training *t) {
+    const km_finetune_input *in = t->search->input;
+    const km_finetune_config *f = &in->finetune;
+    km_trainer_options options = {.seed = (uint64_t)t->run->seed, .parallel = in->parallel};
+    options.train = (km_train_config){.steps = t->run->steps,
+                                      .sequences = t->run->batch,
+                                      .micro_batch = t->run->micro_batch,
+                                      .loss_norm = "tokens",
+                                      .precision = "fp32"};
+    options.optimizer = (km_optimizer_config){.lr = t->run->lr,
+                                              .beta1 = f->beta1,
+                                              .beta2 = f->beta2,
+                                              .eps = f->eps,
+                                              .weight_decay = f->weight_decay,
+                                              .clip = f->clip};
+    options.schedule.warmup = warmup_steps(f->warmup, t->run->steps);
+    snprintf(options.schedule.name, KM_WORD, "%s", f->schedule);
+    return options;
+}
+
+static km_status make_reader(training *t) {
+    const km_examples *train = &t->tuner->examples[KM_TRAIN];
+    const km_source_examples_options options = {.seed = (uint64_t)t->run->seed, .numbers = t->tuner->task->numbers};
+    km_source *source = NULL;
+    KM_TRY(km_source_examples_create(&source, train->items, train->count, &options));
+    return km_reader_create(&t->reader, source, t->run->batch, t->run->micro_batch);
+}
+
+static km_status set_up(training *t) {
+    km_bundle *bundle = t->tuner->bundle;
+    const km_table *table = km_model_table(bundle->model);
+    const km_trainer_options options = options_of(t);
+    km_status status = make_reader(t);
+    if (status == KM_OK) {
+        status = km_products_check(&options.train, &options.parallel, true);
+    }
+    if (status == KM_OK) {
+        status = km_allocate((void **)&t->best, table->size * sizeof *t->best, "the weights of the best step");
+    }
+    KM_TRY(km_comm_agree(t->tuner->comm, status));
+    KM_TRY(km_trainer_create(&t->trainer, t->tuner->comm, &options, bundle->model, t->reader));
+    memcpy(t->trainer->parameters->weights, bundle->weights, table->size * sizeof(float));
+    const size_t dev = t->tuner->examples[KM_DEV].count;
+    const uint64_t epoch =
+        (t->tuner->examples[KM_TRAIN].count + (uint64_t)t->run->batch - 1) / (uint64_t)t->run->batch;
+    const int64_t every = t->search->input->finetune.evaluate_every;
+    t->every = every > 0 ? every : (int64_t)epoch;
+    t->outputs = km_new(dev * (size_t)t->tuner->task->label_count, sizeof *t->outputs);
+    t->best_score = NAN;
+    return KM_OK;
+}
+
+static void tear_down(training *t) {
+    km_trainer_destroy(t->trainer);
+    km_reader_destroy(t->reader);
+    km_json_destroy(t->losses);
+    km_json_destroy(t->evaluations);
+    km_json_destroy(t->dev);
+    free(t->best);
+    free(t->outputs);
+}
+
+/* ---- Steps ---- */
+
+static km_status evaluate(training *t) {
+    const float *weights = t->trainer->parameters->weights;
+    const km_metric first = t->tuner->task->metrics[0];
+    KM_TRY(km_tuner_predict(t->tuner, weights, KM_DEV, t->outputs));
+    const double score = km_task_score(t->tuner->task, KM_DEV, first, t->outputs);
+    km_json *evaluation = km_json_object();
+    km_json_set_number(evaluation, "step", (double)t->trainer->step);
+    km_json_set(evaluation, "dev", km_tuner_scores(t->tuner, KM_DEV, t->outputs));
+    km_json_push(t->evaluations, evaluation);
+    t->since_best++;
+    if (t->best_step == 0 || km_score_better(score, t->best_score)) {
+        memcpy(t->best, weights, km_model_table(t->tuner->bundle->model)->size * sizeof *t->best);
+        t->best_step = t->trainer->step;
+        t->best_score = score;
+        t->since_best = 0;
+        km_json_destroy(t->dev);
+        t->dev = km_tuner_scores(t->tuner, KM_DEV, t->outputs);
+    }
+    return KM_OK;
+}
+
+/* Whether this rank was asked to stop: by a signal, or because the time is up. */
+static bool asked_to_stop(const km_search *search) {
+    const double hours = search->input->run.max_hours;
+    return km_signals_stop() || (hours > 0 && km_seconds() - search->started > hours * 3600);
+}
+
+static km_status train(training *t) {
+    const int64_t patience = t->search->input->finetune.patience;
+    km_trainer_prepare(t->trainer);
+    while (t->trainer->step < t->run->steps) {
+        km_step_report report = {0};
+        KM_TRY(km_trainer_step(t->trainer, (km_step_wish){.stop = asked_to_stop(t->search)}, &report));
+        km_json_push_number(t->losses, report.loss);
+        if (report.stop > 0) {
+            return km_fail(KM_STOPPED, "stopped in a run; what has finished is kept, start again to go on");
+        }
+        if (t->trainer->step % t->every == 0 || t->trainer->step == t->run->steps) {
+            KM_TRY(evaluate(t));
+            if (patience > 0 && t->since_best >= patience) {
+                break;
+            }
+        }
+    }
+    return KM_OK;
+}
+
+/* ---- What it found ---- */
+
+static km_status score_test(training *t, km_json **out) {
+    const km_examples *test = &t->tuner->examples[KM_TEST];
+    *out = NULL;
+    if (test->count == 0 || t->tuner->task->classes[KM_TEST] == NULL) {
+        return KM_OK;
+    }
+    float *outputs = km_new(test->count * (size_t)t->tuner->task->label_count, sizeof *outputs);
+    km_status status = km_tuner_predict(t->tuner, t->best, KM_TEST, outputs);
+    *out = status == KM_OK ? km_tuner_scores(t->tuner, KM_TEST, outputs) : NULL;
+    free(outputs);
+    return status;
+}
+
+/* The bundle's weights become those of the best step. */
+static void take_best(training *t) {
+    km_bundle *bundle = t->tuner->bundle;
+    const km_table *table = km_model_table(bundle->model);
+    memcpy(bundle->weights, t->best, table->size * sizeof(float));
+    bundle->weights_hash = km_table_hash(table, bundle->weights);
+    bundle->step = t->best_step;
+}
+
+static km_json *record_of(training *t, km_json *test) {
+    const km_tuning *run = t->run;
+    char hash[33];
+    km_json *record = km_json_object();
+    km_hash_text(hash, t->tuner->bundle->weights_hash);
+    km_json_set_string(record, "identity", run->identity);
+    km_json_set_string(record, "init", km_texts_at(&t->search->input->finetune.init, run->init));
+    km_json_set_number(record, "seed", (double)run->seed);
+    km_json_set_number(record, "lr", run->lr);
+    km_json_set_number(record, "batch", (double)run->batch);
+    km_json_set_number(record, "best_step", (double)t->best_step);
+    km_json_set(record, "dev", t->dev);
+    if (test != NULL) {
+        km_json_set(record, "test", test);
+    }
+    km_json_set_string(record, "weights_hash", hash);
+    km_json_set_number(record, "score", t->best_score);
+    km_json_set(record, "evaluations", t->evaluations);
+    km_json_set(record, "losses", t->losses);
+    t->dev = t->evaluations = t->losses = NULL; /* the record's now */
+    return record;
+}
+
+static km_status make_record(training *t, km_json **record) {
+    km_json *test = NULL;
+    KM_TRY(score_test(t, &test));
+    take_best(t);
+    *record = record_of(t, test);
+    return KM_OK;
+}
+
+km_status km_tuning_train(km_search *search, const km_tuning *run, km_tuner *tuner, km_json **record) {
+    training t = {
+        .search = search, .run = run, .tuner = tuner, .losses = km_json_array(), .evaluations = km_json_array()};
+    *record = NULL;
+    km_status status = set_up(&t);
+    status = status == KM_OK ? train(&t) : status;
+    status = status == KM_OK ? make_record(&t, record) : status;
+    tear_down(&t);
+    return status == KM_OK || status == KM_STOPPED
+               ? status
+               : km_context(status, "run with lr %g, batch %lld, seed %lld of %s", run->lr, (long long)run->batch,
+                            (long long)run->seed, km_texts_at(&search->input->finetune.init, run->init));
+}

@@ -132,7 +132,7 @@ km_status km_fill_blanks(const km_bundle *bundle, const char *text, int top, km_
 /* ---- Probing ------------------------------------------------------------------------------------------------------- */
 
 typedef struct km_probe_result {
-    int64_t rows, length;  /* B, T: the longest row */
+    int64_t rows, length;  /* B, T: the longest row of input_ids */
     int64_t labelled;      /* 0: no loss and no gradient */
     double loss, accuracy; /* means over labelled positions */
 } km_probe_result;
@@ -144,6 +144,18 @@ typedef struct km_probe_result {
  *   /hidden_states/<layer>   (B,T,C)  0: the output of the embeddings, l: the output of layer l
  *   /loss                    scalar   mean over labelled positions; label -100: none
  *   /grad/<tensor name>      the tensor's shape: gradient of /loss
+ *
+ * An encoder-decoder has no token_type_ids; its labels are those of the target, of U positions:
+ *
+ *   {"input_ids": [[...]], "attention_mask": [[...]], "labels": [[...]], "decoder_input_ids": [[...]]}
+ *
+ *   /logits                                                  (B,U,V)
+ *   /encoder_hidden_states/<layer>                           (B,T,C)
+ *   /decoder_hidden_states/<layer>                           (B,U,C)
+ *   /loss, /grad/<tensor name>                               likewise
+ *
+ * Without decoder_input_ids the decoder reads the labels shifted right, with pad tokens for -100, behind the model's
+ * decoder_start_token_id; without either of both it reads the input_ids shifted right.
  *
  * Only input_ids is required; the others default to 1, 0 and -100. Positions whose attention_mask is 0 may be anywhere in a row.
  * As in HuggingFace transformers they count as positions, no token attends to them, and their own outputs are written and, where

@@ -16,11 +16,11 @@ typedef struct probe {
     km_store *store;
     bool bf16;
     km_work *work;
-    int run;           /* how many rows are computed at a time */
-    int32_t *starts;   /* (run+1) */
-    int32_t *at;       /* (run*T) positions: all of them in the first pass, the labelled ones in the second */
-    int32_t *labels;   /* (run*T) */
-    uint64_t *keys;    /* (run*T) */
+    int run;                          /* how many rows are computed at a time */
+    int32_t *starts, *decoder_starts; /* (run+1) of T, and of U tokens each */
+    int32_t *at;       /* (run*U) positions: all of them in the first pass, the labelled ones in the second */
+    int32_t *labels;   /* (run*U) */
+    uint64_t *keys;    /* (run*max(T,U)) */
     uint64_t *numbers; /* (run) */
     double *gradient;  /* of the summed loss, (table->size), NULL without labels */
     km_loss_sum sum;
@@ -28,15 +28,29 @@ typedef struct probe {
 
 /* ---- The file ---- */
 
-static km_status add_outputs(const probe *p) {
-    const uint64_t B = (uint64_t)p->input->rows, T = (uint64_t)p->input->length;
-    const uint64_t logits[] = {B, T, (uint64_t)p->shape->vocab_size};
-    const uint64_t hidden[] = {B, T, (uint64_t)p->shape->hidden_size};
-    KM_TRY(km_store_add(p->store, "/logits", KM_F32, 3, logits));
-    for (int64_t layer = 0; layer <= p->shape->num_hidden_layers; layer++) {
-        char name[48];
-        snprintf(name, sizeof name, "/hidden_states/%lld", (long long)layer);
+/* What the hidden states of a stack are called: those of an encoder without a decoder have no name before. */
+static void name_states(char name[64], const probe *p, int stack, int layer) {
+    static const char *const groups[] = {[KM_ENCODER] = "encoder_", [KM_DECODER] = "decoder_"};
+    snprintf(name, 64, "/%shidden_states/%d", p->input->decoder != NULL ? groups[stack] : "", layer);
+}
+
+static km_status add_states(const probe *p, int stack, uint64_t length, const km_stack_shape *shape) {
+    const uint64_t hidden[] = {(uint64_t)p->input->rows, length, (uint64_t)shape->width};
+    for (int layer = 0; layer <= shape->layers; layer++) {
+        char name[64];
+        name_states(name, p, stack, layer);
         KM_TRY(km_store_add(p->store, name, KM_F32, 3, hidden));
+    }
+    return KM_OK;
+}
+
+static km_status add_outputs(const probe *p) {
+    const uint64_t B = (uint64_t)p->input->rows, T = (uint64_t)p->input->length, U = (uint64_t)p->input->target;
+    const uint64_t logits[] = {B, U, (uint64_t)p->shape->vocab_size};
+    km_stack_shape shape;
+    KM_TRY(km_store_add(p->store, "/logits", KM_F32, 3, logits));
+    for (int stack = 0; km_model_stack(&shape, p->bundle->model, (km_stack_name)stack); stack++) {
+        KM_TRY(add_states(p, stack, stack == KM_DECODER ? U : T, &shape));
     }
     return KM_OK;
 }
@@ -47,7 +61,9 @@ static km_status add_gradients(const probe *p) {
     for (int i = 0; i < table->count; i++) {
         char name[128];
         snprintf(name, sizeof name, "/grad/%s", table->params[i].name);
-        KM_TRY(km_store_add(p->store, name, KM_F32, table->params[i].rank, table->params[i].dims));
+        if (table->params[i].trained) {
+            KM_TRY(km_store_add(p->store, name, KM_F32, table->params[i].rank, table->params[i].dims));
+        }
     }
     return KM_OK;
 }
@@ -73,34 +89,49 @@ static km_status write_rows(const probe *p, const char *name, int first, int row
 /* ---- Runs of rows ---- */
 
 static km_batch batch_of(const probe *p, int first, int rows) {
-    const size_t at = (size_t)first * (size_t)p->input->length;
-    return (km_batch){.views = rows,
-                      .input.tokens = rows * p->input->length,
-                      .input.longest = p->input->length,
-                      .input.starts = p->starts,
-                      .input.ids = p->input->ids + at,
-                      .input.types = p->input->types + at,
-                      .input.seen = p->input->seen + at,
-                      .at = p->at,
-                      .labels = p->labels,
-                      .input.keys = p->keys,
-                      .rows = p->numbers};
+    const km_probe_input *input = p->input;
+    const size_t at = (size_t)first * (size_t)input->length, target = (size_t)first * (size_t)input->target;
+    km_batch batch = {.views = rows, .at = p->at, .labels = p->labels, .rows = p->numbers};
+    batch.input = (km_stream){.tokens = rows * input->length,
+                              .longest = input->length,
+                              .starts = p->starts,
+                              .ids = input->ids + at,
+                              .types = input->types == NULL ? NULL : input->types + at,
+                              .seen = input->seen + at,
+                              .keys = p->keys};
+    if (input->decoder != NULL) {
+        batch.decoder = (km_stream){.tokens = rows * input->target,
+                                    .longest = input->target,
+                                    .starts = p->decoder_starts,
+                                    .ids = input->decoder + target,
+                                    .keys = p->keys};
+    }
+    return batch;
+}
+
+/* `rows` rows of states, of all layers of a stack. */
+static km_status write_stack(const probe *p, int stack, const km_stack_shape *shape, int first, int rows) {
+    for (int layer = 0; layer <= shape->layers; layer++) {
+        char name[64];
+        name_states(name, p, stack, layer);
+        KM_TRY(write_rows(p, name, first, rows, km_work_hidden(p->work, (km_stack_name)stack, layer)));
+    }
+    return KM_OK;
 }
 
 static km_status write_states(probe *p, int first, int rows) {
     km_batch batch = batch_of(p, first, rows);
-    batch.labelled = batch.input.tokens;
-    for (int i = 0; i < batch.input.tokens; i++) {
+    km_stack_shape shape;
+    batch.labelled = rows * p->input->target;
+    for (int i = 0; i < batch.labelled; i++) {
         p->at[i] = i;
         p->labels[i] = 0; /* the first pass needs labels, but does not use their values */
     }
     KM_TRY(km_model_check(p->bundle->model, &batch));
     const float *logits = km_model_logits(p->bundle->model, p->bundle->weights, &batch, p->work);
     KM_TRY(write_rows(p, "/logits", first, rows, logits));
-    for (int layer = 0; layer <= (int)p->shape->num_hidden_layers; layer++) {
-        char name[48];
-        snprintf(name, sizeof name, "/hidden_states/%d", layer);
-        KM_TRY(write_rows(p, name, first, rows, km_work_hidden(p->work, KM_ENCODER, layer)));
+    for (int stack = 0; km_model_stack(&shape, p->bundle->model, (km_stack_name)stack); stack++) {
+        KM_TRY(write_stack(p, stack, &shape, first, rows));
     }
     return KM_OK;
 }
@@ -119,8 +150,8 @@ static void slices_done(void *payload, size_t offset) {
 static void add_gradient(probe *p, int first, int rows) {
     const km_sink sink = {.payload = p, .ready = add_slice, .done = slices_done};
     km_batch batch = batch_of(p, first, rows);
-    const int32_t *labels = p->input->labels + (size_t)first * (size_t)p->input->length;
-    for (int i = 0; i < batch.input.tokens; i++) {
+    const int32_t *labels = p->input->labels + (size_t)first * (size_t)p->input->target;
+    for (int i = 0; i < rows * p->input->target; i++) {
         if (labels[i] != KM_NO_LABEL) {
             p->at[batch.labelled] = i;
             p->labels[batch.labelled++] = labels[i];
@@ -168,7 +199,7 @@ static km_status write_loss(const probe *p) {
     float *piece = km_new(PIECE, sizeof *piece);
     km_status status = KM_OK;
     for (int i = 0; status == KM_OK && i < table->count; i++) {
-        status = write_gradient(p, &table->params[i], piece);
+        status = table->params[i].trained ? write_gradient(p, &table->params[i], piece) : KM_OK;
     }
     free(piece);
     return status;
@@ -176,32 +207,42 @@ static km_status write_loss(const probe *p) {
 
 /* ---- All of it ---- */
 
+static int longest_of(const probe *p) {
+    return KM_MAX(p->input->length, p->input->target);
+}
+
 static int rows_at_a_time(const probe *p) {
-    const int64_t T = p->input->length, by_logits = RUN_LOGITS / (T * p->shape->vocab_size);
-    return (int)KM_MIN(KM_MAX(KM_MIN(RUN_TOKENS / T, by_logits), 1), p->input->rows);
+    const int64_t by_logits = RUN_LOGITS / (p->input->target * p->shape->vocab_size);
+    return (int)KM_MIN(KM_MAX(KM_MIN(RUN_TOKENS / longest_of(p), by_logits), 1), p->input->rows);
+}
+
+static km_status create_work(probe *p) {
+    const int T = p->input->length, U = p->input->target;
+    km_work_options options = {.backward = true, .recompute = true, .bf16 = p->bf16};
+    options.limits = (km_batch_limits){.views = p->run, .tokens = p->run * T, .longest = T, .labelled = p->run * U};
+    if (p->input->decoder != NULL) {
+        options.limits.decoder_tokens = p->run * U;
+        options.limits.decoder_longest = U;
+    }
+    return km_work_create(&p->work, p->bundle->model, &options);
 }
 
 static km_status prepare(probe *p) {
-    const int T = p->input->length, tokens = p->run * T;
-    const km_work_options options = {.limits.views = p->run,
-                                     .limits.tokens = tokens,
-                                     .limits.labelled = tokens,
-                                     .limits.longest = T,
-                                     .backward = true,
-                                     .recompute = true,
-                                     .bf16 = p->bf16};
-    KM_TRY(km_work_create(&p->work, p->bundle->model, &options));
+    const size_t targets = (size_t)p->run * (size_t)p->input->target;
+    KM_TRY(create_work(p));
     if (p->input->labelled > 0) {
         const size_t size = km_model_table(p->bundle->model)->size;
         KM_TRY(km_allocate((void **)&p->gradient, size * sizeof *p->gradient, "the gradient"));
     }
     p->starts = km_new((size_t)p->run + 1, sizeof *p->starts);
+    p->decoder_starts = km_new((size_t)p->run + 1, sizeof *p->decoder_starts);
     p->numbers = km_new((size_t)p->run, sizeof *p->numbers);
-    p->at = km_new((size_t)tokens, sizeof *p->at);
-    p->labels = km_new((size_t)tokens, sizeof *p->labels);
-    p->keys = km_new((size_t)tokens, sizeof *p->keys);
+    p->at = km_new(targets, sizeof *p->at);
+    p->labels = km_new(targets, sizeof *p->labels);
+    p->keys = km_new((size_t)p->run * (size_t)longest_of(p), sizeof *p->keys);
     for (int row = 0; row <= p->run; row++) {
-        p->starts[row] = row * T;
+        p->starts[row] = row * p->input->length;
+        p->decoder_starts[row] = row * p->input->target;
     }
     return KM_OK;
 }
@@ -217,6 +258,7 @@ static km_status compute(probe *p, const char *output) {
 static void release(probe *p) {
     km_work_destroy(p->work);
     free(p->starts);
+    free(p->decoder_starts);
     free(p->at);
     free(p->labels);
     free(p->keys);

@@ -15,16 +15,28 @@ typedef struct field {
     int32_t also; /* a value outside of least..most that is allowed too */
 } field;
 
+/* The lists of rows whose number and lengths other fields must have. */
+typedef struct row_list {
+    const char *key;
+    const km_json *rows;
+    int length; /* of the longest row */
+} row_list;
+
 typedef struct reader {
     const char *path;
-    const km_json *ids;
+    const km_json *json;
+    const km_model *model;
+    bool two; /* an encoder-decoder */
+    row_list source, target;
     km_probe_input *input;
 } reader;
 
 /* ---- Shape ---- */
 
-static km_status check_keys(const km_json *json, const char *path) {
-    static const char *const known[] = {"input_ids", "attention_mask", "token_type_ids", "labels", NULL};
+static km_status check_keys(const km_json *json, bool two, const char *path) {
+    static const char *const one_stream[] = {"input_ids", "attention_mask", "token_type_ids", "labels", NULL};
+    static const char *const two_streams[] = {"input_ids", "attention_mask", "labels", "decoder_input_ids", NULL};
+    const char *const *known = two ? two_streams : one_stream;
     if (!km_json_is_object(json)) {
         return km_fail(KM_FAILED, "%s: expected an object with `input_ids`, see `kmask probe --help`", path);
     }
@@ -60,41 +72,71 @@ static km_status check_list(const km_json *rows, const char *key, const char *pa
 }
 
 /* Finds the number of rows and the length of the longest one, and checks them against the model. */
-static km_status measure(reader *in, const km_model *model) {
-    const int64_t longest = km_model_longest(km_model_shape(model));
+static km_status measure(const reader *in, row_list *list, int *rows_out) {
+    const int64_t longest = km_model_longest(km_model_shape(in->model));
     int64_t rows = 0, length = 0;
-    for (const km_json *row = km_json_first(in->ids); row != NULL; row = km_json_next(row), rows++) {
+    KM_TRY(check_list(list->rows, list->key, in->path));
+    for (const km_json *row = km_json_first(list->rows); row != NULL; row = km_json_next(row), rows++) {
         int64_t tokens = (int64_t)km_json_size(row);
         if (tokens < 1 || tokens > longest) {
-            return km_fail(KM_FAILED, "%s: input_ids: row %lld has %lld tokens, expected 1 to the model's %lld",
-                           in->path, (long long)rows, (long long)tokens, (long long)longest);
+            return km_fail(KM_FAILED, "%s: %s: row %lld has %lld tokens, expected 1 to the model's %lld", in->path,
+                           list->key, (long long)rows, (long long)tokens, (long long)longest);
         }
         length = KM_MAX(length, tokens);
     }
     if (rows < 1 || rows > MOST_ROWS || rows * length > MOST_POSITIONS) {
-        return km_fail(KM_FAILED,
-                       "%s: input_ids: %lld rows of up to %lld tokens, expected 1 to %d rows and %d positions",
-                       in->path, (long long)rows, (long long)length, (int)MOST_ROWS, (int)MOST_POSITIONS);
+        return km_fail(KM_FAILED, "%s: %s: %lld rows of up to %lld tokens, expected 1 to %d rows and %d positions",
+                       in->path, list->key, (long long)rows, (long long)length, (int)MOST_ROWS,
+                       (int)MOST_POSITIONS);
     }
-    in->input->rows = (int)rows;
-    in->input->length = (int)length;
+    list->length = (int)length;
+    *rows_out = (int)rows;
     return KM_OK;
 }
 
-static void place(km_probe_input *input, km_arena *arena) {
+static const km_json *given(const reader *in, const char *key) {
+    const km_json *value = km_json_get(in->json, key);
+    return km_json_is_null(value) ? NULL : value;
+}
+
+/* The target's rows are those of the labels, or of the decoder's input; without either of both the source is also the target, as
+ * HuggingFace transformers has it. */
+static km_status measure_target(reader *in) {
+    static const char *const keys[] = {"labels", "decoder_input_ids"};
+    int rows = 0;
+    in->target = in->source;
+    for (size_t i = 0; in->two && i < KM_COUNT(keys) && in->target.rows == in->source.rows; i++) {
+        if (given(in, keys[i]) != NULL) {
+            in->target = (row_list){.key = keys[i], .rows = given(in, keys[i])};
+            KM_TRY(measure(in, &in->target, &rows));
+            if (rows != in->input->rows) {
+                return km_fail(KM_FAILED, "%s: %s: %d rows where input_ids has %d", in->path, keys[i], rows,
+                               in->input->rows);
+            }
+        }
+    }
+    in->input->length = in->source.length;
+    in->input->target = in->target.length;
+    return KM_OK;
+}
+
+static void place(km_probe_input *input, km_arena *arena, bool two) {
     const size_t count = (size_t)input->rows * (size_t)input->length;
+    const size_t target = (size_t)input->rows * (size_t)input->target;
     input->ids = km_arena_take(arena, count, sizeof *input->ids);
-    input->types = km_arena_take(arena, count, sizeof *input->types);
-    input->labels = km_arena_take(arena, count, sizeof *input->labels);
+    input->types = two ? NULL : km_arena_take(arena, count, sizeof *input->types);
+    input->labels = km_arena_take(arena, target, sizeof *input->labels);
+    input->decoder = two ? km_arena_take(arena, target, sizeof *input->decoder) : NULL;
     input->seen = km_arena_take(arena, count, sizeof *input->seen);
 }
 
-static km_status allocate(km_probe_input *input) {
+static km_status allocate(const reader *in) {
+    km_probe_input *input = in->input;
     km_arena arena = {0};
-    place(input, &arena);
+    place(input, &arena, in->two);
     KM_TRY(km_allocate(&input->block, arena.used, "the probe's input"));
     arena = (km_arena){.base = input->block, .capacity = arena.used};
-    place(input, &arena);
+    place(input, &arena, in->two);
     return KM_OK;
 }
 
@@ -115,24 +157,24 @@ static km_status take_value(const reader *in, const field *f, const km_json *ite
                    f->also == KM_NO_LABEL ? ", or -100 for none" : "");
 }
 
-/* Copies the rows of a field's values to `to` (B,T), which holds the values for padding before. Each row must be as long as its
- * row of ids. */
-static km_status take_rows(const reader *in, const field *f, const km_json *rows, int32_t *to) {
-    const int T = in->input->length;
-    const km_json *row = km_json_first(rows), *ids = km_json_first(in->ids);
+/* Copies the rows of a field's values to `to` (B, list->length), which holds the values for padding before. Each row must be as
+ * long as its row of the list. */
+static km_status take_rows(const reader *in, const field *f, const row_list *list, const km_json *rows,
+                           int32_t *to) {
+    const km_json *row = km_json_first(rows), *like = km_json_first(list->rows);
     KM_TRY(check_list(rows, f->key, in->path));
     if (km_json_size(rows) != (size_t)in->input->rows) {
-        return km_fail(KM_FAILED, "%s: %s: %zu rows where input_ids has %d", in->path, f->key, km_json_size(rows),
-                       in->input->rows);
+        return km_fail(KM_FAILED, "%s: %s: %zu rows where %s has %d", in->path, f->key, km_json_size(rows),
+                       list->key, in->input->rows);
     }
-    for (int b = 0; row != NULL; b++, row = km_json_next(row), ids = km_json_next(ids)) {
-        if (km_json_size(row) != km_json_size(ids)) {
-            return km_fail(KM_FAILED, "%s: %s: row %d has %zu numbers where input_ids has %zu", in->path, f->key, b,
-                           km_json_size(row), km_json_size(ids));
+    for (int b = 0; row != NULL; b++, row = km_json_next(row), like = km_json_next(like)) {
+        if (km_json_size(row) != km_json_size(like)) {
+            return km_fail(KM_FAILED, "%s: %s: row %d has %zu numbers where %s has %zu", in->path, f->key, b,
+                           km_json_size(row), list->key, km_json_size(like));
         }
         int t = 0;
         for (const km_json *item = km_json_first(row); item != NULL; item = km_json_next(item), t++) {
-            KM_TRY(take_value(in, f, item, b, t, &to[(size_t)b * (size_t)T + (size_t)t]));
+            KM_TRY(take_value(in, f, item, b, t, &to[(size_t)b * (size_t)list->length + (size_t)t]));
         }
     }
     return KM_OK;
@@ -145,21 +187,21 @@ static void fill(int32_t *to, size_t count, int32_t value) {
 }
 
 /* Reads a field; all values are `standard` where the key is absent or null. */
-static km_status take_field(const reader *in, const km_json *json, const field *f, int32_t standard, int32_t *to) {
-    const km_json *rows = km_json_get(json, f->key);
-    fill(to, (size_t)in->input->rows * (size_t)in->input->length, standard);
-    return rows == NULL || km_json_is_null(rows) ? KM_OK : take_rows(in, f, rows, to);
+static km_status take_field(const reader *in, const field *f, const row_list *list, int32_t standard, int32_t *to) {
+    const km_json *rows = given(in, f->key);
+    fill(to, (size_t)in->input->rows * (size_t)list->length, standard);
+    return rows == NULL ? KM_OK : take_rows(in, f, list, rows, to);
 }
 
 /* Sets the attention mask to 1 at the tokens of each row and 0 behind them, and then to what the file says. `numbers` (B,T) is
  * scratch memory. */
-static km_status take_mask(const reader *in, const km_json *json, int32_t *numbers) {
+static km_status take_mask(const reader *in, int32_t *numbers) {
     const field mask = {"attention_mask", "a number", 0, 1, 0};
     km_probe_input *input = in->input;
     const size_t T = (size_t)input->length;
-    KM_TRY(take_field(in, json, &mask, 1, numbers));
+    KM_TRY(take_field(in, &mask, &in->source, 1, numbers));
     size_t b = 0;
-    for (const km_json *row = km_json_first(in->ids); row != NULL; row = km_json_next(row), b++) {
+    for (const km_json *row = km_json_first(in->source.rows); row != NULL; row = km_json_next(row), b++) {
         const size_t tokens = km_json_size(row);
         for (size_t t = 0; t < T; t++) {
             input->seen[b * T + t] = t < tokens && numbers[b * T + t] == 1;
@@ -172,39 +214,64 @@ static km_status take_mask(const reader *in, const km_json *json, int32_t *numbe
     return KM_OK;
 }
 
-static km_status take_all(reader *in, const km_json *json, const km_model *model) {
-    const km_model_config *shape = km_model_shape(model);
+/* The decoder reads the target shifted right, behind the token that it starts with (transformers' shift_tokens_right). */
+static void shift_right(const reader *in, const int32_t *target, int32_t pad) {
+    const km_probe_input *input = in->input;
+    for (int b = 0; b < input->rows; b++) {
+        const size_t row = (size_t)b * (size_t)input->target;
+        input->decoder[row] = (int32_t)km_model_shape(in->model)->decoder_start_token_id;
+        for (size_t t = 1; t < (size_t)input->target; t++) {
+            const int32_t id = target[row + t - 1];
+            input->decoder[row + t] = id == KM_NO_LABEL ? pad : id;
+        }
+    }
+}
+
+static km_status take_decoder(const reader *in, const field *ids, int32_t pad) {
+    const field decoder = {"decoder_input_ids", ids->what, ids->least, ids->most, ids->also};
+    if (given(in, decoder.key) != NULL) {
+        return take_field(in, &decoder, &in->target, pad, in->input->decoder);
+    }
+    shift_right(in, in->target.rows == in->source.rows ? in->input->ids : in->input->labels, pad);
+    return KM_OK;
+}
+
+static km_status take_all(const reader *in) {
+    const km_model_config *shape = km_model_shape(in->model);
     const int32_t last = (int32_t)shape->vocab_size - 1;
     const field ids = {"input_ids", "an id", 0, last, 0};
     const field types = {"token_type_ids", "a type", 0, (int32_t)shape->type_vocab_size - 1, 0};
     const field labels = {"labels", "an id", 0, last, KM_NO_LABEL};
     km_probe_input *input = in->input;
     const int32_t pad = shape->pad_token_id >= 0 ? (int32_t)shape->pad_token_id : 0;
-    KM_TRY(take_mask(in, json, input->labels));
-    KM_TRY(take_field(in, json, &ids, pad, input->ids));
-    KM_TRY(take_field(in, json, &types, 0, input->types));
-    KM_TRY(take_field(in, json, &labels, KM_NO_LABEL, input->labels));
-    for (size_t i = 0; i < (size_t)input->rows * (size_t)input->length; i++) {
+    KM_TRY(take_mask(in, input->ids));
+    KM_TRY(take_field(in, &ids, &in->source, pad, input->ids));
+    KM_TRY(in->two ? KM_OK : take_field(in, &types, &in->source, 0, input->types));
+    KM_TRY(take_field(in, &labels, &in->target, KM_NO_LABEL, input->labels));
+    KM_TRY(in->two ? take_decoder(in, &ids, pad) : KM_OK);
+    for (size_t i = 0; i < (size_t)input->rows * (size_t)input->target; i++) {
         input->labelled += input->labels[i] != KM_NO_LABEL;
     }
     return KM_OK;
 }
 
-static km_status take(reader *in, const km_json *json, const km_model *model) {
-    KM_TRY(check_keys(json, in->path));
-    in->ids = km_json_get(json, "input_ids");
-    KM_TRY(check_list(in->ids, "input_ids", in->path));
-    KM_TRY(measure(in, model));
-    KM_TRY(allocate(in->input));
-    return take_all(in, json, model);
+static km_status take(reader *in) {
+    KM_TRY(check_keys(in->json, in->two, in->path));
+    in->source = (row_list){.key = "input_ids", .rows = km_json_get(in->json, "input_ids")};
+    KM_TRY(measure(in, &in->source, &in->input->rows));
+    KM_TRY(measure_target(in));
+    KM_TRY(allocate(in));
+    return take_all(in);
 }
 
 km_status km_probe_input_read(km_probe_input *out, const char *path, const km_model *model) {
     *out = (km_probe_input){0};
+    km_stack_shape stack;
     km_json *json = NULL;
     KM_TRY(km_json_load(&json, path, MOST_BYTES));
-    reader in = {.path = path, .input = out};
-    km_status status = take(&in, json, model);
+    reader in = {
+        .path = path, .json = json, .model = model, .two = km_model_stack(&stack, model, KM_DECODER), .input = out};
+    km_status status = take(&in);
     km_json_destroy(json);
     if (status != KM_OK) {
         km_probe_input_free(out);

@@ -8,53 +8,92 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static const km_model *small_model(void) {
-    static km_model *model;
-    const km_model_config config = {.type = "roberta",
-                                    .hidden_act = "gelu",
-                                    .vocab_size = 50,
-                                    .hidden_size = 4,
-                                    .num_hidden_layers = 1,
-                                    .num_attention_heads = 1,
-                                    .intermediate_size = 4,
-                                    .max_position_embeddings = 20,
-                                    .type_vocab_size = 2,
-                                    .layer_norm_eps = 1e-5,
-                                    .pad_token_id = 1};
-    if (model == NULL && km_model_create(&model, &config, KM_HEAD_TOKENS) != KM_OK) {
+enum { VOCABULARY = 50, LONGEST = 18 };
+
+static const km_model *create(const km_model_config *config) {
+    km_model *model = NULL;
+    if (km_model_create(&model, config, KM_HEAD_TOKENS) != KM_OK) {
         abort();
     }
     return model;
 }
 
-static void check(const km_probe_input *input) {
-    int64_t labelled = 0;
-    for (int i = 0; i < input->rows * input->length; i++) {
-        labelled += input->labels[i] != KM_NO_LABEL;
-        if (input->ids[i] < 0 || input->ids[i] >= 50 || input->types[i] < 0 || input->types[i] > 1 ||
-            input->seen[i] > 1 || input->labels[i] >= 50) {
-            abort();
-        }
-    }
-    if (input->rows < 1 || input->length < 1 || input->length > 18 || labelled != input->labelled) {
+static const km_model *small_roberta(void) {
+    static const km_model *model;
+    const km_model_config config = {.type = "roberta",
+                                    .hidden_act = "gelu",
+                                    .vocab_size = VOCABULARY,
+                                    .hidden_size = 4,
+                                    .num_hidden_layers = 1,
+                                    .num_attention_heads = 1,
+                                    .intermediate_size = 4,
+                                    .max_position_embeddings = LONGEST + 2,
+                                    .type_vocab_size = 2,
+                                    .layer_norm_eps = 1e-5,
+                                    .pad_token_id = 1};
+    return model = model == NULL ? create(&config) : model;
+}
+
+static const km_model *small_bart(void) {
+    static const km_model *model;
+    const km_model_config config = {.type = "bart",
+                                    .activation_function = "gelu",
+                                    .vocab_size = VOCABULARY,
+                                    .d_model = 4,
+                                    .encoder_layers = 1,
+                                    .decoder_layers = 1,
+                                    .encoder_attention_heads = 1,
+                                    .decoder_attention_heads = 1,
+                                    .encoder_ffn_dim = 4,
+                                    .decoder_ffn_dim = 4,
+                                    .max_position_embeddings = LONGEST,
+                                    .pad_token_id = 1,
+                                    .decoder_start_token_id = 2};
+    return model = model == NULL ? create(&config) : model;
+}
+
+static void expect(bool good) {
+    if (!good) {
         abort();
     }
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+static void check(const km_probe_input *input, bool two) {
+    int64_t labelled = 0;
+    expect(input->rows >= 1 && input->length >= 1 && input->length <= LONGEST);
+    expect(input->target >= 1 && input->target <= LONGEST && (two || input->target == input->length));
+    expect((input->decoder != NULL) == two && (input->types == NULL) == two);
+    for (int i = 0; i < input->rows * input->length; i++) {
+        expect(input->ids[i] >= 0 && input->ids[i] < VOCABULARY && input->seen[i] <= 1);
+        expect(two || (input->types[i] >= 0 && input->types[i] <= 1));
+    }
+    for (int i = 0; i < input->rows * input->target; i++) {
+        labelled += input->labels[i] != KM_NO_LABEL;
+        expect(input->labels[i] < VOCABULARY && (input->labels[i] >= 0 || input->labels[i] == KM_NO_LABEL));
+        expect(!two || (input->decoder[i] >= 0 && input->decoder[i] < VOCABULARY));
+    }
+    expect(labelled == input->labelled);
+}
+
+static void read_input(const char *path, const km_model *model, bool two) {
     km_probe_input input;
+    if (km_probe_input_read(&input, path, model) == KM_OK) {
+        check(&input, two);
+    } else {
+        expect(km_message()[0] != '\0');
+    }
+    km_probe_input_free(&input);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     char path[64];
     int fd = memfd_create("probe", MFD_CLOEXEC);
     if (fd < 0 || write(fd, data, size) != (ssize_t)size) {
         abort();
     }
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-    if (km_probe_input_read(&input, path, small_model()) == KM_OK) {
-        check(&input);
-    } else if (km_message()[0] == '\0') {
-        abort();
-    }
-    km_probe_input_free(&input);
+    read_input(path, small_roberta(), false);
+    read_input(path, small_bart(), true);
     close(fd);
     return 0;
 }

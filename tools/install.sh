@@ -3,7 +3,7 @@
 #   (nothing)     what the build needs, and oneDNN, which it can do without
 #   --test        and what the tests need; for root also SLURM's daemons, which the tests start
 #   --quickstart  and what renders Debian's manual pages, the quickstart's text
-#   --lint        and clang-format and clang-tidy
+#   --lint        and clang, clang-format and clang-tidy
 #   --fuzz        and clang with libFuzzer, for tools/fuzz.sh
 # Where everything is there (also from modules or Spack) it does nothing and needs neither root nor Debian.
 set -euo pipefail
@@ -60,6 +60,7 @@ for option; do
             ;;
         --quickstart) need mandoc program mandoc ;;
         --lint)
+            need clang program clang
             need clang-format program clang-format
             need clang-tidy program clang-tidy
             ;;

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # test.sh [--quick]: installs what is missing, builds and runs every test; ends with "N passed, N failed".
-#   --quick  the release build's tests only: no sanitizers, no clang-format, no clang-tidy
-# CI=true (set by continuous integration) also installs clang-format and clang-tidy and makes warnings errors.
+#   --quick  the release build's tests only: no sanitizers, no clang, no clang-format, no clang-tidy
+# CI=true (set by continuous integration) also installs clang, clang-format and clang-tidy and makes warnings errors.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
@@ -91,6 +91,27 @@ if [ $status = 0 ]; then
     run asan -j "$cores" -R '/test_|^fuzz/' -E '/test_corpus'
     # MPI unloads its modules before leaks are looked for: they could neither be named nor suppressed.
     ASAN_OPTIONS=$ASAN_OPTIONS:detect_leaks=0 run asan -j "$cores" -R '/mpi_.*@2$|/test_corpus|/run_(ten_steps|damage)$'
+fi
+
+step "Build with ThreadSanitizer"
+build tsan
+status=$?
+count "tsan build" $status
+if [ $status = 0 ]; then
+    step "Tests with threads, with ThreadSanitizer"
+    export TSAN_OPTIONS=suppressions=$PWD/tests/tsan.supp:print_suppressions=0
+    run tsan -j "$cores" -R '^(base/test_(base|log)|data/test_reader|comm/(mpi_.*@2|test_.*)|run/(test_(run|deadline)|mpi_.*@2|run_ten_steps)|train/mpi_.*@2)$'
+fi
+
+if command -v clang >/dev/null; then
+    step "Build with clang"
+    build clang
+    status=$?
+    count "clang build" $status
+    if [ $status = 0 ]; then
+        step "Programs' tests, built with clang"
+        run clang -j "$cores" -R '/test_|/mpi_.*@2$|/run_ten_steps$'
+    fi
 fi
 
 if command -v clang-format >/dev/null; then

@@ -1,9 +1,8 @@
 /* rendezvous: texts between rank 0 and the other ranks, and timed messages between two ranks. Everything has a time limit. */
-#include "kmask/comm.h"
+#include "comm_private.h"
 #include "text_server.h"
 
 #include <errno.h>
-#include <mpi.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -19,7 +18,8 @@ struct km_rendezvous {
     int round;       /* how many gathers and broadcasts there were; it is a part of the texts' names */
 };
 
-enum { TAG_TEXT = 100, TAG_PING = 1 << 14, PAGE = 900 };
+/* PAGE: characters of a text in one published name; before them stands how many pages there are. */
+enum { TAG_TEXT = 100, TAG_PING = 1 << 14, PAGE = MPI_MAX_PORT_NAME - 32 };
 
 /* ---- Texts by MPI's name service: a published name's "port" is a page of a text ---- */
 

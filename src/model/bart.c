@@ -287,6 +287,10 @@ static const km_interchange_copy copies[] = {{"model.encoder.embed_tokens.weight
 
 static const km_language_model_options language_model = {.bias = "final_logits_bias"};
 
+static int64_t decoder_start(const km_model_config *config) {
+    return config->decoder_start_token_id;
+}
+
 const km_architecture km_bart = {
     .files = {.type = "bart",
               .class_prefix = "Bart",
@@ -313,6 +317,7 @@ const km_architecture km_bart = {
     .check = check,
     .longest = longest,
     .usual_longest = usual_longest,
+    .decoder_start = decoder_start,
     .take_config = take_config,
     .place = place,
     .clear_rows = clear_rows,

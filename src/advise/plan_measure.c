@@ -36,13 +36,13 @@ typedef struct core {
 } core;
 
 /* The measurement on all cores. */
-typedef struct measurement {
+typedef struct core_measurement {
     const km_run *run;
     const km_batch *batches;
     int count;
     float *weights; /* NULL: the micro-batch is not measured */
     core *measured; /* one for each core that is measured at the same time */
-} measurement;
+} core_measurement;
 
 /* ---- Micro-batches ---- */
 
@@ -56,7 +56,7 @@ static void finish_slices(void *payload, size_t offset) {
 }
 
 /* Computes micro-batches and adds their gradients until that has taken long enough; the first one is not counted. */
-static void time_gradient(const measurement *s, core *c) {
+static void time_gradient(const core_measurement *s, core *c) {
     const uint64_t seed = (uint64_t)s->run->config.run.seed;
     const km_sink sink = {c, take_slice, finish_slices};
     km_loss_sum loss;
@@ -130,7 +130,7 @@ static void time_memory(core *c) {
 /* ---- All cores ---- */
 
 static void measure(void *payload, int worker) {
-    measurement *s = payload;
+    core_measurement *s = payload;
     core *c = &s->measured[worker];
     if (s->weights != NULL) {
         time_gradient(s, c);
@@ -158,7 +158,7 @@ static int cores_here(const km_run *run, const km_plan_options *options) {
     return (int)fmax(cores, 1);
 }
 
-static km_status prepare(measurement *s, int cores, bool direct) {
+static km_status prepare(core_measurement *s, int cores, bool direct) {
     const km_run *run = s->run;
     const size_t size = km_model_table(run->model)->size;
     km_work_options limits;
@@ -187,7 +187,7 @@ static km_status prepare(measurement *s, int cores, bool direct) {
     return KM_OK;
 }
 
-static void clean_up(measurement *s, int cores) {
+static void clean_up(core_measurement *s, int cores) {
     for (int i = 0; i < cores; i++) {
         core *c = &s->measured[i];
         km_work_destroy(c->work);
@@ -213,7 +213,7 @@ static void collect(km_core_rate *out, const core *measured, int cores) {
     out->copy = 1 / copy_seconds;
 }
 
-static km_status run_measurement(km_core_rate *out, measurement *s, bool told) {
+static km_status run_measurement(km_core_rate *out, core_measurement *s, bool told) {
     const km_run *run = s->run;
     if (!told) {
         KM_TRY(km_allocate((void **)&s->weights, km_model_table(run->model)->size * sizeof *s->weights,
@@ -231,7 +231,7 @@ static km_status run_measurement(km_core_rate *out, measurement *s, bool told) {
 }
 
 km_status km_core_measure(km_core_rate *out, km_run *run, const km_plan_options *options) {
-    measurement s = {.run = run, .count = KM_MIN(km_reader_micro_batches(run->reader), BATCHES)};
+    core_measurement s = {.run = run, .count = KM_MIN(km_reader_micro_batches(run->reader), BATCHES)};
     *out = (km_core_rate){.cores = cores_here(run, options), .direct = km_process_readable()};
     km_reader_request(run->reader, 0, 0, s.count);
     KM_TRY(km_reader_take(run->reader, &s.batches, &s.count));

@@ -48,14 +48,15 @@ size_t km_state_elements(const km_state *state, bool weights_only, int rank, int
 
 /* ---- Loading ---- */
 
-typedef struct source {
+/* One group of a network in an open file. */
+typedef struct file_group {
     const km_store *store;
     const km_network *network;
     km_group group;
-} source;
+} file_group;
 
 static km_status read_part(void *payload, size_t first, size_t count, float *data) {
-    const source *from = payload;
+    const file_group *from = payload;
     memset(data, 0, count * sizeof *data); /* for the gaps between parameters, which no file has */
     return km_network_read(from->store, from->network, from->group, first, count, data);
 }
@@ -69,7 +70,7 @@ static km_status load_network(const km_trained *trained, km_comm *comm, const km
     km_comm_broadcast(comm, p->weights, size * sizeof *p->weights);
     float *moments[KM_GROUPS] = {[KM_FIRST_MOMENTS] = p->m, [KM_SECOND_MOMENTS] = p->v};
     for (int group = KM_FIRST_MOMENTS; group < network->groups; group++) {
-        source from = {store, network, (km_group)group};
+        file_group from = {store, network, (km_group)group};
         KM_TRY(km_exchange_distribute(p->exchange, moments[group], read_part, &from));
     }
     return KM_OK;

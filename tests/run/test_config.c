@@ -320,6 +320,9 @@ static void random_value(km_rng *rng, const km_field *field, char *out, size_t s
     case KM_EVERY:
         snprintf(out, size, unit < 0.5 ? "%s=%u" : "%s=[%u,4000000]", key, 1 + km_rng_below(rng, 99));
         break;
+    case KM_DOUBLE_LIST:
+        snprintf(out, size, "%s=%.17g,%.17g", key, unit * 0.0156 + 0.0011, 0.001);
+        break;
     case KM_NUMBER_LIST:
         snprintf(out, size, unit < 0.5 ? "%s=%u" : "%s=7,%u..1000", key, 900 + km_rng_below(rng, 99));
         break;

@@ -326,9 +326,6 @@ static void random_value(km_rng *rng, const km_field *field, char *out, size_t s
     case KM_NUMBER_LIST:
         snprintf(out, size, unit < 0.5 ? "%s=%u" : "%s=7,%u..1000", key, 900 + km_rng_below(rng, 99));
         break;
-    case KM_DOUBLE_LIST:
-        snprintf(out, size, unit < 0.5 ? "%s=%.17g" : "%s=%.17g,0.5", key, 1e-5 + unit);
-        break;
     case KM_TEXT_LIST: {
         const char *second = km_option_choices(option) == NULL ? "[\"*.weight\",\"a,b\"]"
                                                                : strchr(km_option_choices(option), '|') + 1;

@@ -271,6 +271,14 @@ static km_status print(const showing *s) {
 
 /* ---- All rows ---- */
 
+/* Destroys it. */
+static void print_line(km_json *json) {
+    char *text = km_json_print(json, false);
+    printf("%s\n", text);
+    free(text);
+    km_json_destroy(json);
+}
+
 /* list: where JSON goes; NULL: it is printed. */
 static km_status show_row(showing *s, uint64_t number, km_json *list) {
     KM_TRY(km_rows_read(s->rows, number, s->row));
@@ -288,6 +296,8 @@ static km_status show_row(showing *s, uint64_t number, km_json *list) {
         km_json_destroy(json);
     } else if (list != NULL) {
         km_json_push(list, json);
+    } else if (s->arguments->rows > 0) {
+        print_line(json);
     } else {
         cli_print_json(json);
     }

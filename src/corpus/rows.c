@@ -190,6 +190,13 @@ static km_status check_options(const km_corpus *corpus, const km_rows_options *o
         return km_fail(KM_USAGE, "data.length is %d; a row has 3 to 65535 tokens with [CLS] and [SEP]",
                        options->length);
     }
+    if (options->unit == KM_UNIT_SALIENT && !km_corpus_has_spans(corpus)) {
+        return km_fail(
+            KM_USAGE,
+            "%s: it holds no names, dates and numbers, which mask.policy salient hides. Build it again with `kmask "
+            "corpus build --spans find`, or from JSONL with \"entities\".",
+            corpus->path);
+    }
     if (km_corpus_documents(corpus) > UINT32_MAX) {
         return km_fail(KM_FAILED, "%s: %llu documents; at most 4294967295 can be packed", corpus->path,
                        (unsigned long long)km_corpus_documents(corpus));

@@ -187,7 +187,7 @@ static void add_item(denoiser *self, int size, int mask) {
 static void draw_spans(denoiser *self, int mask, int units, km_rng *rng) {
     self->inserted[mask] = 0;
     while (units > 0) {
-        const int length = KM_MIN(draw_length(&self->lengths, rng), units);
+        const int drawn = draw_length(&self->lengths, rng), length = KM_MIN(drawn, units);
         if (length > 0) {
             add_item(self, length, mask);
         } else {

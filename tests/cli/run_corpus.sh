@@ -74,6 +74,29 @@ a=$("$KMASK" corpus show c1.h5 --row 0 --mask splits=2 --json)
 b=$("$KMASK" corpus show c1.h5 --row 0 --mask splits=2 --json --epoch 1)
 [ "$a" != "$b" ] || fail "epochs have the same masks"
 
+"$KMASK" corpus show c1.h5 --length 40 --mask policy=denoise,splits=2 >noise.txt || fail "show denoise"
+says noise.txt "source 1: [CLS]"
+says noise.txt "target 1: [CLS]"
+"$KMASK" corpus show c1.h5 --length 40 --rows 20 --mask policy=random,splits=2,ratio=0.3,target=masked --json >rows.jsonl ||
+    fail "show --rows --json"
+python3 - <<'PYTHON' || fail "sources and targets"
+import json
+rows = [json.loads(line) for line in open("rows.jsonl")]
+assert [row["row"] for row in rows] == list(range(20))
+mask = 4  # of the tokenizer above: [PAD] [UNK] [CLS] [SEP] [MASK]
+for row in rows:
+    for hidden, source, target in zip(row["masks"], row["sources"], row["targets"]):
+        ids = row["input_ids"]
+        assert target == [2] + [ids[p] for p in hidden] + [3]
+        shown = []
+        for p, i in enumerate(ids):
+            if p not in hidden:
+                shown.append(i)
+            elif p - 1 not in hidden:
+                shown.append(mask)
+        assert source == shown, (source, shown)
+PYTHON
+
 # ---- Names, dates and numbers: given, and found ----
 for i in $(seq 1 60); do
     echo "{\"text\": \"the rank of Abc is $i. It is masked in March 1999.\", \"entities\": [[12, 15, \"ORG\"], [99, 3]]}"
@@ -112,6 +135,8 @@ refused 2 'corpus' corpus mend
 refused 1 'missing.h5' corpus show missing.h5
 refused 1 'vocab.txt' corpus show tok/vocab.txt
 refused 2 'does not exist' corpus show c1.h5 --row 100000
+refused 2 'an encoder-decoder predicts with its decoder' corpus show c1.h5 --mask policy=denoise,target=tokens
+refused 2 'holds no names, dates and numbers' corpus show c1.h5 --mask policy=salient
 refused 2 'mask.splits' corpus show c1.h5 --mask split=3
 refused 2 'subword' corpus show c1.h5 --mask unit=letter
 [ ! -e x.h5 ] || fail "x.h5 was written"

@@ -198,6 +198,66 @@ static void rows_have_their_spans(void **state) {
     km_corpus_close(corpus);
 }
 
+/* Spans of a row of which a token can be masked. */
+static int usable_spans(const km_row *row) {
+    int count = 0;
+    for (int s = 0; s < row->span_count; s++) {
+        count += memchr(row->maskable + row->spans[s].start, 1,
+                        (size_t)(row->spans[s].end - row->spans[s].start)) != NULL;
+    }
+    return count;
+}
+
+/* Where salient units count, exactly the rows with K of them are kept, in their order. */
+static void rows_with_enough_spans_are_kept(void **state) {
+    (void)state;
+    km_buffer text = {0};
+    for (int i = 0; i < 200; i++) { /* a span of known letters, of unknown ones, of both, or none */
+        static const char *const texts[] = {"a bcd e", "a ??? e", "a b?d e f", "a b c"};
+        const char *entities = i % 7 < 4 ? "[[2, 5, \"date\"]]" : "[]";
+        km_buffer_print(&text, "{\"text\": \"%s%s\", \"entities\": %s}\n", texts[i % 4], i % 5 ? "" : " fgh\\nij",
+                        entities);
+    }
+    must(build("a.jsonl", text.data, (km_corpus_options){0}));
+    km_buffer_free(&text);
+    km_corpus *corpus = NULL;
+    must(km_corpus_open(&corpus, at("out.h5")));
+    int kept = 0, left = 0;
+    for (int c = 0; c < 36; c++) {
+        const int least = 1 + c / 18;
+        km_rows_options options = {4 + 5 * (c % 6), (km_packing)(c / 6 % 3), KM_UNIT_SUBWORD, 1, false};
+        km_rows *all = NULL, *some = NULL;
+        must(km_rows_open(&all, corpus, &options, NULL));
+        km_row *row = km_row_create(options.length), *same = km_row_create(options.length);
+        options.unit = KM_UNIT_SALIENT;
+        options.min_units = least;
+        const km_status status = km_rows_open(&some, corpus, &options, NULL);
+        uint64_t next = 0;
+        for (uint64_t i = 0; i < km_rows_count(all); i++) {
+            must(km_rows_read(all, i, row));
+            if (usable_spans(row) >= least) {
+                must(km_rows_read(some, next++, same));
+                assert_int_equal(same->length, row->length);
+                assert_memory_equal(same->ids, row->ids, (size_t)row->length * sizeof *row->ids);
+            }
+        }
+        assert_int_equal(status, next > 0 ? KM_OK : KM_FAILED);
+        kept += (int)next;
+        if (next > 0) {
+            assert_true(km_rows_count(some) == next);
+            left += (int)km_rows_left_out(some);
+        } else {
+            assert_non_null(strstr(km_message(), "names, dates and numbers"));
+        }
+        km_row_destroy(row);
+        km_row_destroy(same);
+        km_rows_close(all);
+        km_rows_close(some);
+    }
+    assert_true(kept > 300 && left > 300);
+    km_corpus_close(corpus);
+}
+
 /* Names found in text, given ones in records that have them. */
 static void names_are_found(void **state) {
     (void)state;
@@ -228,6 +288,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(no_sentence_ends_inside_an_entity),
         cmocka_unit_test(held_out_documents_keep_their_spans),
         cmocka_unit_test(rows_have_their_spans),
+        cmocka_unit_test(rows_with_enough_spans_are_kept),
         cmocka_unit_test(names_are_found),
     };
     if (km_comm_open(&comm, &argc, &argv) != KM_OK) {

@@ -208,14 +208,38 @@ static char *random_form(km_rng *rng) {
     return text.data;
 }
 
+/* The sentences of a row: one after the other over all of its tokens, they end where the corpus says, at a document's end or at the
+ * row's. */
+static void check_sentences(const raw *r, const km_row *row, uint64_t begin) {
+    uint64_t token = begin;
+    int at = 1;
+    for (int s = 0; s < row->sentence_count; s++) {
+        const km_row_sentence *sentence = &row->sentences[s];
+        at += at < row->length - 1 && row->ids[at] == ID_SEP;
+        assert_int_equal(sentence->start, at);
+        assert_true(sentence->end > sentence->start && sentence->end < row->length);
+        for (; at < sentence->end; at++) {
+            assert_int_equal(row->ids[at], r->tokens[token++]);
+            bool ends = false;
+            for (uint64_t i = 0; i < r->counts[2]; i++) {
+                ends = ends || r->sentences[i] == token;
+            }
+            assert_int_equal(ends || at == row->length - 2, at + 1 == sentence->end);
+        }
+    }
+    assert_int_equal(at, row->length - 1);
+}
+
 /* Walks the rows of a corpus beside its arrays: every token once, a [SEP] at each inner document end. */
 static void check_rows(const raw *r, const km_rows *rows, const km_rows_options *options) {
     km_row *row = km_row_create(options->length);
     uint64_t token = 0, sentence = 0, document = 0;
+    row->wants_sentences = true;
     for (uint64_t i = 0; i < km_rows_count(rows); i++) {
         must(km_rows_read(rows, i, row));
         assert_true(row->length >= 3 && row->length <= options->length);
         uint64_t begin = token, first_sentence = sentence;
+        check_sentences(r, row, begin);
         for (int p = 1; p < row->length - 1; p++) {
             if (row->ids[p] == ID_SEP) {
                 assert_true(token > begin && r->documents[document - 1] == token);

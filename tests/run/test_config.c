@@ -276,6 +276,19 @@ static void keys_must_fit_together(void **state) {
     WELL("model.preset=tiny", "mask.splits=3", "mask.ratio=0.3333333333333333");
     refused("mask.replace_random=0.1", "mask.replace_random", "1.1");
     WELL("model.preset=tiny", "mask.replace_mask=0.9", "mask.replace_random=0.1");
+    refused("mask.target=full", "mask.target", "model.type bert has none");
+    refused("mask.target=masked", "mask.target", "encoder-decoder such as model.type bart");
+    refused("mask.merge=true", "mask.merge", "in their places");
+    refused("mask.policy=denoise", "mask.policy", "model.type bert predicts tokens in their places");
+    refused("mask.poisson_lambda=0", "mask.poisson_lambda", "0.1..64");
+    WELL("model.preset=tiny", "mask.policy=salient", "mask.target=tokens", "mask.merge=false");
+    assert_int_equal(config.mask.splits, 1);
+    WELL("model.preset=tiny", "mask.policy=salient", "mask.splits=3", "mask.ratio=0.9");
+    assert_int_equal(config.mask.splits, 3);
+    assert_int_equal(LOAD("model.init=a.h5", "mask.policy=denoise"), KM_OK); /* the model's type is not known yet */
+    assert_true(config.mask.ratio == 0.3);
+    assert_string_equal(config.mask.unit, "word");
+    assert_string_equal(config.mask.target, "");
     refused("model.num_attention_heads=3", "model.hidden_size", "found 128, expected a multiple of the 3");
     refused("data.length=513", "data.length", "model.max_position_embeddings is 512");
     assert_int_equal(LOAD("model.preset=roberta-base", "data.length=513"), KM_USAGE);

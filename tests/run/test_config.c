@@ -370,7 +370,7 @@ static void printed_configs_read_back_to_the_same_bits(void **state) {
         int count = 0;
         km_field field;
         for (int i = 0; km_schema_field(&field, &km_config_schema, i); i++) {
-            if (km_rng_below(&rng, 2) == 0) {
+            if (km_rng_below(&rng, 3) == 0) {
                 set[count] = text[count];
                 random_value(&rng, &field, text[count++], LONG);
             }

@@ -156,6 +156,10 @@ static void find_file(char *out, const preset *p, int split, const char *folder)
 }
 
 static km_status find_files(km_task_config *config, const preset *p) {
+    if (!km_file_exists(config->train)) {
+        return km_fail(KM_USAGE, "task.train: %s is not there, expected a file, or the folder with the files of %s",
+                       config->train, p->name);
+    }
     char *files[KM_SPLITS] = {config->train, config->dev, config->test};
     char folder[KM_PATH] = "";
     snprintf(folder, sizeof folder, "%s", is_folder(config->train) ? config->train : "");

@@ -124,4 +124,8 @@ bad "open.csv: line 2: a quoted field does not end" --set task.dev=open.csv
 expect 2 "task.metrics: found pearson" "$KMASK" finetune c.json --set run.dir=bad --set 'task.metrics=["pearson"]'
 gzip -c dev.tsv | head -c 200 >cut.tsv.gz
 bad "cut.tsv.gz" --set task.dev=cut.tsv.gz
+# Every recipe of jobs/ is a config that is understood; its data is not here.
+for recipe in "$SOURCE"/jobs/finetune/*.json; do
+    expect 2 "is not there, expected a file, or the folder" "$KMASK" finetune "$recipe" --set run.dir=bad --set finetune.init=two/model.h5
+done
 finish

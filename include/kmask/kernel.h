@@ -194,6 +194,18 @@ void km_attention_backward_bf16(km_bf16 *dq, km_bf16 *dk, km_bf16 *dv, const km_
                                 const km_bf16 *q, const km_bf16 *k, const km_bf16 *v, const km_attention *shape,
                                 float *scratch);
 
+/* Attention of a decoder that makes one token at a time: each query q (rows, H D) sees `keys` rows of a cache of keys and values.
+ * Query r sees the rows at[r * ldat], at[r * ldat + 1], ...; k and v have ldk elements from one row to the next. There is no
+ * dropout. out (rows, H D). scratch has km_attention_cached_scratch(keys, H) floats and is aligned to 64 bytes. */
+typedef struct km_attention_cached {
+    int rows, H, D, keys;
+    const int32_t *at; /* (rows, ldat) */
+    int ldat, ldk;
+} km_attention_cached;
+size_t km_attention_cached_scratch(int most, int H); /* enough for up to `most` keys */
+void km_attention_cached_forward(float *out, const float *q, const float *k, const float *v,
+                                 const km_attention_cached *shape, float *scratch);
+
 /* ---- Softmax and cross entropy ---- */
 /* loss (M) = -log softmax(logits + bias)[label] for logits (M,V), bias (V) and labels (M); hit (M) = 1 where the label has
  * the largest logit (of equal ones the lowest id counts), else 0. bias, loss and hit may be NULL. With `backward`, logits are
@@ -205,6 +217,8 @@ void km_loss(float *logits, float *loss, uint8_t *hit, const float *bias, const 
 void km_loss_bf16(float *logits, float *loss, uint8_t *hit, const float *bias, const int32_t *labels, int M, int V);
 /* Overwrites each row of logits (M,V) with softmax(logits + bias). bias (V) may be NULL. */
 void km_softmax(float *logits, const float *bias, int M, int V);
+/* Overwrites each row of logits (M,V) with the logarithm of its softmax. */
+void km_log_softmax(float *logits, int M, int V);
 
 /* ---- Elementwise helpers ---- */
 void km_add(float *y, const float *x, size_t count);                               /* y += x */

@@ -253,4 +253,42 @@ const float *km_model_logits(const km_model *model, const float *weights, const 
  * there is no such one. */
 const float *km_work_hidden(const km_work *work, km_stack_name stack, int layer);
 
+/* ---- Generation ----------------------------------------------------------------------------------------------- */
+
+/* How an encoder-decoder answers a source: as transformers' generate does it, with early_stopping off. */
+typedef struct km_generate_options {
+    int beams;                  /* 1: greedy; else beam search. 2 * beams is at most the vocabulary's size. */
+    int min_length, max_length; /* tokens of an answer with the start and the end; max_length is at least 2 */
+    double length_penalty;
+    int no_repeat_ngram; /* so many tokens in a row never come twice in an answer; 0: they may */
+    /* Ids: what an answer begins with, and what ends it; what comes second, and what comes last where max_length is reached (-1: what
+     * the model predicts). */
+    int32_t start, end, forced_first, forced_last;
+} km_generate_options;
+
+/* Answers to B sources, in their order. */
+typedef struct km_answers {
+    int count;       /* B */
+    int32_t *starts; /* (B+1) answer i is ids[starts[i]] to ids[starts[i + 1] - 1] */
+    int32_t
+        *ids; /* as transformers' generate returns them: with the start, and with the end where it was reached */
+    /* (B) sum of the log probabilities of the tokens behind the start / (number of those)^length_penalty; a forced token has
+     * probability 1. */
+    float *scores;
+} km_answers;
+
+/* Encodes batches of sources, and decodes their answers together, one token at a time, with the keys and values of earlier tokens
+ * kept. It belongs to one thread. Products are of fp32 numbers; their rows are those of the batch, so an answer's bits depend on the
+ * whole batch and on nothing else. */
+typedef struct km_generator km_generator;
+/* No batch has more views, input tokens, or tokens in a view than `limits`. KM_USAGE where the model has no decoder, or the options
+ * do not fit it; KM_FAILED without memory. The caller destroys. */
+km_status km_generator_create(km_generator **out, const km_model *model, const km_generate_options *options,
+                              const km_batch_limits *limits) KM_NODISCARD;
+void km_generator_destroy(km_generator *generator); /* NULL is fine */
+/* Whether the options fit the model: KM_USAGE names the one that does not. */
+km_status km_generate_options_check(const km_model *model, const km_generate_options *options) KM_NODISCARD;
+/* The answers to the sources in batch->input. They are the generator's, valid until its next use. */
+const km_answers *km_generator_run(km_generator *generator, const float *weights, const km_batch *batch);
+
 #endif

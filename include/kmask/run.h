@@ -98,6 +98,32 @@ typedef struct km_eval_result {
 km_status km_evaluate(km_comm *comm, const km_model *model, const float *weights, const km_corpus *corpus,
                       const km_eval_options *options, int threads, km_eval_result *out) KM_NODISCARD;
 
+/* ---- Generation ----------------------------------------------------------------------------------------------- */
+
+/* Texts to be answered, as ids. */
+typedef struct km_sources {
+    uint64_t count;
+    uint64_t *starts; /* (count+1) source i is ids[starts[i]] to ids[starts[i + 1] - 1] */
+    int32_t *ids;     /* with what begins and ends a sequence; pad tokens are read, and no token attends to them */
+} km_sources;
+/* Reads sources from a file, or from standard input where `path` is "-": lines of text, of which each is encoded with <s> and </s>
+ * around it, an empty one too; or JSON objects, a line each, with "source", a text, or else "input_ids", ids as they are. It is JSON
+ * where the name ends with .jsonl, .ndjson or .json, or the first line is an object with one of the two keys; then blank lines are
+ * passed over. With `truncate` sources that are longer than the model's positions are cut to them, and keep their last token; else
+ * they are KM_FAILED, as are ids that are not the model's. The caller frees, also after errors. Local. */
+km_status km_sources_read(km_sources *out, const km_bundle *bundle, const char *path, bool truncate) KM_NODISCARD;
+void km_sources_free(km_sources *sources);
+
+/* What is not the caller's choice: the ids that begin and end an answer, by the model's config and its tokenizer. */
+void km_generate_take_tokens(km_generate_options *options, const km_bundle *bundle);
+/* Called for one source after the other, in their order. */
+typedef km_status km_answer_hook(void *payload, const int32_t *ids, int count, float score);
+/* Answers rank 0's sources; those of the other ranks are not read. Sources are sorted by their length and cut into groups, which are
+ * decoded together; the ranks share the groups. What is in a group depends on the sources and the options alone, so answers have the
+ * same bits on any number of ranks. `answer` is called on rank 0. Collective. */
+km_status km_generate(km_comm *comm, const km_bundle *bundle, const km_sources *sources,
+                      const km_generate_options *options, km_answer_hook *answer, void *payload) KM_NODISCARD;
+
 /* ---- Stopping in order ---------------------------------------------------------------------------------------- */
 
 /* From now on SIGUSR1, SIGTERM and SIGINT ask the run to save and stop. To be called before MPI starts too, so that no signal comes

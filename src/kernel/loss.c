@@ -104,3 +104,13 @@ KM_SIMD void km_softmax(float *logits, const float *bias, int M, int V) {
         scale(x, 1.0f / sum, V);
     }
 }
+
+KM_SIMD void km_log_softmax(float *logits, int M, int V) {
+    for (int m = 0; m < M; m++) {
+        float *x = logits + (size_t)m * (size_t)V;
+        const float top = km_largest(x, V), rest = logf(sum_of_exponentials(x, top, V));
+        for (int v = 0; v < V; v++) {
+            x[v] = (x[v] - top) - rest;
+        }
+    }
+}

@@ -43,7 +43,7 @@ refused '{"input_ids": [5, 53]}' "input_ids has something else in it; expected a
 refused '{"input_ids": [5, 1.5]}' "input_ids has something else in it"
 refused '{"input_ids": "a"}' "input_ids is no list"
 refused '{"source": 1}' 'found neither "source" nor "input_ids"'
-refused '{"source": "a"' "not valid JSON"
+refused '{"source": "a"' "line 1, column 15: not valid JSON"
 expect 1 "nowhere.txt" "$KMASK" generate "$model" --in nowhere.txt
 expect 2 "maximum length is 25; expected 2 to 24" "$KMASK" generate "$model" --in long.txt --max-length 25
 expect 2 "minimum length is 21; expected 0 to 20" "$KMASK" generate "$model" --in long.txt --min-length 21

@@ -6,7 +6,7 @@
 
 Makes random models of odd shapes, in F32, F16 and BF16, whole and sharded, with and without head, prefix, old names, other
 heads; imports and exports each, compares every tensor bit for bit, loads the export in transformers (nothing missing,
-nothing unexpected, no warning), and compares probabilities of `kmask fill` and the loss of `kmask probe` with its own. With
+nothing unexpected, no warning), and compares probabilities of `kmask fill` (of encoders) and the loss of `kmask probe` with its own. With
 folders of published models: the same import and export, and the hidden states of `kmask probe`. One line a case; status 1
 when one fails."""
 import json
@@ -22,8 +22,9 @@ import h5py
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import (AutoModel, AutoModelForMaskedLM, AutoTokenizer, BertConfig, BertForMaskedLM, BertForPreTraining, BertModel,
-                          RobertaConfig, RobertaForMaskedLM, RobertaModel)
+from transformers import (AutoModel, AutoModelForMaskedLM, AutoModelForSeq2SeqLM, AutoTokenizer, BartConfig,
+                          BartForConditionalGeneration, BartForSequenceClassification, BartModel, BertConfig, BertForMaskedLM,
+                          BertForPreTraining, BertModel, RobertaConfig, RobertaForMaskedLM, RobertaModel)
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "sat", "on", "mat", "##s", "##ing", "a", "dog", "ran",
           ".", ",", "far", "##ther", "away"]
@@ -51,17 +52,40 @@ def old_names(name):
     return name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
 
 
+# What BART's config.json had in 2020: it changes nothing.
+LEGACY = dict(add_bias_logits=False, add_final_layer_norm=False, classif_dropout=0.1, normalize_before=False,
+              normalize_embedding=True, static_position_embeddings=False, num_hidden_layers=2, gradient_checkpointing=False)
+
+
+def old_bart(tensors):
+    """As old files have it: copies of the embeddings, versions, and no bias of the logits."""
+    for copy in ("model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight", "lm_head.weight"):
+        tensors[copy] = tensors["model.shared.weight"].clone()
+    tensors["model.encoder.version"] = torch.tensor([3.0])
+    del tensors["final_logits_bias"]
+    return tensors
+
+
+def copies_alone(tensors):
+    tensors["model.decoder.embed_tokens.weight"] = tensors.pop("model.shared.weight")
+    return tensors
+
+
+def renamed(rename):
+    return lambda tensors: {rename(k): v for k, v in tensors.items()}
+
+
 CASES = [
-    # name, class, config keys, dtype, renaming, shards
+    # name, class, config keys, dtype, change of the tensors, shards
     ("bert", BertForMaskedLM, dict(hidden_size=12, num_attention_heads=3, intermediate_size=20), "F32", None, False),
     ("bert-heads-of-5", BertForMaskedLM, dict(hidden_size=35, num_attention_heads=7, intermediate_size=41, type_vocab_size=1,
                                               max_position_embeddings=40, hidden_act="gelu_new"), "F32", None, False),
     ("bert-f16", BertForMaskedLM, dict(hidden_size=26, num_attention_heads=2, intermediate_size=7, vocab_size=23), "F16", None, False),
     ("bert-bf16-sharded", BertForMaskedLM, dict(hidden_size=33, num_attention_heads=3, num_hidden_layers=3), "BF16", None, True),
-    ("bert-old-names", BertForMaskedLM, dict(hidden_size=14, num_attention_heads=7, layer_norm_eps=1e-6), "F32", old_names, False),
+    ("bert-old-names", BertForMaskedLM, dict(hidden_size=14, num_attention_heads=7, layer_norm_eps=1e-6), "F32", renamed(old_names), False),
     ("bert-bare", BertModel, dict(hidden_size=18, num_attention_heads=6), "F32", None, False),
-    ("bert-wrapped", BertModel, dict(hidden_size=18, num_attention_heads=6), "F16", lambda n: "0.auto_model." + n, False),
-    ("bert-module", BertForMaskedLM, dict(hidden_size=18, num_attention_heads=6), "F32", lambda n: "module." + n, False),
+    ("bert-wrapped", BertModel, dict(hidden_size=18, num_attention_heads=6), "F16", renamed(lambda n: "0.auto_model." + n), False),
+    ("bert-module", BertForMaskedLM, dict(hidden_size=18, num_attention_heads=6), "F32", renamed(lambda n: "module." + n), False),
     ("bert-pretraining", BertForPreTraining, dict(hidden_size=10, num_attention_heads=5), "F32", None, False),
     ("roberta", RobertaForMaskedLM, dict(hidden_size=12, num_attention_heads=3, max_position_embeddings=40, type_vocab_size=1),
      "F32", None, False),
@@ -69,25 +93,43 @@ CASES = [
                                              type_vocab_size=2, hidden_act="gelu_new", layer_norm_eps=1e-5), "BF16", None, False),
     ("roberta-sharded", RobertaForMaskedLM, dict(hidden_size=22, num_attention_heads=11, num_hidden_layers=4), "F16", None, True),
     ("roberta-bare", RobertaModel, dict(hidden_size=12, num_attention_heads=4, type_vocab_size=1), "F32", None, False),
+    ("bart", BartForConditionalGeneration, dict(), "F32", None, False),
+    ("bart-odd-relu-scaled", BartForConditionalGeneration,
+     dict(d_model=35, encoder_layers=1, decoder_layers=3, encoder_attention_heads=7, decoder_attention_heads=5, encoder_ffn_dim=3,
+          decoder_ffn_dim=41, activation_function="relu", scale_embedding=True, forced_bos_token_id=2), "F32", None, False),
+    ("bart-f16", BartForConditionalGeneration, dict(d_model=26, activation_function="gelu_new", vocab_size=27, **LEGACY), "F16", None,
+     False),
+    ("bart-bf16-sharded", BartForConditionalGeneration, dict(encoder_layers=3, max_position_embeddings=1024), "BF16", None, True),
+    ("bart-bare", BartModel, dict(), "F32", None, False),
+    ("bart-old", BartForConditionalGeneration, LEGACY, "F16", old_bart, False),
+    ("bart-copies-alone", BartForConditionalGeneration, dict(), "F32", copies_alone, False),
+    ("bart-module", BartForConditionalGeneration, dict(), "BF16", renamed(lambda n: "module." + n), False),
+    ("bart-classifier", BartForSequenceClassification, dict(), "F32", None, False),
 ]
 
 
-def make(folder, cls, keys, dtype, rename, sharded):
+def make_config(cls, keys):
+    if cls.__name__.startswith("Bart"):
+        sizes = dict(vocab_size=len(PIECES), d_model=12, encoder_layers=2, decoder_layers=2, encoder_attention_heads=2,
+                     decoder_attention_heads=2, encoder_ffn_dim=20, decoder_ffn_dim=20, max_position_embeddings=64, init_std=0.3,
+                     pad_token_id=0, bos_token_id=2, eos_token_id=3, decoder_start_token_id=3, forced_eos_token_id=3)
+        return BartConfig(**{**sizes, **keys})
     sizes = dict(vocab_size=len(PIECES), hidden_size=12, num_hidden_layers=2, num_attention_heads=3, intermediate_size=20,
                  max_position_embeddings=64, initializer_range=0.3)
     sizes.update(keys)
     roberta = cls.__name__.startswith("Roberta")
-    config = RobertaConfig(**sizes, pad_token_id=1, bos_token_id=0, eos_token_id=2) if roberta else BertConfig(**sizes)
-    model = cls(config).to(TYPES[dtype])
+    return RobertaConfig(**sizes, pad_token_id=1, bos_token_id=0, eos_token_id=2) if roberta else BertConfig(**sizes)
+
+
+def make(folder, cls, keys, dtype, change, sharded):
+    model = cls(make_config(cls, keys)).to(TYPES[dtype])
     with torch.no_grad():  # biases and norms that are not just zeros and ones
         for p in model.parameters():
             p.add_(torch.randn_like(p) * 0.05)
     model.save_pretrained(folder, max_shard_size="2KB" if sharded else "5GB")
-    if rename:
-        tensors = {rename(k): v for k, v in load_file(folder + "/model.safetensors").items()}
-        save_file(tensors, folder + "/model.safetensors", metadata={"format": "pt"})
+    if change:
+        save_file(change(load_file(folder + "/model.safetensors")), folder + "/model.safetensors", metadata={"format": "pt"})
     write_tokenizer(folder)
-    return config
 
 
 def all_tensors(folder):
@@ -102,7 +144,18 @@ def own_name(name, root):
     for prefix in ("0.auto_model.", "module."):
         name = name.removeprefix(prefix)
     name = name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
-    return root + name if name.startswith(("embeddings.", "encoder.", "pooler.")) else name
+    backbone = ("shared.", "encoder.", "decoder.") if root == "model." else ("embeddings.", "encoder.", "pooler.")
+    return root + name if name.startswith(backbone) else name
+
+
+def is_own(name, root):
+    """Whether an export has it without --extras."""
+    if root == "model.":
+        return name == "final_logits_bias" or (name.startswith(root) and "embed_tokens" not in name)
+    return name.startswith(("cls.predictions.", "lm_head.")) or (name.startswith(root) and "pooler" not in name)
+
+
+COPIES = ("embed_tokens.weight", "lm_head.weight")
 
 
 def kmask(*args):
@@ -119,16 +172,21 @@ def same_bits(a, b):
 def compare_tensors(source, out, root, extras, type_):
     before = {own_name(k, root): v for k, v in all_tensors(source).items()}
     after = all_tensors(out)
+    if "model.decoder.embed_tokens.weight" in before and "model.shared.weight" not in before:
+        before["model.shared.weight"] = before["model.decoder.embed_tokens.weight"]
     for name, tensor in before.items():
-        head = name.startswith(("cls.predictions.", "lm_head.")) or (name.startswith(root) and "pooler" not in name)
-        if not head and not extras:
+        if root == "model." and name.endswith(COPIES):
+            assert name not in after, f"{name} was exported beside the embeddings"
+            continue
+        buffer = name.endswith(".version")
+        if not is_own(name, root) and not buffer and not extras:
             assert name not in after, f"{name} was exported without --extras"
             continue
         expected = tensor.to(type_) if tensor.is_floating_point() else tensor
         assert name in after, f"{name} is missing in the export"
         assert same_bits(expected, after[name]), f"{name} differs"
     fresh = set(after) - set(before)
-    assert all(n.startswith(("cls.predictions.", "lm_head.")) for n in fresh), fresh
+    assert all(n.startswith(("cls.predictions.", "lm_head.", "final_logits_bias")) for n in fresh), fresh
 
 
 def compare_fill(model_file, out):
@@ -159,6 +217,8 @@ def compare_loss(model_file, model, work):
     ids = torch.randint(5, len(PIECES), (3, 11))
     labels = torch.where(torch.rand(ids.shape) < 0.3, ids.roll(1, 1), -100)
     labels[0, 0] = 7
+    if is_bart(model.config._name_or_path):  # a target of its own, longer than the source
+        labels = torch.randint(5, len(PIECES), (3, 14))
     with torch.no_grad():
         expected = model.double().eval()(input_ids=ids, labels=labels).loss.item()
     with probe(model_file, {"input_ids": ids.tolist(), "labels": labels.tolist()}, work) as out:
@@ -190,11 +250,17 @@ def check_published(folder, work, talk):
             f"hidden states of {len(states) - 1} layers within {worst:.0e}")
 
 
+def is_bart(folder):
+    with open(folder + "/config.json") as f:
+        return json.load(f)["model_type"] == "bart"
+
+
 def load_quietly(out, talk):
     talk.said.clear()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        model, info = AutoModelForMaskedLM.from_pretrained(out, output_loading_info=True)
+        auto = AutoModelForSeq2SeqLM if is_bart(out) else AutoModelForMaskedLM
+        model, info = auto.from_pretrained(out, output_loading_info=True)
     bad = {k: v for k, v in info.items() if v}
     assert not bad, bad
     assert not talk.said, talk.said
@@ -202,17 +268,27 @@ def load_quietly(out, talk):
     return model
 
 
+def compare_config(source, out):
+    """What a config.json says is still said, but for the class and the type of the numbers."""
+    with open(source + "/config.json") as f, open(out + "/config.json") as g:
+        before, after = json.load(f), json.load(g)
+    for key, value in before.items():
+        if key not in ("architectures", "dtype"):
+            assert after.get(key) == value, f"config.json: {key} was {value} and is {after.get(key)}"
+
+
 def check(case, work, talk):
-    name, cls, keys, dtype, rename, sharded = case
+    name, cls, keys, dtype, change, sharded = case
     source, model_file, out, again = (f"{work}/{name}{end}" for end in ("", ".h5", "-out", "-again.h5"))
     os.makedirs(source)
-    make(source, cls, keys, dtype, rename, sharded)
-    root = "roberta." if cls.__name__.startswith("Roberta") else "bert."
+    make(source, cls, keys, dtype, change, sharded)
+    root = {"Bart": "model.", "Bert": "bert."}.get(cls.__name__[:4], "roberta.")
     account = json.loads(kmask("import", source, "--out", model_file, "--json"))
     kmask("export", model_file, "--out", out)
     compare_tensors(source, out, root, False, torch.float32)
     loss = compare_loss(model_file, load_quietly(out, talk), work)
-    worst = compare_fill(model_file, out)
+    worst = 0.0 if root == "model." else compare_fill(model_file, out)
+    compare_config(source, out)
     back = json.loads(kmask("import", out, "--out", again, "--json"))
     assert back["weights_hash"] == account["weights_hash"] and not back["fresh"], "an import of the export differs"
     kmask("export", model_file, "--out", out + "-typed", "--dtype", dtype.lower(), "--extras")

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """golden_import.py: makes tests/modelfile/golden/import/ and the seeds of the fuzz targets store_safetensors and modelfile_import
-with torch, transformers and safetensors. Two small random models; all forms of one hold the same numbers (which float16
+with torch, transformers and safetensors. Three small random models; all forms of one hold the same numbers (which float16
 and bfloat16 both have), so that all must import to the same weights."""
 import json
 import os
@@ -9,7 +9,8 @@ import struct
 
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import BertConfig, BertForPreTraining, RobertaConfig, RobertaForMaskedLM
+from transformers import (BartConfig, BartForConditionalGeneration, BertConfig, BertForPreTraining, RobertaConfig,
+                          RobertaForMaskedLM)
 
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tests")
 GOLDEN = os.path.join(ROOT, "modelfile", "golden", "import")
@@ -71,6 +72,27 @@ def seeds(name, path, index=None):
         f.write(b"\n%%\n".join([config, header, vocab, b'{"do_lower_case": true}']))
 
 
+def bart():
+    torch.manual_seed(6)
+    config = BartConfig(vocab_size=18, d_model=10, encoder_layers=1, decoder_layers=2, encoder_attention_heads=5,
+                        decoder_attention_heads=2, encoder_ffn_dim=7, decoder_ffn_dim=9, max_position_embeddings=16,
+                        activation_function="relu", scale_embedding=True, pad_token_id=0, bos_token_id=2, eos_token_id=3,
+                        decoder_start_token_id=3, forced_eos_token_id=3)
+    coarse(BartForConditionalGeneration(config)).save_pretrained("/tmp/golden_import")
+    tensors = {k: v.bfloat16() for k, v in load_file("/tmp/golden_import/model.safetensors").items()}
+    facts = json.load(open("/tmp/golden_import/config.json"))
+    seeds("bart", folder("bart", tensors, facts))
+    old = {k: v.half() for k, v in tensors.items() if k != "final_logits_bias"}
+    for copy in ("model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight", "lm_head.weight"):
+        old[copy] = old["model.shared.weight"].clone()
+    old["model.encoder.version"] = torch.tensor([3.0])
+    legacy = dict(facts, normalize_before=False, normalize_embedding=True, add_final_layer_norm=False, classif_dropout=0.1,
+                  add_bias_logits=False, static_position_embeddings=False, extra_pos_embeddings=2)
+    seeds("bart-old", folder("bart-old", old, legacy))
+    bare = {k.removeprefix("model."): v.float() for k, v in tensors.items() if k != "final_logits_bias"}
+    seeds("bart-bare", folder("bart-bare", bare, dict(facts, architectures=["BartModel"])))
+
+
 def main():
     shutil.rmtree(GOLDEN, ignore_errors=True)
     os.makedirs(GOLDEN)
@@ -109,6 +131,7 @@ def main():
     map_ = {k: f"model-0000{1 + i % 2}-of-00002.safetensors" for i, k in enumerate(names)}
     with open(path + "/model.safetensors.index.json", "w") as f:
         json.dump({"metadata": {"total_size": 1}, "weight_map": map_}, f, indent=1)
+    bart()
     here = os.path.join(ROOT, "fuzz", "store_safetensors")
     with open(here + "/index", "w") as f:
         f.write('i{"metadata": {"total_size": 4}, "weight_map": {"a": "shard.safetensors"}}')
@@ -118,4 +141,5 @@ def main():
     shutil.rmtree("/tmp/golden_import")
 
 
-main()
+if __name__ == "__main__":
+    main()

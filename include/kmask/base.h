@@ -213,6 +213,8 @@ typedef struct cJSON km_json; /* opaque: only base sees cJSON */
  * levels, trailing text and NUL bytes are refused. The caller destroys. km_json_load does the same with a file. */
 km_status km_json_parse(km_json **out, const char *text, size_t count, const char *origin) KM_NODISCARD;
 km_status km_json_load(km_json **out, const char *path, size_t limit) KM_NODISCARD;
+/* The same, and numbers such as 1.0 and 1e3 are printed again with a point: there are readers to whom 1 is of another type. */
+km_status km_json_parse_decimals(km_json **out, const char *text, size_t count, const char *origin) KM_NODISCARD;
 void km_json_destroy(km_json *json);
 
 /* All functions that read JSON accept NULL, and treat it as a value that is missing. */
@@ -235,6 +237,7 @@ const char *km_json_text(const km_json *object, const char *key);
 km_json *km_json_object(void);
 km_json *km_json_array(void);
 void km_json_set_number(km_json *object, const char *key, double value); /* NaN and infinities become null */
+void km_json_set_decimal(km_json *object, const char *key, double value); /* always with a point: 1.0 */
 void km_json_set_string(km_json *object, const char *key, const char *value);
 void km_json_set_boolean(km_json *object, const char *key, bool value);
 void km_json_set(km_json *object, const char *key, km_json *value); /* takes ownership of value */

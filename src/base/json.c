@@ -67,6 +67,48 @@ km_status km_json_parse(km_json **out, const char *text, size_t count, const cha
     return status;
 }
 
+/* Returns the next number in the text that is not part of a string, and moves *at behind it; NULL at the end. */
+static const char *next_number(const char **at, size_t *length) {
+    const char *c = *at;
+    while (*c != '\0' && *c != '-' && (*c < '0' || *c > '9')) {
+        if (*c == '"') { /* to the closing quote */
+            for (c++; *c != '"' && *c != '\0'; c++) {
+                c += *c == '\\' && c[1] != '\0';
+            }
+        }
+        c += *c != '\0';
+    }
+    *length = strspn(c, "+-.0123456789eE");
+    *at = c + *length;
+    return *length > 0 ? c : NULL;
+}
+
+/* A whole number that was written with a point or an exponent keeps a text of its own; cJSON has no other use for it in numbers. */
+static void keep_decimals(km_json *item, const char **at) {
+    size_t length = 0;
+    if (cJSON_IsNumber(item)) {
+        const char *text = next_number(at, &length);
+        const double most = 1e15;
+        if (text != NULL && strcspn(text, ".eE") < length && item->valuedouble == floor(item->valuedouble) &&
+            fabs(item->valuedouble) < most) {
+            item->valuestring = km_format("%.1f", item->valuedouble);
+        }
+    }
+    for (km_json *child = item->child; child != NULL; child = child->next) {
+        keep_decimals(child, at);
+    }
+}
+
+km_status km_json_parse_decimals(km_json **out, const char *text, size_t count, const char *origin) {
+    KM_TRY(km_json_parse(out, text, count, origin));
+    char *copy = km_new(count + 1, 1);
+    memcpy(copy, text, count);
+    const char *at = copy;
+    keep_decimals(*out, &at);
+    free(copy);
+    return KM_OK;
+}
+
 km_status km_json_load(km_json **out, const char *path, size_t limit) {
     char *text = NULL;
     size_t count = 0;
@@ -185,6 +227,14 @@ void km_json_set_number(km_json *object, const char *key, double value) {
     km_json_set(object, key, number(value));
 }
 
+void km_json_set_decimal(km_json *object, const char *key, double value) {
+    km_json *json = number(value);
+    if (cJSON_IsNumber(json) && value == floor(value)) {
+        json->valuestring = km_format("%.1f", value);
+    }
+    km_json_set(object, key, json);
+}
+
 void km_json_set_string(km_json *object, const char *key, const char *value) {
     km_json_set(object, key, made(cJSON_CreateString(value)));
 }
@@ -205,8 +255,21 @@ void km_json_push_string(km_json *array, const char *value) {
     km_json_push(array, made(cJSON_CreateString(value)));
 }
 
+/* Numbers with a text of their own are printed as that text, which cJSON does with what is of another type. */
+static void show_decimals(km_json *item, int from, int to) {
+    if ((item->type & 0xFF) == from && item->valuestring != NULL) {
+        item->type = (item->type & ~0xFF) | to;
+    }
+    for (km_json *child = item->child; child != NULL; child = child->next) {
+        show_decimals(child, from, to);
+    }
+}
+
 char *km_json_print(const km_json *json, bool indented) {
+    km_json *own = (km_json *)(uintptr_t)json; /* as it was when this returns */
+    show_decimals(own, cJSON_Number, cJSON_Raw);
     char *text = indented ? cJSON_Print(json) : cJSON_PrintUnformatted(json);
+    show_decimals(own, cJSON_Raw, cJSON_Number);
     if (text == NULL) {
         fputs("kmask: out of memory for JSON.\n", stderr);
         _Exit(KM_FAILED);

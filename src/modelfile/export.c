@@ -186,7 +186,7 @@ static km_status copy_json(km_json **out, const km_json *json) {
         return KM_OK;
     }
     char *text = km_json_print(json, false);
-    km_status status = km_json_parse(out, text, strlen(text), CONFIG);
+    km_status status = km_json_parse_decimals(out, text, strlen(text), CONFIG);
     free(text);
     return status;
 }
@@ -334,7 +334,7 @@ static km_status write_all(export *ex, const char *folder) {
 static km_status open_model(export *ex, const char *path) {
     KM_TRY(km_bundle_open_any(&ex->bundle, path));
     if (ex->bundle->source != NULL) {
-        KM_TRY(km_json_parse(&ex->source, ex->bundle->source, strlen(ex->bundle->source), path));
+        KM_TRY(km_json_parse_decimals(&ex->source, ex->bundle->source, strlen(ex->bundle->source), path));
     }
     return ex->source == NULL || km_import_is_folder(path) ? KM_OK : km_store_open(&ex->model, path);
 }

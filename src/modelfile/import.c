@@ -48,8 +48,12 @@ static km_status choose_head(import *in, const char *path) {
 
 static km_status read_config(import *in) {
     char *path = km_format("%s/config.json", in->folder);
+    char *text = NULL;
+    size_t size = 0;
     int64_t length = 0;
-    km_status status = km_json_load(&in->config, path, CONFIG_BYTES);
+    km_status status = km_file_read(&text, &size, path, CONFIG_BYTES);
+    status = status == KM_OK ? km_json_parse_decimals(&in->config, text, size, path) : status;
+    free(text);
     if (status == KM_OK) {
         status = km_model_json_read(&in->bundle->shape, &length, in->config, path);
     }

@@ -283,6 +283,8 @@ static void write_numbers(km_json *json, const km_model_config *model, const km_
             km_json_set_boolean(json, n->key, value > 0);
         } else if (value < 0 && may_be_none(option)) {
             km_json_set_number(json, n->key, NAN); /* null */
+        } else if (option->kind == KM_DOUBLE) {
+            km_json_set_decimal(json, n->key, value);
         } else {
             km_json_set_number(json, n->key, value);
         }

@@ -259,6 +259,32 @@ static void json_refuses_what_is_not_json(void **state) {
     assert_non_null(strstr(km_message(), "line 2"));
 }
 
+/* Numbers that were written with a point keep it where that is asked for; all read as before. */
+static void json_keeps_decimals(void **state) {
+    (void)state;
+    static const char text[] =
+        "{\"a\": 0.0, \"b\": -2, \"c\": [1e3, 3.25, \"4.0 \\\" 5.0\", 7], \"6.0\": -8.0, \"d\": 1e300}";
+    km_json *json = NULL;
+    double value = 1;
+    assert_int_equal(km_json_parse_decimals(&json, text, strlen(text), "test"), KM_OK);
+    assert_true(km_json_number(&value, km_json_get(json, "a")) && value == 0);
+    char *printed = km_json_print(json, false), *again = km_json_print(json, false);
+    assert_string_equal(printed,
+                        "{\"a\":0.0,\"b\":-2,\"c\":[1000.0,3.25,\"4.0 \\\" 5.0\",7],\"6.0\":-8.0,\"d\":1e+300}");
+    assert_string_equal(again, printed);
+    assert_true(km_json_number(&value, km_json_get(json, "6.0")) && value == -8);
+    free(printed);
+    free(again);
+    km_json_set_decimal(json, "c", 2);
+    km_json_set_decimal(json, "a", 0.5);
+    km_json_set_number(json, "6.0", 3);
+    km_json_set_decimal(json, "d", NAN);
+    printed = km_json_print(json, false);
+    assert_string_equal(printed, "{\"b\":-2,\"c\":2.0,\"a\":0.5,\"6.0\":3,\"d\":null}");
+    free(printed);
+    km_json_destroy(json);
+}
+
 static void json_round_trip(void **state) {
     (void)state;
     km_json *object = km_json_object(), *array = km_json_array();
@@ -351,6 +377,7 @@ int main(void) {
         cmocka_unit_test(files_are_replaced_whole),
         cmocka_unit_test(json_refuses_what_is_not_json),
         cmocka_unit_test(json_round_trip),
+        cmocka_unit_test(json_keeps_decimals),
         cmocka_unit_test(arenas_measure_and_place),
         cmocka_unit_test(memory_of_processes_is_read),
     };

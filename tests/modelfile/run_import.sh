@@ -12,7 +12,7 @@ says() { grep -qF -- "$2" "$1.json" || fail "no '$2' in the account of $1"; }
 hash_of() { "$KMASK" inspect "$1" --json | tr -d ' \t\n' | grep -o '"weights_hash":"[0-9a-f]*"'; }
 
 # ---- All forms of a model are that model ----
-for name in bert-whole bert bert-f16 bert-old bert-bare roberta roberta-sharded; do
+for name in bert-whole bert bert-f16 bert-old bert-bare roberta roberta-sharded bart bart-old bart-bare; do
     import $name
     grep -qF "$(hash_of $name.h5)" $name.json || fail "$name: inspect has another hash than import"
     [ "$(hash_of "$golden/$name")" = "$(hash_of $name.h5)" ] || fail "$name: the folder has another hash than the file"
@@ -21,6 +21,14 @@ for name in bert-whole bert-f16 bert-old; do
     [ "$(hash_of $name.h5)" = "$(hash_of bert.h5)" ] || fail "$name: other weights than bert"
 done
 [ "$(hash_of roberta-sharded.h5)" = "$(hash_of roberta.h5)" ] || fail "shards: other weights than one file"
+for name in bart-old bart-bare; do
+    [ "$(hash_of $name.h5)" = "$(hash_of bart.h5)" ] || fail "$name: other weights than bart"
+done
+says bart '"ignored":[],"fresh":[]'
+says bart-bare '"ignored":[],"fresh":[]'
+says bart-old '"from":"lm_head.weight","dtype":"F16","shape":[18,10],"why":"acopyoftiedweights"'
+says bart-old '"from":"model.decoder.embed_tokens.weight","dtype":"F16","shape":[18,10],"why":"acopyoftiedweights"'
+says bart-old '"from":"model.encoder.version","dtype":"F32","shape":[1],"why":"abuffer,whichholdsnoweights"'
 says bert '"ignored":[],"fresh":[]'
 says bert-whole '"name":"cls.seq_relationship.weight","from":"cls.seq_relationship.weight"'
 says bert-whole '"name":"bert.pooler.dense.bias"'
@@ -56,6 +64,12 @@ back bert; same out-bert "$golden/bert"
 back bert-f16 --dtype f16; same out-bert-f16 "$golden/bert-f16"
 back roberta --dtype bf16; same out-roberta "$golden/roberta"
 back roberta-sharded --dtype bf16; same out-roberta-sharded "$golden/roberta"
+back bart --dtype bf16; same out-bart "$golden/bart"
+back bart-old --dtype bf16
+back bart-bare --dtype bf16; same out-bart-bare "$golden/bart"
+grep -q '"extra_pos_embeddings"' out-bart-old/config.json || fail "an old key of config.json is lost"
+grep -q '"encoder_layerdrop":[[:space:]]*0\.0' out-bart/config.json || fail "0.0 came back as another type of number"
+grep -q '"BartForConditionalGeneration"' out-bart-bare/config.json || fail "a bare model is exported under another class"
 back bert-whole --extras; same out-bert-whole "$golden/bert-whole"
 grep -q '"BertForPreTraining"' out-bert-whole/config.json || fail "--extras has another architecture than the import had"
 tr -d ' \t\n' <out-bert-whole/config.json | grep -qF '"a_key_that_changes_nothing":{"kept":[1,2.5,null]}' ||
@@ -63,7 +77,7 @@ tr -d ' \t\n' <out-bert-whole/config.json | grep -qF '"a_key_that_changes_nothin
 back bert-bare
 grep -q '"BertForMaskedLM"' out-bert-bare/config.json || fail "no architecture in config.json"
 grep -q "bert.pooler.dense.bias" out.txt || fail "what is left out is not said"
-for name in bert bert-f16 bert-whole bert-bare roberta; do
+for name in bert bert-f16 bert-whole bert-bare roberta bart bart-old; do
     import "$name-back" "out-$name"
     [ "$(hash_of "$name-back.h5")" = "$(hash_of "$name.h5")" ] || fail "$name: an import of its export has other weights"
 done
@@ -87,9 +101,9 @@ expect 2 "--dtype" "$KMASK" export bert.h5 --out x --dtype f64
 expect 2 "--out" "$KMASK" import "$golden/bert"
 
 # ---- What does not fit ----
-spoil() { # WORDS SED-EXPRESSION: of config.json
-    rm -rf bad && cp -r "$golden/bert" bad && sed -i -E "$2" bad/config.json
-    cmp -s bad/config.json "$golden/bert/config.json" && fail "the change $2 does nothing"
+spoil() { # WORDS SED-EXPRESSION [FORM]: of config.json
+    rm -rf bad && cp -r "$golden/${3:-bert}" bad && sed -i -E "$2" bad/config.json
+    cmp -s bad/config.json "$golden/${3:-bert}/config.json" && fail "the change $2 does nothing"
     expect 1 "$1" "$KMASK" import bad --out bad.h5
     [ ! -e bad.h5 ] || fail "a refused import leaves a file"
 }
@@ -111,6 +125,19 @@ spoil 'hidden_size is "10"' 's/("hidden_size": )10/\1"10"/'
 spoil 'found 10.5' 's/("hidden_size": )10/\110.5/'
 spoil 'line 1' 's/^\{/{{/'
 spoil 'layer_norm_eps' 's/("layer_norm_eps": )[-0-9.e]+/\1-1/'
+spoil 'is_encoder_decoder is false' 's/("is_encoder_decoder": )true/\1false/' bart
+spoil 'tie_word_embeddings is false' 's/("tie_word_embeddings": )true/\1false/' bart
+spoil 'normalize_before is true' 's/("normalize_before": )false/\1true/' bart-old
+spoil 'activation_function is "tanh", expected gelu (exact), gelu_new (by tanh), relu' 's/relu/tanh/' bart
+spoil 'scale_embedding is 3, expected true or false' 's/("scale_embedding": )true/\13/' bart
+spoil 'forced_eos_token_id is 18' 's/("forced_eos_token_id": )3/\118/' bart
+spoil 'forced_eos_token_id is [3], expected a number' 's/("forced_eos_token_id": )3/\1[3]/' bart
+spoil 'decoder_start_token_id' 's/("decoder_start_token_id": )3/\1-1/' bart
+spoil 'model.d_model: found 10, expected a multiple of the 3 model.decoder_attention_heads' 's/("decoder_attention_heads": )2/\13/' bart
+spoil 'model.decoder.layers.1' 's/("decoder_layers": )2/\11/' bart
+spoil 'decoder.layers.2' 's/("decoder_layers": )2/\13/' bart
+spoil 'no tensor is named [...]shared.weight: not a model of type bart' 's/"model_type": "bert"/"model_type": "bart", "is_encoder_decoder": true, "d_model": 10, "encoder_attention_heads": 5, "decoder_attention_heads": 5/'
+spoil 'no tensor is named [...]embeddings.word_embeddings.weight' 's/"model_type": "bart"/"model_type": "bert", "hidden_size": 10, "num_attention_heads": 5/; s/("is_encoder_decoder": )true/\1false/' bart
 for alias in gelu_pytorch_tanh gelu_fast gelu_python_tanh; do
     rm -rf bad && cp -r "$golden/bert" bad && sed -i "s/gelu_new/$alias/" bad/config.json
     "$KMASK" import bad --out alias.h5 >/dev/null 2>err.txt || fail "$alias: $(cat err.txt)"

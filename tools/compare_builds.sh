@@ -43,6 +43,8 @@ else
 fi
 cd "$work" || exit 2
 mkdir old new
+cp -- "$OLD" old.kmask && cp -- "$NEW" new.kmask || exit 2 # whoever builds again meanwhile changes nothing here
+OLD=$work/old.kmask NEW=$work/new.kmask
 unset OPENBLAS_CORETYPE # a weak kernel that somebody chose
 export KMASK_PROGRESS=none OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 

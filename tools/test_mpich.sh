@@ -13,5 +13,5 @@ cmake --preset release -B build/mpich "${generator[@]}" -DMPI_C_COMPILER="$mpicc
 cmake --build build/mpich -j "$(nproc)"
 ldd build/mpich/kmask | grep -q libmpich || { echo "test_mpich.sh: build/mpich/kmask is not linked with MPICH" >&2; exit 1; }
 export KMASK_MPIEXEC=$mpiexec # tests/launch.sh starts ranks with it
-[ $# -gt 0 ] || set -- -R '/mpi_.*@[12]$|/run_(corpus|ten_steps|resume|resume_roberta|bits|saves|stop|evaluate|variance|damage|order|readback)$'
+[ $# -gt 0 ] || set -- -R '/mpi_.*@[12]$|/run_(corpus|ten_steps|resume_roberta|stop|variance|order|readback)$'
 ctest --test-dir build/mpich --output-on-failure --no-tests=error "$@"

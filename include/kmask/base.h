@@ -560,7 +560,7 @@ char *km_cpu_name(void); /* "AMD EPYC 9654 ..."; the caller frees */
 double km_cpu_quota(void);
 /* Bytes of memory and swap that this process may still take, which the machine and its control groups limit. UINT64_MAX
  * where the system does not say. */
-uint64_t km_memory_room(void);
+uint64_t km_memory_available(void);
 char *km_fabric_name(void); /* "mlx5_0": a device of InfiniBand, Omni-Path or RoCE; NULL: none. The caller frees. */
 
 /* Measures a folder, or the nearest existing folder above it: how fast a file can be written there, which takes about `seconds`
@@ -570,7 +570,7 @@ typedef struct km_folder_report {
     char path[KM_PATH]; /* the folder that was measured */
     /* Bytes a second that were written, the final fsync included; and the seconds of that fsync. */
     double bytes_per_s, sync_seconds;
-    uint64_t room; /* free bytes */
+    uint64_t free_bytes;
     bool flock, fcntl;
 } km_folder_report;
 km_status km_folder_measure(km_folder_report *out, const char *path, double seconds) KM_NODISCARD;

@@ -138,16 +138,16 @@ double km_slurm_seconds_left(void);
 
 /* ---- The lock of a run folder --------------------------------------------------------------------------------- */
 
-/* A run folder has one owner at a time. The lock dies with its process: it is a lock of fcntl where the file system has them;
- * elsewhere the file says who owns the folder (host, pid and start of the process, SLURM job and restart), and is written anew
- * every few seconds. All calls are made on rank 0. */
+/* A run folder has one owner at a time. The lock ends with its process: it is an fcntl lock where the file system has them;
+ * and the file <dir>/lock says who owns the folder (host, pid and start of the process, SLURM job and restart), and is refreshed
+ * by its owner every few seconds. All calls are made on rank 0. */
 typedef struct km_lock km_lock;
 
 typedef struct km_lock_options {
-    double wait;   /* seconds until a folder that stays taken is refused */
-    double beat;   /* seconds between two writes of the file */
-    double stale;  /* seconds without a write after which an owner on another machine counts as dead */
-    bool no_fcntl; /* for tests: as on a file system without locks */
+    double wait;    /* seconds until a folder that stays taken is refused */
+    double refresh; /* seconds between refreshes of the file */
+    double stale;   /* seconds without a refresh after which an owner on another machine counts as dead */
+    bool no_fcntl;  /* for tests: as on a file system without locks */
     bool (*go_on)(void *payload); /* called while waiting; false gives up. May be NULL */
     void *payload;
     void (*lost)(const char *path); /* called from a thread when another run takes the folder over. May be NULL */
@@ -156,11 +156,12 @@ extern const km_lock_options km_lock_standard; /* a minute, 3 s, 20 s */
 
 /* Takes <dir>/lock, and makes the folder where it is missing. A living owner is waited for, which is logged once; then the
  * folder is refused (KM_FAILED). The lock is taken from an owner whose process is gone, which belongs to this SLURM job before
- * it was requeued, or which is on another machine and has stopped writing. */
+ * it was requeued, or which is on another machine and no longer refreshes the file. */
 km_status km_lock_take(km_lock **out, const char *dir, const km_lock_options *options) KM_NODISCARD;
 /* What km_lock_take would answer at once, with nothing made or changed: KM_FAILED where the file cannot be made, or where
- * another run is at work. An owner on another machine is watched until it writes, or has been silent for too long. */
-km_status km_lock_look(const char *dir, const km_lock_options *options) KM_NODISCARD;
+ * another run is at work. An owner on another machine is watched until it refreshes the file, or has not done so for
+ * `stale` seconds. */
+km_status km_lock_check(const char *dir, const km_lock_options *options) KM_NODISCARD;
 /* Removes the file, and the folder too if km_lock_take made it and nothing has come into it. NULL is fine. */
 void km_lock_release(km_lock *lock);
 /* Whether another run has taken the folder over while this process was stopped or out of reach. */

@@ -201,7 +201,7 @@ bool km_judge_folder(km_host_check *check) {
     } else {
         km_json_set_number(entry, "mbyte_per_s", found.bytes_per_s * 1e-6);
         km_json_set_number(entry, "sync_seconds", found.sync_seconds);
-        km_json_set_number(entry, "room", (double)found.room);
+        km_json_set_number(entry, "room", (double)found.free_bytes);
         km_json_set_boolean(entry, "flock", found.flock);
         km_json_set_boolean(entry, "fcntl", found.fcntl);
         if (!found.flock && (locking == NULL || strcmp(locking, "FALSE") != 0)) {
@@ -210,7 +210,7 @@ bool km_judge_folder(km_host_check *check) {
         }
         if (!found.fcntl) {
             km_host_check_note(
-                check, "%s: its file system has no fcntl locks; a run keeps others out by beats in its lock file",
+                check, "%s: its file system has no fcntl locks; a run keeps others out by refreshing its lock file",
                 found.path);
         }
         if (found.bytes_per_s < slow) {

@@ -66,7 +66,7 @@ char *km_rank_describe(const km_connection_server *server) {
     km_json_set_string(facts, "loops", km_kernel_vector());
     set_owned(facts, "bf16", bf16_fact());
     km_json_set_boolean(facts, "concurrent", km_kernel_concurrent());
-    uint64_t room = km_memory_room();
+    uint64_t room = km_memory_available();
     km_json_set_number(facts, "room", room == UINT64_MAX ? 0 : (double)room);
     set_owned(facts, "fabric", km_fabric_name());
     if (better != NULL) {

@@ -74,7 +74,7 @@ static km_status check_all(km_run *run, int ranks, km_scaling *scaling) {
     KM_TRY(km_products_check(&run->config.train, &run->config.parallel, false));
     KM_TRY(km_check_corpora(run));
     KM_TRY(km_check_start(run));
-    KM_TRY(km_lock_look(run->config.run.dir, &km_lock_standard));
+    KM_TRY(km_lock_check(run->config.run.dir, &km_lock_standard));
     KM_TRY(km_check_config(run));
     KM_TRY(km_model_create(&run->model, &run->config.model, KM_HEAD_TOKENS));
     KM_TRY(km_check_rows(run, false));

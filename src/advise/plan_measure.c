@@ -152,7 +152,7 @@ static int cores_here(const km_run *run, const km_plan_options *options) {
     limits_of(&limits, run);
     const double table = (double)km_model_table(run->model)->size;
     const double each = (double)km_work_bytes(run->model, &limits) + 8 * table + (8 + 8 + 3 * 4) * (double)PIECE;
-    const double room = ((double)km_memory_room() - 4 * table) / 2;
+    const double room = ((double)km_memory_available() - 4 * table) / 2;
     double cores = fmin((double)options->cores, km_cpus_count(&cpus));
     cores = fmin(cores, km_kernel_concurrent() ? floor(room / each) : 1);
     return (int)fmax(cores, 1);

@@ -88,7 +88,7 @@ km_status km_folder_measure(km_folder_report *out, const char *path, double seco
     find_folder(out->path, path);
     struct statvfs info;
     if (statvfs(out->path, &info) == 0) {
-        out->room = (uint64_t)info.f_bavail * info.f_frsize;
+        out->free_bytes = (uint64_t)info.f_bavail * info.f_frsize;
     }
     char *name = km_format("%s/.kmask-doctor-XXXXXX", out->path);
     int fd = mkostemp(name, O_CLOEXEC);

@@ -1,4 +1,4 @@
-/* JSON through cJSON; this file adds what it lacks: positions in messages, strict limits, plain types. */
+/* json: JSON by cJSON, with positions in messages, a limit on nesting, and checks that cJSON does not make. */
 #include "kmask/base.h"
 
 #include <cjson/cJSON.h>
@@ -33,7 +33,7 @@ static size_t too_deep(const char *text, size_t count) {
     return count;
 }
 
-static km_status complain(const char *text, size_t at, const char *origin, const char *what) {
+static km_status fail_at(const char *text, size_t at, const char *origin, const char *what) {
     int line = 1, column = 1;
     for (size_t i = 0; i < at && text[i] != '\0'; i++) {
         column = text[i] == '\n' ? 1 : column + 1;
@@ -49,11 +49,11 @@ km_status km_json_parse(km_json **out, const char *text, size_t count, const cha
     }
     const char *nul = memchr(text, '\0', count);
     if (nul != NULL) {
-        return complain(text, (size_t)(nul - text), origin, "a NUL byte, expected JSON text");
+        return fail_at(text, (size_t)(nul - text), origin, "a NUL byte, expected JSON text");
     }
     size_t deep = too_deep(text, count);
     if (deep < count) {
-        return complain(text, deep, origin, "nested deeper than 100 levels");
+        return fail_at(text, deep, origin, "nested deeper than 100 levels");
     }
     /* cJSON detects text after the value only in a text that ends in NUL. */
     char *copy = km_new(count + 1, 1);
@@ -62,7 +62,7 @@ km_status km_json_parse(km_json **out, const char *text, size_t count, const cha
     *out = cJSON_ParseWithLengthOpts(copy, count + 1, &end, 1);
     size_t at = end == NULL ? 0 : (size_t)(end - copy);
     km_status status =
-        *out != NULL ? KM_OK : complain(text, KM_MIN(at, count), origin, "not valid JSON from here on");
+        *out != NULL ? KM_OK : fail_at(text, KM_MIN(at, count), origin, "not valid JSON from here on");
     free(copy);
     return status;
 }
@@ -198,7 +198,7 @@ const char *km_json_text(const km_json *object, const char *key) {
 }
 
 /* Ends the process where cJSON could not make an item: it returns NULL only when there is no memory. */
-static cJSON *made(cJSON *item) {
+static cJSON *or_exit(cJSON *item) {
     if (item == NULL) {
         fputs("kmask: out of memory for JSON.\n", stderr);
         _Exit(KM_FAILED);
@@ -207,15 +207,15 @@ static cJSON *made(cJSON *item) {
 }
 
 static cJSON *number(double value) {
-    return made(isfinite(value) ? cJSON_CreateNumber(value) : cJSON_CreateNull());
+    return or_exit(isfinite(value) ? cJSON_CreateNumber(value) : cJSON_CreateNull());
 }
 
 km_json *km_json_object(void) {
-    return made(cJSON_CreateObject());
+    return or_exit(cJSON_CreateObject());
 }
 
 km_json *km_json_array(void) {
-    return made(cJSON_CreateArray());
+    return or_exit(cJSON_CreateArray());
 }
 
 void km_json_set(km_json *object, const char *key, km_json *value) {
@@ -236,11 +236,11 @@ void km_json_set_decimal(km_json *object, const char *key, double value) {
 }
 
 void km_json_set_string(km_json *object, const char *key, const char *value) {
-    km_json_set(object, key, made(cJSON_CreateString(value)));
+    km_json_set(object, key, or_exit(cJSON_CreateString(value)));
 }
 
 void km_json_set_boolean(km_json *object, const char *key, bool value) {
-    km_json_set(object, key, made(cJSON_CreateBool(value)));
+    km_json_set(object, key, or_exit(cJSON_CreateBool(value)));
 }
 
 void km_json_push(km_json *array, km_json *value) {
@@ -252,7 +252,7 @@ void km_json_push_number(km_json *array, double value) {
 }
 
 void km_json_push_string(km_json *array, const char *value) {
-    km_json_push(array, made(cJSON_CreateString(value)));
+    km_json_push(array, or_exit(cJSON_CreateString(value)));
 }
 
 /* Numbers with a text of their own are printed as that text, which cJSON does with what is of another type. */

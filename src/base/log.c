@@ -18,14 +18,14 @@ bool km_log_muted(void) {
     return atomic_load(&is_muted);
 }
 
-static void say(const char *head, const char *format, va_list list) KM_PRINTF(2, 0);
-static void say(const char *head, const char *format, va_list list) {
+static void write_line(const char *head, const char *format, va_list list) KM_PRINTF(2, 0);
+static void write_line(const char *head, const char *format, va_list list) {
     char *text = NULL;
     if (km_log_muted() || vasprintf(&text, format, list) < 0) {
         return;
     }
     char *line = km_format("%s%s\n", head, text);
-    km_say(line);
+    km_log_write(line);
     free(line);
     free(text);
 }
@@ -33,14 +33,14 @@ static void say(const char *head, const char *format, va_list list) {
 void km_log(const char *format, ...) {
     va_list list;
     va_start(list, format);
-    say("", format, list);
+    write_line("", format, list);
     va_end(list);
 }
 
 void km_warn(const char *format, ...) {
     va_list list;
     va_start(list, format);
-    say("kmask: warning: ", format, list);
+    write_line("kmask: warning: ", format, list);
     va_end(list);
 }
 

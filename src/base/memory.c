@@ -67,7 +67,7 @@ km_status km_allocate(void **out, size_t bytes, const char *what) {
     const size_t large = (size_t)64 << 20;
     const size_t unit = bytes < 2 * HUGE_PAGE ? ALIGNMENT : HUGE_PAGE;
     size_t rounded = (bytes + unit) / unit * unit;
-    bool exists = rounded > bytes && (bytes < large || bytes <= km_memory_room());
+    bool exists = rounded > bytes && (bytes < large || bytes <= km_memory_available());
     *out = exists ? allocate_block(rounded, unit == HUGE_PAGE) : NULL;
     if (*out == NULL) {
         return km_fail_kind(KM_ERROR_MEMORY,

@@ -1,4 +1,4 @@
-/* op: the seconds that threads spend on each operation. Each thread has an account of its own, which no other thread writes. */
+/* op: the seconds that threads spend on each operation. Each thread has a record of its own, which no other thread writes. */
 #include "kmask/base.h"
 
 #include <assert.h>
@@ -8,61 +8,61 @@
 
 enum { DEPTH = 8 };
 
-typedef struct account {
+typedef struct record {
     km_op ops[DEPTH]; /* a stack: ops[depth] is what the thread does now, ops[depth - 1] what it will go back to */
     int depth;
     double since;
     double seconds[KM_OPS];
-    struct account *next;
-} account;
+    struct record *next;
+} record;
 
 bool km_ops_measured;
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER; /* guards the list and the round */
-static account *accounts;
+static record *records;
 static unsigned round_now;
 
-static _Thread_local account *own;
+static _Thread_local record *own;
 static _Thread_local unsigned own_round;
 
-static void open_account(double now) {
+static void open_record(double now) {
     pthread_mutex_lock(&mutex);
     own = km_new(1, sizeof *own);
     own->since = now;
-    own->next = accounts;
-    accounts = own;
+    own->next = records;
+    records = own;
     own_round = round_now;
     pthread_mutex_unlock(&mutex);
 }
 
 /* Adds the time since the last call to the operation that this thread has been doing. */
-static void settle(void) {
+static void add_time(void) {
     const double now = km_seconds();
     if (own == NULL || own_round != round_now) {
-        open_account(now);
+        open_record(now);
     }
     own->seconds[own->ops[own->depth]] += now - own->since;
     own->since = now;
 }
 
 void km_op_push(km_op op) {
-    settle();
+    add_time();
     assert(own->depth + 1 < DEPTH);
     own->ops[++own->depth] = op;
 }
 
 void km_op_pop(void) {
-    settle();
+    add_time();
     own->depth -= own->depth > 0; /* the stack is empty where the operation had begun before the measurement */
 }
 
 void km_ops_measure(bool on) {
     pthread_mutex_lock(&mutex);
-    while (accounts != NULL) {
-        account *next = accounts->next;
-        free(accounts);
-        accounts = next;
+    while (records != NULL) {
+        record *next = records->next;
+        free(records);
+        records = next;
     }
-    round_now++; /* a thread that has an account of an earlier round opens a new one */
+    round_now++; /* a thread that has a record of an earlier round opens a new one */
     km_ops_measured = on;
     pthread_mutex_unlock(&mutex);
 }
@@ -71,7 +71,7 @@ void km_ops_collect(double seconds[KM_OPS]) {
     const double now = km_seconds();
     memset(seconds, 0, KM_OPS * sizeof *seconds);
     pthread_mutex_lock(&mutex);
-    for (const account *a = accounts; a != NULL; a = a->next) {
+    for (const record *a = records; a != NULL; a = a->next) {
         for (int op = 0; op < KM_OPS; op++) {
             seconds[op] += a->seconds[op];
         }

@@ -19,10 +19,10 @@ struct km_progress {
     mode mode;
     uint64_t first, total; /* how many were done before the start; how many there are */
     double start;
-    double last;  /* when the last line was printed (km_seconds); negative: none yet */
-    double pace;  /* seconds that plain lines are apart at least */
-    double share; /* the share done at the last plain line */
-    int terminal; /* file descriptor of the terminal whose width is used; -1: unknown */
+    double last;     /* when the last line was printed (km_seconds); negative: none yet */
+    double interval; /* seconds that plain lines are apart at least */
+    double share;    /* the share done at the last plain line */
+    int terminal;    /* file descriptor of the terminal whose width is used; -1: unknown */
 };
 
 /* A terminal has one last line, so there is at most one live line at a time, and all that writes to standard error must wipe it
@@ -49,7 +49,7 @@ static void wipe(void) {
     }
 }
 
-void km_say(const char *text) {
+void km_log_write(const char *text) {
     pthread_mutex_lock(&lock);
     wipe();
     fflush(stderr);
@@ -157,7 +157,7 @@ static void print_plain(const km_progress *progress, uint64_t done, const char *
     }
     add_time_left(&line, progress, done, "  ");
     km_buffer_print(&line, "\n");
-    km_say(line.data);
+    km_log_write(line.data);
     km_buffer_free(&line);
 }
 
@@ -170,14 +170,14 @@ km_progress *km_progress_create(const char *what, uint64_t done, uint64_t total)
     progress->total = total;
     progress->start = km_seconds();
     progress->last = -1;
-    progress->pace = 2;
+    progress->interval = 2;
     progress->terminal = open_terminal();
     progress->mode = choose_mode(progress->terminal);
     return progress;
 }
 
-void km_progress_set_pace(km_progress *progress, double seconds) {
-    progress->pace = seconds;
+void km_progress_set_interval(km_progress *progress, double seconds) {
+    progress->interval = seconds;
 }
 
 static bool is_due(const km_progress *progress, uint64_t done) {
@@ -194,7 +194,7 @@ static bool is_due(const km_progress *progress, uint64_t done) {
         return progress->share < 1;
     }
     double since = now - progress->last;
-    return since >= patience || (since >= progress->pace && km_at_most(step, share - progress->share));
+    return since >= patience || (since >= progress->interval && km_at_most(step, share - progress->share));
 }
 
 void km_progress_update(km_progress *progress, uint64_t done, const char *format, ...) {

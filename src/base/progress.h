@@ -6,9 +6,9 @@
 
 /* Writes `text` (whole lines) to standard error in one piece, after wiping a live line; the next update draws it
  * again. Any thread. */
-void km_say(const char *text);
+void km_log_write(const char *text);
 
 /* Sets the least time between plain lines, in seconds (2 by default). It does not apply to the first and the last line. */
-void km_progress_set_pace(struct km_progress *progress, double seconds);
+void km_progress_set_interval(struct km_progress *progress, double seconds);
 
 #endif

@@ -14,17 +14,17 @@
 #include <time.h>
 #include <unistd.h>
 
-const km_lock_options km_lock_standard = {.wait = 60, .beat = 3, .stale = 20};
+const km_lock_options km_lock_standard = {.wait = 60, .refresh = 3, .stale = 20};
 
 enum { LONGEST = 1024 };
 
 /* The owner of a folder, as the lock file names it. */
 typedef struct owner {
     km_process process;
-    char token[33];   /* a random number, new each time that a lock is taken, so that no two owners are equal */
-    char job[64];     /* SLURM_JOB_ID; "": none */
-    int64_t restarts; /* SLURM_RESTART_COUNT */
-    uint64_t beats;
+    char token[33];     /* a random number, new each time that a lock is taken, so that no two owners are equal */
+    char job[64];       /* SLURM_JOB_ID; "": none */
+    int64_t restarts;   /* SLURM_RESTART_COUNT */
+    uint64_t refreshes; /* how often the file has been written anew; "beats" in its text */
 } owner;
 
 struct km_lock {
@@ -36,7 +36,7 @@ struct km_lock {
     pthread_t thread;
     pthread_mutex_t mutex;
     pthread_cond_t wake;
-    bool beating, quit;
+    bool refreshing, quit;
     atomic_bool lost;
 };
 
@@ -66,7 +66,7 @@ static int print_owner(char text[LONGEST], const owner *o) {
         "host %s\npid %lld\nstarted %llu\nmachine %016llx\njob %s\nrestarts %lld\ntoken %s\nbeats %020llu\n",
         o->process.host, (long long)o->process.pid, (unsigned long long)o->process.started,
         (unsigned long long)o->process.machine, o->job[0] != '\0' ? o->job : "-", (long long)o->restarts, o->token,
-        (unsigned long long)o->beats);
+        (unsigned long long)o->refreshes);
 }
 
 static bool parse_owner(owner *o, const char *text) {
@@ -80,7 +80,7 @@ static bool parse_owner(owner *o, const char *text) {
     o->process.started = started;
     o->process.machine = machine;
     o->restarts = restarts;
-    o->beats = beats;
+    o->refreshes = beats;
     if (strcmp(o->job, "-") == 0) {
         o->job[0] = '\0';
     }
@@ -137,7 +137,7 @@ typedef enum judgement { NOBODY, DEAD, ALIVE, UNSURE } judgement;
 
 /* Judges the owner that the file names. UNSURE: it is on another machine, and only watching whether it still writes the file can
  * tell. */
-static judgement judge(const km_lock *lock, const owner *there) {
+static judgement judge_owner(const km_lock *lock, const owner *there) {
     const owner *self = &lock->self;
     bool requeued = self->job[0] != '\0' && strcmp(self->job, there->job) == 0 && self->restarts > there->restarts;
     switch (km_process_check(&there->process)) {
@@ -163,7 +163,7 @@ static km_status take_in_place(km_lock *lock, int fd) {
 
 /* Takes the lock by renaming a new file over the old one, and then waits a moment. If two processes do so at the same time, the
  * last one owns the folder. */
-static km_status take_by_name(km_lock *lock, bool *taken) {
+static km_status take_by_rename(km_lock *lock, bool *taken) {
     const double moment = 0.3;
     char *temporary = km_format("%s.%s", lock->path, lock->self.token);
     int fd = open(temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
@@ -191,25 +191,26 @@ static km_status take_by_name(km_lock *lock, bool *taken) {
     return status;
 }
 
-/* What this process has seen so far of the owner that it waits for. */
-typedef struct sight {
+/* What this process has seen so network_types of the owner that it waits for. */
+typedef struct observation {
     owner owner;
     bool known;
-    double since; /* when the owner or its count of writes changed last (km_seconds) */
-} sight;
+    double since; /* when the owner or its count of refreshes changed last (km_seconds) */
+} observation;
 
-static void look(sight *seen, const char *path, double now) {
+static void observe(observation *seen, const char *path, double now) {
     owner there;
     bool known = read_owner(&there, path);
-    bool same = known == seen->known &&
-                (!known || (strcmp(there.token, seen->owner.token) == 0 && there.beats == seen->owner.beats));
+    bool same =
+        known == seen->known &&
+        (!known || (strcmp(there.token, seen->owner.token) == 0 && there.refreshes == seen->owner.refreshes));
     if (!same || seen->since == 0) {
-        *seen = (sight){.owner = there, .known = known, .since = now};
+        *seen = (observation){.owner = there, .known = known, .since = now};
     }
 }
 
 /* Makes one attempt to take the lock; *taken says whether it succeeded. */
-static km_status attempt(km_lock *lock, sight *seen, bool *taken) {
+static km_status attempt(km_lock *lock, observation *seen, bool *taken) {
     *taken = false;
     int fd = open(lock->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0666);
     if (fd < 0) {
@@ -217,8 +218,8 @@ static km_status attempt(km_lock *lock, sight *seen, bool *taken) {
     }
     grant got = try_fcntl(lock, fd);
     double now = km_seconds();
-    look(seen, lock->path, now);
-    judgement there = seen->known ? judge(lock, &seen->owner) : NOBODY;
+    observe(seen, lock->path, now);
+    judgement there = seen->known ? judge_owner(lock, &seen->owner) : NOBODY;
     if (there == UNSURE && now - seen->since >= lock->options.stale) {
         there = DEAD;
     }
@@ -231,7 +232,7 @@ static km_status attempt(km_lock *lock, sight *seen, bool *taken) {
         *taken = status == KM_OK;
     } else if ((got == UNAVAILABLE && (there == NOBODY || there == DEAD)) ||
                (got == DENIED && there == DEAD && !near)) {
-        status = take_by_name(lock, taken);
+        status = take_by_rename(lock, taken);
     }
     if (lock->fd != fd) {
         close(fd);
@@ -239,7 +240,7 @@ static km_status attempt(km_lock *lock, sight *seen, bool *taken) {
     return status;
 }
 
-static void describe(km_buffer *text, const sight *seen) {
+static void describe(km_buffer *text, const observation *seen) {
     if (!seen->known) {
         km_buffer_print(text, "another process");
         return;
@@ -260,8 +261,8 @@ static km_status refuse(const km_lock *lock, const char *who) {
 static km_status wait_for(km_lock *lock) {
     const double pause = 0.1;
     double start = km_seconds();
-    bool taken = false, said = false;
-    sight seen = {.since = 0};
+    bool taken = false, logged = false;
+    observation seen = {.since = 0};
     for (;;) {
         KM_TRY(attempt(lock, &seen, &taken));
         if (taken) {
@@ -273,10 +274,10 @@ static km_status wait_for(km_lock *lock) {
         km_status status = KM_OK;
         if (waited >= lock->options.wait) {
             status = refuse(lock, who.data);
-        } else if (!said && waited > 1) { /* an owner that has just been killed is gone after a second */
+        } else if (!logged && waited > 1) { /* an owner that has just been killed is gone after a second */
             km_log("%s: taken by another run (%s); waiting up to %.0f s for it", lock->path, who.data,
                    lock->options.wait);
-            said = true;
+            logged = true;
         }
         km_buffer_free(&who);
         KM_TRY(status);
@@ -288,7 +289,7 @@ static km_status wait_for(km_lock *lock) {
     }
 }
 
-/* ---- The beat ---- */
+/* ---- Refreshing ---- */
 
 /* Whether the file is on a network file system. There, other machines see what was written only after an fsync. */
 static bool is_on_network(int fd) {
@@ -296,10 +297,10 @@ static bool is_on_network(int fd) {
     if (fstatfs(fd, &info) != 0) {
         return false;
     }
-    static const uint32_t far[] = {0x6969 /* NFS */, 0xff534d42 /* CIFS */, 0xfe534d42 /* SMB2 */,
-                                   0x65735546 /* FUSE */};
-    for (size_t i = 0; i < KM_COUNT(far); i++) {
-        if ((uint32_t)info.f_type == far[i]) {
+    static const uint32_t network_types[] = {0x6969 /* NFS */, 0xff534d42 /* CIFS */, 0xfe534d42 /* SMB2 */,
+                                             0x65735546 /* FUSE */};
+    for (size_t i = 0; i < KM_COUNT(network_types); i++) {
+        if ((uint32_t)info.f_type == network_types[i]) {
             return true;
         }
     }
@@ -307,36 +308,36 @@ static bool is_on_network(int fd) {
 }
 
 /* Makes the lock file again after somebody has removed it. */
-static void renew(km_lock *lock) {
+static void make_again(km_lock *lock) {
     int old = lock->fd;
     bool taken = false;
-    if (take_by_name(lock, &taken) == KM_OK && taken) {
+    if (take_by_rename(lock, &taken) == KM_OK && taken) {
         close(old);
     }
 }
 
 /* Writes the lock file anew, with a higher count of writes. False when the file now names another owner. */
-static bool beat(km_lock *lock) {
+static bool refresh(km_lock *lock) {
     owner there;
     if (read_owner(&there, lock->path) && strcmp(there.token, lock->self.token) != 0) {
         return false;
     }
-    lock->self.beats++;
+    lock->self.refreshes++;
     if (!is_at_path(lock->fd, lock->path)) {
-        renew(lock);
+        make_again(lock);
     } else if (write_owner(lock->fd, &lock->self, lock->path) == KM_OK && is_on_network(lock->fd)) {
         (void)fsync(lock->fd);
     }
     return true; /* a failure of the disk is not reported here: the training will notice and report it */
 }
 
-static void *keep_beating(void *argument) {
+static void *refresh_until_released(void *argument) {
     km_lock *lock = argument;
     pthread_mutex_lock(&lock->mutex);
     while (!lock->quit && !atomic_load(&lock->lost)) {
-        struct timespec until = km_clock_after(CLOCK_MONOTONIC, lock->options.beat);
+        struct timespec until = km_clock_after(CLOCK_MONOTONIC, lock->options.refresh);
         (void)pthread_cond_timedwait(&lock->wake, &lock->mutex, &until);
-        if (!lock->quit && !beat(lock)) {
+        if (!lock->quit && !refresh(lock)) {
             atomic_store(&lock->lost, true);
             if (lock->options.lost != NULL) {
                 lock->options.lost(lock->path);
@@ -347,10 +348,10 @@ static void *keep_beating(void *argument) {
     return NULL;
 }
 
-static void start_beating(km_lock *lock) {
-    lock->beating = km_thread_start(&lock->thread, keep_beating, lock) == 0;
-    if (!lock->beating) {
-        km_warn("%s: no thread for its beats: other machines may take this run for dead", lock->path);
+static void start_refreshing(km_lock *lock) {
+    lock->refreshing = km_thread_start(&lock->thread, refresh_until_released, lock) == 0;
+    if (!lock->refreshing) {
+        km_warn("%s: no thread that refreshes it: other machines may take this run for dead", lock->path);
     }
 }
 
@@ -387,20 +388,20 @@ km_status km_lock_take(km_lock **out, const char *dir, const km_lock_options *op
         destroy(lock);
         return status;
     }
-    start_beating(lock);
+    start_refreshing(lock);
     *out = lock;
     return KM_OK;
 }
 
 /* Waits until the owner that the file names is known to be alive or dead. */
-static km_status watch(const km_lock *lock) {
+static km_status wait_until_known(const km_lock *lock) {
     const double pause = 0.1;
-    sight seen = {.since = 0};
+    observation seen = {.since = 0};
     double start = km_seconds(), first = 0;
     for (;;) {
-        look(&seen, lock->path, km_seconds());
+        observe(&seen, lock->path, km_seconds());
         first = first == 0 ? seen.since : first;
-        judgement there = seen.known ? judge(lock, &seen.owner) : NOBODY;
+        judgement there = seen.known ? judge_owner(lock, &seen.owner) : NOBODY;
         if (there == ALIVE || (there == UNSURE && seen.since != first)) {
             km_buffer who = {0};
             describe(&who, &seen);
@@ -415,7 +416,7 @@ static km_status watch(const km_lock *lock) {
     }
 }
 
-km_status km_lock_look(const char *dir, const km_lock_options *options) {
+km_status km_lock_check(const char *dir, const km_lock_options *options) {
     KM_TRY(km_folder_check(dir));
     if (!km_file_exists(dir)) {
         return KM_OK;
@@ -426,7 +427,7 @@ km_status km_lock_look(const char *dir, const km_lock_options *options) {
     if (access(dir, W_OK | X_OK) != 0 || (there && access(lock.path, R_OK | W_OK) != 0)) {
         status = km_fail_errno(errno, "%s: cannot open", lock.path);
     } else if (there) {
-        status = watch(&lock);
+        status = wait_until_known(&lock);
     }
     free(lock.path);
     return status;
@@ -440,7 +441,7 @@ void km_lock_release(km_lock *lock) {
     lock->quit = true;
     pthread_cond_signal(&lock->wake);
     pthread_mutex_unlock(&lock->mutex);
-    if (lock->beating) {
+    if (lock->refreshing) {
         pthread_join(lock->thread, NULL);
     }
     owner there;

@@ -8,25 +8,25 @@
 static volatile sig_atomic_t caught;
 static volatile sig_atomic_t interactive; /* started from a terminal: a second Ctrl-C ends the process at once */
 
-static void say(const char *text) {
+static void write_text(const char *text) {
     (void)!write(STDERR_FILENO, text, strlen(text));
 }
 
-static void note(int number) {
+static void on_signal(int number) {
     if (number == SIGINT && interactive) {
         if (caught == SIGINT) {
-            say("\nkmask: interrupted again: ended without saving; the same command goes on from the newest "
-                "checkpoint\n");
+            write_text("\nkmask: interrupted again: ended without saving; the same command goes on from the newest "
+                       "checkpoint\n");
             _exit(KM_FAILED);
         }
-        say("\nkmask: saving after this step; Ctrl-C again ends at once, without saving\n");
+        write_text("\nkmask: saving after this step; Ctrl-C again ends at once, without saving\n");
     }
     caught = number;
 }
 
 /* It is called twice: before MPI starts, and again afterwards, since MPI may set handlers of its own. */
 void km_signals_catch(void) {
-    struct sigaction action = {.sa_handler = note, .sa_flags = SA_RESTART};
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
     sigemptyset(&action.sa_mask);
     interactive = isatty(STDIN_FILENO) && isatty(STDERR_FILENO);
     sigaction(SIGTERM, &action, NULL);

@@ -63,7 +63,7 @@ static void plain_progress_is_a_line_for_each_fiftieth(void **state) {
     (void)state;
     listen("plain");
     km_progress *progress = km_progress_create("pretrain", 0, 1000);
-    km_progress_set_pace(progress, 0);
+    km_progress_set_interval(progress, 0);
     for (uint64_t i = 1; i <= 1000; i++) {
         km_progress_update(progress, i, "step %d", (int)i);
     }
@@ -83,7 +83,7 @@ static void plain_progress_of_a_quick_job_is_two_lines(void **state) {
     (void)state;
     listen("plain");
     km_progress *progress = km_progress_create("pretrain", 0, 1000);
-    km_progress_set_pace(progress, 1000);
+    km_progress_set_interval(progress, 1000);
     for (uint64_t i = 1; i <= 1000; i++) {
         km_progress_update(progress, i, "step %d", (int)i);
     }
@@ -99,7 +99,7 @@ static void a_resumed_progress_begins_where_it_stood(void **state) {
     (void)state;
     listen("plain");
     km_progress *progress = km_progress_create("pretrain", 900, 1000);
-    km_progress_set_pace(progress, 0);
+    km_progress_set_interval(progress, 0);
     km_progress_update(progress, 901, "%s", "");
     km_progress_update(progress, 915, "%s", "");
     km_progress_update(progress, 921, "%s", "");

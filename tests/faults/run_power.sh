@@ -23,7 +23,7 @@ fails_at() {
     local found saved
     rm -rf disk/run account
     KMASK_TORN_LOG=$PWD/account faulty disk/run "$2" >log.txt 2>&1 && {
-        # On a slow machine the run that was counted had more beats of its lock.
+        # On a slow machine the run that was counted refreshed its lock more often.
         [ "$(grep -c . account)" -lt "$at" ] || fail "$1: nothing died"
         return
     }

@@ -1,4 +1,4 @@
-/* One run, one owner: with fcntl's locks and without, processes that are killed, stopped, requeued or on another machine. */
+/* The lock of a run folder, with fcntl locks and without: owners that live, are killed, stopped, requeued or on another machine. */
 #include "kmask/run.h"
 
 #include <setjmp.h>
@@ -17,7 +17,7 @@ static char folder[64], path[80];
 static bool no_fcntl;
 
 static km_lock_options hasty(void) {
-    return (km_lock_options){.wait = 1.2, .beat = 0.1, .stale = 0.5, .no_fcntl = no_fcntl};
+    return (km_lock_options){.wait = 1.2, .refresh = 0.1, .stale = 0.5, .no_fcntl = no_fcntl};
 }
 
 static km_status take(km_lock **lock) {
@@ -112,7 +112,7 @@ static void a_starter_waits_for_one_that_ends(void **state) {
     assert_taken_from_now(lock);
 }
 
-static void another_machine_is_judged_by_its_beats(void **state) {
+static void another_machine_is_judged_by_its_refreshes(void **state) {
     (void)state;
     km_lock *lock = NULL;
     write_elsewhere("-", 0);
@@ -164,7 +164,7 @@ static void whoever_was_followed_learns_of_it(void **state) {
     (void)state;
     km_lock *lock = NULL;
     assert_int_equal(take(&lock), KM_OK);
-    unlink(path); /* somebody tidies up: the next beat makes it again */
+    unlink(path); /* somebody tidies up: the next refresh makes it again */
     for (int i = 0; i < 100 && !km_file_exists(path); i++) {
         usleep(50000);
     }
@@ -234,7 +234,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         BOTH(a_second_is_refused_and_a_dead_one_is_followed),
         BOTH(a_starter_waits_for_one_that_ends),
-        BOTH(another_machine_is_judged_by_its_beats),
+        BOTH(another_machine_is_judged_by_its_refreshes),
         BOTH(a_requeued_job_does_not_wait),
         BOTH(whoever_was_followed_learns_of_it),
         BOTH(any_bytes_may_stand_in_the_file),

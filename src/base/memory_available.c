@@ -1,4 +1,4 @@
-/* memory_room: how many bytes of memory this process may still take. */
+/* memory_available: how many bytes of memory this process may still take. */
 #include "kmask/base.h"
 
 #include <stdlib.h>
@@ -22,7 +22,7 @@ static bool number_in(const char *path, const char *key, uint64_t *out) {
     return found;
 }
 
-static uint64_t room_of_machine(void) {
+static uint64_t available_on_machine(void) {
     const uint64_t kib = 1024;
     uint64_t available = 0, swap = 0;
     if (!number_in("/proc/meminfo", "MemAvailable:", &available)) {
@@ -53,7 +53,7 @@ static bool number_of(const group_files *files, const char *group, const char *n
 
 /* The group's limit minus its use. Cached files count as use there, but are not subtracted, since the system drops them on
  * demand. */
-static uint64_t room_of_group(const group_files *files, const char *group) {
+static uint64_t available_in_group(const group_files *files, const char *group) {
     uint64_t limit = 0, used = 0, cached = 0;
     if (!number_of(files, group, files->limit, "", &limit) || !number_of(files, group, files->used, "", &used)) {
         return UINT64_MAX;
@@ -64,8 +64,8 @@ static uint64_t room_of_group(const group_files *files, const char *group) {
     return limit - KM_MIN(limit, used);
 }
 
-/* The smallest room of this process's group and the groups above it. */
-static uint64_t room_of_groups(const group_files *files) {
+/* The smallest available of this process's group and the groups above it. */
+static uint64_t available_in_groups(const group_files *files) {
     char line[1024], *group = NULL;
     FILE *file = fopen("/proc/self/cgroup", "re");
     while (file != NULL && group == NULL && fgets(line, sizeof line, file) != NULL) {
@@ -75,23 +75,23 @@ static uint64_t room_of_groups(const group_files *files) {
     if (file != NULL) {
         fclose(file);
     }
-    uint64_t room = UINT64_MAX;
+    uint64_t available = UINT64_MAX;
     if (group != NULL) {
         group[strcspn(group, "\n")] = '\0';
         for (char *end = strrchr(group, '/'); end != NULL; end = strrchr(group, '/')) {
-            uint64_t here = room_of_group(files, group);
-            room = KM_MIN(room, here);
+            uint64_t here = available_in_group(files, group);
+            available = KM_MIN(available, here);
             *end = '\0';
         }
     }
-    return room;
+    return available;
 }
 
-uint64_t km_memory_room(void) {
-    uint64_t room = room_of_machine();
+uint64_t km_memory_available(void) {
+    uint64_t available = available_on_machine();
     for (size_t i = 0; i < KM_COUNT(versions); i++) {
-        uint64_t granted = room_of_groups(&versions[i]);
-        room = KM_MIN(room, granted);
+        uint64_t granted = available_in_groups(&versions[i]);
+        available = KM_MIN(available, granted);
     }
-    return room;
+    return available;
 }

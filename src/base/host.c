@@ -1,4 +1,4 @@
-/* node: the processors of this host, their limits, and its network devices, as the system describes them. */
+/* host: the processors of this host, their limits, and its network devices, as the system describes them. */
 #include "kmask/base.h"
 
 #include <ctype.h>

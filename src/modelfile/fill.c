@@ -132,6 +132,12 @@ static km_status predict(const km_bundle *bundle, const sentence *s, int top, km
 km_status km_fill_blanks(const km_bundle *bundle, const char *text, int top, km_candidate **candidates,
                          int *blanks) {
     *candidates = NULL;
+    if (km_model_decoder_start(km_model_shape(bundle->model)) >= 0) {
+        return km_fail(
+            KM_USAGE,
+            "fill names the most probable words of an encoder's blanks, but this model is an encoder-decoder, "
+            "which writes whole texts. Use `kmask generate`.");
+    }
     km_ids ids = {0};
     sentence s = {0};
     km_status status = encode(bundle, text, &ids, blanks);

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Compares `kmask probe` with HuggingFace transformers on random BERT and RoBERTa models of odd shapes.
+"""Compares `kmask probe` with HuggingFace transformers on random BERT, RoBERTa and BART models of odd shapes.
 
     pip install torch transformers h5py numpy
-    python tools/compare_probe.py --kmask build/release/kmask [--shapes 20] [--seed 1] [--keep FOLDER]
+    python tools/compare_probe.py --kmask build/release/kmask [--shapes 20] [--bart 12] [--seed 1] [--keep FOLDER]
 
 Each shape is drawn by its seed: heads whose width no vector divides, odd vocabularies, one or several layers, both GELUs,
-1 to 3 token types, position tables of 24 to 1024, small weights and large ones. The model is made by transformers, saved as
+1 to 3 token types, position tables of 24 to 1024, small weights and large ones; of BARTs 1 to 4 layers on either side, other heads
+and feed-forward widths there, scaled embeddings, targets of 1 to 300 tokens. The model is made by transformers, saved as
 safetensors, imported by kmask, and probed with and without padding (right, left, holes; labels also on padding). Loss,
 logits, hidden states and every gradient are compared with transformers in float64. A line of the table says how far kmask
 is off, and how far transformers itself is in float32: the loss relative, all else in units of the tensor's largest entry
@@ -25,7 +26,8 @@ import h5py
 import numpy as np
 import torch
 import transformers
-from transformers import BertConfig, BertForMaskedLM, RobertaConfig, RobertaForMaskedLM
+from transformers import (BartConfig, BartForConditionalGeneration, BertConfig, BertForMaskedLM, RobertaConfig,
+                          RobertaForMaskedLM)
 
 LOSS_LIMIT, TENSOR_LIMIT = 1e-5, 1e-4
 PADDINGS = ("none", "right", "left", "holes", "ragged")
@@ -49,20 +51,51 @@ def draw_case(seed):
                 length=int(min(longest, pick(3, 11, 22, 37, 141))))
 
 
-def build(case):
+def draw_bart(seed):
+    rng = np.random.default_rng([seed, 9])
+    pick = lambda *values: values[rng.integers(len(values))]
+    width = int(pick(12, 24, 36, 60, 65, 96))
+    divisors = [h for h in range(1, 13) if width % h == 0 and width // h > 2]
+    positions = int(pick(310, 512, 1024))
+    return dict(seed=seed, bart=True, vocab=int(pick(17, 43, 101, 997, 2049, 4111)), hidden=width,
+                layers=(int(pick(1, 2, 3, 4)), int(pick(1, 2, 3, 4))), heads=(int(pick(*divisors)), int(pick(*divisors))),
+                inner=(int(pick(1, 5, 33, 77, 129, 256)), int(pick(1, 5, 33, 77, 129, 256))), act=pick("gelu", "gelu_new", "relu"),
+                positions=positions, pad=int(pick(0, 1, 1, 4)), scaled=bool(rng.integers(2)),
+                scale=float(pick(0.02, 0.1, 0.2, 0.3)), rows=int(rng.integers(1, 6)), length=int(pick(3, 11, 37, 66, 141)),
+                target=int(pick(1, 7, 20, 65, 130, 300)))
+
+
+def build_bart(case):
+    return BartForConditionalGeneration(BartConfig(
+        vocab_size=case["vocab"], d_model=case["hidden"], encoder_layers=case["layers"][0], decoder_layers=case["layers"][1],
+        encoder_attention_heads=case["heads"][0], decoder_attention_heads=case["heads"][1], encoder_ffn_dim=case["inner"][0],
+        decoder_ffn_dim=case["inner"][1], activation_function=case["act"], max_position_embeddings=case["positions"],
+        pad_token_id=case["pad"], bos_token_id=2, eos_token_id=3, decoder_start_token_id=3, forced_eos_token_id=3,
+        scale_embedding=case["scaled"], attn_implementation="eager"))
+
+
+def build_encoder(case):
     kind = (RobertaConfig, RobertaForMaskedLM) if case["roberta"] else (BertConfig, BertForMaskedLM)
     config = kind[0](vocab_size=case["vocab"], hidden_size=case["hidden"], num_hidden_layers=case["layers"],
                      num_attention_heads=case["heads"], intermediate_size=case["inner"], hidden_act=case["act"],
                      max_position_embeddings=case["positions"], type_vocab_size=case["types"],
                      pad_token_id=case["pad"], layer_norm_eps=case["eps"], bos_token_id=None, eos_token_id=None,
                      attn_implementation="eager")
-    model = kind[1](config).eval()
+    return kind[1](config)
+
+
+def build(case):
+    model = (build_bart if case.get("bart") else build_encoder)(case).eval()
     generator = torch.Generator().manual_seed(case["seed"])
     with torch.no_grad():
         for name, p in model.named_parameters():
             norm = "norm" in name.lower() and name.endswith("weight")
             scale = case["scale"] if p.dim() == 2 else 0.2
+            if case.get("scaled") and name.endswith("shared.weight"):
+                scale /= case["hidden"] ** 0.5  # as scaled embeddings are
             p.copy_((1.0 if norm else 0.0) + scale * torch.randn(p.shape, generator=generator))
+        if case.get("bart"):
+            model.final_logits_bias.copy_(torch.randn(model.final_logits_bias.shape, generator=generator))
     return model
 
 
@@ -83,7 +116,7 @@ def draw_input(case, padding):
     rng = np.random.default_rng([case["seed"], PADDINGS.index(padding), 8])
     B, T, V, pad = case["rows"], case["length"], case["vocab"], case["pad"]
     ids = rng.integers(0, V, (B, T))
-    types = rng.integers(0, case["types"], (B, T))
+    types = rng.integers(0, case.get("types", 1), (B, T))
     mask = np.ones((B, T), int)
     lengths = rng.integers(1, T + 1, B)
     lengths[0] = T
@@ -99,6 +132,8 @@ def draw_input(case, padding):
         ids[rng.random((B, T)) < 0.1] = pad
     else:
         ids[mask == 0] = pad
+    if case.get("bart"):
+        return draw_target(case, padding, rng, ids, mask, lengths)
     labels = np.where(rng.random((B, T)) < 0.3, rng.integers(0, V, (B, T)), -100)
     labels[0, 0] = V - 1
     if padding in ("right", "ragged"):  # elsewhere padding has labels too: transformers counts them
@@ -110,6 +145,25 @@ def draw_input(case, padding):
     return {k: [row[:n].tolist() for row, n in zip(v, lengths)] for k, v in whole.items() if k != "attention_mask"}, whole
 
 
+def draw_target(case, padding, rng, ids, mask, lengths):
+    """Targets of one length, or ragged; with holes some of their tokens have no label."""
+    B, U, V = len(ids), case["target"], case["vocab"]
+    labels = rng.integers(0, V, (B, U))
+    targets = rng.integers(1, U + 1, B)
+    targets[0] = U
+    for row, length in enumerate(targets):
+        if padding in ("right", "ragged"):
+            labels[row, length:] = -100
+        elif padding == "holes":
+            labels[row] = np.where(rng.random(U) < 0.4, labels[row], -100)
+    labels[0, 0] = V - 1
+    whole = dict(input_ids=ids, attention_mask=mask, labels=labels)
+    if padding != "ragged":
+        return {k: v.tolist() for k, v in whole.items()}, whole
+    return dict(input_ids=[row[:n].tolist() for row, n in zip(ids, lengths)],
+                labels=[row[:n].tolist() for row, n in zip(labels, targets)]), whole
+
+
 # ---- The two programs ----
 
 def reference(model, whole, dtype, autocast=False):
@@ -119,7 +173,8 @@ def reference(model, whole, dtype, autocast=False):
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
         out = model(**{k: torch.tensor(v) for k, v in whole.items()}, output_hidden_states=True)
     out.loss.backward()
-    result = {"logits": out.logits, **{f"hidden_states/{i}": h for i, h in enumerate(out.hidden_states)},
+    states = ("hidden_states", "encoder_hidden_states", "decoder_hidden_states")
+    result = {"logits": out.logits, **{f"{k}/{i}": h for k in states for i, h in enumerate(getattr(out, k, None) or ())},
               **{f"grad/{n}": p.grad for n, p in model.named_parameters()}}
     return out.loss.item(), {k: v.detach().double().numpy().copy() for k, v in result.items()}
 
@@ -151,7 +206,7 @@ def distances(expected, got):
             sys.exit(f"{name}: shape {got[name].shape} instead of {value.shape}")
         zero = name.startswith("grad/") and largest[name] <= 1e-9 * steepest
         off = float(np.abs(got[name] - value).max()) / (steepest if zero else largest[name])
-        group = name.split("/")[0]
+        group = name.split("/")[0].replace("encoder_", "").replace("decoder_", "")
         worst[group] = max(worst.get(group, (0.0, "")), (off if off == off else np.inf, name))
     return worst
 
@@ -164,6 +219,15 @@ def measure(kmask, model, path, case, padding, folder):
     own_loss, own = probe(kmask, path, given, folder)
     return ({"loss": (abs(own_loss - loss) / abs(loss), "loss"), **distances(exact, own)},
             {"loss": (abs(loss32 - loss) / abs(loss), "loss"), **distances(exact, single)})
+
+
+def describe(case):
+    name = "bart" if case.get("bart") else "roberta" if case["roberta"] else "bert"
+    pair = lambda key: "+".join(map(str, case[key])) if case.get("bart") else str(case[key])
+    length = f"T {case['length']:3}/{case['positions']:4}"
+    more = f"U {case['target']:3} scaled {case['scaled']:d}" if case.get("bart") else f"types {case['types']} eps {case['eps']:.0e}"
+    return (f"{name:7} V {case['vocab']:4} C {case['hidden']:3} H {pair('heads'):5} L {pair('layers'):3} I {pair('inner'):7} "
+            f"{length} {more:14}")
 
 
 def compare(kmask, case, folder):
@@ -179,9 +243,7 @@ def compare(kmask, case, folder):
         steep = all(far[group][0] <= 10 * steepness[group] for group in beyond)
         good = good and steep
         numbers = lambda of: " ".join(f"{of[group][0]:.0e}" for group in ("loss", "hidden_states", "logits", "grad"))
-        print(f"{case['seed']:4} {'roberta' if case['roberta'] else 'bert':7} V {case['vocab']:4} C {case['hidden']:3} "
-              f"H {case['heads']} L {case['layers']} I {case['inner']:3} T {case['length']:3}/{case['positions']:4} "
-              f"types {case['types']} {case['act']:8} eps {case['eps']:.0e} w {case['scale']:<4} {padding:6} | "
+        print(f"{case['seed']:4} {describe(case)} {case['act']:8} w {case['scale']:<4} {padding:6} | "
               f"{numbers(far)} | {numbers(theirs)}" +
               ("" if not beyond else "  steep: " if steep else "  TOO FAR: ") +
               ", ".join(f"{far[group][1]} {far[group][0]:.1e}" for group in beyond))
@@ -192,6 +254,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kmask", default="build/release/kmask")
     parser.add_argument("--shapes", type=int, default=20)
+    parser.add_argument("--bart", type=int, default=12, help="shapes of encoder-decoders")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", help="keep models and outputs in this folder")
     options = parser.parse_args()
@@ -200,12 +263,14 @@ def main():
     transformers.utils.logging.disable_progress_bar()
     print("seed, shape, padding | kmask: loss hidden logits gradients | transformers in float32: the same")
     failures = 0
-    for seed in range(options.seed, options.seed + options.shapes):
+    cases = [draw_case(seed) for seed in range(options.seed, options.seed + options.shapes)]
+    cases += [draw_bart(seed) for seed in range(options.seed, options.seed + options.bart)]
+    for number, case in enumerate(cases):
         with tempfile.TemporaryDirectory() as scratch:
-            folder = f"{options.keep}/{seed}" if options.keep else scratch
+            folder = f"{options.keep}/{number}" if options.keep else scratch
             os.makedirs(folder, exist_ok=True)
-            failures += not compare(options.kmask, draw_case(seed), folder)
-    print(f"{options.shapes - failures} of {options.shapes} shapes within {LOSS_LIMIT:g} (loss) and {TENSOR_LIMIT:g}, but for "
+            failures += not compare(options.kmask, case, folder)
+    print(f"{len(cases) - failures} of {len(cases)} shapes within {LOSS_LIMIT:g} (loss) and {TENSOR_LIMIT:g}, but for "
           "lines that end with \"steep\"")
     sys.exit(failures > 0)
 

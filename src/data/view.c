@@ -77,7 +77,8 @@ km_status km_view_rule_limits(const km_view_rule *rule, int views, int length, i
                               km_batch_limits *out) {
     const km_target target = rule->options.target;
     const int written = target == KM_TARGET_FULL ? length : target == KM_TARGET_MASKED ? hidden + 2 : 0;
-    if (views > INT_MAX / KM_MAX(shown, written)) {
+    const int longest = KM_MAX(KM_MAX(shown, written), 1);
+    if (views > INT_MAX / longest) {
         return km_fail(KM_USAGE,
                        "train.micro_batch %d times data.length %d is more than a batch can count. Lower it.", views,
                        length);

@@ -69,7 +69,7 @@ static km_status load_network(const km_trained *trained, km_comm *comm, const km
     KM_TRY(km_comm_agree(comm, root ? km_network_read(store, network, KM_WEIGHTS, 0, size, p->weights) : KM_OK));
     km_comm_broadcast(comm, p->weights, size * sizeof *p->weights);
     float *moments[KM_GROUPS] = {[KM_FIRST_MOMENTS] = p->m, [KM_SECOND_MOMENTS] = p->v};
-    for (int group = KM_FIRST_MOMENTS; group < network->groups; group++) {
+    for (int group = KM_FIRST_MOMENTS; group < KM_MIN(network->groups, (int)KM_GROUPS); group++) {
         file_group from = {store, network, (km_group)group};
         KM_TRY(km_exchange_distribute(p->exchange, moments[group], read_part, &from));
     }

@@ -242,7 +242,7 @@ static km_status make_run(km_search *search, km_comm *group, km_tuning *run) {
 }
 
 static km_status work(km_search *search, const division *d) {
-    const int rank = km_comm_rank(search->comm), mine = rank / d->ranks_per_run;
+    const int rank = km_comm_rank(search->comm), mine = rank / KM_MAX(d->ranks_per_run, 1);
     km_comm *group = km_comm_split(search->comm, mine);
     km_status status = KM_OK;
     for (size_t i = 0; i < search->count && status == KM_OK; i++) {

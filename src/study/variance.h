@@ -71,8 +71,7 @@ typedef struct km_variance_plan {
     const km_mask_policy *policies[KM_POLICIES]; /* in the order of the table of policies */
     int policy_count;
     const km_mask_policy
-        *control; /* independent masks, each uniform: the means of uniform policies are taken over them */
-    km_view_options view;
+        *control;   /* independent masks, each uniform: the means of uniform policies are taken over them */
     int shown;      /* most tokens that a row is shown as */
     int *distances; /* (distance_count); NULL: shares of the farthest, 0 to 1 in equal steps */
     int distance_count;

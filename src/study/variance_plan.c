@@ -18,8 +18,7 @@ static km_status make_cells(km_variance_plan *plan) {
     const km_texts *units = &plan->wanted->units;
     const km_numbers *splits = &plan->wanted->splits;
     km_masking masking;
-    KM_TRY(km_masking_of(&masking, &config->mask, km_model_decoder_start(&config->model)));
-    plan->view = masking.view;
+    KM_TRY(km_masking_of(&masking, &config->mask, -1));
     int unit_count = KM_MAX(1, units->count), split_count = KM_MAX(1, splits->count);
     plan->cells = km_new((size_t)unit_count * (size_t)split_count, sizeof *plan->cells);
     for (int u = 0; u < unit_count; u++) {
@@ -60,13 +59,6 @@ static void make_policies(km_variance_plan *plan) {
 }
 
 static km_status check_policy(const km_variance_plan *plan, const km_mask_policy *policy) {
-    if (policy->needs_merge && !plan->view.merge) {
-        return km_fail(
-            KM_USAGE,
-            "variance.policies: found %s, whose masks are shown with mask.merge; it can be measured with an "
-            "encoder-decoder alone.",
-            policy->name);
-    }
     if (plan->exhaustive && !policy->uniform) {
         return km_fail(KM_USAGE,
                        "variance.exhaustive: the masks of policy %s are not all equally likely and cannot be "
@@ -298,10 +290,14 @@ static void hash_newer_options(km_hasher *hasher, const km_variance_plan *plan) 
     for (int p = 0; p < plan->policy_count; p++) {
         uniform = uniform && plan->policies[p]->uniform;
     }
-    if (!uniform || plan->view.target != KM_TARGET_TOKENS) {
-        const double numbers[] = {plan->view.target,       plan->view.merge, spec->spans, spec->poisson_lambda,
-                                  spec->permute_sentences, spec->insert,     spec->rotate};
+    const km_mask_config *mask = &plan->config->mask;
+    const bool merge = km_given(&km_mask_section, mask, "merge"),
+               target = km_given(&km_mask_section, mask, "target");
+    if (!uniform || merge || target) { /* what is not given follows from the model */
+        const double numbers[] = {merge && mask->merge,    spec->spans,  spec->poisson_lambda,
+                                  spec->permute_sentences, spec->insert, spec->rotate};
         km_hasher_add(hasher, numbers, sizeof numbers);
+        km_hasher_add(hasher, mask->target, target ? strlen(mask->target) : 0);
     }
 }
 

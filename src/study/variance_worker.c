@@ -42,13 +42,36 @@ static km_status make_vectors(km_variance_worker *worker) {
     return KM_OK;
 }
 
+/* How the model is shown a row, and what it is to predict: what the config does not say follows from the model. */
+static km_status choose_view(km_view_options *out, const km_variance_plan *plan,
+                             const km_variance_model *measured) {
+    const km_model_config *shape = km_model_shape(measured->model);
+    const int64_t start = km_model_decoder_start(shape);
+    km_mask_config mask = plan->config->mask;
+    char name[KM_WORD + 16];
+    snprintf(name, sizeof name, "model.type %s", shape->type);
+    if (!km_given(&km_mask_section, &mask, "target")) {
+        mask.target[0] = '\0';
+    }
+    for (int p = 0; p < plan->policy_count; p++) {
+        snprintf(mask.policy, sizeof mask.policy, "%s", plan->policies[p]->name);
+        KM_TRY(km_mask_resolve_target(&mask, name, start >= 0));
+    }
+    km_masking masking;
+    KM_TRY(km_masking_of(&masking, &mask, start));
+    *out = masking.view;
+    return KM_OK;
+}
+
 static km_status fill_in(km_variance_worker *worker, int length) {
     const km_variance_plan *plan = worker->plan;
 
     make_masks(worker, length);
     KM_TRY(make_vectors(worker));
     KM_TRY(make_maskers(worker, length));
-    KM_TRY(km_view_maker_create(&worker->maker, plan->corpus, length, plan->shown, &plan->view));
+    km_view_options view;
+    KM_TRY(choose_view(&view, plan, worker->measured));
+    KM_TRY(km_view_maker_create(&worker->maker, plan->corpus, length, plan->shown, &view));
     const km_work_options work = {.limits = km_view_maker_limits(worker->maker), .backward = true};
     return km_work_create(&worker->work, worker->measured->model, &work);
 }

@@ -82,8 +82,7 @@ static km_status set_up(bench *b, km_comm *comm, const km_config *config) {
 static void take_shape(bench *b) {
     const km_batch_limits most = km_reader_limits(b->run.reader);
     const double each = (double)b->masked / km_reader_views(b->run.reader);
-    b->shape = km_product_shape_of(&b->run.config.model, most.views, most.longest,
-                                   KM_MAX(1, (int)lround(each * most.views)));
+    b->shape = km_product_shape_of(b->run.model, &most, KM_MAX(1, (int)lround(each * most.views)));
 }
 
 static km_status make_products(bench *b) {
@@ -185,9 +184,9 @@ static void measure_products(bench *b, measured_step *m) {
     }
     const km_product_shape *s = &b->shape;
     km_comm *comm = b->run.comm;
-    const double whole = b->passes * km_product_flops(s, s->B, s->M, true);
-    const double done = b->passes * km_product_flops(s, s->B, s->M, false);
-    const double attention = b->passes * 12.0 * s->L * s->B * (double)s->T * s->T * s->C;
+    const double whole = b->passes * km_product_flops(s, s->B, s->M, KM_COUNT_BARE_WHOLE);
+    const double done = b->passes * km_product_flops(s, s->B, s->M, KM_COUNT_BARE);
+    const double attention = b->passes * km_product_attention_flops(s, s->B);
     double rates[4] = {0};
     km_comm_barrier(comm);
     km_pool_run(b->run.trainer->pool, run_products, b);
@@ -237,8 +236,12 @@ static km_status run_steps(bench *b) {
 
 typedef double step_value(const bench *b, const measured_step *m);
 
+/* What a step computes is known; the rest of its last layer follows from the shapes. */
 static double step_flops(const bench *b, bool whole) {
-    return whole ? km_product_flops(&b->shape, (double)b->tokens / b->shape.T, (double)b->masked, true) : b->flops;
+    const double views = km_reader_views(b->run.reader), labelled = (double)b->masked;
+    const double rest = km_product_flops(&b->shape, views, labelled, KM_COUNT_WHOLE) -
+                        km_product_flops(&b->shape, views, labelled, KM_COUNT_DONE);
+    return b->flops + (whole ? rest : 0);
 }
 
 static double value_seconds(const bench *b, const measured_step *m) {
@@ -317,7 +320,7 @@ static void set_spread(km_json *object, const char *key, const bench *b, step_va
 
 static void add_shapes(km_json *out, const bench *b) {
     const km_config *c = &b->run.config;
-    const km_product_shape *s = &b->shape;
+    const km_product_stack *s = &b->shape.stacks[KM_ENCODER], *d = &b->shape.stacks[KM_DECODER];
     const km_trainer *t = b->run.trainer;
     km_json_set_string(out, "preset", c->model.preset);
     km_json_set_string(out, "type", c->model.type);
@@ -325,12 +328,18 @@ static void add_shapes(km_json *out, const bench *b) {
     km_json_set_number(out, "hidden_size", s->C);
     km_json_set_number(out, "heads", s->H);
     km_json_set_number(out, "intermediate_size", s->I);
-    km_json_set_number(out, "vocab_size", s->V);
+    if (b->shape.count > 1) {
+        km_json_set_number(out, "decoder_layers", d->L);
+        km_json_set_number(out, "decoder_heads", d->H);
+        km_json_set_number(out, "decoder_intermediate_size", d->I);
+        km_json_set_number(out, "decoder_length", d->T);
+    }
+    km_json_set_number(out, "vocab_size", b->shape.V);
     km_json_set_number(out, "parameters", (double)t->parameters->table->elements);
     km_json_set_number(out, "length", s->T);
     km_json_set_number(out, "views", km_reader_views(b->run.reader));
     km_json_set_number(out, "splits", (double)c->mask.splits);
-    km_json_set_number(out, "micro_batch", s->B);
+    km_json_set_number(out, "micro_batch", b->shape.B);
     km_json_set_number(out, "masked", (double)b->masked);
     km_json_set_string(out, "precision", c->train.precision);
     km_json_set_boolean(out, "recompute", c->train.recompute);

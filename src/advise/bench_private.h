@@ -12,16 +12,33 @@
  * `vocabulary` pieces. Its file is removed as soon as it is open. Each rank has a file of its own, with the same tokens. */
 km_status km_bench_corpus_open(km_corpus **out, int64_t vocabulary, int length, int rows) KM_NODISCARD;
 
-/* The products of one micro-batch: B views of T tokens each, N = B T, M of them labelled. */
-typedef struct km_product_shape {
-    int L, C, H, I, V;
-    int B, T, M;
-} km_product_shape;
-km_product_shape km_product_shape_of(const km_model_config *model, int views, int length, int labelled);
+/* A stack of layers whose sequences have T tokens each. */
+typedef struct km_product_stack {
+    int L, C, H, I, T;
+    bool is_decoder; /* with products for attention to the first stack's output */
+} km_product_stack;
 
-/* Multiply-adds times two of forward and backward over `views` views with `labelled` labelled tokens: with whole = true as if
- * the last layer were computed at all tokens, else as a step computes it. */
-double km_product_flops(const km_product_shape *shape, double views, double labelled, bool whole);
+/* The products of one micro-batch: B views, M labelled tokens of the last stack. */
+typedef struct km_product_shape {
+    km_product_stack stacks[KM_STACKS];
+    int count; /* of stacks */
+    int V, B, M;
+} km_product_shape;
+/* Views as long as the limits allow. */
+km_product_shape km_product_shape_of(const km_model *model, const km_batch_limits *limits, int labelled);
+
+/* What the products of a step are counted as. */
+typedef enum km_product_count {
+    KM_COUNT_DONE, /* as a step computes them: the last layer at labelled tokens, and of causal attention what it shows */
+    KM_COUNT_WHOLE, /* with the last layer at all tokens */
+    /* As km_products_run computes them: causal attention is a whole square to a library. */
+    KM_COUNT_BARE,       /* with the last layer at labelled tokens */
+    KM_COUNT_BARE_WHOLE, /* at all tokens */
+} km_product_count;
+/* Multiply-adds times two of forward and backward over `views` views with `labelled` labelled tokens. */
+double km_product_flops(const km_product_shape *shape, double views, double labelled, km_product_count count);
+/* The part of KM_COUNT_BARE_WHOLE that multiplies queries, keys, values and probabilities. */
+double km_product_attention_flops(const km_product_shape *shape, double views);
 
 /* The products of one micro-batch for one thread, in the order of a step and with the weights of a step. */
 typedef struct km_products km_products;

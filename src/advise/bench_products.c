@@ -20,30 +20,73 @@ struct km_products {
     km_product_shape shape;
     km_bf16_gemm *gemm; /* NULL: products in fp32 */
     numbers w;          /* the model's weights: (V,C) word embeddings, then those of the layers */
-    numbers x, dy, p;   /* operands: activations, gradients, and probabilities (T,T) */
+    numbers x, dy, p;   /* operands: activations, gradients, and probabilities (T,T) of the longest T */
     float *out;         /* results, which are never read */
     float *slice;       /* the gradient of a weight */
     float *scores;      /* (T,T) */
 };
 
-km_product_shape km_product_shape_of(const km_model_config *model, int views, int length, int labelled) {
-    return (km_product_shape){.L = (int)model->num_hidden_layers,
-                              .C = (int)model->hidden_size,
-                              .H = (int)model->num_attention_heads,
-                              .I = (int)model->intermediate_size,
-                              .V = (int)model->vocab_size,
-                              .B = views,
-                              .T = length,
-                              .M = labelled};
+km_product_shape km_product_shape_of(const km_model *model, const km_batch_limits *limits, int labelled) {
+    km_product_shape out = {.V = (int)km_model_shape(model)->vocab_size, .B = limits->views, .M = labelled};
+    km_stack_shape s;
+    for (; km_model_stack(&s, model, (km_stack_name)out.count); out.count++) {
+        const bool is_decoder = out.count == KM_DECODER;
+        out.stacks[out.count] = (km_product_stack){.L = s.layers,
+                                                   .C = s.width,
+                                                   .H = s.heads,
+                                                   .I = s.intermediate,
+                                                   .T = is_decoder ? limits->decoder_longest : limits->longest,
+                                                   .is_decoder = is_decoder};
+    }
+    return out;
 }
 
-double km_product_flops(const km_product_shape *s, double views, double labelled, bool whole) {
-    const double C = s->C, I = s->I, N = views * s->T, pairs = N * s->T;
-    const double layer = N * (4 * C * C + 2 * C * I) + 2 * pairs * C;
-    const double reduced = 2 * N * C * C + labelled * (2 * C * C + 2 * C * I) + 2 * labelled * s->T * C;
-    const double head = labelled * (C * C + C * s->V);
-    return 2 * 3 * ((s->L - 1) * layer + (whole ? layer : reduced) + head);
+/* ---- Counting ------------------------------------------------------------------------------------------------- */
+
+/* Multiply-adds of forward through one layer, of attention alone: `queries` tokens, each of which sees `keys` of its own stack. */
+static double attention_adds(const km_product_shape *shape, const km_product_stack *s, double queries,
+                             double keys) {
+    const double memory = s->is_decoder ? shape->stacks[KM_ENCODER].T : 0;
+    return 2 * queries * (keys + memory) * s->C;
 }
+
+/* Of everything else in the layer, whose keys and values are those of all tokens. */
+static double dense_adds(const km_product_shape *shape, const km_product_stack *s, double views, double queries) {
+    const double C = s->C, I = s->I, N = views * s->T;
+    const double memory = s->is_decoder ? views * shape->stacks[KM_ENCODER].T : 0;
+    return 2 * N * C * C + queries * (2 * C * C + 2 * C * I) + (s->is_decoder ? 2 * (memory + queries) * C * C : 0);
+}
+
+/* The head of an encoder has a product of its own before the one with the vocabulary. */
+static double head_adds(const km_product_shape *shape, double labelled) {
+    const double C = shape->stacks[shape->count - 1].C;
+    return labelled * ((shape->count == 1 ? C * C : 0) + C * shape->V);
+}
+
+double km_product_flops(const km_product_shape *shape, double views, double labelled, km_product_count count) {
+    const bool bare = count == KM_COUNT_BARE || count == KM_COUNT_BARE_WHOLE;
+    const bool whole = count == KM_COUNT_WHOLE || count == KM_COUNT_BARE_WHOLE;
+    double sum = head_adds(shape, labelled);
+    for (int i = 0; i < shape->count; i++) {
+        const km_product_stack *s = &shape->stacks[i];
+        const double N = views * s->T, keys = s->is_decoder && !bare ? (s->T + 1) / 2.0 : s->T;
+        const double last = i == shape->count - 1 && !whole ? labelled : N;
+        sum += (s->L - 1) * (dense_adds(shape, s, views, N) + attention_adds(shape, s, N, keys));
+        sum += dense_adds(shape, s, views, last) + attention_adds(shape, s, last, keys);
+    }
+    return 2 * 3 * sum;
+}
+
+double km_product_attention_flops(const km_product_shape *shape, double views) {
+    double sum = 0;
+    for (int i = 0; i < shape->count; i++) {
+        const km_product_stack *s = &shape->stacks[i];
+        sum += s->L * attention_adds(shape, s, views * s->T, s->T);
+    }
+    return 2 * 3 * sum;
+}
+
+/* ---- Operands --------------------------------------------------------------------------------------------------- */
 
 static size_t area(int a, int b) {
     return (size_t)a * (size_t)b;
@@ -84,18 +127,31 @@ static km_status random_numbers(numbers *out, const km_products *p, size_t count
     return KM_OK;
 }
 
+/* The largest sizes of a stack's operands: (N,3C) or (N,I), a weight's gradient, and (T,T). */
+static void measure(const km_product_shape *shape, size_t *operand, size_t *slice, int *square) {
+    *operand = area(shape->M, shape->V);
+    *slice = 0;
+    *square = 0;
+    for (int i = 0; i < shape->count; i++) {
+        const km_product_stack *s = &shape->stacks[i];
+        const int widest = KM_MAX(3 * s->C, s->I);
+        *operand = KM_MAX(*operand, area(shape->B * s->T, widest));
+        *slice = KM_MAX(*slice, area(KM_MAX(widest, KM_MIN(shape->V, VOCABULARY_SLICE)), s->C));
+        *square = KM_MAX(*square, s->T);
+    }
+}
+
 static km_status allocate(km_products *p) {
-    const km_product_shape *s = &p->shape;
-    const int N = s->B * s->T, widest = KM_MAX(3 * s->C, s->I);
-    const size_t most = KM_MAX(area(N, widest), area(s->M, s->V));
-    const size_t slice = area(KM_MAX(widest, KM_MIN(s->V, VOCABULARY_SLICE)), s->C);
+    size_t most = 0, slice = 0;
+    int square = 0;
+    measure(&p->shape, &most, &slice, &square);
     KM_TRY(random_numbers(&p->x, p, most, 1));
     KM_TRY(random_numbers(&p->dy, p, most, 2));
     KM_TRY(random_floats(&p->out, most, 3));
     KM_TRY(random_floats(&p->slice, slice, 4));
-    KM_TRY(random_floats(&p->scores, area(s->T, s->T), 5));
-    p->p.f = p->scores; /* in fp32 the scores take the place of the probabilities */
-    return p->gemm != NULL ? random_numbers(&p->p, p, area(s->T, s->T), 6) : KM_OK;
+    KM_TRY(random_floats(&p->scores, area(square, square), 5));
+    p->p.f = p->scores; /* in fp32 the scores themselves are the operand */
+    return p->gemm != NULL ? random_numbers(&p->p, p, area(square, square), 6) : KM_OK;
 }
 
 km_status km_products_create(km_products **out, const km_product_shape *shape, const float *weights,
@@ -144,11 +200,25 @@ static void dense_backward(km_products *p, numbers w, int rows, int in, int out)
 
 typedef void dense_pass(km_products *p, numbers w, int rows, int in, int out);
 
-/* The dense products of layer l. rows: for how many tokens the layer has an output. */
-static void layer_products(km_products *p, dense_pass *pass, int l, int rows) {
-    const km_product_shape *s = &p->shape;
-    const int N = s->B * s->T, C = s->C, I = s->I;
-    numbers w = at(p->w, area(s->V, C) + (size_t)l * (4 * area(C, C) + 2 * area(C, I)));
+static size_t layer_weights(const km_product_stack *s) {
+    return (s->is_decoder ? 8 : 4) * area(s->C, s->C) + 2 * area(s->C, s->I);
+}
+
+/* The weights of a layer: those of all layers lie behind the word embeddings. */
+static numbers weights_of(const km_products *p, int stack, int layer) {
+    const km_product_shape *shape = &p->shape;
+    size_t offset = area(shape->V, shape->stacks[0].C);
+    for (int i = 0; i < stack; i++) {
+        offset += (size_t)shape->stacks[i].L * layer_weights(&shape->stacks[i]);
+    }
+    return at(p->w, offset + (size_t)layer * layer_weights(&shape->stacks[stack]));
+}
+
+/* `rows`: for how many tokens the layer computes an output. */
+static void layer_products(km_products *p, dense_pass *pass, int stack, int l, int rows) {
+    const km_product_stack *s = &p->shape.stacks[stack];
+    const int N = p->shape.B * s->T, C = s->C, I = s->I;
+    numbers w = weights_of(p, stack, l);
     if (rows == N) {
         pass(p, w, N, C, 3 * C);
     } else {
@@ -157,74 +227,104 @@ static void layer_products(km_products *p, dense_pass *pass, int l, int rows) {
     }
     w = at(w, 3 * area(C, C));
     pass(p, w, rows, C, C);
+    if (s->is_decoder) {
+        pass(p, at(w, area(C, C)), rows, C, C);
+        pass(p, at(w, 2 * area(C, C)), p->shape.B * p->shape.stacks[KM_ENCODER].T, C, 2 * C);
+        w = at(w, 4 * area(C, C));
+        pass(p, w, rows, C, C);
+    }
     pass(p, at(w, area(C, C)), rows, C, I);
     pass(p, at(w, area(C, C) + area(C, I)), rows, I, C);
 }
 
 static void head_products(km_products *p, dense_pass *pass) {
     const km_product_shape *s = &p->shape;
-    pass(p, at(p->w, area(s->V, s->C)), s->M, s->C, s->C);
-    pass(p, p->w, s->M, s->C, s->V);
+    const int C = s->stacks[s->count - 1].C;
+    if (s->count == 1) {
+        pass(p, at(p->w, area(s->V, C)), s->M, C, C);
+    }
+    pass(p, p->w, s->M, C, s->V);
 }
 
 /* ---- Attention ---------------------------------------------------------------------------------------------- */
 
-/* Scores and context of R queries and T keys, of one head of one view. */
-static void attend_forward(km_products *p, numbers q, numbers k, numbers v, int R) {
-    const int T = p->shape.T, C = p->shape.C, D = C / p->shape.H;
-    multiply(p, p->scores, q, k, false, true, R, T, D, 3 * C, 3 * C, T);
-    multiply(p, p->out, p->p, v, false, false, R, D, T, T, 3 * C, C);
+/* A head of a view: R queries, T keys. */
+typedef struct head {
+    numbers q, k, v;
+    int R, T, C, D;
+} head;
+
+/* The scores and the context. */
+static void attend_forward(km_products *p, const head *h) {
+    const int T = h->T, C = h->C, D = h->D, R = h->R;
+    multiply(p, p->scores, h->q, h->k, false, true, R, T, D, 3 * C, 3 * C, T);
+    multiply(p, p->out, p->p, h->v, false, false, R, D, T, T, 3 * C, C);
 }
 
-/* The gradients of probabilities, values, queries and keys of one head of one view. */
-static void attend_backward(km_products *p, numbers q, numbers k, numbers v, int R) {
-    const int T = p->shape.T, C = p->shape.C, D = C / p->shape.H;
-    multiply(p, p->scores, p->dy, v, false, true, R, T, D, C, 3 * C, T);
+/* The gradients of the probabilities, values, queries and keys. */
+static void attend_backward(km_products *p, const head *h) {
+    const int T = h->T, C = h->C, D = h->D, R = h->R;
+    multiply(p, p->scores, p->dy, h->v, false, true, R, T, D, C, 3 * C, T);
     multiply(p, p->out, p->p, p->dy, true, false, T, D, R, T, C, 3 * C);
-    multiply(p, p->out, p->p, k, false, false, R, D, T, T, 3 * C, 3 * C);
-    multiply(p, p->out, p->p, q, true, false, T, D, R, T, 3 * C, 3 * C);
+    multiply(p, p->out, p->p, h->k, false, false, R, D, T, T, 3 * C, 3 * C);
+    multiply(p, p->out, p->p, h->q, true, false, T, D, R, T, 3 * C, 3 * C);
 }
 
-typedef void attend_pass(km_products *p, numbers q, numbers k, numbers v, int R);
+typedef void attend_pass(km_products *p, const head *h);
 
-static void attention_products(km_products *p, attend_pass *pass, int R) {
-    const km_product_shape *s = &p->shape;
-    for (int view = 0; view < s->B; view++) {
-        for (int head = 0; head < s->H; head++) {
-            const size_t C = (size_t)s->C;
-            const numbers q = at(p->x, area(view * s->T, 3 * s->C) + area(head, s->C / s->H));
-            pass(p, q, at(q, C), at(q, 2 * C), R);
+/* R queries of every view, to the T tokens of a stack. */
+static void attend(km_products *p, attend_pass *pass, const km_product_stack *s, int R, int T) {
+    const size_t C = (size_t)s->C;
+    for (int view = 0; view < p->shape.B; view++) {
+        for (int number = 0; number < s->H; number++) {
+            const numbers q = at(p->x, area(view * T, 3 * s->C) + area(number, s->C / s->H));
+            const head h = {.q = q, .k = at(q, C), .v = at(q, 2 * C), .R = R, .T = T, .C = s->C, .D = s->C / s->H};
+            pass(p, &h);
         }
     }
 }
 
-/* ---- The products of a micro-batch -------------------------------------------------------------------------------------------- */
+static void attention_products(km_products *p, attend_pass *pass, const km_product_stack *s, int R) {
+    attend(p, pass, s, R, s->T);
+    if (s->is_decoder) {
+        attend(p, pass, s, R, p->shape.stacks[KM_ENCODER].T);
+    }
+}
 
-/* Returns the seconds that the layer takes, and adds those of attention to *attention. */
-static double time_layer(km_products *p, bool backward, int l, int rows, int queries, double *attention) {
+/* ---- All of them -------------------------------------------------------------------------------------------- */
+
+/* Returns the seconds that the layer's products take, and adds those of attention to *attention. */
+static double time_layer(km_products *p, bool backward, int stack, int l, int rows, double *attention) {
+    const km_product_stack *s = &p->shape.stacks[stack];
     const double start = km_seconds();
-    layer_products(p, backward ? dense_backward : dense_forward, l, rows);
+    layer_products(p, backward ? dense_backward : dense_forward, stack, l, rows);
     const double middle = km_seconds();
-    attention_products(p, backward ? attend_backward : attend_forward, queries);
+    attention_products(p, backward ? attend_backward : attend_forward, s, KM_MAX(1, rows / p->shape.B));
     const double end = km_seconds();
     *attention += end - middle;
     return end - start;
 }
 
-static void run_pass(km_products *p, bool backward, km_products_time *out) {
-    const km_product_shape *s = &p->shape;
-    const int last = s->L - 1;
+static void run_layers(km_products *p, bool backward, int stack, km_products_time *out) {
+    const km_product_shape *shape = &p->shape;
+    const km_product_stack *s = &shape->stacks[stack];
+    const bool has_head = stack == shape->count - 1;
     double unused = 0;
     for (int i = 0; i < s->L; i++) {
-        const int l = backward ? last - i : i;
-        if (l == last) {
-            out->done += time_layer(p, backward, l, s->M, KM_MAX(1, s->M / s->B), &unused);
-            out->whole += time_layer(p, backward, l, s->B * s->T, s->T, &out->attention);
-            continue;
+        const int l = backward ? s->L - 1 - i : i;
+        const bool reduced = has_head && l == s->L - 1;
+        if (reduced) {
+            out->done += time_layer(p, backward, stack, l, shape->M, &unused);
         }
-        const double seconds = time_layer(p, backward, l, s->B * s->T, s->T, &out->attention);
+        const double seconds = time_layer(p, backward, stack, l, shape->B * s->T, &out->attention);
         out->whole += seconds;
-        out->done += seconds;
+        out->done += reduced ? 0 : seconds;
+    }
+}
+
+static void run_pass(km_products *p, bool backward, km_products_time *out) {
+    for (int i = 0; i < p->shape.count; i++) {
+        run_layers(p, backward, backward ? p->shape.count - 1 - i : i, out);
     }
     const double start = km_seconds();
     head_products(p, backward ? dense_backward : dense_forward);

@@ -133,17 +133,27 @@ static double at(const km_json *object, const char *list, size_t index) {
     return km_json_number(&value, km_json_at(km_json_get(object, list), index)) ? value : NAN;
 }
 
+/* "6", or "6 + 6" where there is a decoder. */
+static const char *both(char out[32], const km_json *r, const char *key, const char *decoder_key) {
+    if (km_json_get(r, decoder_key) != NULL) {
+        snprintf(out, 32, "%.0f + %.0f", number(r, key), number(r, decoder_key));
+    } else {
+        snprintf(out, 32, "%.0f", number(r, key));
+    }
+    return out;
+}
+
 static void print_head(const km_json *r) {
-    char parameters[32];
+    char parameters[32], layers[32], length[32];
     printf("%s in %s, kernel %s, own loops for %s\n", km_json_text(r, "blas"), km_json_text(r, "precision"),
            km_json_text(r, "blas_kernel"), km_json_text(r, "cpu_class"));
-    printf("%s, %.0f layers, %.0f wide, vocabulary %.0f: %s parameters\n", km_json_text(r, "type"),
-           number(r, "layers"), number(r, "hidden_size"), number(r, "vocab_size"),
+    printf("%s, %s layers, %.0f wide, vocabulary %.0f: %s parameters\n", km_json_text(r, "type"),
+           both(layers, r, "layers", "decoder_layers"), number(r, "hidden_size"), number(r, "vocab_size"),
            km_quantity(parameters, number(r, "parameters")));
-    printf("%.0f views of %.0f tokens a step, %.0f masked, in micro-batches of %.0f, on %.0f rank(s) x %.0f "
+    printf("%.0f views of %s tokens a step, %.0f masked, in micro-batches of %.0f, on %.0f rank(s) x %.0f "
            "thread(s); medians of %.0f\n\n",
-           number(r, "views"), number(r, "length"), number(r, "masked"), number(r, "micro_batch"),
-           number(r, "ranks"), number(r, "threads"), number(r, "steps"));
+           number(r, "views"), both(length, r, "length", "decoder_length"), number(r, "masked"),
+           number(r, "micro_batch"), number(r, "ranks"), number(r, "threads"), number(r, "steps"));
 }
 
 static void print_rates(const km_json *r) {

@@ -316,10 +316,13 @@ static void announce(const km_run *run) {
     km_memory memory;
     km_log("%s, %s parameters, vocabulary %lld", c->model.type, km_quantity(parameters, (double)table->elements),
            (long long)c->model.vocab_size);
-    km_log("%s rows of up to %lld tokens (%llu too short, left out); %s masks, K = %lld, unit %s",
+    const km_mask_policy *policy = km_mask_policy_named(c->mask.policy);
+    const bool salient = policy != NULL && policy->needs_spans;
+    km_log("%s rows of up to %lld tokens (%llu %s, left out); %s masks, K = %lld, unit %s",
            km_quantity(rows, (double)km_rows_count(run->rows)), (long long)c->data.length,
-           (unsigned long long)km_rows_left_out(run->rows), c->mask.policy, (long long)c->mask.splits,
-           c->mask.unit);
+           (unsigned long long)km_rows_left_out(run->rows),
+           salient ? "with too few names, dates and numbers" : "too short", c->mask.policy,
+           (long long)c->mask.splits, salient ? km_unit_name(KM_UNIT_SALIENT) : c->mask.unit);
     km_log("%d views a step in %d micro-batches on %d rank(s) x %lld thread(s)", km_reader_views(run->reader),
            km_reader_micro_batches(run->reader), km_comm_size(run->comm), (long long)c->parallel.threads);
     km_run_memory(&memory, run, km_comm_rank(run->comm), km_comm_size(run->comm));

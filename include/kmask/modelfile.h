@@ -40,6 +40,8 @@ km_status km_bundle_open_classifier(km_bundle **out, const char *path, int64_t n
 /* Writes a model file; tensors that an import brought along beside the model are left out. [HDF5] */
 km_status km_bundle_save(const km_bundle *bundle, const char *path) KM_NODISCARD;
 void km_bundle_close(km_bundle *bundle);
+/* Sets what is not the caller's choice: the ids that begin and end an answer, by the model's config and its tokenizer. */
+void km_generate_take_tokens(km_generate_options *options, const km_bundle *bundle);
 /* Whether a path is a safetensors folder. */
 bool km_import_is_folder(const char *path);
 /* Opens the model of a safetensors folder. Tensors that are missing get initial weights from `seed`, and a warning names them.
@@ -128,6 +130,20 @@ typedef struct km_candidate {
  * i], the most probable first; the caller frees. A text without a blank, or one that is too long for the model, is KM_USAGE. */
 km_status km_fill_blanks(const km_bundle *bundle, const char *text, int top, km_candidate **candidates,
                          int *blanks) KM_NODISCARD;
+
+/* What an encoder-decoder makes of a text with blanks. */
+typedef struct km_filled {
+    char *text;   /* the text with its blanks filled; NULL: see below */
+    char *answer; /* what the decoder says */
+    int32_t *ids; /* (count) the same, as km_answers has them */
+    int count;
+    float score;
+} km_filled;
+/* Lets the decoder answer a text with blanks, by beam search. A model that was pre-trained with mask.target "masked" answers with what
+ * was hidden alone: where the text has several blanks, there is no telling which part of the answer belongs to which, and
+ * out->text is NULL. Other models answer with the whole text. Errors as km_fill_blanks. The caller frees, also after errors. */
+km_status km_fill_text(km_filled *out, const km_bundle *bundle, const char *text) KM_NODISCARD;
+void km_filled_free(km_filled *filled);
 
 /* ---- Probing ------------------------------------------------------------------------------------------------------- */
 

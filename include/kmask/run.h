@@ -114,8 +114,6 @@ typedef struct km_sources {
 km_status km_sources_read(km_sources *out, const km_bundle *bundle, const char *path, bool truncate) KM_NODISCARD;
 void km_sources_free(km_sources *sources);
 
-/* What is not the caller's choice: the ids that begin and end an answer, by the model's config and its tokenizer. */
-void km_generate_take_tokens(km_generate_options *options, const km_bundle *bundle);
 /* Called for one source after the other, in their order. */
 typedef km_status km_answer_hook(void *payload, const int32_t *ids, int count, float score);
 /* Answers rank 0's sources; those of the other ranks are not read. Sources are sorted by their length and cut into groups, which are

@@ -10,6 +10,9 @@ static const char help[] =
     "kmask fill MODEL \"text with [MASK]\" [--top N] [--json]\n"
     "\n"
     "The likeliest fillers of each blank with their probabilities; [MASK] and <mask> are both understood.\n"
+    "An encoder-decoder answers with the text, its blanks filled; --json has the ids of the answer as\n"
+    "generate has them, and its score. A model that was pre-trained with mask.target=masked answers with\n"
+    "what was hidden, which is put in where the text has one blank.\n"
     "\n"
     "  kmask fill runs/first/checkpoints/step-00001000.h5 \"see the [MASK] page\" --top 5\n";
 
@@ -47,6 +50,43 @@ static void print_json(const km_bundle *bundle, const km_candidate *candidates, 
     cli_print_json(object);
 }
 
+static km_status fill_blanks(const km_bundle *bundle, const char *text, int top, bool json) {
+    km_candidate *candidates = NULL;
+    int blanks = 0, count = KM_MIN(top, km_tokenizer_size(bundle->tokenizer) - 5);
+    km_status status = km_fill_blanks(bundle, text, count, &candidates, &blanks);
+    if (status == KM_OK) {
+        (json ? print_json : print)(bundle, candidates, blanks, count);
+    }
+    free(candidates);
+    return status;
+}
+
+static void print_filled(const km_filled *filled) {
+    km_json *object = km_json_object(), *ids = km_json_array();
+    for (int i = 0; i < filled->count; i++) {
+        km_json_push_number(ids, filled->ids[i]);
+    }
+    if (filled->text != NULL) {
+        km_json_set_string(object, "text", filled->text);
+    }
+    km_json_set_string(object, "answer", filled->answer);
+    km_json_set(object, "output_ids", ids);
+    km_json_set_number(object, "score", (double)filled->score);
+    cli_print_json(object);
+}
+
+static km_status fill_text(const km_bundle *bundle, const char *text, bool json) {
+    km_filled filled;
+    km_status status = km_fill_text(&filled, bundle, text);
+    if (status == KM_OK && json) {
+        print_filled(&filled);
+    } else if (status == KM_OK) {
+        puts(filled.text != NULL ? filled.text : filled.answer);
+    }
+    km_filled_free(&filled);
+    return status;
+}
+
 static km_status command(int argc, char **argv) {
     int64_t top = 5;
     bool json = false;
@@ -61,13 +101,9 @@ static km_status command(int argc, char **argv) {
     km_kernel_start();
     km_bundle *bundle = NULL;
     KM_TRY(km_bundle_open(&bundle, argv[1]));
-    km_candidate *candidates = NULL;
-    int blanks = 0, count = (int)KM_MIN(top, km_tokenizer_size(bundle->tokenizer) - 5);
-    km_status status = km_fill_blanks(bundle, argv[2], count, &candidates, &blanks);
-    if (status == KM_OK) {
-        (json ? print_json : print)(bundle, candidates, blanks, count);
-    }
-    free(candidates);
+    km_stack_shape stack;
+    const bool two = km_model_stack(&stack, bundle->model, KM_DECODER);
+    km_status status = two ? fill_text(bundle, argv[2], json) : fill_blanks(bundle, argv[2], (int)top, json);
     km_bundle_close(bundle);
     return status;
 }

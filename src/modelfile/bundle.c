@@ -156,6 +156,14 @@ km_status km_bundle_open_classifier(km_bundle **out, const char *path, int64_t n
     return open_any(out, path, &how);
 }
 
+void km_generate_take_tokens(km_generate_options *options, const km_bundle *bundle) {
+    const km_model_config *shape = &bundle->shape;
+    options->start = (int32_t)shape->decoder_start_token_id;
+    options->end = km_tokenizer_specials(bundle->tokenizer).sep;
+    options->forced_first = (int32_t)shape->forced_bos_token_id;
+    options->forced_last = (int32_t)shape->forced_eos_token_id;
+}
+
 void km_bundle_close(km_bundle *bundle) {
     if (bundle == NULL) {
         return;

@@ -1,5 +1,5 @@
 /* fill: the most probable tokens for blanks in a text. */
-#include "kmask/modelfile.h"
+#include "fill.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -24,44 +24,32 @@ static char *with_own_mask(const km_tokenizer *tokenizer, const char *text) {
     return out.data;
 }
 
-static km_status encode(const km_bundle *bundle, const char *text, km_ids *ids, int *blanks) {
+static km_status encode(km_sentence *s, const km_bundle *bundle, km_ids *ids) {
     const km_tokenizer *tokenizer = bundle->tokenizer;
     km_specials special = km_tokenizer_specials(tokenizer);
-    KM_TRY(km_tokenizer_can_mask(tokenizer, "the model's tokenizer"));
-    char *own = with_own_mask(tokenizer, text);
-    km_encode(tokenizer, own, strlen(own), true, ids, NULL);
-    free(own);
+    km_encode(tokenizer, s->text, strlen(s->text), true, ids, NULL);
     int64_t room = km_model_longest(km_model_shape(bundle->model));
     if ((int64_t)ids->count + 2 > room) {
         return km_fail(KM_USAGE, "the text has %zu tokens, the model takes %lld. Shorten it.", ids->count,
                        (long long)room - 2);
     }
-    *blanks = 0;
     for (size_t i = 0; i < ids->count; i++) {
-        *blanks += ids->ids[i] == special.mask;
+        s->blanks += ids->ids[i] == special.mask;
     }
-    if (*blanks == 0) {
+    if (s->blanks == 0) {
         return km_fail(KM_USAGE,
                        "the text has no blank. Write [MASK] (or <mask>) where a word is to be filled in.");
     }
     return KM_OK;
 }
 
-/* The text between [CLS] and [SEP] as a batch of one view. The blanks are its labelled positions. */
-typedef struct sentence {
-    km_batch batch;
-    int32_t starts[2];
-    int32_t *ids, *at, *labels;
-    uint64_t *keys, row;
-} sentence;
-
-static void make_sentence(sentence *s, const km_tokenizer *tokenizer, const km_ids *text, int blanks) {
+static void make_batch(km_sentence *s, const km_tokenizer *tokenizer, const km_ids *text) {
     km_specials special = km_tokenizer_specials(tokenizer);
     int tokens = (int)text->count + 2;
     s->ids = km_new((size_t)tokens, sizeof *s->ids);
     s->keys = km_new((size_t)tokens, sizeof *s->keys);
-    s->at = km_new((size_t)blanks, sizeof *s->at);
-    s->labels = km_new((size_t)blanks, sizeof *s->labels);
+    s->at = km_new((size_t)s->blanks, sizeof *s->at);
+    s->labels = km_new((size_t)s->blanks, sizeof *s->labels);
     s->ids[0] = special.cls;
     memcpy(s->ids + 1, text->ids, text->count * sizeof *s->ids);
     s->ids[tokens - 1] = special.sep;
@@ -75,7 +63,7 @@ static void make_sentence(sentence *s, const km_tokenizer *tokenizer, const km_i
     s->starts[1] = tokens;
     s->batch = (km_batch){.views = 1,
                           .input.tokens = tokens,
-                          .labelled = blanks,
+                          .labelled = s->blanks,
                           .input.longest = tokens,
                           .input.starts = s->starts,
                           .input.ids = s->ids,
@@ -85,7 +73,21 @@ static void make_sentence(sentence *s, const km_tokenizer *tokenizer, const km_i
                           .rows = &s->row};
 }
 
-static void free_sentence(sentence *s) {
+km_status km_sentence_make(km_sentence *out, const km_bundle *bundle, const char *text) {
+    *out = (km_sentence){0};
+    km_ids ids = {0};
+    KM_TRY(km_tokenizer_can_mask(bundle->tokenizer, "the model's tokenizer"));
+    out->text = with_own_mask(bundle->tokenizer, text);
+    km_status status = encode(out, bundle, &ids);
+    if (status == KM_OK) {
+        make_batch(out, bundle->tokenizer, &ids);
+    }
+    km_ids_free(&ids);
+    return status;
+}
+
+void km_sentence_free(km_sentence *s) {
+    free(s->text);
     free(s->ids);
     free(s->keys);
     free(s->at);
@@ -111,7 +113,7 @@ static void best(km_candidate *out, int top, const float *p, const km_tokenizer 
     }
 }
 
-static km_status predict(const km_bundle *bundle, const sentence *s, int top, km_candidate *candidates) {
+static km_status predict(const km_bundle *bundle, const km_sentence *s, int top, km_candidate *candidates) {
     const km_work_options limits = {.limits.views = 1,
                                     .limits.tokens = s->batch.input.tokens,
                                     .limits.labelled = s->batch.labelled,
@@ -132,25 +134,21 @@ static km_status predict(const km_bundle *bundle, const sentence *s, int top, km
 km_status km_fill_blanks(const km_bundle *bundle, const char *text, int top, km_candidate **candidates,
                          int *blanks) {
     *candidates = NULL;
-    if (km_model_decoder_start(km_model_shape(bundle->model)) >= 0) {
-        return km_fail(
-            KM_USAGE,
-            "fill names the most probable words of an encoder's blanks, but this model is an encoder-decoder, "
-            "which writes whole texts. Use `kmask generate`.");
+    km_sentence s;
+    km_stack_shape stack;
+    if (km_model_stack(&stack, bundle->model, KM_DECODER)) {
+        return km_fail(KM_USAGE, "an encoder-decoder answers with a text: it has no fillers for each blank.");
     }
-    km_ids ids = {0};
-    sentence s = {0};
-    km_status status = encode(bundle, text, &ids, blanks);
+    km_status status = km_sentence_make(&s, bundle, text);
+    *blanks = s.blanks;
     if (status == KM_OK) {
-        make_sentence(&s, bundle->tokenizer, &ids, *blanks);
-        *candidates = km_new((size_t)*blanks * (size_t)top, sizeof **candidates);
+        *candidates = km_new((size_t)s.blanks * (size_t)top, sizeof **candidates);
         status = predict(bundle, &s, top, *candidates);
     }
     if (status != KM_OK) {
         free(*candidates);
         *candidates = NULL;
     }
-    free_sentence(&s);
-    km_ids_free(&ids);
+    km_sentence_free(&s);
     return status;
 }

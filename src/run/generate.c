@@ -36,14 +36,6 @@ typedef struct generation {
     void *payload;
 } generation;
 
-void km_generate_take_tokens(km_generate_options *options, const km_bundle *bundle) {
-    const km_model_config *shape = &bundle->shape;
-    options->start = (int32_t)shape->decoder_start_token_id;
-    options->end = km_tokenizer_specials(bundle->tokenizer).sep;
-    options->forced_first = (int32_t)shape->forced_bos_token_id;
-    options->forced_last = (int32_t)shape->forced_eos_token_id;
-}
-
 /* ---- Groups ------------------------------------------------------------------------------------------------------ */
 
 static uint64_t length_of(const generation *g, uint64_t source) {

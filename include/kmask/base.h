@@ -236,7 +236,7 @@ const char *km_json_text(const km_json *object, const char *key);
 
 km_json *km_json_object(void);
 km_json *km_json_array(void);
-void km_json_set_number(km_json *object, const char *key, double value); /* NaN and infinities become null */
+void km_json_set_number(km_json *object, const char *key, double value);  /* NaN and infinities become null */
 void km_json_set_decimal(km_json *object, const char *key, double value); /* always with a point: 1.0 */
 void km_json_set_string(km_json *object, const char *key, const char *value);
 void km_json_set_boolean(km_json *object, const char *key, bool value);

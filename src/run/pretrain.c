@@ -357,11 +357,7 @@ static void conclude(const training *t) {
         if (run->config.data.eval[0] != '\0') {
             km_log("next: kmask eval %s --corpus %s", path, run->config.data.eval);
         }
-        if (km_model_decoder_start(&run->config.model) >= 0) {
-            km_log("next: echo \"a sentence with a <mask> in it\" | kmask generate %s --in -", path);
-        } else {
-            km_log("next: kmask fill %s \"a sentence with a [MASK] in it\"", path);
-        }
+        km_log("next: kmask fill %s \"a sentence with a [MASK] in it\"", path);
     }
     free(path);
 }

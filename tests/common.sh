@@ -75,7 +75,7 @@ until_logged() { # WORDS
 # processes_of RUN: what works for a run of this folder, its launchers too.
 processes_of() {
     local pid
-    for pid in $(pgrep -f "(pretrain|variance) .*--set run.dir=$1( |\$)"); do
+    for pid in $(pgrep -f "(pretrain|variance|finetune) .*--set run.dir=$1( |\$)"); do
         [ "/proc/$pid/cwd" -ef "$WORK" ] && echo "$pid"
     done
 }

@@ -72,7 +72,8 @@ void km_direct_add(km_exchange *exchange, int local, int64_t address, int64_t *o
         km_direct_read(exchange, local, address + (int64_t)(at * sizeof *out), exchange->chunk,
                        piece * sizeof *out);
         for (size_t i = 0; i < piece; i++) {
-            out[at + i] = own[at + i] + chunk[i];
+            /* Unsigned: where a rank's value was out of range, the step is refused later, and until then its sum may wrap around. */
+            out[at + i] = (int64_t)((uint64_t)own[at + i] + (uint64_t)chunk[i]);
         }
     }
 }

@@ -62,7 +62,7 @@ same_as_one mixed "4 ranks in two groups"
 for moment in 1 2 3; do
     "$LAUNCH" 2 "$KMASK" finetune c.json --set run.dir=killed >/dev/null 2>&1 &
     until [ "$(ls killed/runs/*.json 2>/dev/null | wc -l)" -ge $((2 * moment)) ] || ! kill -0 $! 2>/dev/null; do sleep 0.05; done
-    for process in $(pgrep -f "run.dir=killed" -s 0); do kill -9 "$process" 2>/dev/null; done
+    kill_run killed
     wait $! 2>/dev/null
     ls -i killed/runs/*.json >"before$moment.txt" 2>/dev/null
 done

@@ -68,5 +68,6 @@ only 'cjson/' base
 only 'utf8proc\.h' text
 only 'unicode/' text
 only 'xxhash\.h' base
+only 'sodium\.h' base
 only 'zlib\.h' corpus
 exit $bad

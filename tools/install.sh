@@ -43,6 +43,7 @@ need libutf8proc-dev library libutf8proc
 need libicu-dev library icu-uc
 need zlib1g-dev library zlib
 need libxxhash-dev library libxxhash
+need libsodium-dev library libsodium
 want libdnnl-dev header dnnl.h # train.precision=bf16
 for option; do
     case $option in

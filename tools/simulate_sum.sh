@@ -27,7 +27,7 @@ base=(src/base/*.c) # the driver has memory of its own, and its own way to read 
 base=("${base[@]/src\/base\/memory.c/$work/memory.o}")
 base=("${base[@]/src\/base\/process.c/$work/process.o}")
 smpicc "${flags[@]}" -o "$work/simulate" tools/simulate_sum.c src/advise/plan_cost.c src/comm/{address,comm,failure_detector}.c \
-    src/comm/{exchange,heartbeat}*.c "${base[@]}" -lcjson -lxxhash -lm
+    src/comm/{exchange,heartbeat}*.c "${base[@]}" -lcjson -lxxhash -lsodium -lm
 
 half() { awk -v a="$1" 'BEGIN { printf "%.9g", a / 2 * 1e-6 }'; } # microseconds of two hops -> seconds of one
 

@@ -184,6 +184,21 @@ km_hash km_hasher_end(km_hasher *hasher); /* also destroys the hasher */
 void km_hash_text(char out[33], km_hash hash);
 bool km_hash_equal(km_hash a, km_hash b);
 
+/* ---- Secrets --------------------------------------------------------------------------------------------- */
+/* Against people, where the checksums above are against accidents (libsodium). A secret is KM_SECRET random bytes that the
+ * processes of a job share. Any thread may call these functions. */
+
+enum { KM_SECRET = 32, KM_PROOF = 32, KM_SHA256_TEXT = 45 };
+/* Random bytes that nobody can foresee. Nothing that a run computes may depend on them. */
+void km_random_bytes(void *out, size_t count);
+/* The keyed hash (HMAC-SHA-512-256) of `count` bytes: only who knows the secret can compute it. */
+void km_prove(unsigned char out[KM_PROOF], const void *bytes, size_t count, const unsigned char secret[KM_SECRET]);
+/* Whether `proof` is the keyed hash of these bytes; takes the same time for any wrong proof. */
+bool km_proves(const unsigned char proof[KM_PROOF], const void *bytes, size_t count,
+               const unsigned char secret[KM_SECRET]);
+/* SHA-256 in base64, as a page's Content-Security-Policy names a script. */
+void km_sha256_base64(char out[KM_SHA256_TEXT], const void *bytes, size_t count);
+
 /* ---- Files ----------------------------------------------------------------------------------------------- */
 
 /* Reads the whole file into *out, with a NUL after it (the caller frees). A file of more than `limit` bytes is an error. */

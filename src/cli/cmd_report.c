@@ -2,6 +2,7 @@
  * are replaced by the figures and by the script that draws variances. Logs are read line by line, and consecutive lines are
  * averaged, so that a log of a million lines takes little memory. */
 #include "cli.h"
+#include "page_policy.h"
 #include "report_html.h"
 #include "report_variance_js.h"
 
@@ -431,7 +432,10 @@ static km_status write_page(const sources *from, const char *path) {
         page = marker + strlen(markers[i]);
     }
     km_buffer_add(&out, page, strlen(page));
-    km_status status = km_file_replace(path, out.data, out.size);
+    km_status status = cli_add_policy(&out);
+    if (status == KM_OK) {
+        status = km_file_replace(path, out.data, out.size);
+    }
     km_buffer_free(&out);
     return status;
 }

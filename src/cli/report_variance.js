@@ -1,20 +1,19 @@
 "use strict";
 /* The figures of `kmask variance`: the ratio of variances by K, covariance against Hamming distance, and its distribution.
- * Uses what report.html's own script has: COLORS, safe, has, digits, ticks, dot. */
+ * Uses what report.html's own script has: COLORS, node, chartText, has, digits, ticks, dot. */
 {
   const variances = JSON.parse(document.getElementById("variance-data").textContent);
-  const shortName = name => name.split("/").slice(-1)[0] || name;
+  const shortName = name => String(name).split("/").slice(-1)[0] || String(name);
   const manyFiles = variances.length > 1, several = v => v.models && v.models.length > 1;
   const labelOf = (v, model) => [manyFiles ? shortName(v.name) : "", several(v) || !manyFiles ? shortName(model) : ""]
     .filter(part => part).join(" ");
   const modelsOf = v => [...new Set(v.estimates.map(e => e.model))];
 
   function card(title, note, wide) {
-    const box = document.createElement("div");
-    box.className = "card chart" + (wide ? " wide" : "");
-    box.innerHTML = `<h2>${safe(title)}<small>${safe(note)}</small></h2><div class="figure"></div>`;
-    $("variances").append(box);
-    return box.querySelector(".figure");
+    const figure = node("div", { class: "figure" });
+    $("variances").append(node("div", { class: "card chart" + (wide ? " wide" : "") },
+      node("h2", {}, title, node("small", {}, note)), figure));
+    return figure;
   }
 
   /* Series of points with error bars: [{name, color, dash, points: [{x, y, low, high, title}]}] */
@@ -27,28 +26,33 @@
     x0 -= roomX; x1 += roomX; y0 -= roomY; y1 += roomY;
     const sx = x => pad.left + (x - x0) / (x1 - x0) * (width - pad.left - pad.right);
     const sy = y => height - pad.bottom - (y - y0) / (y1 - y0) * (height - pad.top - pad.bottom);
-    let svg = "";
+    const svg = [];
     for (const t of ticks(y0, y1, 5)) {
-      svg += `<path d="M${pad.left} ${sy(t)}H${width - pad.right}" stroke="var(--grid)"/>`;
-      svg += `<text x="${pad.left - 8}" y="${sy(t)}" dy=".35em" text-anchor="end">${digits(t, 3)}</text>`;
+      svg.push(node("path", { d: `M${pad.left} ${sy(t)}H${width - pad.right}`, stroke: "var(--grid)" }),
+        chartText(pad.left - 8, sy(t), "end", digits(t, 3), { dy: ".35em" }));
     }
     for (const t of xTicks || ticks(x0, x1, 6)) {
-      svg += `<path d="M${sx(t)} ${height - pad.bottom}v4" stroke="var(--axis)"/>`;
-      svg += `<text x="${sx(t)}" y="${height - pad.bottom + 17}" text-anchor="middle">${digits(t, 4)}</text>`;
+      svg.push(node("path", { d: `M${sx(t)} ${height - pad.bottom}v4`, stroke: "var(--axis)" }),
+        chartText(sx(t), height - pad.bottom + 17, "middle", digits(t, 4)));
     }
-    svg += `<path d="M${pad.left} ${sy(line)}H${width - pad.right}" stroke="var(--axis)" stroke-dasharray="4 3"/>`;
-    svg += `<text x="${width - pad.right}" y="${height - 6}" text-anchor="end">${safe(xLabel)}</text>`;
+    svg.push(node("path", { d: `M${pad.left} ${sy(line)}H${width - pad.right}`, stroke: "var(--axis)", "stroke-dasharray": "4 3" }),
+      chartText(width - pad.right, height - 6, "end", xLabel));
     series.forEach((s, i) => {
       const shift = (i - (series.length - 1) / 2) * Math.min(5, 40 / series.length); /* bars of one x stand side by side */
       const at = p => sx(p.x) + shift;
-      svg += `<path d="${s.points.map((p, k) => (k ? "L" : "M") + at(p) + " " + sy(p.y)).join("")}" fill="none" stroke="${s.color}" stroke-width="1.5" stroke-dasharray="${s.dash || ""}"/>`;
+      svg.push(node("path", { d: s.points.map((p, k) => (k ? "L" : "M") + at(p) + " " + sy(p.y)).join(""), fill: "none",
+        stroke: s.color, "stroke-width": 1.5, "stroke-dasharray": s.dash || "" }));
       for (const p of s.points) {
-        if (has(p.low) && has(p.high)) svg += `<path d="M${at(p)} ${sy(p.low)}V${sy(p.high)}M${at(p) - 3} ${sy(p.low)}h6M${at(p) - 3} ${sy(p.high)}h6" stroke="${s.color}"/>`;
-        svg += `<circle cx="${at(p)}" cy="${sy(p.y)}" r="3.4" fill="var(--card)" stroke="${s.color}" stroke-width="1.6"><title>${safe(p.title)}</title></circle>`;
+        if (has(p.low) && has(p.high)) {
+          svg.push(node("path", { stroke: s.color,
+            d: `M${at(p)} ${sy(p.low)}V${sy(p.high)}M${at(p) - 3} ${sy(p.low)}h6M${at(p) - 3} ${sy(p.high)}h6` }));
+        }
+        svg.push(node("circle", { cx: at(p), cy: sy(p.y), r: 3.4, fill: "var(--card)", stroke: s.color, "stroke-width": 1.6 },
+          node("title", {}, p.title)));
       }
     });
-    const legend = series.map(s => `<span class="group">${dot(s)}${safe(s.name)}</span>`).join(" ");
-    into.innerHTML = `<svg viewBox="0 0 ${width} ${height}" height="${height}">${svg}</svg><div class="chips">${legend}</div>`;
+    const legend = series.map(s => node("span", { class: "group" }, dot(s), s.name));
+    into.replaceChildren(node("svg", { viewBox: `0 0 ${width} ${height}`, height }, svg), node("div", { class: "chips" }, legend));
   }
 
   const interval = (y, low, high) => `${digits(y, 4)} (${digits(low, 4)} to ${digits(high, 4)})`;
@@ -93,22 +97,24 @@
     const width = Math.max(260, into.clientWidth), stripe = 46, pad = { left: 62, right: 16, top: 24, bottom: 30 };
     const height = pad.top + pad.bottom + stripe * list.length, low = list[0].low, high = list[0].high;
     const sx = x => pad.left + (x - low) / (high - low || 1) * (width - pad.left - pad.right);
-    let svg = "";
+    const svg = [];
     for (const t of ticks(low, high, 5)) {
-      svg += `<path d="M${sx(t)} ${pad.top - 10}V${height - pad.bottom}" stroke="var(--grid)"/>`;
-      svg += `<text x="${sx(t)}" y="${height - pad.bottom + 17}" text-anchor="middle">${digits(t, 3)}</text>`;
+      svg.push(node("path", { d: `M${sx(t)} ${pad.top - 10}V${height - pad.bottom}`, stroke: "var(--grid)" }),
+        chartText(sx(t), height - pad.bottom + 17, "middle", digits(t, 3)));
     }
-    if (low < 0 && high > 0) svg += `<path d="M${sx(0)} ${pad.top - 10}V${height - pad.bottom}" stroke="var(--axis)" stroke-dasharray="4 3"/>`;
+    if (low < 0 && high > 0) {
+      svg.push(node("path", { d: `M${sx(0)} ${pad.top - 10}V${height - pad.bottom}`, stroke: "var(--axis)", "stroke-dasharray": "4 3" }));
+    }
     list.forEach((h, i) => {
       const base = pad.top + stripe * (i + 1) - 6, most = Math.max(...h.counts, 1), bins = h.counts.length;
       const total = h.counts.reduce((a, b) => a + b, 0), bin = (width - pad.left - pad.right) / bins;
       let d = `M${pad.left} ${base}`;
       h.counts.forEach((n, b) => { const y = base - n / most * (stripe - 10); d += `L${pad.left + b * bin} ${y}H${pad.left + (b + 1) * bin}`; });
-      svg += `<path d="${d}V${base}Z" fill="${COLORS[0]}" opacity=".55"><title>h = ${digits(h.h, 4)}, ${total} pairs</title></path>`;
-      svg += `<path d="M${pad.left} ${base}H${width - pad.right}" stroke="var(--line)"/>`;
-      svg += `<text x="${pad.left - 8}" y="${base}" text-anchor="end">h ${digits(h.h, 4)}</text>`;
+      svg.push(node("path", { d: `${d}V${base}Z`, fill: COLORS[0], opacity: ".55" }, node("title", {}, `h = ${digits(h.h, 4)}, ${total} pairs`)),
+        node("path", { d: `M${pad.left} ${base}H${width - pad.right}`, stroke: "var(--line)" }),
+        chartText(pad.left - 8, base, "end", "h " + digits(h.h, 4)));
     });
-    into.innerHTML = `<svg viewBox="0 0 ${width} ${height}" height="${height}">${svg}</svg>`;
+    into.replaceChildren(node("svg", { viewBox: `0 0 ${width} ${height}`, height }, svg));
   }
 
   function histograms(v, model) {
@@ -116,9 +122,9 @@
     if (!all.length) return;
     const tensors = [...new Set(all.map(h => h.tensor))];
     const into = card(`Gradient covariance by distance: ${labelOf(v, model)}`, "distribution over mask pairs", modelsOf(v).length === 1 && !manyFiles);
-    into.innerHTML = `<label class="group">tensor <select>${tensors.map(t => `<option>${safe(t)}</option>`).join("")}</select></label><div></div>`;
-    const select = into.querySelector("select"), area = into.querySelector("div");
-    const redrawOne = () => drawHistograms(area, all.filter(h => h.tensor === select.value));
+    const select = node("select", {}, tensors.map(t => node("option", {}, t))), area = node("div");
+    into.replaceChildren(node("label", { class: "group" }, "tensor ", select), area);
+    const redrawOne = () => drawHistograms(area, all.filter(h => h.tensor === tensors[select.selectedIndex]));
     select.addEventListener("change", redrawOne);
     redrawOne();
   }

@@ -362,6 +362,30 @@ static void memory_of_processes_is_read(void **state) {
     assert_int_equal(errno, ESRCH);
 }
 
+/* HMAC-SHA-512-256 and SHA-256 by values of other programs (Python's hmac and hashlib). */
+static void secrets_prove(void **state) {
+    (void)state;
+    unsigned char secret[KM_SECRET], proof[KM_PROOF], other[KM_SECRET];
+    static const unsigned char known[] = {0xf0, 0x02, 0x6a, 0x60, 0x98, 0x5c, 0x90, 0xf7, 0xdf, 0x0a, 0x6e,
+                                          0x7a, 0x0e, 0x58, 0xd9, 0xae, 0x0f, 0x05, 0x10, 0xc0, 0x6d, 0x55,
+                                          0x79, 0x18, 0x10, 0x77, 0x91, 0x4e, 0xea, 0xa8, 0xde, 0x69};
+    char text[KM_SHA256_TEXT];
+    for (int i = 0; i < KM_SECRET; i++) {
+        secret[i] = (unsigned char)i;
+    }
+    km_prove(proof, "kmask", 5, secret);
+    assert_memory_equal(proof, known, sizeof known);
+    assert_true(km_proves(proof, "kmask", 5, secret));
+    assert_false(km_proves(proof, "kmasq", 5, secret));
+    proof[31] ^= 1;
+    assert_false(km_proves(proof, "kmask", 5, secret));
+    km_random_bytes(secret, sizeof secret);
+    km_random_bytes(other, sizeof other);
+    assert_memory_not_equal(secret, other, sizeof secret);
+    km_sha256_base64(text, "abc", 3);
+    assert_string_equal(text, "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(messages_grow),
@@ -379,6 +403,7 @@ int main(void) {
         cmocka_unit_test(json_refuses_what_is_not_json),
         cmocka_unit_test(json_round_trip),
         cmocka_unit_test(json_keeps_decimals),
+        cmocka_unit_test(secrets_prove),
         cmocka_unit_test(arenas_measure_and_place),
         cmocka_unit_test(memory_of_processes_is_read),
     };

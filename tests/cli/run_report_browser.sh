@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# kmask report in a real browser: hostile names in every place of a page stay text, and the page's policy stops none of its own scripts.
+source "$SOURCE/tests/common.sh"
+
+browser=
+for name in chromium chromium-browser google-chrome; do
+    command -v "$name" >/dev/null && browser=$name && break
+done
+[ -n "$browser" ] || { echo "skipped: no chromium here"; exit 77; }
+# dom PAGE: what the browser made of it, with the page's complaints in browser.log.
+dom() {
+    HOME=$WORK timeout 60 "$browser" --headless --no-sandbox --disable-gpu --disable-dev-shm-usage --user-data-dir="$WORK/profile" \
+        --enable-logging=stderr --v=0 --virtual-time-budget=3000 --dump-dom "file://$WORK/$1" 2>browser.log
+}
+echo '<p id="works">yes</p>' >probe.html
+dom probe.html | grep -q works || { echo "skipped: $browser does not start here ($(tail -n 1 browser.log))"; exit 77; }
+
+bad="<img src=x onerror=document.title='broken'>"
+json_bad="<img src=x onerror=\\\"document.title='broken'\\\">\\u003cscript>document.title='broken'</script>"
+# log FOLDER LOSS: three steps, an evaluation, and a hostile hash.
+log() {
+    mkdir -p "$1"
+    for step in 1 2 3; do
+        echo "{\"step\":$step,\"loss\":$2.$step,\"lr\":0.1,\"grad_norm\":1,\"tokens\":$((step * 64)),\"masked\":7,\"tokens_per_s\":9,\"seconds\":1,\"comm_seconds\":0.1,\"eval_loss\":2.5,\"eval_accuracy\":0.5,\"weights_hash\":\"<img src=x>\"}"
+    done >"$1/metrics.jsonl"
+}
+for panel in "${bad}1" "${bad}2"; do # two panels, each with two seeds of one arm
+    for seed in 1 2; do
+        log "$panel/${bad}seed$seed" "$seed"
+        cat >"$panel/${bad}seed$seed/config.json" <<END
+{"run": {"seed": $seed, "dir": "$json_bad"}, "mask": {"splits": "$json_bad", "policy": "$json_bad", "unit": "$json_bad", "ratio": {"$json_bad": 1}},
+ "$json_bad": {"$json_bad": "$json_bad"}, "train": {"sequences": "$json_bad", "steps": "$json_bad", "note": "$panel"}}
+END
+    done
+done
+mkdir -p "${bad}v" && cat >"${bad}v/variance.json" <<END
+{"models": ["$json_bad", "b"], "estimates": [{"model": "$json_bad", "policy": "random", "unit": "$json_bad", "splits": 2, "var": 1.5}],
+ "ratios": [{"model": "$json_bad", "unit": "$json_bad", "splits": 2, "ratio": 0.75, "ratio_low": 0.5, "ratio_high": 1}],
+ "distance": [{"model": "$json_bad", "h": 0, "cov": 2, "cov_low": 1, "cov_high": 3, "pairs": "$json_bad"}],
+ "histograms": [{"model": "$json_bad", "tensor": "$json_bad", "h": 1, "low": -1, "high": 1, "counts": [1, "$json_bad", 2]}]}
+END
+expect 0 "5 folders on one page" "$KMASK" report "${bad}1"/* "${bad}2"/* "${bad}v" --out page.html
+dom page.html >seen.html
+
+grep -q '<title>kmask report</title>' seen.html || fail "a name ran as a script"
+body=$(sed -e 's/<script.*<\/script>//' -e '/<script/,/<\/script>/d' seen.html)
+grep -q '<img' <<<"$body" && fail "a name became an element: $(grep -o '.\{60\}<img.\{40\}' <<<"$body" | head -n 1)"
+grep -q '&lt;img src=x onerror' <<<"$body" || fail "the names are not on the page"
+for part in 'id="charts"><div class="card chart' 'id="finals"><table>' 'id="configs"><table>' 'id="arms"><h3>' \
+    'id="variances"><div class="card chart' '<select><option>' '<clipPath' 'stroke-width="1.8"'; do
+    grep -qF -- "$part" <<<"$body" || fail "not drawn: $part"
+done
+grep -iE 'content security|refused|trusted|uncaught' browser.log && fail "the browser complains of the page"
+
+# The policy is what stops a script that gets in all the same.
+sed 's|<div class="charts" id="variances">|<script>document.title = "broken"</script><img src="x" onerror="document.title = 1">&|' page.html >forced.html
+dom forced.html | grep -q '<title>kmask report</title>' || fail "the policy let a foreign script run"
+finish

@@ -1,6 +1,6 @@
 /* cmd_score: metrics of predictions that any program has made. */
 #include "cli.h"
-#include "kmask/task.h"
+#include "kmask/metric.h"
 
 static const char help[] =
     "kmask score --metrics NAME[,NAME...] --gold FILE --pred FILE [--json]\n"

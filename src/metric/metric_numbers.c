@@ -1,5 +1,5 @@
 /* metric_numbers: correlations and Student's paired t-test, as scipy.stats computes them. */
-#include "kmask/task.h"
+#include "kmask/metric.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* metric_answers: metrics of answers in words: exact match, F1 over tokens, ROUGE-L, and the choice among options. */
-#include "kmask/task.h"
+#include "kmask/metric.h"
 #include "kmask/text.h"
 
 #include <stdlib.h>

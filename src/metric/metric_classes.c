@@ -1,5 +1,5 @@
 /* metric_classes: metrics of predicted classes, as scikit-learn computes them. */
-#include "kmask/task.h"
+#include "kmask/metric.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* metric: the list of metrics, and their names. */
-#include "kmask/task.h"
+#include "kmask/metric.h"
 
 #include <string.h>
 

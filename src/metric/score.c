@@ -1,5 +1,5 @@
 /* score: metrics of anyone's predictions, from two text files. */
-#include "kmask/task.h"
+#include "kmask/metric.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -29,8 +29,10 @@ km_status km_text_read(char **out, size_t *size, const char *path, size_t limit)
 /* An HDF5 file (store.h) with /tokens (n) uint16 or uint32, /word_starts (n) uint8: 1 where a token begins a word,
  * /sentence_ends and /document_ends uint64: index after the last token of each, ascending. Where it has spans (names,
  * dates, numbers), /span_starts and /span_ends uint64: a span's first token and the index after its last, ascending
- * without overlap, and /span_kinds uint8 (km_span_kind). Attributes: kind "corpus", tokenizer (JSON), tokenizer_hash,
- * documents, sentences, sentence_rules ("line", or which version of which rules), spans (given | found | none). */
+ * without overlap, and /span_kinds uint8 (km_span_kind). Where it has tags (parts of speech, or any other set), /tags (n) uint8: the
+ * tag of each token, counted from 1 in the list of the attribute tags; 0: none. Attributes: kind "corpus", tokenizer (JSON),
+ * tokenizer_hash, documents, sentences, sentence_rules ("line", or which version of which rules), spans (given | found | none), and
+ * with tags, tags: their names, a JSON array in the order of their bytes. */
 typedef struct km_corpus km_corpus;
 
 typedef enum km_document { KM_DOCUMENT_BLANK, KM_DOCUMENT_LINE, KM_DOCUMENT_FILE } km_document;
@@ -58,6 +60,7 @@ typedef struct km_corpus_report {
     uint64_t holdout_documents, holdout_sentences, holdout_tokens;
     uint64_t empty_documents, invalid_utf8, cut_lines, bad_records; /* counted and reported, never fatal */
     uint64_t spans, holdout_spans, bad_spans;                       /* bad: given, but left out */
+    uint64_t tagged_tokens, holdout_tagged_tokens, bad_tags;        /* likewise */
     uint64_t unknown_tokens;
     uint64_t median_tokens; /* of a document, to within 5 % */
     uint64_t bytes;         /* of text read */
@@ -76,6 +79,12 @@ uint64_t km_corpus_documents(const km_corpus *corpus);
 uint64_t km_corpus_sentences(const km_corpus *corpus);
 bool km_corpus_has_spans(const km_corpus *corpus); /* whether it was built with spans, however many there are */
 uint64_t km_corpus_spans(const km_corpus *corpus);
+int km_corpus_tags(const km_corpus *corpus);                 /* how many different tags; 0: it has none */
+const char *km_corpus_tag(const km_corpus *corpus, int tag); /* the name of a tag, 1..km_corpus_tags */
+/* Adds up how often each token id (km_tokenizer_size) and each tag (1 + km_corpus_tags; 0: none) occurs among the tokens
+ * first..first+count-1 that a mask may hide. Any thread. */
+km_status km_corpus_count(const km_corpus *corpus, uint64_t first, uint64_t count, int64_t *by_id,
+                          int64_t *by_tag) KM_NODISCARD;
 km_hash km_corpus_hash(const km_corpus *corpus); /* of its content: two copies are equal */
 const char *km_corpus_path(const km_corpus *corpus);
 
@@ -139,6 +148,8 @@ typedef struct km_row {
     bool wants_sentences;       /* set by the caller: finding them takes a search of the corpus for each row */
     km_row_sentence *sentences; /* (sentence_count) ascending; between two of different documents stands a [SEP] */
     int sentence_count;
+    bool wants_tags; /* set by the caller, where it needs them */
+    uint8_t *tags;   /* (length) the tag of each token, from 1; 0: none */
 } km_row;
 km_row *km_row_create(int max_length);
 void km_row_destroy(km_row *row);

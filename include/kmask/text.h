@@ -107,14 +107,14 @@ km_span_kind km_span_kind_of(const char *label);
 
 typedef struct km_span {
     size_t begin, end; /* bytes begin..end-1 of the text */
-    km_span_kind kind;
+    int kind;          /* a km_span_kind; in other lists of ranges what these are numbered by */
 } km_span;
 /* A growing list. Zero-initialize; free with km_spans_free. */
 typedef struct km_spans {
     km_span *spans;
     size_t count, capacity;
 } km_spans;
-void km_spans_add(km_spans *spans, size_t begin, size_t end, km_span_kind kind);
+void km_spans_add(km_spans *spans, size_t begin, size_t end, int kind);
 void km_spans_free(km_spans *spans);
 /* Appends the capitalized names, acronyms, dates, times and numbers of a text, in ascending order and without overlap. Lines
  * end with newlines, and no span crosses one. The first word of a sentence counts as a name only where the text gives

@@ -22,6 +22,9 @@ static const char help[] =
     "                                [[start, end, label], ...], in characters of the (first) field, or "
     "{\"field\":\n"
     "                                [...]} (default); these, and found ones in text that has none given; none\n"
+    "                                Tags, such as parts of speech, are read from \"tags\": [[start, end, tag], "
+    "...],\n"
+    "                                likewise (`kmask masks` counts them).\n"
     "    --holdout 0.01              share of documents, by hash of their text, that go to FILE.holdout.h5\n"
     "    --json                      the counts as JSON\n"
     "\n"
@@ -39,8 +42,8 @@ static const char help[] =
     "                                decoder is to write (target)\n"
     "    --seed 1  --epoch 0         of the masks\n"
     "    --json                      {\"row\", \"input_ids\", \"word_starts\", \"spans\": [[start, end, kind], "
-    "...], \"masks\": ...,\n"
-    "                                \"sources\", \"targets\"}\n"
+    "...], \"tags\": [...],\n"
+    "                                \"masks\": ..., \"sources\", \"targets\"}\n"
     "\n"
     "Example:\n"
     "    mpirun -n 8 kmask corpus build --tokenizer tok --out wiki.h5 --holdout 0.01 wiki/\n"
@@ -145,6 +148,9 @@ static void print_report(const build_arguments *arguments, const km_corpus_repor
         {"spans", "names, dates and numbers", r->spans, false},
         {"holdout_spans", "held-out names, dates and numbers", r->holdout_spans, false},
         {"bad_spans", "given entities left out (out of range, empty, overlapping)", r->bad_spans, false},
+        {"tagged_tokens", "tokens with a tag", r->tagged_tokens, false},
+        {"holdout_tagged_tokens", "held-out tokens with a tag", r->holdout_tagged_tokens, false},
+        {"bad_tags", "given tags left out (out of range, empty, overlapping, without a name)", r->bad_tags, false},
         {"unknown_tokens", "unknown tokens", r->unknown_tokens, true},
         {"empty_documents", "documents without a token, left out", r->empty_documents, false},
         {"bad_records", "records left out", r->bad_records, false},

@@ -246,7 +246,17 @@ static void add_number(km_json *json, const findings *f, const char *name) {
     }
 }
 
+/* Adds the names of a corpus' tags, where it has some. */
+static void add_tags(km_json *json, const findings *f) {
+    const char *text = km_store_text(f->store, "tags");
+    km_json *names = NULL;
+    if (text != NULL && km_json_parse(&names, text, strlen(text), f->path) == KM_OK) {
+        km_json_set(json, "tags", names);
+    }
+}
+
 static void add_corpus(km_json *json, const findings *f) {
+    add_tags(json, f);
     km_json_set_number(json, "tokens", (double)count_of(f, "/tokens"));
     km_json_set_number(json, "documents", (double)count_of(f, "/document_ends"));
     km_json_set_number(json, "sentences", (double)count_of(f, "/sentence_ends"));

@@ -96,6 +96,7 @@ static km_status parse(int argc, char **argv, arguments *out) {
 /* What is shown of the corpus, and the row that is shown now. */
 typedef struct showing {
     const arguments *arguments;
+    const km_corpus *corpus;
     const km_rows *rows;
     const km_tokenizer *tokenizer;
     km_row *row;
@@ -146,6 +147,19 @@ static void set_row(const showing *s, km_json *json) {
     km_json_set(json, "spans", spans);
 }
 
+/* The name of a token's tag; "" where it has none. */
+static const char *tag_at(const showing *s, int at) {
+    return s->row->tags[at] > 0 ? km_corpus_tag(s->corpus, s->row->tags[at]) : "";
+}
+
+static void set_tags(const showing *s, km_json *json) {
+    km_json *tags = km_json_array();
+    for (int i = 0; i < s->row->length; i++) {
+        km_json_push_string(tags, tag_at(s, i));
+    }
+    km_json_set(json, "tags", tags);
+}
+
 static void set_masks(const showing *s, km_json *json) {
     km_json *masks = km_json_array();
     for (int k = 0; k < s->masks.splits; k++) {
@@ -178,6 +192,9 @@ static km_status set_views(const showing *s, km_json *json) {
 static km_status json_of(const showing *s, km_json **out) {
     *out = km_json_object();
     set_row(s, *out);
+    if (km_corpus_tags(s->corpus) > 0) {
+        set_tags(s, *out);
+    }
     if (s->masker != NULL) {
         set_masks(s, *out);
     }
@@ -201,15 +218,16 @@ static void print_heading(const showing *s) {
     printf("\n");
 }
 
-/* Prints a table with a line for each token and a column for each mask. */
+/* Prints a table with a line for each token and a column for each mask, and one of tags where the corpus has them. */
 static void print_table(const showing *s) {
-    printf("%7s  %-20s", "", "");
+    const int tags = km_corpus_tags(s->corpus) > 0 ? 8 : 0;
+    printf("%7s  %-20s %-*s", "", "", tags, "");
     for (int k = 0; k < s->masks.splits; k++) {
         printf(" %3d", k);
     }
     printf("\n");
     for (int i = 0; i < s->row->length; i++) {
-        printf("%7d  %-20s", i, km_tokenizer_piece(s->tokenizer, s->row->ids[i]));
+        printf("%7d  %-20s %-*s", i, km_tokenizer_piece(s->tokenizer, s->row->ids[i]), tags, tag_at(s, i));
         for (int k = 0; k < s->masks.splits; k++) {
             printf(" %3s", hidden(s, k, i) ? "#" : ".");
         }
@@ -338,6 +356,7 @@ static km_status prepare(showing *s, const km_corpus *corpus) {
     const km_masking *masking = &s->arguments->masking;
     const int length = km_rows_length(s->rows);
     s->row = km_row_create(length);
+    s->row->wants_tags = true;
     if (!s->arguments->has_masks) {
         return KM_OK;
     }
@@ -350,7 +369,7 @@ static km_status prepare(showing *s, const km_corpus *corpus) {
 }
 
 static km_status show(const arguments *a, const km_corpus *corpus, const km_rows *rows) {
-    showing s = {.arguments = a, .rows = rows, .tokenizer = km_corpus_tokenizer(corpus)};
+    showing s = {.arguments = a, .corpus = corpus, .rows = rows, .tokenizer = km_corpus_tokenizer(corpus)};
     km_status status = prepare(&s, corpus);
     status = status == KM_OK ? show_rows(&s, corpus) : status;
     km_view_maker_destroy(s.maker);

@@ -59,6 +59,22 @@ static km_status find_spans(km_corpus *corpus) {
     return KM_OK;
 }
 
+/* The array and the names, or neither; older corpora have none. */
+static km_status find_tags(km_corpus *corpus) {
+    const km_array *tags = km_store_find(corpus->store, "/tags");
+    const char *names = km_store_text(corpus->store, "tags");
+    if (tags == NULL && names == NULL) {
+        return KM_OK;
+    }
+    if (tags == NULL || names == NULL || tags->rank != 1 || tags->type != KM_U8 ||
+        tags->count != corpus->tokens->count || !km_tag_names_parse(&corpus->tag_names, names)) {
+        return foreign(corpus, "/tags (uint8, one a token) and the attribute tags (a list of names) are not there "
+                               "together");
+    }
+    corpus->tags = tags;
+    return KM_OK;
+}
+
 static km_status find_arrays(km_corpus *corpus) {
     KM_TRY(find_array(corpus, &corpus->tokens, "/tokens", KM_U16, KM_U32));
     KM_TRY(find_array(corpus, &corpus->word_starts, "/word_starts", KM_U8, KM_U8));
@@ -68,6 +84,7 @@ static km_status find_arrays(km_corpus *corpus) {
         return foreign(corpus, "/word_starts and /tokens differ in length");
     }
     KM_TRY(find_spans(corpus));
+    KM_TRY(find_tags(corpus));
     KM_TRY(check_last_end(corpus, corpus->sentence_ends));
     return check_last_end(corpus, corpus->document_ends);
 }
@@ -121,6 +138,7 @@ void km_corpus_close(km_corpus *corpus) {
     }
     km_store_close(corpus->store);
     km_tokenizer_destroy(corpus->tokenizer);
+    km_tag_names_free(&corpus->tag_names);
     free(corpus->path);
     free(corpus);
 }
@@ -147,6 +165,14 @@ bool km_corpus_has_spans(const km_corpus *corpus) {
 
 uint64_t km_corpus_spans(const km_corpus *corpus) {
     return corpus->span_starts != NULL ? corpus->span_starts->count : 0;
+}
+
+int km_corpus_tags(const km_corpus *corpus) {
+    return corpus->tag_names.count;
+}
+
+const char *km_corpus_tag(const km_corpus *corpus, int tag) {
+    return corpus->tag_names.names[tag - 1];
 }
 
 km_hash km_corpus_hash(const km_corpus *corpus) {
@@ -191,6 +217,24 @@ km_status km_corpus_read_tokens(const km_corpus *corpus, uint64_t first, size_t 
 
 km_status km_corpus_read_word_starts(const km_corpus *corpus, uint64_t first, size_t count, uint8_t *starts) {
     return km_store_read(corpus->store, corpus->word_starts, first, count, starts);
+}
+
+km_status km_corpus_read_tags(const km_corpus *corpus, uint64_t first, size_t count, uint8_t *tags) {
+    if (corpus->tags == NULL) {
+        memset(tags, 0, count);
+        return KM_OK;
+    }
+    KM_TRY(km_store_read(corpus->store, corpus->tags, first, count, tags));
+    for (size_t i = 0; i < count; i++) {
+        if (tags[i] > corpus->tag_names.count) {
+            return km_fail_kind(
+                KM_ERROR_DAMAGED,
+                "%s: token %llu has tag %d, but there are names for %d. Build the corpus again with "
+                "`kmask corpus build`.",
+                corpus->path, (unsigned long long)(first + i), tags[i], corpus->tag_names.count);
+        }
+    }
+    return KM_OK;
 }
 
 km_status km_corpus_read_ends(const km_corpus *corpus, const km_array *ends, uint64_t first, size_t count,

@@ -4,6 +4,7 @@
 
 #include "kmask/corpus.h"
 #include "kmask/store.h"
+#include "tags.h"
 
 struct km_corpus {
     km_store *store;
@@ -11,12 +12,16 @@ struct km_corpus {
     char *path;
     const km_array *tokens, *word_starts, *sentence_ends, *document_ends; /* the store's */
     const km_array *span_starts, *span_ends, *span_kinds;                 /* NULL: the corpus has none */
+    const km_array *tags;                                                 /* likewise */
+    km_tag_names tag_names;
 };
 
 /* Elements first..first+count-1; any thread. An id that the tokenizer does not have is an error. */
 km_status km_corpus_read_tokens(const km_corpus *corpus, uint64_t first, size_t count, int32_t *ids) KM_NODISCARD;
 km_status km_corpus_read_word_starts(const km_corpus *corpus, uint64_t first, size_t count,
                                      uint8_t *starts) KM_NODISCARD;
+/* The tags of tokens, 0 where the corpus has none; any thread. A tag without a name is an error. */
+km_status km_corpus_read_tags(const km_corpus *corpus, uint64_t first, size_t count, uint8_t *tags) KM_NODISCARD;
 /* `ends` is one of the corpus' two arrays of ends. */
 km_status km_corpus_read_ends(const km_corpus *corpus, const km_array *ends, uint64_t first, size_t count,
                               uint64_t *out) KM_NODISCARD;

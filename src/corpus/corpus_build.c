@@ -24,7 +24,8 @@ typedef struct build {
     char *tokenizer_json;
     km_spill *spill;
     km_reading reading;
-    bool with_spans;
+    bool with_spans, with_tags;
+    km_tag_names tag_names;  /* of all ranks */
     km_corpus_report report; /* of all ranks, once added up */
     int64_t histogram[SPILL_BINS];
 } build;
@@ -187,6 +188,7 @@ static void add_up(build *b) {
     b->report.cut_lines = b->reading.cut_lines;
     b->report.bad_records = b->reading.bad_records;
     b->report.bad_spans += b->reading.bad_spans;
+    b->report.bad_tags = b->reading.bad_tags;
     int64_t counts[FIELDS];
     memcpy(counts, &b->report, sizeof counts);
     km_comm_sum(b->comm, counts, FIELDS);
@@ -194,6 +196,7 @@ static void add_up(build *b) {
     memcpy(b->histogram, km_spill_histogram(b->spill), sizeof b->histogram);
     km_comm_sum(b->comm, b->histogram, SPILL_BINS);
     b->with_spans = b->options->spans == KM_SPANS_FIND || b->report.spans + b->report.holdout_spans > 0;
+    b->with_tags = b->report.tagged_tokens + b->report.holdout_tagged_tokens > 0;
     b->report.files = b->inputs.count;
     b->report.median_tokens = km_histogram_median(b->histogram);
 }
@@ -252,16 +255,25 @@ typedef struct output {
     km_store *store;               /* rank 0's */
 } output;
 
-static const char *const array_names[SPILL_ARRAYS] = {
-    "/tokens", "/word_starts", "/sentence_ends", "/span_starts", "/span_ends", "/span_kinds", "/document_ends"};
+static const char *const array_names[SPILL_ARRAYS] = {"/tokens",      "/word_starts",  "/sentence_ends",
+                                                      "/span_starts", "/span_ends",    "/span_kinds",
+                                                      "/tags",        "/document_ends"};
 
 static bool is_there(const build *b, int array) {
-    return b->with_spans || (array != SPILL_SPAN_STARTS && array != SPILL_SPAN_ENDS && array != SPILL_SPAN_KINDS);
+    const bool spans = array == SPILL_SPAN_STARTS || array == SPILL_SPAN_ENDS || array == SPILL_SPAN_KINDS;
+    return array == SPILL_TAGS ? b->with_tags : b->with_spans || !spans;
+}
+
+static km_status set_tags(const build *b, km_store *store) {
+    char *names = km_tag_names_print(&b->tag_names);
+    km_status status = km_store_set_text(store, "tags", names);
+    free(names);
+    return status;
 }
 
 static km_status lay_out(const build *b, output *t) {
     const km_dtype id = km_tokenizer_size(b->tokenizer) <= 65536 ? KM_U16 : KM_U32;
-    const km_dtype types[SPILL_ARRAYS] = {id, KM_U8, KM_U64, KM_U64, KM_U64, KM_U8, KM_U64};
+    const km_dtype types[SPILL_ARRAYS] = {id, KM_U8, KM_U64, KM_U64, KM_U64, KM_U8, KM_U8, KM_U64};
     char hash[33];
     km_hash_text(hash, km_tokenizer_hash(b->tokenizer));
     KM_TRY(km_store_create(&t->store, t->path));
@@ -278,6 +290,7 @@ static km_status lay_out(const build *b, output *t) {
     const char *source = b->options->spans == KM_SPANS_FIND ? "found" : b->with_spans ? "given" : "none";
     KM_TRY(km_store_set_text(t->store, "sentence_rules", km_spill_sentence_rules(b->spill)));
     KM_TRY(km_store_set_text(t->store, "spans", source));
+    KM_TRY(b->with_tags ? set_tags(b, t->store) : KM_OK);
     KM_TRY(km_store_layout(t->store));
     for (int array = 0; array < SPILL_ARRAYS; array++) {
         t->offset[array] = is_there(b, array) ? km_store_find(t->store, array_names[array])->offset : 0;
@@ -286,7 +299,7 @@ static km_status lay_out(const build *b, output *t) {
 }
 
 static km_status copy_arrays(const build *b, const output *t, int fd, const char *path) {
-    static const uint64_t wide[SPILL_ARRAYS] = {0, 1, 8, 8, 8, 1, 8};
+    static const uint64_t wide[SPILL_ARRAYS] = {0, 1, 8, 8, 8, 1, 1, 8};
     const uint64_t id_bytes = km_tokenizer_size(b->tokenizer) <= 65536 ? 2 : 4;
     for (int array = 0; array < SPILL_ARRAYS; array++) {
         if (!is_there(b, array)) {
@@ -314,6 +327,16 @@ static km_status copy_share(const build *b, const output *t) {
     }
     free(path);
     return status;
+}
+
+/* Tags are numbered alike on all ranks, and every token gets one. */
+static km_status number_tags(build *b) {
+    uint8_t number[KM_MOST_TAGS + 1];
+    if (!b->with_tags) {
+        return KM_OK;
+    }
+    KM_TRY(km_tag_names_join(b->comm, &b->reading.tag_names, &b->tag_names, number));
+    return km_comm_agree(b->comm, km_spill_number_tags(b->spill, number));
 }
 
 /* Everything but the last step: the file is whole, under its temporary name. */
@@ -367,6 +390,7 @@ static km_status run(build *b) {
     add_up(b);
     KM_TRY(check_records(b));
     KM_TRY(check_totals(b));
+    KM_TRY(number_tags(b));
     KM_TRY(write_corpora(b));
     if (b->options->holdout > 0 && b->report.holdout_documents == 0) {
         km_warn("--holdout %g: none of %llu documents was held out, so %s is not written", b->options->holdout,
@@ -383,6 +407,7 @@ km_status km_corpus_build_pieces(km_comm *comm, const km_corpus_options *options
     km_status status = run(&b);
     *report = b.report;
     km_reading_end(&b.reading);
+    km_tag_names_free(&b.tag_names);
     km_spill_close(b.spill);
     km_tokenizer_destroy(b.tokenizer);
     free(b.tokenizer_json);

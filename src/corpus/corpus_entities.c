@@ -1,4 +1,4 @@
-/* Entities as JSONL records give them. */
+/* Entities and tags as JSONL records give them: lists of ranges of the text, each with a label. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -7,8 +7,11 @@
 /* In characters; `place` in the list, for a fixed order of equals. */
 typedef struct entity {
     size_t begin, end, place;
-    km_span_kind kind;
+    int kind;
 } entity;
+
+/* What a label (NULL: none is given) stands for; negative: it is not usable. */
+typedef int labels(void *payload, const char *label);
 
 static int by_place(const void *left, const void *right) {
     const entity *a = left, *b = right;
@@ -41,14 +44,13 @@ static bool index_of(size_t *out, const km_json *json, size_t limit) {
     return true;
 }
 
-static bool entity_of(entity *out, const km_json *json, size_t characters) {
+static bool entity_of(entity *out, const km_json *json, size_t characters, labels *kind_of, void *payload) {
     const km_json *start = km_json_is_array(json) ? km_json_first(json) : NULL;
     const km_json *end = start != NULL ? km_json_next(start) : NULL;
     const km_json *label = end != NULL ? km_json_next(end) : NULL;
-    const char *name = km_json_string(label);
-    out->kind = name != NULL ? km_span_kind_of(name) : KM_SPAN_ENTITY;
+    out->kind = kind_of(payload, km_json_string(label));
     return index_of(&out->begin, start, characters) && index_of(&out->end, end, characters) &&
-           out->begin < out->end;
+           out->begin < out->end && out->kind >= 0;
 }
 
 /* The byte at which character `wanted` begins, going on from character *at at *byte. */
@@ -62,13 +64,14 @@ static size_t byte_of(const char *text, size_t wanted, size_t *at, size_t *byte)
     return *byte;
 }
 
-void km_entities_read(const km_json *list, const char *text, km_spans *out, uint64_t *bad) {
+static void read_ranges(const km_json *list, const char *text, labels *kind_of, void *payload, km_spans *out,
+                        uint64_t *bad) {
     const size_t characters = count_characters(text), entries = km_json_size(list);
     entity *found = km_new(entries + 1, sizeof *found);
     size_t count = 0, at = 0, byte = 0, last = 0, place = 0;
     for (const km_json *entry = km_json_first(list); entry != NULL; entry = km_json_next(entry)) {
         found[count].place = place++;
-        bool good = entity_of(&found[count], entry, characters);
+        bool good = entity_of(&found[count], entry, characters, kind_of, payload);
         count += good;
         *bad += !good;
     }
@@ -86,4 +89,36 @@ void km_entities_read(const km_json *list, const char *text, km_spans *out, uint
         km_spans_add(out, begin, byte_of(text, last, &at, &byte), found[i].kind);
     }
     free(found);
+}
+
+/* Every label names a kind; what has none is an entity. */
+static int entity_kind(void *payload, const char *label) {
+    (void)payload;
+    return label != NULL ? (int)km_span_kind_of(label) : (int)KM_SPAN_ENTITY;
+}
+
+void km_entities_read(const km_json *list, const char *text, km_spans *out, uint64_t *bad) {
+    read_ranges(list, text, entity_kind, NULL, out, bad);
+}
+
+typedef struct tagging {
+    km_tag_names *names;
+    bool full;
+} tagging;
+
+static int tag_kind(void *payload, const char *label) {
+    tagging *t = payload;
+    const int number = label != NULL ? km_tag_number(t->names, label) : 0;
+    t->full = t->full || number < 0;
+    return number > 0 ? number : -1;
+}
+
+km_status km_tags_read(const km_json *list, const char *text, km_tag_names *names, km_spans *out, uint64_t *bad) {
+    tagging t = {.names = names};
+    read_ranges(list, text, tag_kind, &t, out, bad);
+    return t.full ? km_fail(KM_FAILED,
+                            "\"tags\" of the records have more than %d different names; map them to fewer, such as "
+                            "the 17 universal parts of speech",
+                            KM_MOST_TAGS)
+                  : KM_OK;
 }

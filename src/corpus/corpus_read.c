@@ -53,25 +53,25 @@ static km_status open_piece(const km_reading *reading, const km_input_piece *pie
 /* ---- Lines and documents ---- */
 
 /* The spans in bytes begin..begin+count-1 of a text, as spans of that line. *next is the first span that may lie behind the line. */
-static const km_spans *spans_of_line(km_reading *reading, const km_spans *spans, size_t *next, size_t begin,
+static const km_spans *spans_of_line(km_spans *out, const km_spans *spans, size_t *next, size_t begin,
                                      size_t count) {
-    reading->line_spans.count = 0;
+    out->count = 0;
     for (size_t i = *next; i < spans->count && spans->spans[i].begin < begin + count; i++) {
         const km_span *span = &spans->spans[i];
         size_t from = KM_MAX(span->begin, begin), to = KM_MIN(span->end, begin + count);
         if (to > from) {
-            km_spans_add(&reading->line_spans, from - begin, to - begin, span->kind);
+            km_spans_add(out, from - begin, to - begin, span->kind);
         }
         *next = span->end <= begin + count ? i + 1 : i;
     }
-    return &reading->line_spans;
+    return out;
 }
 
 /* Finds the spans of the block's lines, and spills the lines. */
 static km_status spill_block(km_reading *reading) {
     const char *text = reading->block.data;
     const size_t size = reading->block.size;
-    size_t next = 0;
+    size_t next = 0, next_tag = 0;
     reading->found.count = 0;
     if (size > 0) {
         km_find_spans(text, size, &reading->found);
@@ -79,22 +79,29 @@ static km_status spill_block(km_reading *reading) {
     for (size_t at = 0; at < size;) {
         const char *newline = memchr(text + at, '\n', size - at);
         size_t count = (size_t)(newline - text) - at;
-        const km_spans *in_line = spans_of_line(reading, &reading->found, &next, at, count);
-        KM_TRY(km_spill_line(reading->spill, text + at, count, in_line));
+        const km_spans *spans = spans_of_line(&reading->line_spans, &reading->found, &next, at, count);
+        const km_spans *tags = spans_of_line(&reading->found_tags, &reading->block_tags, &next_tag, at, count);
+        KM_TRY(km_spill_line(reading->spill, text + at, count, spans, tags));
         at += count + 1;
     }
     reading->block.size = 0;
+    reading->block_tags.count = 0;
     return KM_OK;
 }
 
 /* Takes a line without given spans. Where spans are to be found, the line joins the block until its document ends or a mebibyte of
  * text is there: what is a name depends on the lines around it, and must not depend on how files are cut into pieces. */
-static km_status take_line(km_reading *reading, const char *text, size_t count) {
+static km_status take_line(km_reading *reading, const char *text, size_t count, const km_spans *tags) {
     if (reading->spans != KM_SPANS_FIND) {
-        return km_spill_line(reading->spill, text, count, NULL);
+        return km_spill_line(reading->spill, text, count, NULL, tags);
     }
     if (reading->block.size + count >= KM_FIND_LIMIT) {
         KM_TRY(spill_block(reading));
+    }
+    for (size_t i = 0; tags != NULL && i < tags->count; i++) {
+        const km_span *tag = &tags->spans[i];
+        const size_t before = reading->block.size;
+        km_spans_add(&reading->block_tags, before + tag->begin, before + tag->end, tag->kind);
     }
     km_buffer_add(&reading->block, text, count);
     km_buffer_add(&reading->block, "\n", 1);
@@ -127,7 +134,7 @@ static km_status read_plain(km_reading *reading, const km_input_piece *piece, km
             size_t count = 0;
             const char *text = without_byte_order_mark(&line, &count);
             reading->cut_lines += line.first && !line.last;
-            KM_TRY(take_line(reading, text, count));
+            KM_TRY(take_line(reading, text, count, NULL));
             ends = line.last && reading->document == KM_DOCUMENT_LINE;
             open = true;
         }
@@ -192,36 +199,39 @@ static char *describe_missing(const km_json *record, const char *field, size_t c
     return text;
 }
 
-/* The list of entities that belongs to a field: of {"field": [...], ...} its own; a plain list is the first field's. */
-static const km_json *find_entities(km_reading *reading, const km_json *record, const char *field, size_t count) {
-    const km_json *entities = reading->spans != KM_SPANS_NONE ? km_json_get(record, "entities") : NULL;
-    if (km_json_is_object(entities)) {
+/* The list of entities or tags (`key`) that belongs to a field: of {"field": [...], ...} its own; a plain list is the first
+ * field's. What is no list is added to *bad. */
+static const km_json *find_list(const km_reading *reading, const km_json *record, const char *key,
+                                const char *field, size_t count, uint64_t *bad) {
+    const km_json *list = km_json_get(record, key);
+    if (km_json_is_object(list)) {
         char *name = km_format("%.*s", (int)count, field);
-        entities = km_json_get(entities, name);
+        list = km_json_get(list, name);
         free(name);
     } else if (field != reading->field) {
         return NULL;
     }
-    bool usable = entities == NULL || km_json_is_array(entities) || km_json_is_null(entities);
-    reading->bad_spans += !usable;
-    return km_json_is_array(entities) ? entities : NULL;
+    bool usable = list == NULL || km_json_is_array(list) || km_json_is_null(list);
+    *bad += !usable;
+    return km_json_is_array(list) ? list : NULL;
 }
 
-/* A field's value with its given spans: its lines, cut like those of a file. A span over a line end becomes two. */
+/* A field's value with its given spans and tags: its lines, cut like those of a file. A span over a line end becomes two. */
 static km_status spill_value(km_reading *reading, const char *value, bool has_spans) {
-    size_t next = 0;
+    size_t next = 0, next_tag = 0;
     for (const char *at = value; *at != '\0';) {
         size_t count = strcspn(at, "\n");
         const char *after = at + count + (at[count] == '\n');
         reading->cut_lines += count > KM_LINE_LIMIT;
         while (count > 0) {
             size_t part = count > KM_LINE_LIMIT ? km_line_cut(at, KM_LINE_LIMIT) : count;
+            const size_t begin = (size_t)(at - value);
+            const km_spans *tags = spans_of_line(&reading->line_tags, &reading->tags, &next_tag, begin, part);
             if (has_spans) {
-                const km_spans *in_line =
-                    spans_of_line(reading, &reading->given, &next, (size_t)(at - value), part);
-                KM_TRY(km_spill_line(reading->spill, at, part, in_line));
+                const km_spans *spans = spans_of_line(&reading->line_spans, &reading->given, &next, begin, part);
+                KM_TRY(km_spill_line(reading->spill, at, part, spans, tags));
             } else {
-                KM_TRY(take_line(reading, at, part));
+                KM_TRY(take_line(reading, at, part, tags));
             }
             at += part;
             count -= part;
@@ -233,8 +243,15 @@ static km_status spill_value(km_reading *reading, const char *value, bool has_sp
 
 static km_status take_value(km_reading *reading, const km_json *record, const char *field, size_t count,
                             const char *value) {
-    const km_json *entities = find_entities(reading, record, field, count);
-    reading->given.count = 0;
+    const km_json *entities = NULL;
+    const km_json *tags = find_list(reading, record, "tags", field, count, &reading->bad_tags);
+    if (reading->spans != KM_SPANS_NONE) {
+        entities = find_list(reading, record, "entities", field, count, &reading->bad_spans);
+    }
+    reading->given.count = reading->tags.count = 0;
+    if (tags != NULL) {
+        KM_TRY(km_tags_read(tags, value, &reading->tag_names, &reading->tags, &reading->bad_tags));
+    }
     if (entities != NULL) {
         KM_TRY(spill_block(reading));
         km_entities_read(entities, value, &reading->given, &reading->bad_spans);
@@ -343,6 +360,11 @@ void km_reading_end(km_reading *reading) {
     reading->bad = NULL;
     km_spans_free(&reading->given);
     km_spans_free(&reading->line_spans);
+    km_spans_free(&reading->tags);
+    km_spans_free(&reading->line_tags);
+    km_spans_free(&reading->block_tags);
+    km_spans_free(&reading->found_tags);
+    km_tag_names_free(&reading->tag_names);
     km_spans_free(&reading->found);
     km_buffer_free(&reading->block);
 }

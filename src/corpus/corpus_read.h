@@ -4,6 +4,7 @@
 
 #include "corpus_spill.h"
 #include "input.h"
+#include "tags.h"
 
 enum { KM_LINE_LIMIT = 1 << 20, KM_RECORD_LIMIT = 1 << 25, KM_FIND_LIMIT = 1 << 20 };
 
@@ -16,10 +17,13 @@ typedef struct km_reading {
     km_progress *progress; /* NULL: none */
     uint64_t read, shown;  /* bytes of files, for progress */
 
-    uint64_t bytes, cut_lines, bad_records, bad_spans; /* counted */
-    km_spans given, line_spans;                        /* of a field; of a line */
-    km_buffer block;                                   /* lines of a document in which spans are yet to be found */
-    km_spans found;                                    /* in the block */
+    uint64_t bytes, cut_lines, bad_records, bad_spans, bad_tags; /* counted */
+    km_spans given, line_spans;                                  /* of a field; of a line */
+    km_tag_names tag_names;                                      /* those met so far */
+    km_spans tags, line_tags;                                    /* tagged ranges of a field; of a line */
+    km_buffer block;            /* lines of a document in which spans are yet to be found */
+    km_spans block_tags;        /* their tags */
+    km_spans found, found_tags; /* spans in the block; tags of one of its lines */
     /* The first bad record: what is wrong, and the line, counted from where its piece was read. */
     char *bad;
     size_t bad_file;
@@ -32,6 +36,10 @@ km_status km_reading_piece(km_reading *reading, const km_input_piece *piece) KM_
  * them), as spans in bytes, ascending and without overlap: of two that overlap the one that begins first stays, or else the
  * longer. Entries that are none, out of range, empty, or overlapping are added to *bad. */
 void km_entities_read(const km_json *list, const char *text, km_spans *out, uint64_t *bad);
+/* A record's list of tags, [[start, end, tag], ...], by the same rules; the kind of each range is the number of its tag in `names`.
+ * An entry without a name of 1 to KM_TAG_BYTES bytes is added to *bad too. More than KM_MOST_TAGS names are KM_FAILED. */
+km_status km_tags_read(const km_json *list, const char *text, km_tag_names *names, km_spans *out,
+                       uint64_t *bad) KM_NODISCARD;
 
 /* Frees what the reading itself holds. */
 void km_reading_end(km_reading *reading);

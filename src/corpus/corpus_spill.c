@@ -32,7 +32,9 @@ struct km_spill {
     km_ids ids, placed;              /* of a line; with the places of tokens where they are needed */
     uint64_t document[SPILL_ARRAYS]; /* elements of the training side when the document began */
     uint64_t document_unknown;
-    km_hasher *hasher; /* of the document's text, where there is a holdout */
+    uint64_t document_tagged, tagged[SPILL_SIDES]; /* tokens with a tag: of the document, and of earlier ones */
+    uint8_t tag_number[KM_MOST_TAGS + 1];          /* what tags are copied as */
+    km_hasher *hasher;                             /* of the document's text, where there is a holdout */
     uint64_t empty_documents, invalid_utf8, unknown_tokens, lost_spans;
     int64_t histogram[SPILL_BINS];
 };
@@ -152,7 +154,7 @@ static bool of_spans(int array) {
 
 static km_status open_parts(km_spill *spill, const char *path, int rank, const km_corpus_options *options) {
     static const char *const names[SPILL_ARRAYS] = {"tokens",    "words",      "sentences", "span-starts",
-                                                    "span-ends", "span-kinds", "documents"};
+                                                    "span-ends", "span-kinds", "tags",      "documents"};
     for (int side = 0; side < (spill->holdout > 0 ? SPILL_SIDES : 1); side++) {
         for (int array = 0; array < SPILL_ARRAYS; array++) {
             if (of_spans(array) && options->spans == KM_SPANS_NONE) {
@@ -276,6 +278,33 @@ static km_status append_sentences(km_spill *spill, const km_ids *line, const km_
     return append(ends, &token, sizeof token);
 }
 
+/* Adds a tag of 0 for every token before the side's token `end` that has none yet: until the first tag comes, none is stored. */
+static km_status fill_tags(km_spill *spill, int side, uint64_t end) {
+    static const uint8_t none[1024];
+    stream *tags = &spill->streams[side][SPILL_TAGS];
+    while (stream_size(tags) < end) {
+        KM_TRY(append(tags, none, (size_t)KM_MIN((uint64_t)sizeof none, end - stream_size(tags))));
+    }
+    return KM_OK;
+}
+
+/* Adds the tags of a line's tokens. `first` is the number of the line's first token. */
+static km_status append_tags(km_spill *spill, const km_ids *line, const km_spans *tags, uint64_t first) {
+    stream *train = &spill->streams[SPILL_TRAIN][SPILL_TAGS];
+    size_t next = 0;
+    KM_TRY(fill_tags(spill, SPILL_TRAIN, first));
+    for (size_t i = 0; i < line->count; i++) {
+        while (next < tags->count && tags->spans[next].end <= line->begins[i]) {
+            next++;
+        }
+        const bool tagged = next < tags->count && tags->spans[next].begin < line->ends[i];
+        const uint8_t tag = tagged ? (uint8_t)tags->spans[next].kind : 0;
+        spill->document_tagged += tagged;
+        KM_TRY(append(train, &tag, sizeof tag));
+    }
+    return KM_OK;
+}
+
 static void hash_line(km_spill *spill, const char *text, size_t count) {
     if (spill->holdout > 0) {
         spill->hasher = spill->hasher != NULL ? spill->hasher : km_hasher_create();
@@ -284,7 +313,8 @@ static void hash_line(km_spill *spill, const char *text, size_t count) {
     }
 }
 
-km_status km_spill_line(km_spill *spill, const char *text, size_t count, const km_spans *spans) {
+km_status km_spill_line(km_spill *spill, const char *text, size_t count, const km_spans *spans,
+                        const km_spans *tags) {
     count = km_line_trim(text, count);
     if (count == 0) {
         return KM_OK;
@@ -297,7 +327,8 @@ km_status km_spill_line(km_spill *spill, const char *text, size_t count, const k
         end = end < count ? end : 0;
     }
     const bool has_spans = spans != NULL && spans->count > 0;
-    km_ids *line = end > 0 || has_spans ? &spill->placed : &spill->ids;
+    const bool has_tags = tags != NULL && tags->count > 0;
+    km_ids *line = end > 0 || has_spans || has_tags ? &spill->placed : &spill->ids;
     line->count = 0;
     km_encode(spill->tokenizer, text, count, false, line, &spill->invalid_utf8);
     if (line->count == 0) {
@@ -311,6 +342,7 @@ km_status km_spill_line(km_spill *spill, const char *text, size_t count, const k
     const uint64_t first = km_spill_count(spill, SPILL_TRAIN, SPILL_TOKENS);
     KM_TRY(append_sentences(spill, line, spans, first, end));
     KM_TRY(has_spans ? append_spans(spill, line, spans, first) : KM_OK);
+    KM_TRY(has_tags ? append_tags(spill, line, tags, first) : KM_OK);
     KM_TRY(append(&spill->streams[SPILL_TRAIN][SPILL_WORD_STARTS], line->starts_word, line->count));
     return append_ids(spill, line);
 }
@@ -320,6 +352,9 @@ static km_status move_tail(km_spill *spill, int array, uint64_t first, uint64_t 
     stream *from = &spill->streams[SPILL_TRAIN][array], *to = &spill->streams[SPILL_HOLDOUT][array];
     uint64_t start = first * spill->element[array], size = stream_size(from);
     uint64_t piece[1024];
+    if (size <= start) {
+        return KM_OK;
+    }
     for (uint64_t at = start; at < size; at += sizeof piece) {
         size_t bytes = (size_t)KM_MIN((uint64_t)sizeof piece, size - at);
         KM_TRY(read_back(from, piece, bytes, at));
@@ -348,10 +383,18 @@ km_status km_spill_end_document(km_spill *spill) {
         return KM_OK;
     }
     int side = holdout ? SPILL_HOLDOUT : SPILL_TRAIN;
+    if (spill->document_tagged > 0) {
+        KM_TRY(fill_tags(spill, SPILL_TRAIN, end));
+        KM_TRY(holdout ? fill_tags(spill, SPILL_HOLDOUT, km_spill_count(spill, SPILL_HOLDOUT, SPILL_TOKENS))
+                       : KM_OK);
+        spill->tagged[side] += spill->document_tagged;
+        spill->document_tagged = 0;
+    }
     if (holdout) {
         uint64_t shift = km_spill_count(spill, SPILL_HOLDOUT, SPILL_TOKENS) - begin;
         for (int array = 0; array < SPILL_DOCUMENT_ENDS; array++) {
-            KM_TRY(move_tail(spill, array, spill->document[array], shift));
+            const uint64_t tail = array == SPILL_TAGS ? begin : spill->document[array];
+            KM_TRY(move_tail(spill, array, tail, shift));
         }
     } else {
         spill->histogram[bin_of(end - begin)]++;
@@ -377,6 +420,8 @@ void km_spill_report(const km_spill *spill, km_corpus_report *report) {
     report->holdout_tokens = km_spill_count(spill, SPILL_HOLDOUT, SPILL_TOKENS);
     report->spans = km_spill_count(spill, SPILL_TRAIN, SPILL_SPAN_STARTS);
     report->holdout_spans = km_spill_count(spill, SPILL_HOLDOUT, SPILL_SPAN_STARTS);
+    report->tagged_tokens = spill->tagged[SPILL_TRAIN];
+    report->holdout_tagged_tokens = spill->tagged[SPILL_HOLDOUT];
     report->bad_spans = spill->lost_spans;
     report->empty_documents = spill->empty_documents;
     report->invalid_utf8 = spill->invalid_utf8;
@@ -391,6 +436,25 @@ const int64_t *km_spill_histogram(const km_spill *spill) {
     return spill->histogram;
 }
 
+km_status km_spill_number_tags(km_spill *spill, const uint8_t number[KM_MOST_TAGS + 1]) {
+    memcpy(spill->tag_number, number, sizeof spill->tag_number);
+    for (int side = 0; side < (spill->holdout > 0 ? SPILL_SIDES : 1); side++) {
+        KM_TRY(fill_tags(spill, side, km_spill_count(spill, side, SPILL_TOKENS)));
+    }
+    return KM_OK;
+}
+
+/* What is stored of an array differs from what is spilled: places count from the corpus' first token, tags have other numbers. */
+static void renumber(const km_spill *spill, int array, uint64_t base, uint64_t *piece, size_t bytes) {
+    uint8_t *tags = (uint8_t *)piece;
+    for (size_t i = 0; counts_tokens(array) && i < bytes / sizeof *piece; i++) {
+        piece[i] += base;
+    }
+    for (size_t i = 0; array == SPILL_TAGS && i < bytes; i++) {
+        tags[i] = spill->tag_number[tags[i]];
+    }
+}
+
 km_status km_spill_copy(km_spill *spill, int side, int array, uint64_t base, int fd, uint64_t offset,
                         const char *path) {
     const stream *s = &spill->streams[side][array];
@@ -399,10 +463,8 @@ km_status km_spill_copy(km_spill *spill, int side, int array, uint64_t base, int
     for (uint64_t at = 0; at < stream_size(s) && status == KM_OK; at += BUFFER) {
         size_t bytes = (size_t)KM_MIN((uint64_t)BUFFER, stream_size(s) - at);
         status = read_back(s, piece, bytes, at);
-        for (size_t i = 0; counts_tokens(array) && i < bytes / sizeof *piece; i++) {
-            piece[i] += base;
-        }
         if (status == KM_OK) {
+            renumber(spill, array, base, piece, bytes);
             status = km_pwrite_all(fd, piece, bytes, offset + at, path);
         }
     }

@@ -4,6 +4,7 @@
 #define KMASK_DATA_CORPUS_SPILL_H
 
 #include "kmask/corpus.h"
+#include "tags.h"
 
 /* The arrays of a corpus, in the order in which they are spilled. */
 enum {
@@ -13,6 +14,7 @@ enum {
     SPILL_SPAN_STARTS,
     SPILL_SPAN_ENDS,
     SPILL_SPAN_KINDS,
+    SPILL_TAGS,
     SPILL_DOCUMENT_ENDS,
     SPILL_ARRAYS
 };
@@ -32,12 +34,15 @@ void km_spill_close(km_spill *spill);
 
 /* Adds a line to the document: one sentence or several, none of them without a token. Blanks at its end are cut off, and a blank line
  * is passed over. `spans` (NULL: none) are names, dates and numbers in the line, ascending and without overlap; no sentence ends
- * inside one. A span in which no token begins is counted and left out. */
-km_status km_spill_line(km_spill *spill, const char *text, size_t count, const km_spans *spans) KM_NODISCARD;
+ * inside one. A span in which no token begins is counted and left out. `tags` (NULL: none) are tagged ranges of the line, likewise;
+ * a token has the tag of the first range that it shares a byte with. (With WordPiece all tokens of a word lie where the word does, and
+ * have one tag.) */
+km_status km_spill_line(km_spill *spill, const char *text, size_t count, const km_spans *spans,
+                        const km_spans *tags) KM_NODISCARD;
 /* Ends the document. The hash of its text now decides whether it is held out. A document without a token is only counted. */
 km_status km_spill_end_document(km_spill *spill) KM_NODISCARD;
 
-/* Fills in what this spill counts: documents, sentences, tokens of both sides, spans, empty_documents,
+/* Fills in what this spill counts: documents, sentences, tokens of both sides, spans, tagged tokens, empty_documents,
  * invalid_utf8, unknown_tokens, bad_spans. */
 void km_spill_report(const km_spill *spill, km_corpus_report *report);
 const int64_t *km_spill_histogram(const km_spill *spill); /* (SPILL_BINS), of the training side */
@@ -45,6 +50,8 @@ const int64_t *km_spill_histogram(const km_spill *spill); /* (SPILL_BINS), of th
 const char *km_spill_sentence_rules(const km_spill *spill);
 /* Elements of an array. Ends count from the spill's own first token. */
 uint64_t km_spill_count(const km_spill *spill, int side, int array);
+/* After the last document of a corpus with tags: tags become number[tag], and every token has one (0: none). */
+km_status km_spill_number_tags(km_spill *spill, const uint8_t number[KM_MOST_TAGS + 1]) KM_NODISCARD;
 /* Copies an array to byte `offset` of an open file. `base` is added to ends and starts, which count tokens. */
 km_status km_spill_copy(km_spill *spill, int side, int array, uint64_t base, int fd, uint64_t offset,
                         const char *path) KM_NODISCARD;

@@ -270,6 +270,7 @@ km_row *km_row_create(int max_length) {
     row->maskable = km_new(count, 1);
     row->spans = km_new(count, sizeof *row->spans);
     row->sentences = km_new(count, sizeof *row->sentences);
+    row->tags = km_new(count, 1);
     return row;
 }
 
@@ -282,6 +283,7 @@ void km_row_destroy(km_row *row) {
     free(row->maskable);
     free(row->spans);
     free(row->sentences);
+    free(row->tags);
     free(row);
 }
 
@@ -305,6 +307,7 @@ static void put_special(km_row *row, int at, int32_t id) {
     row->ids[at] = id;
     row->starts_word[at] = 1;
     row->maskable[at] = 0;
+    row->tags[at] = 0;
 }
 
 /* What begins in positions from..end-1 moves by `gap`. */
@@ -336,6 +339,7 @@ static km_status insert_seps(const km_rows *rows, const km_row_entry *entry, km_
         size_t from = (size_t)(end - entry->start) + 1, count = (size_t)(stop - end), to = from + (size_t)gap;
         memmove(row->ids + to, row->ids + from, count * sizeof *row->ids);
         memmove(row->starts_word + to, row->starts_word + from, count);
+        memmove(row->tags + to, row->tags + from, count);
         put_special(row, (int)to - 1, rows->special.sep);
         move_ranges(row, (int)from, (int)(from + count), gap);
         stop = end;
@@ -355,6 +359,9 @@ km_status km_rows_read(const km_rows *rows, uint64_t number, km_row *out) {
     if (out->wants_sentences) {
         KM_TRY(km_corpus_read_sentences(rows->corpus, entry.start, entry.tokens, out->sentences,
                                         &out->sentence_count));
+    }
+    if (out->wants_tags) {
+        KM_TRY(km_corpus_read_tags(rows->corpus, entry.start, entry.tokens, out->tags + 1));
     }
     move_ranges(out, 0, entry.tokens, 1); /* behind [CLS] */
     KM_TRY(insert_seps(rows, &entry, out));

@@ -27,7 +27,7 @@ km_span_kind km_span_kind_of(const char *label) {
     return KM_SPAN_ENTITY;
 }
 
-void km_spans_add(km_spans *spans, size_t begin, size_t end, km_span_kind kind) {
+void km_spans_add(km_spans *spans, size_t begin, size_t end, int kind) {
     if (spans->count == spans->capacity) {
         spans->capacity = 2 * spans->capacity + 16;
         spans->spans = km_grow(spans->spans, spans->capacity, sizeof *spans->spans);

@@ -121,6 +121,21 @@ says spans.txt "spans: abc (entity)"
 says n.txt "60  sentences (lines)"
 grep -q "names, dates" n.txt && fail "--spans none has spans"
 
+# ---- Tags: numbered alike whichever rank met them first ----
+for i in $(seq 1 60); do
+    echo "{\"text\": \"the rank of abc $i\", \"tags\": [[0, 3, \"DET\"], [12, 15, \"T$((i * 37 % 61))\"], [99, 3, \"X\"]]}"
+done >tagged.jsonl
+for ranks in 1 3; do
+    "$LAUNCH" $ranks "$KMASK" corpus build --tokenizer tok --holdout 0.2 --out t$ranks.h5 tagged.jsonl given.jsonl \
+        >t$ranks.txt 2>&1 || fail "tags"
+done
+cmp t1.h5 t3.h5 && cmp t1.holdout.h5 t3.holdout.h5 || fail "tags depend on ranks"
+says t1.txt "60  given tags left out"
+"$KMASK" corpus show t1.h5 --row 0 --length 20 --mask policy=random,splits=1 >tags.txt || fail "show tags"
+grep -Eq "^ +1  the +DET +[.#]" tags.txt || fail "a table without tags"
+"$KMASK" corpus show t1.h5 --row 0 --length 20 --json | grep -A3 '"tags"' | grep -q '"DET"' || fail "JSON without tags"
+"$KMASK" inspect t1.h5 --json | grep -q '"DET"' || fail "inspect without tags"
+
 # ---- What is wrong is a sentence, and nothing is left behind ----
 refused 1 'missing.txt' corpus build --tokenizer tok --out x.h5 missing.txt
 refused 1 'no/tok' corpus build --tokenizer no/tok --out x.h5 text

@@ -96,6 +96,7 @@ static km_hash check_side(km_spill *spill, int side, int fd) {
         km_hasher_add(hasher, all[i].bytes, all[i].size);
     }
     uint64_t tokens = all[SPILL_TOKENS].size / sizeof(uint16_t);
+    must(all[SPILL_TAGS].size == tokens, "tags and tokens differ in number");
     must(all[SPILL_WORD_STARTS].size == tokens, "word starts and tokens differ in number");
     check_ends(&all[SPILL_SENTENCE_ENDS], tokens, true);
     check_ends(&all[SPILL_DOCUMENT_ENDS], tokens, true);
@@ -120,6 +121,11 @@ static km_status read_all(const km_inputs *inputs, uint64_t piece, int fd, km_ha
     for (size_t i = 0; i < count && status == KM_OK; i++) {
         status = km_reading_piece(&reading, &pieces[i]);
     }
+    uint8_t same[KM_MOST_TAGS + 1];
+    for (int tag = 0; tag <= KM_MOST_TAGS; tag++) {
+        same[tag] = (uint8_t)tag;
+    }
+    status = status == KM_OK ? km_spill_number_tags(spill, same) : status;
     for (int side = 0; side < SPILL_SIDES && status == KM_OK; side++) {
         hashes[side] = check_side(spill, side, fd);
     }

@@ -1,6 +1,6 @@
 # The folders of src, lowest floor first, each with the folders whose public headers (include/kmask/<folder>.h) it may include and
 # whose libraries it links. tests/floors.sh reads this list. kmask/batch.h is a plain struct that everyone may include.
-set(KM_FOLDERS base text store kernel comm metric tokenizer corpus data model train modelfile run task study advise)
+set(KM_FOLDERS base text store kernel comm metric tokenizer corpus data model train modelfile run task study advise report)
 set(KM_MAY_INCLUDE_base)
 set(KM_MAY_INCLUDE_text base)
 set(KM_MAY_INCLUDE_store base)
@@ -17,6 +17,7 @@ set(KM_MAY_INCLUDE_run base store kernel comm tokenizer corpus data model train 
 set(KM_MAY_INCLUDE_task base text store kernel comm metric tokenizer corpus data model train modelfile run)
 set(KM_MAY_INCLUDE_study base store kernel comm tokenizer corpus data model train modelfile run)
 set(KM_MAY_INCLUDE_advise base store kernel comm tokenizer corpus data model train modelfile run)
+set(KM_MAY_INCLUDE_report base)
 set(KM_MAY_INCLUDE_cli ${KM_FOLDERS})
 
 # Third-party libraries: each is seen by one folder alone.
@@ -54,3 +55,6 @@ function(km_embed target file symbol)
       -P ${PROJECT_SOURCE_DIR}/src/embed.cmake VERBATIM)
   target_sources(${target} PRIVATE ${output})
 endfunction()
+km_embed(km_report src/report/page.html report_html)
+km_embed(km_report src/report/variance.js report_variance_js)
+target_include_directories(km_report PRIVATE ${PROJECT_BINARY_DIR}/generated)

@@ -6,6 +6,6 @@
 
 /* Replaces the first @POLICY@ of a finished page, which stands in its Content-Security-Policy, by a policy that allows this
  * page's own <script> and <style> elements and nothing else. Call it last: any later change to a script would stop it. */
-km_status cli_add_policy(km_buffer *page) KM_NODISCARD;
+km_status report_add_policy(km_buffer *page) KM_NODISCARD;
 
 #endif

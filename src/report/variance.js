@@ -1,6 +1,6 @@
 "use strict";
 /* The figures of `kmask variance`: the ratio of variances by K, covariance against Hamming distance, and its distribution.
- * Uses what report.html's own script has: COLORS, node, chartText, has, digits, ticks, dot. */
+ * Uses what page.html's own script has: COLORS, node, chartText, has, digits, ticks, dot. */
 {
   const variances = JSON.parse(document.getElementById("variance-data").textContent);
   const shortName = name => String(name).split("/").slice(-1)[0] || String(name);

@@ -21,7 +21,7 @@ static void add_hashes(km_buffer *out, const char *page, const char *tag) {
     free(end);
 }
 
-km_status cli_add_policy(km_buffer *page) {
+km_status report_add_policy(km_buffer *page) {
     static const char marker[] = "@POLICY@";
     const char *place = page->size > 0 ? strstr(page->data, marker) : NULL;
     if (place == NULL) {

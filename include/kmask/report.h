@@ -1,0 +1,12 @@
+/* report: charts of runs, and of measured variances, on one self-contained page. */
+#ifndef KMASK_REPORT_H
+#define KMASK_REPORT_H
+
+#include "kmask/base.h"
+
+/* Writes the page `out` (HTML) of `count` paths, each a run folder, a folder with a variance.json, a folder with both, or a
+ * variance.json. The page appears whole or not at all. KM_FAILED and its kinds: a path that cannot be read, or `out` that cannot
+ * be written. */
+km_status km_report_page(char *const *paths, int count, const char *out) KM_NODISCARD;
+
+#endif

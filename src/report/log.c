@@ -1,0 +1,233 @@
+/* log: reading run folders. Logs are read line by line, so that a log of a million lines takes little memory. */
+#include "log.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { LINE = 1 << 16 };
+
+run *report_run_create(const char *folder) {
+    run *r = km_new(1, sizeof *r);
+    r->folder = folder;
+    r->loss = r->best_eval_loss = r->best_eval_step = r->best_eval_accuracy = r->weights_hash_step = NAN;
+    return r;
+}
+
+void report_run_destroy(run *r) {
+    km_json_destroy(r->config);
+    free(r->rates);
+    free(r->name);
+    free(r);
+}
+
+static double number_of(const km_json *line, const char *key) {
+    double value = NAN;
+    (void)km_json_number(&value, km_json_get(line, key));
+    return value;
+}
+
+static double or_zero(double value) {
+    return isfinite(value) ? value : 0;
+}
+
+static void take_evaluation(run *r, const double values[FIELDS]) {
+    if (!isfinite(values[EVAL_LOSS])) {
+        return;
+    }
+    report_series_add(&r->evals, values);
+    if (!(r->best_eval_loss <= values[EVAL_LOSS])) {
+        r->best_eval_loss = values[EVAL_LOSS];
+        r->best_eval_step = values[STEP];
+        r->best_eval_accuracy = values[EVAL_ACCURACY];
+    }
+}
+
+static void take_rate(run *r, double rate) {
+    if (!isfinite(rate)) {
+        return;
+    }
+    if (r->rate_count == r->rate_capacity) {
+        r->rate_capacity = 2 * r->rate_capacity + 1024;
+        r->rates = km_grow(r->rates, r->rate_capacity, sizeof *r->rates);
+    }
+    r->rates[r->rate_count++] = (float)rate;
+}
+
+static void take_line(run *r, const km_json *line) {
+    double seconds = number_of(line, "seconds"), comm_seconds = number_of(line, "comm_seconds"), values[FIELDS];
+    for (int f = 0; f < FIELDS; f++) {
+        values[f] = number_of(line, report_fields[f]);
+    }
+    r->seconds += or_zero(seconds);
+    r->comm_seconds += or_zero(comm_seconds);
+    r->masked += or_zero(number_of(line, "masked"));
+    r->step = values[STEP];
+    r->tokens = isfinite(values[TOKENS]) ? values[TOKENS] : r->tokens;
+    r->loss = isfinite(values[LOSS]) ? values[LOSS] : r->loss;
+    values[TOKENS] = r->tokens;
+    values[SECONDS] = r->seconds;
+    values[COMM] = seconds > 0 ? comm_seconds / seconds : NAN;
+    if (isfinite(values[LOSS])) {
+        report_series_add(&r->lines, values);
+    }
+    take_rate(r, values[RATE]);
+    take_evaluation(r, values);
+    const char *hash = km_json_string(km_json_get(line, "weights_hash"));
+    if (hash != NULL) {
+        snprintf(r->weights_hash, sizeof r->weights_hash, "%s", hash);
+        r->weights_hash_step = r->step;
+    }
+}
+
+/* Reads the next line without its newline; false at the end. A line that is longer than LINE is cut, and then it is not valid
+ * JSON. */
+static bool next_line(FILE *file, char *text, size_t *length) {
+    int c = getc_unlocked(file);
+    *length = 0;
+    if (c == EOF) {
+        return false;
+    }
+    for (; c != EOF && c != '\n'; c = getc_unlocked(file)) {
+        if (*length < LINE) {
+            text[(*length)++] = (char)c;
+        }
+    }
+    return true;
+}
+
+static void read_lines(run *r, FILE *file) {
+    static char text[LINE];
+    size_t length = 0;
+    for (int64_t number = 1; next_line(file, text, &length); number++) {
+        km_json *line = NULL;
+        if (length > 0 && km_json_parse(&line, text, length, r->folder) == KM_OK &&
+            isfinite(number_of(line, "step"))) {
+            take_line(r, line);
+            r->good++;
+        } else if (r->bad++ == 0) {
+            r->first_bad = number;
+        }
+        km_json_destroy(line);
+    }
+}
+
+static km_status read_metrics(run *r) {
+    char *path = km_format("%s/metrics.jsonl", r->folder);
+    FILE *file = fopen(path, "r");
+    struct stat info;
+    km_status status = KM_OK;
+    if (file == NULL) {
+        bool there = stat(r->folder, &info) == 0;
+        status = km_fail_kind(km_errno_kind(errno), "%s: cannot open: %s.%s", there ? path : r->folder,
+                              strerror(errno), there ? " A run folder has one once the run has made a step." : "");
+    } else {
+        read_lines(r, file);
+        if (ferror(file)) {
+            status = km_fail_errno(errno, "%s: cannot read", path);
+        } else if (r->good == 0) {
+            status = km_fail(KM_FAILED, "%s: found no line of a step in it. Has the run made one yet?", path);
+        } else if (r->bad > 0) {
+            km_warn("%s: %lld of %lld lines cannot be read and are left out, the first is line %lld", path,
+                    (long long)r->bad, (long long)(r->good + r->bad), (long long)r->first_bad);
+        }
+        fclose(file);
+    }
+    free(path);
+    return status;
+}
+
+km_status report_run_read(run *r) {
+    KM_TRY(read_metrics(r));
+    char *path = km_format("%s/config.json", r->folder);
+    if (km_json_load(&r->config, path, 1 << 20) != KM_OK) {
+        km_warn("%s; the page does without it", km_message());
+    }
+    free(path);
+    return KM_OK;
+}
+
+static char *last_part(const char *folder) {
+    char *whole = realpath(folder, NULL);
+    const char *path = whole != NULL ? whole : folder, *slash = strrchr(path, '/');
+    char *name = km_strdup(slash != NULL && slash[1] != '\0' ? slash + 1 : path);
+    free(whole);
+    return name;
+}
+
+void report_run_name_all(run *const *runs, int count) {
+    for (int i = 0; i < count; i++) {
+        runs[i]->name = last_part(runs[i]->folder);
+        for (int j = 0; j < count; j++) {
+            char *other = last_part(runs[j]->folder);
+            if (j != i && strcmp(runs[i]->name, other) == 0) {
+                free(runs[i]->name);
+                runs[i]->name = km_strdup(runs[i]->folder);
+            }
+            free(other);
+        }
+    }
+}
+
+static int by_value(const void *a, const void *b) {
+    float x = *(const float *)a, y = *(const float *)b;
+    return (x > y) - (x < y);
+}
+
+static double median(float *values, size_t count) {
+    if (count == 0) {
+        return NAN;
+    }
+    qsort(values, count, sizeof *values, by_value);
+    return count % 2 == 1 ? (double)values[count / 2]
+                          : 0.5 * ((double)values[count / 2 - 1] + (double)values[count / 2]);
+}
+
+static km_json *final_of(run *r) {
+    km_json *json = km_json_object();
+    const struct {
+        const char *key;
+        double value;
+    } numbers[] = {
+        {"step", r->step},
+        {"tokens", r->tokens},
+        {"masked", r->masked},
+        {"loss", r->loss},
+        {"best_eval_loss", r->best_eval_loss},
+        {"best_eval_step", r->best_eval_step},
+        {"best_eval_accuracy", r->best_eval_accuracy},
+        {"tokens_per_s", median(r->rates, r->rate_count)},
+        {"seconds", r->seconds},
+        {"comm_share", r->seconds > 0 ? r->comm_seconds / r->seconds : NAN},
+        {"weights_hash_step", r->weights_hash_step},
+    };
+    for (size_t i = 0; i < KM_COUNT(numbers); i++) {
+        km_json_set_number(json, numbers[i].key, numbers[i].value);
+    }
+    km_json_set_string(json, "weights_hash", r->weights_hash);
+    km_json_set_number(json, "lines", (double)r->good);
+    km_json_set_number(json, "bad_lines", (double)r->bad);
+    return json;
+}
+
+void report_run_print(km_buffer *out, run *r) {
+    km_json *head = km_json_object();
+    km_json_set_string(head, "name", r->name);
+    km_json_set_string(head, "folder", r->folder);
+    km_json_set(head, "final", final_of(r));
+    if (r->config != NULL) {
+        km_json_set(head, "config", r->config);
+        r->config = NULL; /* the document owns it now */
+    }
+    char *text = km_json_print(head, false);
+    km_buffer_add(out, text, strlen(text) - 1); /* without the last brace: the series follow inside the object */
+    km_buffer_print(out, ",\"lines\":");
+    report_series_print(out, &r->lines, LOSS, COMM);
+    km_buffer_print(out, ",\"evals\":");
+    report_series_print(out, &r->evals, EVAL_LOSS, EVAL_ACCURACY);
+    km_buffer_print(out, "}");
+    free(text);
+    km_json_destroy(head);
+}

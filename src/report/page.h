@@ -1,0 +1,17 @@
+/* page: the page itself, page.html, in which markers are replaced by the figures and by the scripts that draw them. */
+#ifndef KMASK_REPORT_PAGE_H
+#define KMASK_REPORT_PAGE_H
+
+#include "log.h"
+
+/* What the page shows: runs, and results of `kmask variance`. */
+typedef struct sources {
+    run **runs;
+    int run_count;
+    km_json *variances; /* an array of documents, each a variance.json */
+} sources;
+
+/* Writes the page to `path`, whole or not at all. */
+km_status report_page_write(const sources *from, const char *path) KM_NODISCARD;
+
+#endif

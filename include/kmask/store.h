@@ -3,9 +3,11 @@
  *
  * HDF5 is the format of kmask's own files. Such a file begins with an HDF5 user block of 4,096 bytes: magic "KMASKH5\n",
  * version of the format, length of the file, XXH3-128 of everything behind the block, and a checksum of the block itself. The
- * whole file is verified before HDF5 opens it, so HDF5 never sees damaged bytes. Arrays are contiguous: their bytes have a
- * fixed offset, and any process may read and write them with pread and pwrite, without HDF5. Functions marked [HDF5] may be
- * called by only one thread of a process.
+ * whole file is verified before anything in it is believed. A checksum is no signature, though: whoever changes a file can seal
+ * it again. So libhdf5 only writes. What reads is kmask's own code, which knows the part of the format that kmask writes, takes
+ * nothing else (no links to other files, no filters, no arrays that share bytes), and checks every place against the file.
+ * Arrays are contiguous: their bytes have a fixed offset, and any process may read and write them with pread and pwrite.
+ * Functions marked [HDF5] call libhdf5 and may be called by only one thread of a process.
  *
  * safetensors is the format in which models are exchanged with other programs: a file whose name ends in .safetensors, or a
  * folder with model.safetensors or, for a model in several files (shards), model.safetensors.index.json. These files have no
@@ -103,7 +105,7 @@ void km_store_abandon(km_store *store);
 /* ---- Reading ---- */
 /* Opens a file: verifies it as a whole, then reads the names and places of its arrays. The error message tells a file that is
  * cut short, one of another program and a damaged one apart. A folder, or a path that ends in .safetensors, is read as
- * safetensors. The caller closes. [HDF5] */
+ * safetensors. The caller closes. Any thread may call it. */
 km_status km_store_open(km_store **out, const char *path) KM_NODISCARD;
 /* Only verifies a file, with little memory and without HDF5. */
 km_status km_store_verify(const char *path) KM_NODISCARD;

@@ -1,12 +1,10 @@
-/* The only calls of HDF5: creating arrays and attributes in a new file, and listing those of a verified one. HDF5 never reads
- * or writes elements. Each function opens the file and closes it again, so no HDF5 object outlives a call. */
+/* The only calls of libhdf5: creating arrays and attributes in a new file. libhdf5 reads nothing (hdf5_read.c) and writes no
+ * elements. The file is closed before the function returns, so no HDF5 object outlives the call. */
 #include "store_private.h"
 
 #include <hdf5.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 /* ---- Errors ---- */
 
@@ -64,7 +62,7 @@ static void quieten(void) {
 static hid_t access_list(void) {
     hid_t list = H5Pcreate(H5P_FILE_ACCESS);
 #if !H5_VERSION_GE(1, 10, 7) || (H5_VERS_MAJOR == 1 && H5_VERS_MINOR == 12 && H5_VERS_RELEASE < 1)
-    H5_VERSION_LE(1, 12, 0) && H5_VERS_MINOR > 10 setenv("HDF5_USE_FILE_LOCKING", "FALSE", 1);
+    setenv("HDF5_USE_FILE_LOCKING", "FALSE", 1);
 #else
     H5Pset_file_locking(list, false, true);
 #endif
@@ -169,151 +167,5 @@ km_status km_hdf5_write(km_store *store) {
     }
     H5Pclose(access);
     H5Pclose(creation);
-    return status;
-}
-
-/* ---- Reading ---- */
-
-typedef struct reading {
-    km_store *store;
-    km_status status;
-} reading;
-
-static km_status read_text(hid_t id, km_attribute *out, const char *path) {
-    hid_t type = text_type();
-    char *text = NULL;
-    km_status status = H5Aread(id, type, &text) >= 0 ? KM_OK : failed(path, "read an attribute");
-    if (status == KM_OK) {
-        out->text = km_strdup(text != NULL ? text : "");
-        H5free_memory(text);
-    }
-    H5Tclose(type);
-    return status;
-}
-
-/* Reads a text or a whole number, the attributes that kmask writes; *ours is false for any other attribute. */
-static km_status read_attribute(hid_t id, km_attribute *out, bool *ours, const char *path) {
-    hid_t type = H5Aget_type(id), space = H5Aget_space(id);
-    H5T_class_t class = H5Tget_class(type);
-    bool single = H5Sget_simple_extent_npoints(space) == 1;
-    km_status status = KM_OK;
-    *ours = single && (class == H5T_INTEGER || (class == H5T_STRING && H5Tis_variable_str(type) > 0));
-    if (*ours && class == H5T_STRING) {
-        status = read_text(id, out, path);
-    } else if (*ours && H5Aread(id, H5T_NATIVE_INT64, &out->number) < 0) {
-        status = failed(path, "read an attribute");
-    }
-    H5Sclose(space);
-    H5Tclose(type);
-    return status;
-}
-
-static herr_t visit_attribute(hid_t root, const char *name, const H5A_info_t *info, void *payload) {
-    (void)info;
-    reading *r = payload;
-    km_attribute attribute = {0};
-    bool ours = false;
-    hid_t id = H5Aopen(root, name, H5P_DEFAULT);
-    r->status = id >= 0 ? read_attribute(id, &attribute, &ours, r->store->path)
-                        : failed(r->store->path, "open an attribute");
-    if (id >= 0) {
-        H5Aclose(id);
-    }
-    if (r->status == KM_OK && ours) {
-        attribute.name = km_strdup(name);
-        (void)km_store_insert_attribute(r->store, &attribute); /* always succeeds: names are unique in HDF5 */
-    }
-    return r->status == KM_OK ? 0 : -1;
-}
-
-static bool type_from(km_dtype *out, hid_t type) {
-    for (km_dtype candidate = KM_F32; candidate <= KM_F64; candidate++) {
-        if (H5Tequal(type, type_of(candidate)) > 0) {
-            *out = candidate;
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Reads the type, shape and place of a dataset; returns false if it is not of a kind that kmask writes. */
-static bool read_array(hid_t id, km_array *array, uint64_t file_size) {
-    hid_t type = H5Dget_type(id), space = H5Dget_space(id), creation = H5Dget_create_plist(id);
-    hsize_t dims[H5S_MAX_RANK];
-    array->rank = H5Sget_simple_extent_ndims(space);
-    bool ours = type_from(&array->type, type) && H5Pget_layout(creation) == H5D_CONTIGUOUS && array->rank >= 0 &&
-                array->rank <= 4 && H5Sget_simple_extent_dims(space, dims, NULL) >= 0;
-    for (int i = 0; ours && i < array->rank; i++) {
-        array->dims[i] = dims[i];
-    }
-    ours = ours && km_array_measure(array);
-    if (ours && array->count > 0) {
-        array->offset = H5Dget_offset(id);
-        uint64_t bytes = array->count * km_dtype_size(array->type);
-        ours = array->offset >= KM_USER_BLOCK && array->offset <= file_size && bytes <= file_size - array->offset;
-    }
-    H5Pclose(creation);
-    H5Sclose(space);
-    H5Tclose(type);
-    return ours;
-}
-
-static herr_t visit_link(hid_t root, const char *name, const H5L_info_t *info, void *payload) {
-    (void)info;
-    reading *r = payload;
-    hid_t id = H5Oopen(root, name, H5P_DEFAULT);
-    if (id < 0) {
-        r->status = failed(r->store->path, "open an object");
-        return -1;
-    }
-    if (H5Iget_type(id) == H5I_DATASET) {
-        km_array array = {0};
-        char *path = km_format("/%s", name);
-        if (!read_array(id, &array, r->store->size) || !km_store_insert_array(r->store, &array, path)) {
-            r->status = km_fail_kind(KM_ERROR_DAMAGED, "%s: array %s is not of a kind that kmask writes",
-                                     r->store->path, path);
-            free(path);
-        }
-    }
-    H5Oclose(id);
-    return r->status == KM_OK ? 0 : -1;
-}
-
-/* Whether HDF5, which opens files by name, has opened the file that was verified. */
-static bool same_file(hid_t file, int verified) {
-    struct stat ours, theirs;
-    void *handle = NULL;
-    return H5Fget_vfd_handle(file, H5P_DEFAULT, &handle) >= 0 && fstat(verified, &ours) == 0 &&
-           fstat(*(int *)handle, &theirs) == 0 && ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino;
-}
-
-static km_status read_all(hid_t file, km_store *store) {
-    if (!same_file(file, store->fd)) {
-        return km_fail(KM_FAILED, "%s: replaced by another file while it was opened; try again", store->path);
-    }
-    reading r = {.store = store};
-    hid_t root = H5Gopen2(file, "/", H5P_DEFAULT);
-    if (root < 0) {
-        return failed(store->path, "open the root group");
-    }
-    if (H5Aiterate2(root, H5_INDEX_NAME, H5_ITER_INC, NULL, visit_attribute, &r) < 0 && r.status == KM_OK) {
-        r.status = failed(store->path, "list the attributes");
-    }
-    if (r.status == KM_OK && H5Lvisit(root, H5_INDEX_NAME, H5_ITER_INC, visit_link, &r) < 0 && r.status == KM_OK) {
-        r.status = failed(store->path, "list the arrays");
-    }
-    H5Gclose(root);
-    return r.status;
-}
-
-km_status km_hdf5_read(km_store *store) {
-    quieten();
-    hid_t access = access_list();
-    hid_t file = H5Fopen(store->path, H5F_ACC_RDONLY, access);
-    km_status status = file >= 0 ? read_all(file, store) : failed(store->path, "open the file");
-    if (file >= 0) {
-        H5Fclose(file);
-    }
-    H5Pclose(access);
     return status;
 }

@@ -1,5 +1,5 @@
 /* Stores: the lists of arrays and attributes in memory, reading and writing of elements, and replacing files atomically. */
-#include "store_private.h"
+#include "hdf5_read.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -75,7 +75,4 @@ km_status km_user_block_open(km_store *store) KM_NODISCARD;
 
 /* Writes attributes and arrays without their elements to store->temporary, and sets the arrays' offsets. */
 km_status km_hdf5_write(km_store *store) KM_NODISCARD;
-/* Reads the attributes, and the names and places of the arrays, of the verified file store->fd. */
-km_status km_hdf5_read(km_store *store) KM_NODISCARD;
-
 #endif

@@ -234,6 +234,21 @@ typedef struct km_source_examples_options {
 km_status km_source_examples_create(km_source **out, const km_example *examples, size_t count,
                                     const km_source_examples_options *options) KM_NODISCARD;
 
+/* A source text and what a decoder is to write for it, both with the tokens that begin and end a sequence. */
+typedef struct km_pair {
+    const int32_t *ids, *target; /* (length), (target_length > 0) */
+    int length, target_length;
+} km_pair;
+
+typedef struct km_source_pairs_options {
+    uint64_t seed;
+    int32_t decoder_start; /* the id that the decoder reads first */
+} km_source_pairs_options;
+/* Pairs in the order of km_source_examples_create, the source of sequence-to-sequence fine-tuning: the decoder reads the target shifted
+ * right behind decoder_start, and every token of the target is labelled. `pairs` (count > 0) must outlive the source. */
+km_status km_source_pairs_create(km_source **out, const km_pair *pairs, size_t count,
+                                 const km_source_pairs_options *options) KM_NODISCARD;
+
 /* ---- Reading ahead ------------------------------------------------------------------------------------------------ */
 
 /* Makes the micro-batches of steps from a source, one request ahead, in a thread of its own. */

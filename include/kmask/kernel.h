@@ -212,6 +212,10 @@ void km_attention_cached_forward(float *out, const float *q, const float *k, con
  * overwritten by softmax - onehot, the gradient of the sum of the losses; without, by logits + bias. */
 void km_loss(float *logits, float *loss, uint8_t *hit, const float *bias, const int32_t *labels, bool backward,
              int M, int V);
+/* km_loss with `backward` and all outputs, under label smoothing: the loss of a row is kept * -log p(label) plus spread times the sum over
+ * all V ids of -log p. kept + V spread has to be 1, so that the gradient is softmax - kept onehot(label) - spread. */
+void km_loss_smoothed(float *logits, float *loss, uint8_t *hit, const float *bias, const int32_t *labels,
+                      float kept, float spread, int M, int V);
 /* km_loss with `backward` and with both outputs. The gradient is bf16 and fills the first half of each row of logits, so that
  * there are 2 V bf16 numbers from one row to the next. */
 void km_loss_bf16(float *logits, float *loss, uint8_t *hit, const float *bias, const int32_t *labels, int M, int V);

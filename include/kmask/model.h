@@ -206,12 +206,22 @@ km_status km_model_check(const km_model *model, const km_batch *batch) KM_NODISC
 
 /* ---- Gradient and forward ----------------------------------------------------------------------------------- */
 
+/* Label smoothing of the loss over the vocabulary of V ids, where nll(v) is -log p(v). share 0: none.
+ *
+ *   among_others   (1 - share) nll(label) + share/(V-1) times the sum of nll over the other ids      fairseq
+ *   else           (1 - share) nll(label) + share/V times the sum of nll over all ids    PyTorch, transformers */
+typedef struct km_label_smoothing {
+    double share;
+    bool among_others;
+} km_label_smoothing;
+
 /* Most that any batch will need, and what is wanted. */
 typedef struct km_work_options {
     km_batch_limits limits;
-    bool backward;  /* false: forward only needs less */
-    bool recompute; /* keep only layer inputs, compute the rest again in backward (no bit changes) */
-    bool bf16;      /* products in bf16, where km_bf16_supported() */
+    bool backward;                /* false: forward only needs less */
+    bool recompute;               /* keep only layer inputs, compute the rest again in backward (no bit changes) */
+    bool bf16;                    /* products in bf16, where km_bf16_supported() */
+    km_label_smoothing smoothing; /* of the gradient's loss; not with bf16, nor of classes */
     /* With bf16: the weights rounded, of the table's layout, the caller's, as they are when a pass begins. NULL: every
      * pass rounds them for itself. */
     const km_bf16 *rounded;

@@ -52,6 +52,7 @@ typedef struct km_trainer_options {
     km_optimizer_config optimizer;
     km_schedule_config schedule;
     km_parallel_config parallel;
+    km_label_smoothing smoothing; /* not with train.precision bf16 */
 } km_trainer_options;
 
 /* ---- What this machine can compute --------------------------------------------------------------------------- */
@@ -177,7 +178,7 @@ typedef struct km_step_wish {
 } km_step_wish;
 /* What a step reports: the same on all ranks, apart from the seconds. */
 typedef struct km_step_report {
-    double loss;      /* mean over masked tokens */
+    double loss;      /* mean over masked tokens, with label smoothing where there is any */
     double grad_norm; /* before clipping */
     double lr;
     int64_t masked, correct, tokens; /* of all ranks: masked tokens, those predicted right, all tokens */

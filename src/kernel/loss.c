@@ -69,6 +69,37 @@ KM_SIMD void km_loss(float *logits, float *loss, uint8_t *hit, const float *bias
     }
 }
 
+/* The sum of x - top, in double: it is a sum of V numbers of one sign. */
+KM_INLINE double sum_of_distances(const float *x, float top, int V) {
+    double sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int v = 0; v < V; v++) {
+        sum += (double)(x[v] - top);
+    }
+    return sum;
+}
+
+/* x = x * factor - less. */
+KM_INLINE void scale_and_lower(float *x, float factor, float less, int V) {
+    for (int v = 0; v < V; v++) {
+        x[v] = x[v] * factor - less;
+    }
+}
+
+KM_SIMD void km_loss_smoothed(float *logits, float *loss, uint8_t *hit, const float *bias, const int32_t *labels,
+                              float kept, float spread, int M, int V) {
+    for (int m = 0; m < M; m++) {
+        float *x = logits + (size_t)m * (size_t)V;
+        add_row(x, bias, V);
+        const float top = km_largest(x, V), at_label = x[labels[m]];
+        hit[m] = is_best(x, labels[m], top);
+        const float all = (float)sum_of_distances(x, top, V), sum = exponentials(x, top, V);
+        loss[m] = logf(sum) - kept * (at_label - top) - spread * all;
+        scale_and_lower(x, 1.0f / sum, spread, V);
+        x[labels[m]] -= kept;
+    }
+}
+
 /* to (V) = x * factor. `to` may begin at the same address as x: numbers are read before their place is overwritten. */
 KM_INLINE void scale_bf16(km_bf16 *to, const float *x, float factor, int V) {
     enum { STRETCH = 256 };

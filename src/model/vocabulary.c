@@ -1,6 +1,8 @@
 /* Logits over the vocabulary, tied to the word embeddings, with their loss and gradient. */
 #include "vocabulary.h"
 
+#include <assert.h>
+
 const km_stack *km_vocabulary_stack(const km_model *model) {
     return &model->stacks[model->stack_count - 1];
 }
@@ -45,6 +47,16 @@ static km_loss_sum sum_losses(const km_vocabulary_acts *acts, int M) {
     return sum;
 }
 
+/* Loss and gradient with label smoothing, as km_loss_smoothed has it. */
+static void smoothed_loss(const km_pass *pass, const km_vocabulary_acts *acts, const float *bias) {
+    const km_label_smoothing *smoothing = &pass->work->options.smoothing;
+    const int V = pass->model->V;
+    const double spread = smoothing->share / (smoothing->among_others ? V - 1 : V);
+    const double kept = 1 - smoothing->share - (smoothing->among_others ? spread : 0);
+    KM_TIMED(KM_OP_LOSS, km_loss_smoothed(pass->work->logits, acts->loss, acts->hit, bias, pass->batch->labels,
+                                          (float)kept, (float)spread, pass->outputs.count, V));
+}
+
 km_loss_sum km_vocabulary_loss(const km_pass *pass, const km_vocabulary_acts *acts, size_t bias) {
     const float *b = pass->weights + bias;
     const int32_t *labels = pass->batch->labels;
@@ -52,6 +64,9 @@ km_loss_sum km_vocabulary_loss(const km_pass *pass, const km_vocabulary_acts *ac
     int M = pass->outputs.count, V = pass->model->V;
     if (pass->sink == NULL) {
         KM_TIMED(KM_OP_LOSS, km_loss(logits, acts->loss, acts->hit, NULL, labels, false, M, V));
+    } else if (pass->work->options.smoothing.share > 0) {
+        assert(pass->rounded == NULL);
+        smoothed_loss(pass, acts, b);
     } else if (pass->rounded != NULL) {
         KM_TIMED(KM_OP_LOSS, km_loss_bf16(logits, acts->loss, acts->hit, b, labels, M, V));
     } else {

@@ -3,8 +3,12 @@
 
 #include <stdlib.h>
 
-static km_work_options work_options(const km_train_config *train, const km_reader *reader) {
-    km_work_options options = {.backward = true, .recompute = train->recompute, .bf16 = km_is_bf16(train)};
+static km_work_options work_options(const km_trainer_options *trainer, const km_reader *reader) {
+    const km_train_config *train = &trainer->train;
+    km_work_options options = {.backward = true,
+                               .recompute = train->recompute,
+                               .bf16 = km_is_bf16(train),
+                               .smoothing = trainer->smoothing};
     options.limits = km_reader_limits(reader);
     return options;
 }
@@ -18,7 +22,7 @@ static km_status make_workers(km_trainer *t) {
     int workers = workers_of(&t->options.parallel, t->batches);
     KM_TRY(km_pool_create(&t->pool, workers));
     t->works = km_new((size_t)workers, sizeof(km_work *));
-    km_work_options options = work_options(&t->options.train, t->reader);
+    km_work_options options = work_options(&t->options, t->reader);
     options.rounded = t->parameters->rounded;
     for (int i = 0; i < workers; i++) {
         KM_TRY(km_work_create(&t->works[i], t->model, &options));
@@ -94,7 +98,7 @@ void km_memory_plan(km_memory *out, const km_trainer_options *options, const km_
                     const km_reader *reader, int rank, int ranks) {
     uint64_t first = 0, batches = 0;
     km_share(&first, &batches, (uint64_t)km_reader_micro_batches(reader), rank, ranks);
-    const km_work_options work = work_options(&options->train, reader);
+    const km_work_options work = work_options(options, reader);
     *out = (km_memory){.activations = km_work_bytes(model, &work),
                        .tokens = (size_t)work.limits.tokens,
                        .threads = workers_of(&options->parallel, batches)};

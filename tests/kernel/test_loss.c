@@ -69,6 +69,63 @@ static void loss_equals_its_twin_and_finite_differences(void **state) {
     }
 }
 
+typedef struct smoothed {
+    entropy base;
+    double kept, spread;
+} smoothed;
+
+/* The summed loss with label smoothing. */
+static double summed_smoothed(const void *context) {
+    const smoothed *s = context;
+    const entropy *e = &s->base;
+    double sum = 0;
+    for (int m = 0; m < e->M; m++) {
+        entropy row = *e;
+        row.M = 1;
+        row.logits = e->logits + (size_t)m * (size_t)e->V;
+        for (int32_t v = 0; v < e->V; v++) {
+            row.labels = &v;
+            sum += (s->spread + (v == e->labels[m] ? s->kept : 0)) * summed(&row);
+        }
+    }
+    return sum;
+}
+
+static void check_smoothed(int M, int V, double share, bool among_others) {
+    const size_t count = (size_t)M * (size_t)V;
+    float *logits = draw(count, 3, 1), *bias = draw((size_t)V, 1, 2);
+    int32_t *labels = draw_numbers((size_t)M, V, 3);
+    double *xd = widen(logits, count), spread = share / (among_others ? V - 1 : V);
+    smoothed s = {{xd, widen(bias, (size_t)V), labels, doubles((size_t)V), doubles((size_t)V), M, V},
+                  1 - share - (among_others ? spread : 0),
+                  spread};
+    float *plain = copy(logits, count), *loss = filled((size_t)M, NAN);
+    uint8_t *hit = take((size_t)M, 1), *hit_plain = take((size_t)M, 1);
+    km_loss(plain, NULL, hit_plain, bias, labels, true, M, V);
+    km_loss_smoothed(logits, loss, hit, bias, labels, (float)s.kept, (float)s.spread, M, V);
+    expect_gradient("smoothed gradient", summed_smoothed, &s, xd, logits, count, 40, 3e-6);
+    for (int m = 0; m < M; m++) {
+        smoothed row = s;
+        row.base.M = 1;
+        row.base.logits = xd + (size_t)m * (size_t)V;
+        row.base.labels = labels + m;
+        const double want = summed_smoothed(&row);
+        expect_near("smoothed loss", loss + m, &want, 1, 2e-6);
+        assert_int_equal(hit[m], hit_plain[m]);
+    }
+    drop();
+}
+
+static void smoothed_loss_equals_its_twin_and_finite_differences(void **state) {
+    (void)state;
+    const int widths[] = {2, 17, 100};
+    for (size_t v = 0; v < KM_COUNT(widths); v++) {
+        check_smoothed(3, widths[v], 0.1, true);
+        check_smoothed(3, widths[v], 0.1, false);
+        check_smoothed(2, widths[v], 0, false);
+    }
+}
+
 /* Of equal largest logits the lowest id counts, wherever they are. */
 static void the_lowest_id_wins_a_tie(void **state) {
     (void)state;
@@ -177,7 +234,10 @@ static void probabilities_are_never_subnormal(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {TEST(loss_equals_its_twin_and_finite_differences),
-                                       TEST(the_lowest_id_wins_a_tie), TEST(extremes), TEST(nan_shows),
+                                       TEST(smoothed_loss_equals_its_twin_and_finite_differences),
+                                       TEST(the_lowest_id_wins_a_tie),
+                                       TEST(extremes),
+                                       TEST(nan_shows),
                                        TEST(probabilities_are_never_subnormal)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

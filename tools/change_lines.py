@@ -206,7 +206,7 @@ CHANGES = [
     ("saving: the first moments are saved as the second", "src/run/save.c",
      "(part->group == KM_FIRST_MOMENTS ? p->m : p->v)", "(part->group == KM_FIRST_MOMENTS ? p->m : p->m)", ["run/mpi_state@1"]),
     ("saving: the second moments are not loaded", "src/run/state.c",
-     "for (int group = KM_FIRST_MOMENTS; group < network->groups; group++) {", "for (int group = KM_FIRST_MOMENTS; group < network->groups - 1; group++) {",
+     "group < KM_MIN(network->groups, (int)KM_GROUPS); group++) {", "group < KM_MIN(network->groups, (int)KM_GROUPS) - 1; group++) {",
      ["run/mpi_state@1"]),
     ("saving: one checkpoint fewer than checkpoint.keep stays", "src/run/checkpoint_files.c",
      "if (valid < keep) {", "if (valid + 1 < keep) {", ["run/test_run", "run/run_resume"]),

@@ -74,6 +74,8 @@ km_status km_network_add(km_store *store, const km_network *network) KM_NODISCAR
 /* Checks that the file has all of the network's arrays in the shapes of the table; the message names the first that it has not. No
  * elements are read. */
 km_status km_network_check(const km_store *store, const km_network *network) KM_NODISCARD;
+/* Whether an array of a file has the type (float32) and the shape of a parameter. */
+bool km_array_fits(const km_array *array, const km_param *param);
 /* Read and write elements first..first+count-1 of a group, which in memory is a flat array of table->size elements. Gaps between
  * parameters are left as they are. A failure names the array that is missing or has another shape. Any thread. */
 km_status km_network_read(const km_store *store, const km_network *network, km_group group, size_t first,

@@ -1,4 +1,5 @@
 /* bundle: a model file or checkpoint, opened for use. */
+#include "holes.h"
 #include "import.h"
 #include "kmask/modelfile.h"
 #include "shape.h"
@@ -7,6 +8,17 @@
 #include <string.h>
 
 /* ---- What a file says of itself ---- */
+
+/* Each piece has a row of embeddings: what reads rows by a piece's id relies on it. */
+static km_status check_pieces(const km_bundle *bundle, const char *path) {
+    const int32_t pieces = km_tokenizer_size(bundle->tokenizer);
+    return bundle->shape.vocab_size >= pieces
+               ? KM_OK
+               : km_fail(KM_FAILED,
+                         "%s: model.vocab_size in its config is %lld, but its tokenizer has %d pieces: expected a "
+                         "row of embeddings for each.",
+                         path, (long long)bundle->shape.vocab_size, pieces);
+}
 
 static km_status read_texts(km_bundle *bundle, const km_store *store, const char *path) {
     const char *kind = km_store_text(store, "kind"), *config = km_store_text(store, "config");
@@ -22,6 +34,7 @@ static km_status read_texts(km_bundle *bundle, const km_store *store, const char
     KM_TRY(km_shape_parse(&bundle->shape, config, 0, path));
     bundle->config = km_strdup(config);
     KM_TRY(km_tokenizer_parse(&bundle->tokenizer, tokenizer, strlen(tokenizer), path));
+    KM_TRY(check_pieces(bundle, path));
     const km_specials specials = km_tokenizer_specials(bundle->tokenizer);
     km_model_take_tokens(&bundle->shape, specials.pad, specials.sep);
     (void)km_store_number(store, "step", &bundle->step);
@@ -43,14 +56,19 @@ static km_status read_classifier(km_bundle *bundle, const char *path) {
     km_json *json = NULL;
     KM_TRY(km_json_parse(&json, bundle->classifier, strlen(bundle->classifier), path));
     const km_json *dropout = km_json_get(json, "classifier_dropout");
-    bundle->shape.num_labels = (int64_t)km_json_number_or(json, "num_labels", 0);
+    const double said = km_json_number_or(json, "num_labels", 0);
     bundle->shape.has_classifier_dropout = km_json_number(&bundle->shape.classifier_dropout, dropout);
     const size_t names = km_json_size(km_json_get(json, "labels"));
+    bundle->shape.num_labels = (int64_t)names;
     km_json_destroy(json);
-    return names == (size_t)bundle->shape.num_labels
+    if (names == 0 || (double)names != said) {
+        return km_fail(KM_FAILED, "%s: the attribute `classifier` has %zu labels, expected %g", path, names, said);
+    }
+    const double rate = bundle->shape.classifier_dropout;
+    return !bundle->shape.has_classifier_dropout || (rate >= 0 && rate < 1)
                ? KM_OK
-               : km_fail(KM_FAILED, "%s: the attribute `classifier` has %zu labels, expected %lld", path, names,
-                         (long long)bundle->shape.num_labels);
+               : km_fail(KM_FAILED, "%s: the attribute `classifier` has a classifier_dropout of %g, expected 0..<1",
+                         path, rate);
 }
 
 static km_status fill_in(km_bundle *bundle, const km_store *store, const char *path, bool any) {
@@ -62,6 +80,7 @@ static km_status fill_in(km_bundle *bundle, const km_store *store, const char *p
     KM_TRY(bundle->classifier != NULL ? read_classifier(bundle, path) : KM_OK);
     KM_TRY(make_model(bundle, bundle->classifier != NULL ? KM_HEAD_CLASSES : KM_HEAD_TOKENS));
     KM_TRY(km_weights_read(store, km_model_table(bundle->model), bundle->weights));
+    km_warn_of_holes_in(path, km_model_table(bundle->model), bundle->weights);
     return KM_OK;
 }
 
@@ -75,8 +94,7 @@ static const km_array *find_param(const km_store *store, const km_param *param) 
         char *name = km_format("%s%s", groups[i], param->name);
         const km_array *array = km_store_find(store, name);
         free(name);
-        if (array != NULL && array->type == KM_F32 && array->rank == param->rank && array->count == param->count &&
-            array->dims[0] == param->dims[0]) {
+        if (array != NULL && km_array_fits(array, param)) {
             return array;
         }
     }
@@ -103,6 +121,7 @@ static km_status fill_in_classifier(km_bundle *bundle, const km_store *store, co
                            path, param->name);
         }
     }
+    km_warn_of_holes_in(path, table, bundle->weights);
     return KM_OK;
 }
 

@@ -2,11 +2,11 @@
  * model's table by its name, or is reported with the reason why it is ignored. */
 #include "import.h"
 
+#include "holes.h"
 #include "kmask/store.h"
 #include "model_json.h"
 #include "shape.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -384,15 +384,6 @@ static km_status match(import *in) {
 
 /* ---- Weights ---- */
 
-static void warn_of_holes(const import *in, const km_array *array, const float *values, size_t count) {
-    for (size_t i = 0; i < count; i++) {
-        if (!isfinite(values[i])) {
-            km_warn("%s: tensor %s holds values that are not finite", in->folder, array->name);
-            return;
-        }
-    }
-}
-
 static bool is_complete(const import *in) {
     int found = 0;
     for (int i = 0; i < km_model_table(in->bundle->model)->count; i++) {
@@ -418,7 +409,7 @@ static km_status read_weights(import *in, uint64_t seed) {
             continue;
         }
         KM_TRY(km_store_read_floats(in->store, in->from[i], 0, param->count, to));
-        warn_of_holes(in, in->from[i], to, param->count);
+        km_warn_of_holes(in->folder, in->from[i]->name, to, param->count);
         km_json_push(in->used, describe(in->from[i], param->name));
     }
     bundle->weights_hash = km_table_hash(table, bundle->weights);

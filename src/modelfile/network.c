@@ -64,6 +64,14 @@ char *km_network_hash_name(const km_network *network) {
 
 /* ---- Finding and checking ---- */
 
+bool km_array_fits(const km_array *array, const km_param *param) {
+    bool fits = array->type == KM_F32 && array->rank == param->rank && array->count == param->count;
+    for (int i = 0; fits && i < param->rank; i++) {
+        fits = array->dims[i] == param->dims[i];
+    }
+    return fits;
+}
+
 /* Sets *out to the parameter's array; KM_FAILED where it is missing or has another shape. */
 static km_status find(const km_array **out, const km_store *store, const km_network *network, km_group group,
                       const km_param *param) {
@@ -72,8 +80,7 @@ static km_status find(const km_array **out, const km_store *store, const km_netw
     km_status status = KM_OK;
     if (array == NULL) {
         status = km_fail(KM_FAILED, "%s: tensor %s is missing", km_store_path(store), name);
-    } else if (array->type != KM_F32 || array->rank != param->rank || array->count != param->count ||
-               (param->rank == 2 && array->dims[0] != param->dims[0])) {
+    } else if (!km_array_fits(array, param)) {
         status =
             km_fail(KM_FAILED, "%s: tensor %s: found %s of %llu x %llu, expected float32 of %llu x %llu",
                     km_store_path(store), name, km_dtype_name(array->type), (unsigned long long)array->dims[0],

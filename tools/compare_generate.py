@@ -5,7 +5,8 @@
     python tools/compare_generate.py --kmask build/release/kmask [--models 12] [--options 6] [--sources 8] [--seed 1]
 
 Each model is drawn by its seed: 1 to 4 layers on either side, other head counts and feed-forward widths on either side, three
-activations, scaled embeddings or not, forced first and last tokens or not. A model with freshly drawn weights repeats its last
+activations, scaled embeddings or not, forced first and last tokens or not, one to three ids that end an answer, named in config.json or
+in generation_config.json. A model with freshly drawn weights repeats its last
 token for ever, so the decoder's weights are larger than usual, and the row of </s> is scaled until some answers end early and others
 do not. Each model answers random sources of 2 to 60 tokens under random options: 1 to 6 beams, minimum and maximum lengths, length
 penalties from 0 to 2, no_repeat_ngram_size. transformers takes one source at a time; kmask takes all of them together.
@@ -36,6 +37,7 @@ def draw_model(seed):
     rng = np.random.default_rng([seed, 21])
     pick = lambda *values: values[rng.integers(len(values))]
     heads, forced = (int(pick(1, 2, 3, 6)), int(pick(1, 2, 3, 6))), (pick(None, 0), pick(None, 2, 2))
+    ends = [2] if rng.integers(2) else [2, *map(int, rng.integers(3, 270, rng.integers(1, 3)))]
     config = BartConfig(
         vocab_size=int(pick(270, 331, 517, 1031)), d_model=6 * int(pick(2, 3, 5, 8, 11)), encoder_layers=int(rng.integers(1, 5)),
         decoder_layers=int(rng.integers(1, 5)), encoder_attention_heads=heads[0], decoder_attention_heads=heads[1],
@@ -52,18 +54,21 @@ def draw_model(seed):
             p.copy_((1.0 if norm else 0.0) + (scale if p.dim() == 2 else 0.2) * torch.randn(p.shape, generator=generator))
         model.model.shared.weight[2] *= end
         model.model.shared.weight[1] = 0
-    return model.double(), forced
+    ids = dict(forced_bos_token_id=forced[0], forced_eos_token_id=forced[1], eos_token_id=ends if len(ends) > 1 else ends[0])
+    model.generation_config.update(**ids)
+    return model.double(), ids
 
 
-def write_model(kmask, model, forced, folder):
-    """Forced ids are in config.json, as older versions of transformers wrote them."""
+def write_model(kmask, model, ids, named_in, folder):
+    """ids are in config.json, as older versions of transformers wrote them, or in generation_config.json."""
     model.float().save_pretrained(folder)
     model.double()
-    os.remove(f"{folder}/generation_config.json")
-    with open(f"{folder}/config.json") as f:
+    if named_in == "config.json":
+        os.remove(f"{folder}/generation_config.json")
+    with open(f"{folder}/{named_in}") as f:
         config = json.load(f)
-    with open(f"{folder}/config.json", "w") as f:
-        json.dump({**config, "forced_bos_token_id": forced[0], "forced_eos_token_id": forced[1]}, f)
+    with open(f"{folder}/{named_in}", "w") as f:
+        json.dump({**config, **ids}, f)
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     chars = [chr(b) for b in printable] + [chr(256 + i) for i in range(256 - len(printable))]
     pieces = ["<s>", "<pad>", "</s>", "<unk>", *chars, "<mask>"]
@@ -90,9 +95,8 @@ def draw_options(seed, number):
 
 # ---- The two programs ----
 
-def reference(model, forced, source, options):
+def reference(model, source, options):
     """(ids, score), with score None for greedy search."""
-    model.generation_config.forced_bos_token_id, model.generation_config.forced_eos_token_id = forced
     with torch.no_grad():
         out = model.generate(
             torch.tensor([source]), attention_mask=torch.ones((1, len(source)), dtype=torch.long), early_stopping=False,
@@ -149,9 +153,9 @@ def main():
     torch.set_num_threads(1)
     kmask, tally = os.path.abspath(given.kmask), Tally()
     for seed in range(given.seed, given.seed + given.models):
-        model, forced = draw_model(seed)
+        model, special = draw_model(seed)
         with tempfile.TemporaryDirectory() as folder:
-            path = write_model(kmask, model, forced, folder)
+            path = write_model(kmask, model, special, ("config.json", "generation_config.json")[seed % 2], folder)
             sources = draw_sources(seed, model.config.vocab_size, given.sources)
             for number in range(given.options):
                 options = draw_options(seed, number)
@@ -159,7 +163,7 @@ def main():
                 if given.ranks > 1 and text != generate(kmask, path, sources, options, folder, ("mpirun", "-n", str(given.ranks))):
                     sys.exit(f"model {seed}, {options}: {given.ranks} ranks answer otherwise than one")
                 for i, line in enumerate(text.splitlines()):
-                    tally.take(f"model {seed}, source {i}, {options}", reference(model, forced, sources[i], options), json.loads(line),
+                    tally.take(f"model {seed}, source {i}, {options}", reference(model, sources[i], options), json.loads(line),
                                options["max_length"])
     print(f"{tally.cases} answers, {tally.early} of them ended before the maximum length, {len(tally.lengths)} lengths, "
           f"{len(tally.tokens)} different tokens: {tally.failures} differ, {tally.ties} tie, scores agree to {tally.worst:.1e}")

@@ -104,8 +104,18 @@ CASES = [
     ("bart-old", BartForConditionalGeneration, LEGACY, "F16", old_bart, False),
     ("bart-copies-alone", BartForConditionalGeneration, dict(), "F32", copies_alone, False),
     ("bart-module", BartForConditionalGeneration, dict(), "BF16", renamed(lambda n: "module." + n), False),
+    ("bart-generation", BartForConditionalGeneration,
+     dict(d_model=22, encoder_layers=3, decoder_layers=2, encoder_attention_heads=11, decoder_attention_heads=2, encoder_ffn_dim=9,
+          decoder_ffn_dim=31, generation=dict(forced_bos_token_id=3, forced_eos_token_id=None, eos_token_id=[2, 7], min_length=3,
+                                              max_length=30, no_repeat_ngram_size=3, num_beams=4, length_penalty=2.0)), "F16", None, True),
+    ("bart-old-generation", BartForConditionalGeneration,
+     dict(encoder_layers=1, decoder_layers=4, scale_embedding=True, max_position_embeddings=77, generation=None), "BF16", old_bart, False),
     ("bart-classifier", BartForSequenceClassification, dict(), "F32", None, False),
 ]
+
+
+def pick(*values):
+    return values[torch.randint(len(values), ()).item()]
 
 
 def make_config(cls, keys):
@@ -113,6 +123,11 @@ def make_config(cls, keys):
         sizes = dict(vocab_size=len(PIECES), d_model=12, encoder_layers=2, decoder_layers=2, encoder_attention_heads=2,
                      decoder_attention_heads=2, encoder_ffn_dim=20, decoder_ffn_dim=20, max_position_embeddings=64, init_std=0.3,
                      pad_token_id=0, bos_token_id=2, eos_token_id=3, decoder_start_token_id=3, forced_eos_token_id=3)
+        if "d_model" not in keys:  # an odd shape of its own for each case
+            heads = [pick(1, 2, 3, 6) for _ in range(2)]
+            sizes.update(d_model=6 * pick(2, 3, 5, 7), encoder_layers=pick(1, 2, 3, 4), decoder_layers=pick(1, 2, 3, 4),
+                         encoder_attention_heads=heads[0], decoder_attention_heads=heads[1], encoder_ffn_dim=pick(5, 20, 33),
+                         decoder_ffn_dim=pick(3, 20, 41))
         return BartConfig(**{**sizes, **keys})
     sizes = dict(vocab_size=len(PIECES), hidden_size=12, num_hidden_layers=2, num_attention_heads=3, intermediate_size=20,
                  max_position_embeddings=64, initializer_range=0.3)
@@ -121,7 +136,17 @@ def make_config(cls, keys):
     return RobertaConfig(**sizes, pad_token_id=1, bos_token_id=0, eos_token_id=2) if roberta else BertConfig(**sizes)
 
 
+def rewrite(path, change):
+    with open(path) as f:
+        content = json.load(f)
+    with open(path, "w") as f:
+        json.dump(change(content), f)
+
+
 def make(folder, cls, keys, dtype, change, sharded):
+    """keys["generation"]: what generation_config.json has; None: there is no such file, and config.json has forced and several ids."""
+    generation = keys.get("generation", {})
+    keys = {k: v for k, v in keys.items() if k != "generation"}
     model = cls(make_config(cls, keys)).to(TYPES[dtype])
     with torch.no_grad():  # biases and norms that are not just zeros and ones
         for p in model.parameters():
@@ -129,6 +154,11 @@ def make(folder, cls, keys, dtype, change, sharded):
     model.save_pretrained(folder, max_shard_size="2KB" if sharded else "5GB")
     if change:
         save_file(change(load_file(folder + "/model.safetensors")), folder + "/model.safetensors", metadata={"format": "pt"})
+    if generation is None:
+        os.remove(folder + "/generation_config.json")
+        rewrite(folder + "/config.json", lambda c: {**c, "forced_bos_token_id": 2, "eos_token_id": [3, 9]})
+    elif generation:
+        rewrite(folder + "/generation_config.json", lambda c: {**c, **generation})
     write_tokenizer(folder)
 
 
@@ -251,8 +281,7 @@ def check_published(folder, work, talk):
 
 
 def is_bart(folder):
-    with open(folder + "/config.json") as f:
-        return json.load(f)["model_type"] == "bart"
+    return read_json(folder + "/config.json")["model_type"] == "bart"
 
 
 def load_quietly(out, talk):
@@ -268,13 +297,25 @@ def load_quietly(out, talk):
     return model
 
 
+def read_json(path):
+    with open(path) as f:
+        return json.load(f)
+
+
 def compare_config(source, out):
-    """What a config.json says is still said, but for the class and the type of the numbers."""
-    with open(source + "/config.json") as f, open(out + "/config.json") as g:
-        before, after = json.load(f), json.load(g)
+    """What the two files say is still said, but for the class and the type of the numbers. An older folder says in config.json alone
+    how text is generated; an export says it in both."""
+    generation = source + "/generation_config.json"
+    before, after = read_json(source + "/config.json"), read_json(out + "/config.json")
     for key, value in before.items():
         if key not in ("architectures", "dtype"):
             assert after.get(key) == value, f"config.json: {key} was {value} and is {after.get(key)}"
+    if not is_bart(source):
+        return
+    after = read_json(out + "/generation_config.json")
+    before = read_json(generation) if os.path.exists(generation) else {k: v for k, v in before.items() if k.endswith("_token_id")}
+    for key, value in before.items():
+        assert after.get(key) == value, f"generation_config.json: {key} was {value} and is {after.get(key)}"
 
 
 def check(case, work, talk):

@@ -10,6 +10,8 @@
 
 /* ---- Options ------------------------------------------------------------------------------------------------ */
 
+enum { KM_MOST_ENDS = 8 };
+
 /* Section `model`: the architecture, in the field's own words; 0 or "" = not given (km_model_resolve fills it in). */
 typedef struct km_model_config {
     uint64_t given;
@@ -30,6 +32,8 @@ typedef struct km_model_config {
     bool scale_embedding;
     /* What the decoder's input begins with, the tokenizer's </s> unless given; what generation puts first and last, -1: nothing. */
     int64_t decoder_start_token_id, forced_bos_token_id, forced_eos_token_id;
+    km_numbers
+        eos_token_id; /* what ends generated text, at most KM_MOST_ENDS ids; the tokenizer's </s> unless given */
     /* Of models with a classification head: */
     int64_t num_labels; /* 0: there is no such head; 1: it predicts a number */
     bool has_classifier_dropout;
@@ -48,6 +52,8 @@ km_status km_model_take_dropout(km_model_config *config, const km_model_config *
 /* An option's number (a switch's is 0 or 1) or text, by its name; false and NULL where it has none. */
 bool km_model_number(double *out, const km_model_config *config, const char *name);
 const char *km_model_text(const km_model_config *config, const char *name);
+const km_numbers *km_model_numbers(const km_model_config *config,
+                                   const char *name); /* of a list; NULL where it is none */
 /* Sizes that must fit together, and rows of `length` tokens to the positions; sizes that are not known yet (0) pass. KM_USAGE. */
 km_status km_model_config_check(const km_model_config *config, int64_t length) KM_NODISCARD;
 
@@ -138,6 +144,8 @@ typedef struct km_interchange {
     const char *class_prefix; /* of its classes: "Bert" */
     const km_interchange_number *numbers;
     const km_interchange_switch *switches;
+    const char *const
+        *generation; /* those of the numbers that generation_config.json has too, which wins; NULL: none */
     bool is_encoder_decoder;
     const char *width;      /* the key of the hidden states' width: "hidden_size" */
     const char *activation; /* the key of the activation's name: "hidden_act" */
@@ -267,13 +275,15 @@ const float *km_work_hidden(const km_work *work, km_stack_name stack, int layer)
 
 /* How an encoder-decoder answers a source: as transformers' generate does it, with early_stopping off. */
 typedef struct km_generate_options {
-    int beams;                  /* 1: greedy; else beam search. 2 * beams is at most the vocabulary's size. */
+    int beams; /* 1: greedy; else beam search. (1 + number of ends) * beams is at most the vocabulary's size. */
     int min_length, max_length; /* tokens of an answer with the start and the end; max_length is at least 2 */
     double length_penalty;
     int no_repeat_ngram; /* so many tokens in a row never come twice in an answer; 0: they may */
     /* Ids: what an answer begins with, and what ends it; what comes second, and what comes last where max_length is reached (-1: what
      * the model predicts). */
     int32_t start, end, forced_first, forced_last;
+    int32_t more_ends[KM_MOST_ENDS - 1]; /* (more_end_count) further ids that end an answer as `end` does */
+    int more_end_count;
 } km_generate_options;
 
 /* Answers to B sources, in their order. */

@@ -85,7 +85,15 @@ static km_status check_numbers(const km_model_config *c) {
     KM_TRY(check_id("pad_token_id", c->pad_token_id, -1, c->vocab_size));
     KM_TRY(check_id("decoder_start_token_id", c->decoder_start_token_id, 0, c->vocab_size));
     KM_TRY(check_id("forced_bos_token_id", c->forced_bos_token_id, -1, c->vocab_size));
-    return check_id("forced_eos_token_id", c->forced_eos_token_id, -1, c->vocab_size);
+    KM_TRY(check_id("forced_eos_token_id", c->forced_eos_token_id, -1, c->vocab_size));
+    if (c->eos_token_id.count > KM_MOST_ENDS) {
+        return km_fail(KM_USAGE, "model.eos_token_id has %d ids; expected at most %d.", c->eos_token_id.count,
+                       KM_MOST_ENDS);
+    }
+    for (int i = 0; i < c->eos_token_id.count; i++) {
+        KM_TRY(check_id("eos_token_id", c->eos_token_id.list[i], 0, c->vocab_size));
+    }
+    return KM_OK;
 }
 
 static bool find_activation(km_activation *out, const char *name) {
@@ -259,7 +267,10 @@ static const km_interchange_number numbers[] = {{"vocab_size", 50265},
                                                 {"decoder_start_token_id", 2},
                                                 {"forced_bos_token_id", -1},
                                                 {"forced_eos_token_id", 2},
+                                                {"eos_token_id", 2},
                                                 {NULL, 0}};
+
+static const char *const generation[] = {"forced_bos_token_id", "forced_eos_token_id", "eos_token_id", NULL};
 
 static const km_interchange_switch switches[] = {
     {"tie_word_embeddings", true, "true: kmask's output weights are the word embeddings"},
@@ -296,6 +307,7 @@ const km_architecture km_bart = {
               .class_prefix = "Bart",
               .numbers = numbers,
               .switches = switches,
+              .generation = generation,
               .is_encoder_decoder = true,
               .width = "d_model",
               .activation = "activation_function",

@@ -25,8 +25,9 @@ struct km_search {
     km_hypothesis *running, *next_running;   /* (beams), best first */
     km_hypothesis *complete, *next_complete; /* (beams), best first; where there is none yet the score is NEVER */
     int *parents;                            /* (beams) of the running ones */
-    candidate *candidates;                   /* (2 beams), best first */
-    float *scores;                           /* (3 beams) scratch */
+    int candidate_count;                     /* km_search_candidates */
+    candidate *candidates;                   /* (candidate_count), best first */
+    float *scores;                           /* (beams + candidate_count) scratch */
     int *chosen;                             /* (beams) scratch */
     int32_t *ids;                            /* of all hypotheses */
 };
@@ -42,6 +43,10 @@ static km_hypothesis *hypotheses(km_search *s, int32_t **ids) {
     return list;
 }
 
+int km_search_candidates(const km_generate_options *options) {
+    return (2 + options->more_end_count) * options->beams;
+}
+
 km_search *km_search_create(const km_generate_options *options, int V) {
     const size_t beams = (size_t)options->beams;
     km_search *s = km_new(1, sizeof *s);
@@ -54,8 +59,9 @@ km_search *km_search_create(const km_generate_options *options, int V) {
     s->complete = hypotheses(s, &ids);
     s->next_complete = hypotheses(s, &ids);
     s->parents = km_new(beams, sizeof *s->parents);
-    s->candidates = km_new(2 * beams, sizeof *s->candidates);
-    s->scores = km_new(3 * beams, sizeof *s->scores);
+    s->candidate_count = km_search_candidates(options);
+    s->candidates = km_new((size_t)s->candidate_count, sizeof *s->candidates);
+    s->scores = km_new(beams + (size_t)s->candidate_count, sizeof *s->scores);
     s->chosen = km_new(beams, sizeof *s->chosen);
     return s;
 }
@@ -116,7 +122,9 @@ static void constrain(const km_search *s, float *scores, const int32_t *ids) {
         ban_repeats(scores, ids, s->length, o->no_repeat_ngram);
     }
     if (s->length < o->min_length) {
-        scores[o->end] = -INFINITY;
+        for (int i = 0; i <= o->more_end_count; i++) {
+            scores[i == 0 ? o->end : o->more_ends[i - 1]] = -INFINITY;
+        }
     }
     if (s->length == 1 && o->forced_first >= 0) {
         force(scores, s->V, o->forced_first);
@@ -149,7 +157,11 @@ static float penalized(const km_search *s, float score, int generated) {
 }
 
 static bool ends(const km_search *s, int32_t id) {
-    return id == s->options->end || s->length + 1 >= s->options->max_length;
+    bool found = id == s->options->end || s->length + 1 >= s->options->max_length;
+    for (int i = 0; i < s->options->more_end_count && !found; i++) {
+        found = id == s->options->more_ends[i];
+    }
+    return found;
 }
 
 /* *to = hypothesis `beam` with the candidate's token behind it. */
@@ -182,10 +194,10 @@ static void insert(candidate *list, int *count, int most, candidate c) {
     list[place] = c;
 }
 
-/* The best continuations of all running hypotheses: as many as twice the beams, so that enough are left when some end. Of equal ones
+/* The best continuations of all running hypotheses: so many that enough are left when some end. Of equal ones
  * the one of the better hypothesis and then the lower id comes first. */
 static void choose(km_search *s, const float *scores) {
-    const int beams = s->options->beams, most = 2 * beams;
+    const int beams = s->options->beams, most = s->candidate_count;
     int count = 0;
     for (int b = 0; b < beams; b++) {
         const float *row = scores + (s->length == 1 ? 0 : (size_t)b * (size_t)s->V);
@@ -216,10 +228,10 @@ static void largest(int *out, int most, const float *values, int count) {
 /* Candidates that do not end go on. */
 static void continue_running(km_search *s) {
     const int beams = s->options->beams;
-    for (int i = 0; i < 2 * beams; i++) {
+    for (int i = 0; i < s->candidate_count; i++) {
         s->scores[i] = s->candidates[i].score + (s->candidates[i].ends ? NEVER : 0.0f);
     }
-    largest(s->chosen, beams, s->scores, 2 * beams);
+    largest(s->chosen, beams, s->scores, s->candidate_count);
     for (int b = 0; b < beams; b++) {
         const candidate *c = &s->candidates[s->chosen[b]];
         extend(s, &s->next_running[b], c, s->scores[s->chosen[b]], false);
@@ -233,11 +245,11 @@ static void collect_complete(km_search *s) {
     for (int b = 0; b < beams; b++) {
         s->scores[b] = s->complete[b].score;
     }
-    for (int i = 0; i < 2 * beams; i++) {
+    for (int i = 0; i < s->candidate_count; i++) {
         const float score = penalized(s, s->candidates[i].score, s->length);
         s->scores[beams + i] = score + (s->candidates[i].ends && i < beams ? 0.0f : NEVER);
     }
-    largest(s->chosen, beams, s->scores, 3 * beams);
+    largest(s->chosen, beams, s->scores, beams + s->candidate_count);
     for (int b = 0; b < beams; b++) {
         const int i = s->chosen[b] - beams;
         if (i < 0) {
@@ -262,7 +274,7 @@ static bool may_improve(const km_search *s) {
 
 static bool all_end(const km_search *s) {
     bool all = true;
-    for (int i = 0; i < 2 * s->options->beams; i++) {
+    for (int i = 0; i < s->candidate_count; i++) {
         all = all && s->candidates[i].ends;
     }
     return all;

@@ -15,6 +15,8 @@ typedef struct km_hypothesis {
 } km_hypothesis;
 
 typedef struct km_search km_search;
+/* How many continuations a step considers: enough for all beams to go on, even if every beam's likeliest ones end. */
+int km_search_candidates(const km_generate_options *options);
 /* V: ids are 0..V-1. `options` has to stay; they have been checked. The caller destroys. */
 km_search *km_search_create(const km_generate_options *options, int V);
 void km_search_destroy(km_search *search); /* NULL is fine */

@@ -51,12 +51,16 @@ static km_status check_id(const km_model *model, const char *name, int32_t id, i
 km_status km_generate_options_check(const km_model *model, const km_generate_options *o) {
     KM_TRY(check_decoder(model));
     const int positions = (int)model->architecture->longest(&model->config);
-    KM_TRY(check_number("the number of beams", o->beams, 1, KM_MIN(MOST_BEAMS, model->V / 2)));
+    KM_TRY(
+        check_number("the number of beams", o->beams, 1, KM_MIN(MOST_BEAMS, model->V / (2 + o->more_end_count))));
     KM_TRY(check_number("the maximum length", o->max_length, 2, positions));
     KM_TRY(check_number("the minimum length", o->min_length, 0, o->max_length));
     KM_TRY(check_number("the length of n-grams that must not repeat", o->no_repeat_ngram, 0, positions));
     KM_TRY(check_id(model, "the id that an answer begins with", o->start, 0));
     KM_TRY(check_id(model, "the id that ends an answer", o->end, 0));
+    for (int i = 0; i < o->more_end_count; i++) {
+        KM_TRY(check_id(model, "an id that ends an answer", o->more_ends[i], 0));
+    }
     KM_TRY(check_id(model, "forced_bos_token_id", o->forced_first, -1));
     return check_id(model, "forced_eos_token_id", o->forced_last, -1);
 }

@@ -68,6 +68,8 @@ static const km_option model_options[] = {
     {"forced_eos_token_id", KM_INT, AT(forced_eos_token_id), "-1..2147483647", NULL, KM_FIXED,
      .help =
          "bart: what generated text of the largest length ends with, -1: anything (default: the tokenizer's </s>)"},
+    {"eos_token_id", KM_NUMBER_LIST, AT(eos_token_id), "0..2147483647", NULL, KM_FIXED,
+     .help = "bart: what ends generated text, one id or up to 8 (default: the tokenizer's </s>)"},
 };
 #undef AT
 
@@ -134,6 +136,13 @@ const char *km_model_text(const km_model_config *config, const char *name) {
     return option == NULL || option->kind != KM_CHOICE ? NULL : (const char *)config + option->place;
 }
 
+const km_numbers *km_model_numbers(const km_model_config *config, const char *name) {
+    const km_option *option = km_section_option(&km_model_section, name);
+    return option == NULL || option->kind != KM_NUMBER_LIST
+               ? NULL
+               : (const km_numbers *)(const void *)((const char *)config + option->place);
+}
+
 /* ---- What follows ---- */
 
 void km_model_resolve(km_model_config *model) {
@@ -153,6 +162,9 @@ void km_model_take_tokens(km_model_config *model, int32_t pad, int32_t last) {
     take_token(model, "decoder_start_token_id", &model->decoder_start_token_id, last);
     take_token(model, "forced_bos_token_id", &model->forced_bos_token_id, -1);
     take_token(model, "forced_eos_token_id", &model->forced_eos_token_id, last);
+    if (model->eos_token_id.count == 0) {
+        model->eos_token_id = (km_numbers){.list = {last}, .count = 1};
+    }
 }
 
 /* ---- What must be given ---- */

@@ -15,12 +15,14 @@
 
 enum { PIECE = 1 << 20 };
 
-static const char WEIGHTS[] = "model.safetensors", CONFIG[] = "config.json";
+static const char WEIGHTS[] = "model.safetensors", CONFIG[] = "config.json",
+                  GENERATION[] = "generation_config.json";
 
 /* The files that an export may write, and files that other programs would read in place of these if they were left in the
  * folder. */
 static const char *const NAMES[] = {
     "config.json",
+    "generation_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -178,7 +180,7 @@ static km_status write_weights(export *ex) {
     return km_store_commit(out);
 }
 
-/* ---- config.json ---- */
+/* ---- config.json and generation_config.json ---- */
 
 static km_status copy_json(km_json **out, const km_json *json) {
     if (!km_json_is_object(json)) {
@@ -188,6 +190,18 @@ static km_status copy_json(km_json **out, const km_json *json) {
     char *text = km_json_print(json, false);
     km_status status = km_json_parse_decimals(out, text, strlen(text), CONFIG);
     free(text);
+    return status;
+}
+
+/* Writes a file of the folder; takes ownership of json. */
+static km_status write_json(const export *ex, const char *name, km_json *json) {
+    char *text = km_json_print(json, true), *path = km_format("%s/%s", ex->building, name);
+    char *line = km_format("%s\n", text);
+    km_status status = km_file_replace(path, line, strlen(line));
+    free(line);
+    free(path);
+    free(text);
+    km_json_destroy(json);
     return status;
 }
 
@@ -206,14 +220,18 @@ static km_status write_config(const export *ex) {
         }
         km_json_set(json, "architectures", architectures);
     }
-    char *text = km_json_print(json, true), *path = km_format("%s/%s", ex->building, CONFIG);
-    char *line = km_format("%s\n", text);
-    km_status status = km_file_replace(path, line, strlen(line));
-    free(line);
-    free(path);
-    free(text);
-    km_json_destroy(json);
-    return status;
+    return write_json(ex, CONFIG, json);
+}
+
+static km_status write_generation(const export *ex) {
+    const km_model_config *shape = km_model_shape(ex->bundle->model);
+    km_json *json = NULL;
+    if (!km_architecture_files(km_model_architecture(ex->bundle->model))->is_encoder_decoder) {
+        return KM_OK;
+    }
+    KM_TRY(copy_json(&json, km_json_get(ex->source, "generation")));
+    km_generation_json_write(json, shape, km_tokenizer_specials(ex->bundle->tokenizer));
+    return write_json(ex, GENERATION, json);
 }
 
 /* ---- The folder ---- */
@@ -321,6 +339,7 @@ static km_status write_all(export *ex, const char *folder) {
     KM_TRY(km_make_folder(ex->building));
     km_status status = km_tokenizer_save(ex->bundle->tokenizer, ex->building);
     status = status == KM_OK ? write_config(ex) : status;
+    status = status == KM_OK ? write_generation(ex) : status;
     status = status == KM_OK ? write_weights(ex) : status;
     status = status == KM_OK ? settle(ex, folder) : status;
     if (status != KM_OK) {

@@ -16,7 +16,7 @@ enum { CONFIG_BYTES = 1 << 20, NAME = 640, PIECE = 1 << 20, COPIES = 8 };
 /* The import of one folder, which ends in a bundle. */
 typedef struct import {
     const char *folder;
-    km_json *config;
+    km_json *config, *generation; /* config.json, and generation_config.json; NULL: the folder has none */
     km_store *store;
     km_naming naming;
     km_bundle *bundle;
@@ -46,26 +46,36 @@ static km_status choose_head(import *in, const char *path) {
     return in->any ? km_model_json_classifier(&in->bundle->classifier, &in->head, shape, in->config, path) : KM_OK;
 }
 
-static km_status read_config(import *in) {
-    char *path = km_format("%s/config.json", in->folder);
+static km_status read_json(km_json **out, const char *path) {
     char *text = NULL;
     size_t size = 0;
-    int64_t length = 0;
     km_status status = km_file_read(&text, &size, path, CONFIG_BYTES);
-    status = status == KM_OK ? km_json_parse_decimals(&in->config, text, size, path) : status;
+    status = status == KM_OK ? km_json_parse_decimals(out, text, size, path) : status;
     free(text);
-    if (status == KM_OK) {
-        status = km_model_json_read(&in->bundle->shape, &length, in->config, path);
+    return status;
+}
+
+/* Sets the model's shape, and makes the model. */
+static km_status take_config(import *in, const char *path, const char *generation_path) {
+    int64_t length = 0;
+    const km_model_files files = {in->config, path, in->generation, generation_path};
+    KM_TRY(km_model_json_read(&in->bundle->shape, &length, &files));
+    in->bundle->config = km_shape_print(&in->bundle->shape, length);
+    KM_TRY(choose_head(in, path));
+    return km_model_create(&in->bundle->model, &in->bundle->shape, in->head) == KM_OK
+               ? KM_OK
+               : km_context(KM_FAILED, "%s", path);
+}
+
+static km_status read_config(import *in) {
+    char *path = km_format("%s/config.json", in->folder);
+    char *generation_path = km_format("%s/generation_config.json", in->folder);
+    km_status status = read_json(&in->config, path);
+    if (status == KM_OK && km_file_exists(generation_path)) {
+        status = read_json(&in->generation, generation_path);
     }
-    if (status == KM_OK) {
-        in->bundle->config = km_shape_print(&in->bundle->shape, length);
-        status = choose_head(in, path);
-    }
-    if (status == KM_OK) {
-        status = km_model_create(&in->bundle->model, &in->bundle->shape, in->head) == KM_OK
-                     ? KM_OK
-                     : km_context(KM_FAILED, "%s", path);
-    }
+    status = status == KM_OK ? take_config(in, path, generation_path) : status;
+    free(generation_path);
     free(path);
     return status;
 }
@@ -416,10 +426,15 @@ static km_status read_weights(import *in, uint64_t seed) {
     return KM_OK;
 }
 
-static char *print_source(const import *in) {
-    char *config = km_json_print(in->config, false), *extras = km_json_print(in->extras, false);
-    char *source = km_format("{\"config\":%s,\"extras\":%s}", config, extras);
-    free(extras);
+/* The bundle's `source`; extras: with the tensors that are kept beside the model. */
+static char *print_source(const import *in, bool extras) {
+    char *config = km_json_print(in->config, false), *others = km_json_print(in->extras, false);
+    char *generation = in->generation == NULL ? NULL : km_json_print(in->generation, false);
+    char *source =
+        km_format("{\"config\":%s%s%s%s%s}", config, generation != NULL ? ",\"generation\":" : "",
+                  generation != NULL ? generation : "", extras ? ",\"extras\":" : "", extras ? others : "");
+    free(generation);
+    free(others);
     free(config);
     return source;
 }
@@ -445,12 +460,13 @@ static km_status read_folder(import *in, const char *folder, wanted how, const c
     KM_TRY(match(in));
     KM_TRY(read_tokenizer(in, tokenizer));
     KM_TRY(read_weights(in, seed));
-    in->bundle->source = print_source(in);
+    in->bundle->source = print_source(in, true);
     return KM_OK;
 }
 
 static void release(import *in) {
     km_json_destroy(in->config);
+    km_json_destroy(in->generation);
     km_json_destroy(in->used);
     km_json_destroy(in->ignored);
     km_json_destroy(in->fresh);
@@ -475,10 +491,8 @@ import in;
             km_warn("%s: holds no MLM head: a fresh one is used", folder);
         }
         /* Ignored tensors are not kept: only km_import writes them to a file. */
-        char *config = km_json_print(in.config, false);
         free((*out)->source);
-        (*out)->source = km_format("{\"config\":%s}", config);
-        free(config);
+        (*out)->source = print_source(&in, false);
     }
     release(&in);
     return status;

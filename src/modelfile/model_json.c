@@ -1,4 +1,4 @@
-/* model_json: reading and writing a model's config.json. */
+/* model_json: reading and writing a model's config.json and generation_config.json. */
 #include "model_json.h"
 #include "shape.h"
 
@@ -150,11 +150,59 @@ static bool may_be_none(const km_option *option) {
     return option->range != NULL && option->range[0] == '-';
 }
 
-static km_status read_number(km_json *model, const km_json *json, const km_interchange_number *n,
-                             const char *path) {
+static bool push_id(km_json *ids, const km_json *value) {
+    double id = 0;
+    const bool good = km_json_number(&id, value);
+    km_json_push_number(ids, id);
+    return good;
+}
+
+/* An id or a list of ids becomes a list. */
+static km_status read_ids(km_json *model, const km_interchange_number *n, const km_json *value, const char *path) {
+    km_json *ids = km_json_array();
+    bool good = true;
+    if (absent(value)) {
+        km_json_push_number(ids, n->standard);
+    } else if (km_json_is_array(value)) {
+        for (const km_json *item = km_json_first(value); item != NULL; item = km_json_next(item)) {
+            good = push_id(ids, item) && good;
+        }
+    } else {
+        good = push_id(ids, value);
+    }
+    good = good && km_json_size(ids) > 0;
+    km_json_set(model, n->key, ids);
+    return good ? KM_OK : refuse(path, n->key, value, "an id or a list of ids");
+}
+
+static bool is_of_generation(const km_interchange *files, const km_interchange_number *n) {
+    const char *const *key = files->generation;
+    while (key != NULL && *key != NULL && strcmp(*key, n->key) != 0) {
+        key++;
+    }
+    return key != NULL && *key != NULL;
+}
+
+/* Which of the two files says what a number is: of how text is generated, generation_config.json, where the folder has one. A token
+ * that it does not name is not forced, whatever config.json says. */
+static const km_json *source_of(const km_interchange_number *n, const km_option *option, const km_model_files *in,
+                                const km_interchange *files, const char **path) {
+    const bool generation = in->generation != NULL && is_of_generation(files, n) &&
+                            (may_be_none(option) || !absent(km_json_get(in->generation, n->key)));
+    *path = generation ? in->generation_path : in->config_path;
+    return generation ? in->generation : in->config;
+}
+
+static km_status read_number(km_json *model, const km_model_files *in, const km_interchange *files,
+                             const km_interchange_number *n) {
     const km_option *option = km_section_option(&km_model_section, n->key);
-    const km_json *value = km_json_get(json, n->key);
-    double number = value != NULL && may_be_none(option) ? -1 : n->standard;
+    const char *path = NULL;
+    const km_json *json = source_of(n, option, in, files, &path), *value = km_json_get(json, n->key);
+    const bool none = value != NULL || json == in->generation; /* rather than what config.json's absent keys are */
+    if (option->kind == KM_NUMBER_LIST) {
+        return read_ids(model, n, value, path);
+    }
+    double number = none && may_be_none(option) ? -1 : n->standard;
     bool on = number > 0;
     if (option->kind == KM_FLAG) {
         if (!absent(value) && !km_json_boolean(&on, value)) {
@@ -170,10 +218,21 @@ static km_status read_number(km_json *model, const km_json *json, const km_inter
     return KM_OK;
 }
 
-static km_status read_numbers(km_json *model, const km_json *json, const km_interchange *files, const char *path) {
-    for (const km_interchange_number *n = files->numbers; n->key != NULL; n++) {
-        KM_TRY(read_number(model, json, n, path));
+/* Training shifts targets by config.json's id; generation begins with the same. */
+static void warn_of_start(const km_json *model, const km_model_files *in) {
+    static const char key[] = "decoder_start_token_id";
+    double own = 0, other = 0;
+    if (km_json_number(&own, km_json_get(model, key)) && km_json_number(&other, km_json_get(in->generation, key)) &&
+        fabs(own - other) > 0) {
+        km_warn("%s: %s is %.0f, and %.0f in config.json, which counts", in->generation_path, key, other, own);
     }
+}
+
+static km_status read_numbers(km_json *model, const km_model_files *in, const km_interchange *files) {
+    for (const km_interchange_number *n = files->numbers; n->key != NULL; n++) {
+        KM_TRY(read_number(model, in, files, n));
+    }
+    warn_of_start(model, in);
     return KM_OK;
 }
 
@@ -191,32 +250,46 @@ static int64_t length_of(const km_json *model) {
     return KM_MAX(3, KM_MIN(128, room));
 }
 
-static km_status read_model(km_json *model, const km_json *json, const char *path) {
+static km_status check_generation(const km_model_files *in) {
+    if (in->generation == NULL) {
+        return KM_OK;
+    }
+    return km_json_is_object(in->generation)
+               ? check_keys(in->generation, in->generation_path)
+               : km_fail(KM_FAILED, "%s: not a JSON object, expected how a model generates.", in->generation_path);
+}
+
+static km_status read_model(km_json *model, const km_model_files *in) {
+    const km_json *json = in->config;
+    const char *path = in->config_path;
     const km_architecture *architecture = NULL;
     double hidden = 0;
     KM_TRY(check_keys(json, path));
+    KM_TRY(check_generation(in));
     KM_TRY(read_type(&architecture, json, path));
     const km_interchange *files = km_architecture_files(architecture);
     KM_TRY(check_texts(json, path));
     KM_TRY(check_switches(json, files, path));
     km_json_set_string(model, "type", files->type);
-    KM_TRY(read_numbers(model, json, files, path));
+    KM_TRY(read_numbers(model, in, files));
     (void)km_json_number(&hidden, km_json_get(model, files->width));
     KM_TRY(check_embedding_size(json, files->width, hidden, path));
     return read_activation(model, json, files, path);
 }
 
-km_status km_model_json_read(km_model_config *out, int64_t *length, const km_json *json, const char *path) {
-    if (!km_json_is_object(json)) {
-        return km_fail(KM_FAILED, "%s: not a JSON object, expected a model's config.json.", path);
+km_status km_model_json_read(km_model_config *out, int64_t *length, const km_model_files *files) {
+    if (!km_json_is_object(files->config)) {
+        return km_fail(KM_FAILED, "%s: not a JSON object, expected a model's config.json.", files->config_path);
     }
     km_json *model = km_json_object(), *config = km_json_object();
-    km_status status = read_model(model, json, path);
+    km_status status = read_model(model, files);
     km_json_set(config, "model", model);
     if (status == KM_OK) {
         *length = length_of(model);
         char *text = km_json_print(config, false);
-        status = km_shape_parse(out, text, *length, path) == KM_OK ? KM_OK : KM_FAILED; /* ranges, sizes that fit */
+        status = km_shape_parse(out, text, *length, files->config_path) == KM_OK
+                     ? KM_OK
+                     : KM_FAILED; /* ranges, sizes that fit */
         free(text);
     }
     km_json_destroy(config);
@@ -274,19 +347,41 @@ km_status km_model_json_classifier(char **classifier, km_head_kind *head, km_mod
 
 /* ---- Writing ---- */
 
+/* One id as a number, several as a list. */
+static void write_ids(km_json *json, const char *key, const km_numbers *ids) {
+    if (ids->count == 1) {
+        km_json_set_number(json, key, (double)ids->list[0]);
+        return;
+    }
+    km_json *list = km_json_array();
+    for (int i = 0; i < ids->count; i++) {
+        km_json_push_number(list, (double)ids->list[i]);
+    }
+    km_json_set(json, key, list);
+}
+
+static void write_number(km_json *json, const km_model_config *model, const km_interchange_number *n) {
+    const km_option *option = km_section_option(&km_model_section, n->key);
+    double value = NAN;
+    (void)km_model_number(&value, model, n->key);
+    if (option->kind == KM_NUMBER_LIST) {
+        write_ids(json, n->key, km_model_numbers(model, n->key));
+    } else if (option->kind == KM_FLAG) {
+        km_json_set_boolean(json, n->key, value > 0);
+    } else if (value < 0 && may_be_none(option)) {
+        km_json_set_number(json, n->key, NAN); /* null */
+    } else if (option->kind == KM_DOUBLE) {
+        km_json_set_decimal(json, n->key, value);
+    } else {
+        km_json_set_number(json, n->key, value);
+    }
+}
+
+/* What an imported config.json says of generation stays: generation_config.json says what counts. */
 static void write_numbers(km_json *json, const km_model_config *model, const km_interchange *files) {
     for (const km_interchange_number *n = files->numbers; n->key != NULL; n++) {
-        const km_option *option = km_section_option(&km_model_section, n->key);
-        double value = NAN;
-        (void)km_model_number(&value, model, n->key);
-        if (option->kind == KM_FLAG) {
-            km_json_set_boolean(json, n->key, value > 0);
-        } else if (value < 0 && may_be_none(option)) {
-            km_json_set_number(json, n->key, NAN); /* null */
-        } else if (option->kind == KM_DOUBLE) {
-            km_json_set_decimal(json, n->key, value);
-        } else {
-            km_json_set_number(json, n->key, value);
+        if (!is_of_generation(files, n) || km_json_get(json, n->key) == NULL) {
+            write_number(json, model, n);
         }
     }
 }
@@ -345,4 +440,16 @@ void km_model_json_write(km_json *json, const km_model_config *model, km_special
     }
     km_json_set_boolean(json, "tie_word_embeddings", true);
     km_json_set_string(json, km_json_get(json, "torch_dtype") != NULL ? "torch_dtype" : "dtype", dtype);
+}
+
+void km_generation_json_write(km_json *json, const km_model_config *model, km_specials specials) {
+    const km_interchange *files = km_architecture_files(km_architecture_named(model->type));
+    for (const km_interchange_number *n = files->numbers; n->key != NULL; n++) {
+        if (is_of_generation(files, n)) {
+            write_number(json, model, n);
+        }
+    }
+    km_json_set_number(json, "decoder_start_token_id", (double)km_model_decoder_start(model));
+    set_default(json, "bos_token_id", specials.cls);
+    set_default(json, "pad_token_id", model->pad_token_id);
 }

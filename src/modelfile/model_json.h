@@ -1,19 +1,31 @@
-/* model_json: reading and writing config.json, the file in which HuggingFace transformers and others describe a model. */
+/* model_json: reading and writing config.json, the file in which HuggingFace transformers and others describe a model, and
+ * generation_config.json, the file in which they say how it generates text. */
 #ifndef KMASK_MODELFILE_MODEL_JSON_H
 #define KMASK_MODELFILE_MODEL_JSON_H
 
 #include "kmask/model.h"
 #include "kmask/tokenizer.h"
 
+/* The two files of a folder. */
+typedef struct km_model_files {
+    const km_json *config;
+    const char *config_path; /* for messages, which begin with it */
+    const km_json *
+        generation; /* NULL: the folder has none, and config.json says how the model generates, as in older folders */
+    const char *generation_path;
+} km_model_files;
+
 /* Reads the shape and the dropout probabilities of a model, and sets *length to the default length of a row (at most 128). A
  * missing key has the default of HuggingFace transformers. A key by which the model would compute something else than kmask does
- * (an unknown type or activation, untied weights, a decoder) is an error. Keys that change nothing are ignored. Messages begin
- * with `path`. */
-km_status km_model_json_read(km_model_config *out, int64_t *length, const km_json *json,
-                             const char *path) KM_NODISCARD;
+ * (an unknown type or activation, untied weights, a decoder) is an error. Keys that change nothing are ignored. Of
+ * generation_config.json the ids that are forced and those that end a text are read; of lengths, beams and penalties nothing, since
+ * they are options of `kmask generate`. */
+km_status km_model_json_read(km_model_config *out, int64_t *length, const km_model_files *files) KM_NODISCARD;
 /* Completes `json` to the config.json of a model. It is empty, or holds the config.json that the model was imported with. */
 void km_model_json_write(km_json *json, const km_model_config *model, km_specials specials, const char *dtype,
                          const char *classifier);
+/* Completes `json` to the generation_config.json of an encoder-decoder: empty, or the one that the model was imported with. */
+void km_generation_json_write(km_json *json, const km_model_config *model, km_specials specials);
 
 /* Where config.json names a classifier class of HuggingFace transformers, sets *head, the labels in *shape, and *classifier
  * (km_bundle.classifier; the caller frees). Otherwise it changes nothing. */

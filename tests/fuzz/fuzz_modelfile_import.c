@@ -1,5 +1,5 @@
-/* A model's folder from one text: config.json, the header of model.safetensors, vocab.txt and tokenizer_config.json stand
- * one after the other, with a line "%%" between them; the header's length and the bytes behind it are made to fit what
+/* A model's folder from one text: config.json, the header of model.safetensors, vocab.txt, tokenizer_config.json and, where there is
+ * one, generation_config.json stand one after the other, with a line "%%" between them; the header's length and the bytes behind it are made to fit what
  * the header's last offset says. What can be imported is exported, and the export imports to the same weights. */
 #include "folder.h"
 #include "kmask/modelfile.h"
@@ -13,13 +13,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 enum { MOST_DATA = 1 << 20 };
 
 static char folder[FUZZ_PATH];
-static const char *const names[] = {"config.json", "model.safetensors", "vocab.txt", "tokenizer_config.json"};
+static const char *const names[] = {"config.json", "model.safetensors", "vocab.txt", "tokenizer_config.json",
+                                    "generation_config.json"};
 static char *source, *model, *out;
 
 static void clean(const char *of) {
     static const char *const all[] = {"config.json",           "model.safetensors", "vocab.txt",
                                       "tokenizer_config.json", "vocab.json",        "special_tokens_map.json",
-                                      "tokenizer.json",        "merges.txt"};
+                                      "tokenizer.json",        "merges.txt",        "generation_config.json"};
     for (size_t i = 0; i < KM_COUNT(all); i++) {
         char *path = km_format("%s/%s", of, all[i]);
         unlink(path);

@@ -148,6 +148,14 @@ static void test_refused_options(void **state) {
     bad = good;
     bad.end = -1;
     refused(model, bad, "ends an answer is -1");
+    bad = good;
+    bad.more_end_count = 2;
+    bad.more_ends[0] = 52;
+    bad.more_ends[1] = 53;
+    refused(model, bad, "an id that ends an answer is 53");
+    bad.more_ends[1] = 4;
+    bad.beams = 14; /* 4 continuations for each beam */
+    refused(model, bad, "beams is 14; expected 1 to 13");
     km_model_destroy(model);
     config = small_config("bert");
     assert_int_equal(km_model_create(&model, &config, KM_HEAD_TOKENS), KM_OK);
@@ -203,6 +211,32 @@ static void test_beams_find_what_greedy_misses(void **state) {
     km_search_destroy(beams);
 }
 
+/* With two ends an answer takes the likelier one; three continuations for each beam leave one that goes on. */
+static void test_two_ends(void **state) {
+    (void)state;
+    const double shares[V] = {0.03, 0.3, 0.5, 0.15, 0.01, 0.01};
+    for (int beams = 1; beams <= 2; beams++) {
+        const km_generate_options options = {.beams = beams,
+                                             .min_length = 3,
+                                             .max_length = 9,
+                                             .start = 0,
+                                             .end = END,
+                                             .more_ends = {2},
+                                             .more_end_count = 1,
+                                             .forced_first = -1,
+                                             .forced_last = -1};
+        assert_int_equal(km_search_candidates(&options), 3 * beams);
+        km_search *search = km_search_create(&options, V);
+        const km_hypothesis *answer = search_with(search, shares);
+        assert_int_equal(answer->count, 4); /* neither end may come behind the start and two tokens */
+        assert_int_equal(answer->ids[1], 3);
+        assert_int_equal(answer->ids[2], 3);
+        assert_int_equal(answer->ids[3], 2);
+        assert_true(fabs((double)answer->score - (2 * log(0.15) + log(0.5))) < 1e-5);
+        km_search_destroy(search);
+    }
+}
+
 /* No pair comes twice, and the forced tokens are where they belong. */
 static void test_rules(void **state) {
     (void)state;
@@ -246,6 +280,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_as_transformers),
                                        cmocka_unit_test(test_refused_options),
                                        cmocka_unit_test(test_beams_find_what_greedy_misses),
-                                       cmocka_unit_test(test_rules), cmocka_unit_test(test_not_finite)};
+                                       cmocka_unit_test(test_two_ends),
+                                       cmocka_unit_test(test_rules),
+                                       cmocka_unit_test(test_not_finite)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

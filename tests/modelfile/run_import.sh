@@ -138,6 +138,39 @@ spoil 'model.decoder.layers.1' 's/("decoder_layers": )2/\11/' bart
 spoil 'decoder.layers.2' 's/("decoder_layers": )2/\13/' bart
 spoil 'no tensor is named [...]shared.weight: not a model of type bart' 's/"model_type": "bert"/"model_type": "bart", "is_encoder_decoder": true, "d_model": 10, "encoder_attention_heads": 5, "decoder_attention_heads": 5/'
 spoil 'no tensor is named [...]embeddings.word_embeddings.weight' 's/"model_type": "bart"/"model_type": "bert", "hidden_size": 10, "num_attention_heads": 5/; s/("is_encoder_decoder": )true/\1false/' bart
+spoil 'eos_token_id is [], expected an id or a list of ids' 's/("eos_token_id": )3/\1[]/' bart
+spoil 'eos_token_id is [3,null], expected an id or a list of ids' 's/("eos_token_id": )3/\1[3, null]/' bart
+spoil 'eos_token_id is "3", expected an id or a list of ids' 's/("eos_token_id": )3/\1"3"/' bart
+spoil 'model.eos_token_id is 18; expected an id below vocab_size (18)' 's/("eos_token_id": )3/\1[3, 18]/' bart
+spoil 'model.eos_token_id has 9 ids; expected at most 8' 's/("eos_token_id": )3/\1[3, 4, 5, 6, 7, 8, 9, 10, 11]/' bart
+
+# ---- How a model generates: generation_config.json wins, and comes back ----
+generating() { rm -rf bad && cp -r "$golden/bart" bad && echo "$1" >bad/generation_config.json; }
+refused() { generating "$1" && expect 1 "bad/generation_config.json: $2" "$KMASK" import bad --out bad.h5; }
+refused '[]' 'not a JSON object'
+refused '{"eos_token_id": 3' 'line 2'
+refused '{"eos_token_id": 3, "eos_token_id": 4}' 'the key eos_token_id stands twice'
+refused '{"eos_token_id": [3, "4"]}' 'eos_token_id is [3,"4"], expected an id or a list of ids'
+refused '{"forced_bos_token_id": "<s>"}' 'forced_bos_token_id is "<s>", expected a number'
+model_of() { "$KMASK" inspect "$1" --json | tr -d ' \t\n\\'; }
+generating '{"eos_token_id": [3, 7], "forced_bos_token_id": 2, "decoder_start_token_id": 4, "min_length": 5, "length_penalty": 2.0}'
+"$KMASK" import bad --out generating.h5 >out.txt 2>err.txt || fail "generation_config.json: $(cat err.txt)"
+grep -q "decoder_start_token_id is 4, and 3 in config.json, which counts" err.txt || fail "two starts are not said: $(cat err.txt)"
+for key in '"eos_token_id":[3,7]' '"forced_bos_token_id":2' '"forced_eos_token_id":-1' '"decoder_start_token_id":3'; do
+    model_of generating.h5 | grep -qF "$key" || fail "no $key in the model: $(model_of generating.h5 | head -c 2000)"
+done
+back generating
+tr -d ' \t\n' <out-generating/generation_config.json >found.txt
+for key in '"eos_token_id":[3,7]' '"forced_bos_token_id":2' '"forced_eos_token_id":null' '"decoder_start_token_id":3' '"min_length":5' \
+    '"length_penalty":2.0' '"bos_token_id":2' '"pad_token_id":0'; do
+    grep -qF "$key" found.txt || fail "no $key in the exported generation_config.json: $(cat found.txt)"
+done
+[ "$(tr -d ' \t\n' <out-bart/generation_config.json)" = '{"forced_bos_token_id":null,"forced_eos_token_id":3,"eos_token_id":3,"decoder_start_token_id":3,"bos_token_id":2,"pad_token_id":0}' ] ||
+    fail "generation_config.json of a folder that had none: $(cat out-bart/generation_config.json)"
+[ ! -e out-bert/generation_config.json ] || fail "an encoder is exported with a generation_config.json"
+import generating-back out-generating
+[ "$(model_of generating-back.h5 | grep -o '"eos_token_id":[^]]*')" = '"eos_token_id":[3,7' ] || fail "the ends are lost on the way"
+
 for alias in gelu_pytorch_tanh gelu_fast gelu_python_tanh; do
     rm -rf bad && cp -r "$golden/bert" bad && sed -i "s/gelu_new/$alias/" bad/config.json
     "$KMASK" import bad --out alias.h5 >/dev/null 2>err.txt || fail "$alias: $(cat err.txt)"

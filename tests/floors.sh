@@ -69,5 +69,6 @@ only 'utf8proc\.h' text
 only 'unicode/' text
 only 'xxhash\.h' base
 only 'sodium\.h' base
-only 'zlib\.h' corpus
+only 'zlib\.h' input
+only 'archive' input
 exit $bad

@@ -42,6 +42,7 @@ need libcjson-dev library libcjson
 need libutf8proc-dev library libutf8proc
 need libicu-dev library icu-uc
 need zlib1g-dev library zlib
+need libarchive-dev library libarchive
 need libxxhash-dev library libxxhash
 need libsodium-dev library libsodium
 want libdnnl-dev header dnnl.h # train.precision=bf16

@@ -228,14 +228,18 @@ typedef struct cJSON km_json; /* opaque: only base sees cJSON */
  * levels, trailing text and NUL bytes are refused. The caller destroys. km_json_load does the same with a file. */
 km_status km_json_parse(km_json **out, const char *text, size_t count, const char *origin) KM_NODISCARD;
 km_status km_json_load(km_json **out, const char *path, size_t limit) KM_NODISCARD;
+/* The same for a record of data, as Python's json module reads it: NaN and Infinity are null here, half of a surrogate pair is U+FFFD,
+ * and \u0000, which no C string can hold, is a blank. */
+km_status km_json_parse_record(km_json **out, const char *text, size_t count, const char *origin) KM_NODISCARD;
 /* The same, and numbers such as 1.0 and 1e3 are printed again with a point: there are readers to whom 1 is of another type. */
 km_status km_json_parse_decimals(km_json **out, const char *text, size_t count, const char *origin) KM_NODISCARD;
 void km_json_destroy(km_json *json);
 
 /* All functions that read JSON accept NULL, and treat it as a value that is missing. */
-const km_json *km_json_get(const km_json *object, const char *key); /* NULL when absent or not an object */
-const km_json *km_json_at(const km_json *array, size_t index);      /* linear; iterate with first/next */
-const km_json *km_json_first(const km_json *container);             /* first element or member */
+const km_json *km_json_get(const km_json *object,
+                           const char *key); /* NULL when absent or not an object; the last of several */
+const km_json *km_json_at(const km_json *array, size_t index); /* linear; iterate with first/next */
+const km_json *km_json_first(const km_json *container);        /* first element or member */
 const km_json *km_json_next(const km_json *element);
 const char *km_json_key(const km_json *member);
 size_t km_json_size(const km_json *container);

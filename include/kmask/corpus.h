@@ -5,6 +5,7 @@
 
 #include "kmask/base.h"
 #include "kmask/comm.h"
+#include "kmask/input.h"
 #include "kmask/text.h"
 #include "kmask/tokenizer.h"
 
@@ -18,12 +19,6 @@ typedef struct km_data_config {
     char packing[KM_WORD];
 } km_data_config;
 extern const km_section km_data_section;
-
-/* ---- Whole files ------------------------------------------------------------------------------------------- */
-
-/* The text of a file, decompressed where its first bytes are gzip's, with a NUL after it (the caller frees). A text of more than
- * `limit` bytes, and a gzip file that is cut short or damaged, are KM_FAILED. */
-km_status km_text_read(char **out, size_t *size, const char *path, size_t limit) KM_NODISCARD;
 
 /* ---- Corpus ------------------------------------------------------------------------------------------------ */
 /* An HDF5 file (store.h) with /tokens (n) uint16 or uint32, /word_starts (n) uint8: 1 where a token begins a word,
@@ -46,10 +41,13 @@ typedef struct km_corpus_options {
     const char *out;       /* the corpus file; the held-out one is <out without .h5>.holdout.h5 */
     const char *tokenizer; /* folder */
     const char *const
-        *inputs; /* files or folders: .txt and anything else plain, .jsonl/.ndjson/.json, .gz of either */
+        *inputs; /* files, folders, archives, pipes ("-": standard input); what they hold is recognised (input.h) */
     int input_count;
+    km_form form;
+    const char *encoding; /* NULL: UTF-8, or found by marks and NUL bytes */
+    km_invalid invalid;
     km_document document; /* plain text: what separates documents */
-    const char *field;    /* JSONL: "text", or "a.b,c": several, each a paragraph */
+    const char *field;    /* JSONL: "text", or "a.b,c": several, each a paragraph; CSV and TSV: columns */
     double holdout;       /* share of documents, by hash of their text; 0 = none */
     km_sentence_rule sentences;
     km_span_source spans;
@@ -58,9 +56,10 @@ typedef struct km_corpus_options {
 typedef struct km_corpus_report {
     uint64_t files, documents, sentences, tokens; /* of the training part */
     uint64_t holdout_documents, holdout_sentences, holdout_tokens;
-    uint64_t empty_documents, invalid_utf8, cut_lines, bad_records; /* counted and reported, never fatal */
-    uint64_t spans, holdout_spans, bad_spans;                       /* bad: given, but left out */
-    uint64_t tagged_tokens, holdout_tagged_tokens, bad_tags;        /* likewise */
+    uint64_t empty_documents, invalid_utf8, cut_lines, bad_records,
+        skipped_lines;                                       /* counted and reported, never fatal */
+    uint64_t spans, holdout_spans, bad_spans;                /* bad: given, but left out */
+    uint64_t tagged_tokens, holdout_tagged_tokens, bad_tags; /* likewise */
     uint64_t unknown_tokens;
     uint64_t median_tokens; /* of a document, to within 5 % */
     uint64_t bytes;         /* of text read */
@@ -69,6 +68,13 @@ typedef struct km_corpus_report {
 /* Text to corpus: the ranks share the files in pieces of fixed size; the output is byte-identical for any number of
  * ranks. Collective. */
 km_status km_corpus_build(km_comm *comm, const km_corpus_options *options, km_corpus_report *report) KM_NODISCARD;
+
+/* Called with each line of a document, and with NULL at a document's end. */
+typedef km_status (*km_text_taker)(void *context, const char *text, size_t count);
+/* Reads texts as km_corpus_build does, and hands out their lines. Of the options, tokenizer, out, holdout, sentences and spans are
+ * not used. The report has files, bytes, cut_lines, bad_records and skipped_lines. Local. */
+km_status km_corpus_each_line(const km_corpus_options *options, km_text_taker take, void *context,
+                              km_corpus_report *report) KM_NODISCARD;
 
 /* Verifies and opens. The caller closes. */
 km_status km_corpus_open(km_corpus **out, const char *path) KM_NODISCARD;

@@ -14,6 +14,20 @@ int32_t km_utf8_next(const char **at, const char *end);
 /* Writes a code point as 1 to 4 bytes of UTF-8 and returns their number. */
 size_t km_utf8_put(char *out, uint32_t code);
 
+/* Converts text of another encoding to UTF-8, by ICU, a part at a time. What has no character becomes U+FFFD and is counted. */
+typedef struct km_converter km_converter;
+/* `encoding` is a name that ICU knows: "latin-1", "cp1251", "utf-16le" ... An unknown one is KM_USAGE. The caller destroys. */
+km_status km_converter_create(km_converter **out, const char *encoding) KM_NODISCARD;
+void km_converter_destroy(km_converter *converter);
+/* Takes bytes from *from..end-1, moves *from behind them, and writes at most `room` bytes (16 or more); returns how many. `last`: no
+ * bytes follow. All is converted when *from is at the end and nothing was written. */
+size_t km_converter_run(km_converter *converter, const char **from, const char *end, bool last, char *to,
+                        size_t room);
+uint64_t km_converter_replaced(const km_converter *converter); /* so far */
+/* The encoding that ICU's detector finds most likely for a text that is not UTF-8 ("windows-1251"); NULL where it has no idea. The
+ * caller frees. */
+char *km_encoding_guess(const char *text, size_t count);
+
 enum { KM_CODE_POINTS = 0x110000 };
 /* The classes that GPT-2's splitting pattern knows: \p{L}, \p{N}, \s and everything else, in the Unicode version of the
  * tokenizers package. */

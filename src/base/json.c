@@ -67,6 +67,100 @@ km_status km_json_parse(km_json **out, const char *text, size_t count, const cha
     return status;
 }
 
+/* ---- Records, as Python reads them ---- */
+
+/* The code unit of an escape \uXXXX at `text`, of which `count` bytes are there; -1 for anything else. */
+static int unit_of(const char *text, size_t count) {
+    int unit = 0;
+    if (count < 6 || text[0] != '\\' || text[1] != 'u') {
+        return -1;
+    }
+    for (int i = 2; i < 6; i++) {
+        const char c = text[i];
+        const int digit = c >= '0' && c <= '9'   ? c - '0'
+                          : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                          : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                                 : -1;
+        if (digit < 0) {
+            return -1;
+        }
+        unit = unit * 16 + digit;
+    }
+    return unit;
+}
+
+static bool is_high(int unit) {
+    return unit >= 0xD800 && unit < 0xDC00;
+}
+
+static bool is_low(int unit) {
+    return unit >= 0xDC00 && unit < 0xE000;
+}
+
+/* Copies an escape of a string, mended, from text[0] to the buffer; returns its length. */
+static size_t mend_escape(char *to, size_t *put, const char *text, size_t count) {
+    const int unit = unit_of(text, count);
+    size_t length = unit < 0 ? KM_MIN(count, (size_t)2) : 6;
+    if (is_high(unit) && is_low(unit_of(text + length, count - length))) {
+        length += 6;
+    }
+    memcpy(to, text, length);
+    if (length == 6 && (unit == 0 || is_high(unit) || is_low(unit))) {
+        memcpy(to + 2, unit == 0 ? "0020" : "FFFD", 4);
+    }
+    *put = length;
+    return length;
+}
+
+/* The length of a number that JSON does not have, at text[0]; 0 for anything else. */
+static size_t odd_number(const char *text, size_t count) {
+    static const char *const words[] = {"NaN", "-Infinity", "Infinity"};
+    for (size_t i = 0; i < KM_COUNT(words); i++) {
+        const size_t length = strlen(words[i]);
+        if (count >= length && memcmp(text, words[i], length) == 0) {
+            return length;
+        }
+    }
+    return 0;
+}
+
+/* A mended copy, of at most 4/3 of the text's length. */
+static char *mend_record(const char *text, size_t count, size_t *size) {
+    char *copy = km_new(count + count / 3 + 8, 1);
+    bool quoted = false;
+    *size = 0;
+    for (size_t i = 0; i < count;) {
+        size_t put = 0;
+        const size_t odd = quoted ? 0 : odd_number(text + i, count - i);
+        if (quoted && text[i] == '\\') {
+            i += mend_escape(copy + *size, &put, text + i, count - i);
+        } else if (odd > 0) {
+            memcpy(copy + *size, "null", 4);
+            put = 4;
+            i += odd;
+        } else {
+            quoted = quoted != (text[i] == '"');
+            copy[*size] = text[i++];
+            put = 1;
+        }
+        *size += put;
+    }
+    return copy;
+}
+
+km_status km_json_parse_record(km_json **out, const char *text, size_t count, const char *origin) {
+    if (memchr(text, '\\', count) == NULL && memchr(text, 'N', count) == NULL && memchr(text, 'I', count) == NULL) {
+        return km_json_parse(out, text, count, origin);
+    }
+    size_t size = 0;
+    char *copy = mend_record(text, count, &size);
+    km_status status = km_json_parse(out, copy, size, origin);
+    free(copy);
+    return status;
+}
+
+/* ---- Numbers with a point ---- */
+
 /* Returns the next number in the text that is not part of a string, and moves *at behind it; NULL at the end. */
 static const char *next_number(const char **at, size_t *length) {
     const char *c = *at;
@@ -124,7 +218,11 @@ void km_json_destroy(km_json *json) {
 }
 
 const km_json *km_json_get(const km_json *object, const char *key) {
-    return cJSON_IsObject(object) ? cJSON_GetObjectItemCaseSensitive(object, key) : NULL;
+    const km_json *found = NULL;
+    for (const km_json *item = cJSON_IsObject(object) ? object->child : NULL; item != NULL; item = item->next) {
+        found = item->string != NULL && strcmp(item->string, key) == 0 ? item : found;
+    }
+    return found;
 }
 
 const km_json *km_json_at(const km_json *array, size_t index) {

@@ -5,6 +5,7 @@
 
 #include "kmask/base.h"
 #include "kmask/comm.h"
+#include "kmask/corpus.h"
 
 typedef struct cli_verb {
     const char *name;
@@ -61,6 +62,13 @@ km_status cli_parse(int *argc, char **argv, const cli_option *options, int count
 km_config_source cli_config_source(const char *path, const cli_list *set);
 /* The names that a key of a config allows, for an option of the command line that takes the same names (cli_option.choices). */
 const char *cli_choices(const km_section *section, const char *name);
+/* Options of the verbs that read text, and their values. */
+#define CLI_FORMATS "auto|text|jsonl|csv|tsv"
+#define CLI_INVALID "replace|skip|refuse"
+#define CLI_DOCUMENTS "blank|line|file"
+km_form cli_form(const char *name);
+km_invalid cli_invalid(const char *name); /* "": KM_INVALID_JUDGE */
+km_document cli_document(const char *name);
 /* Ends a command that has opened a communicator: prints the message of a failure, closes it, and returns `status`. Collective. */
 km_status cli_close(km_comm *comm, km_status status);
 /* True when argv has --help or -h before any "--". */

@@ -8,12 +8,26 @@
 
 static const char help[] =
     "kmask corpus build --tokenizer DIR --out FILE.h5 [options] FILE...\n"
-    "    Text to corpus: plain text or JSONL (.jsonl, .ndjson, .json), also gzip-compressed (.gz); folders are "
-    "read\n"
-    "    whole. Under mpirun the ranks share the work; the file is the same for any number of ranks.\n"
+    "    Text to corpus: plain text, JSON lines, CSV, TSV and WikiExtractor's files, in UTF-8, UTF-16 or UTF-32; "
+    "also\n"
+    "    compressed (gzip, zstd, xz, bzip2, lz4) and in tar and zip archives. Files are recognised by their bytes, "
+    "and\n"
+    "    what is no text is refused by name. Folders are read whole; \"-\" is standard input, which rank 0 reads "
+    "alone.\n"
+    "    Under mpirun the ranks share the work; the file is the same for any number of ranks.\n"
+    "    --format auto|text|jsonl|csv|tsv\n"
+    "                                what lines are (default auto: by name and first line)\n"
+    "    --encoding NAME             of text without a byte order mark: latin-1, cp1251, utf-16 ... (default: "
+    "UTF-8, and\n"
+    "                                what is plainly UTF-16 or UTF-32)\n"
+    "    --invalid replace|skip|refuse\n"
+    "                                bytes that are not UTF-8: replace them, leave out their lines or records, or "
+    "stop.\n"
+    "                                Default: few are replaced with a warning; a file with many is refused\n"
     "    --document blank|line|file  what separates documents of plain text: blank lines (default), line ends, "
     "files\n"
-    "    --field text                JSONL: the field with the text; a.b,c: several, each a paragraph\n"
+    "    --field text                JSONL: the field with the text; a.b,c: several, each a paragraph. CSV, TSV: "
+    "columns\n"
     "    --sentences icu|line        where sentences end: at line ends, and inside lines by Unicode's rules "
     "(default);\n"
     "                                or at line ends alone\n"
@@ -47,6 +61,15 @@ static const char help[] =
     "\n"
     "Example:\n"
     "    mpirun -n 8 kmask corpus build --tokenizer tok --out wiki.h5 --holdout 0.01 wiki/\n"
+    "    kmask corpus build --tokenizer tok --out c.h5 shards/*.jsonl.zst         # compressed, one or many\n"
+    "    kmask corpus build --tokenizer tok --out c.h5 books.zip logs.tar.xz      # archives: each entry is a "
+    "file\n"
+    "    kmask corpus build --tokenizer tok --out c.h5 --field body,title t.csv   # columns of a table\n"
+    "    kmask corpus build --tokenizer tok --out c.h5 --encoding cp1251 old/     # another encoding\n"
+    "    kmask corpus build --tokenizer tok --out c.h5 --format jsonl dump.txt    # JSON lines under another name\n"
+    "    kmask corpus build --tokenizer tok --out c.h5 extracted/AA               # WikiExtractor, with or without "
+    "--json\n"
+    "    tools/parquet_text.py data/*.parquet | kmask corpus build --tokenizer tok --out c.h5 -\n"
     "    kmask corpus show wiki.h5 --row 0 --mask policy=fully_explored,splits=4,unit=word\n"
     "    kmask corpus show wiki.h5 --mask policy=denoise,splits=2\n";
 
@@ -75,19 +98,16 @@ typedef struct build_arguments {
     bool json;
 } build_arguments;
 
-static km_document document_named(const char *name) {
-    return strcmp(name, "line") == 0   ? KM_DOCUMENT_LINE
-           : strcmp(name, "file") == 0 ? KM_DOCUMENT_FILE
-                                       : KM_DOCUMENT_BLANK;
-}
-
 static km_status parse_build(int argc, char **argv, build_arguments *out) {
-    const char *document = "blank", *sentences = "icu", *spans = "given";
+    const char *document = "blank", *sentences = "icu", *spans = "given", *form = "auto", *invalid = "";
     *out = (build_arguments){.options.field = "text"};
     const cli_option options[] = {{"tokenizer", CLI_TEXT, &out->options.tokenizer, 0, 0, NULL},
                                   {"out", CLI_TEXT, &out->options.out, 0, 0, NULL},
-                                  {"document", CLI_TEXT, &document, 0, 0, "blank|line|file"},
+                                  {"document", CLI_TEXT, &document, 0, 0, CLI_DOCUMENTS},
                                   {"field", CLI_TEXT, &out->options.field, 0, 0, NULL},
+                                  {"format", CLI_TEXT, &form, 0, 0, CLI_FORMATS},
+                                  {"encoding", CLI_TEXT, &out->options.encoding, 0, 0, NULL},
+                                  {"invalid", CLI_TEXT, &invalid, 0, 0, CLI_INVALID},
                                   {"sentences", CLI_TEXT, &sentences, 0, 0, "icu|line"},
                                   {"spans", CLI_TEXT, &spans, 0, 0, "given|find|none"},
                                   {"holdout", CLI_NUMBER, &out->options.holdout, 0, 1, NULL},
@@ -97,7 +117,9 @@ static km_status parse_build(int argc, char **argv, build_arguments *out) {
         return km_fail(KM_USAGE, "corpus build needs %s (see kmask corpus --help)",
                        out->options.out == NULL ? "--out FILE.h5" : "--tokenizer DIR");
     }
-    out->options.document = document_named(document);
+    out->options.form = cli_form(form);
+    out->options.invalid = cli_invalid(invalid);
+    out->options.document = cli_document(document);
     out->options.sentences = strcmp(sentences, "line") == 0 ? KM_SENTENCES_LINE : KM_SENTENCES_ICU;
     out->options.spans = strcmp(spans, "none") == 0   ? KM_SPANS_NONE
                          : strcmp(spans, "find") == 0 ? KM_SPANS_FIND
@@ -154,6 +176,7 @@ static void print_report(const build_arguments *arguments, const km_corpus_repor
         {"unknown_tokens", "unknown tokens", r->unknown_tokens, true},
         {"empty_documents", "documents without a token, left out", r->empty_documents, false},
         {"bad_records", "records left out", r->bad_records, false},
+        {"skipped_lines", "lines and records with invalid UTF-8, left out", r->skipped_lines, false},
         {"cut_lines", "lines over 1 MiB, cut", r->cut_lines, false},
         {"invalid_utf8", "invalid UTF-8 sequences", r->invalid_utf8, false},
     };

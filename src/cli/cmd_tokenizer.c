@@ -1,5 +1,4 @@
 /* cmd_tokenizer: training a tokenizer, encoding and decoding text. */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -9,13 +8,16 @@
 
 static const char help[] =
     "kmask tokenizer train --type wordpiece|bpe --vocab-size N --out DIR [options] FILE...\n"
-    "    Learns a vocabulary from plain text files (\"-\": standard input) and writes it into DIR: vocab.txt\n"
+    "    Learns a vocabulary from text and writes it into DIR: vocab.txt\n"
     "    (WordPiece, for BERT) or vocab.json and merges.txt (byte-level BPE, for RoBERTa), and tokenizer.json,\n"
     "    tokenizer_config.json and special_tokens_map.json for other programs.\n"
     "    --min-frequency 2    pairs that are rarer are not merged\n"
     "    --cased              WordPiece: keep upper case and accents\n"
     "    --alphabet 1000      WordPiece: different characters kept, most frequent first\n"
     "    --force              replace another tokenizer that is in DIR\n"
+    "    Text is read as `kmask corpus build` reads it, with its options --format, --encoding, --invalid, --field "
+    "and\n"
+    "    --document: files, folders, archives, compressed or not; \"-\" is standard input.\n"
     "\n"
     "kmask tokenizer encode --tokenizer DIR [--special] <text >ids\n"
     "    Standard input to ids, a line a line. --special: [MASK], <mask> and their like in the text become their\n"
@@ -27,121 +29,38 @@ static const char help[] =
     "Example:\n"
     "    kmask tokenizer train --type wordpiece --vocab-size 8000 --out tok text.txt\n"
     "    echo 'See the [MASK] page.' | kmask tokenizer encode --tokenizer tok --special\n"
-    "    zcat text.gz | kmask tokenizer train --type bpe --vocab-size 30000 --out bpe -\n";
+    "    kmask tokenizer train --type bpe --vocab-size 30000 --out bpe shards/*.jsonl.zst\n";
 
 /* ---- train ---------------------------------------------------------------------------------------------- */
-
-enum { CHUNK = 1 << 20 };
 
 typedef struct train_arguments {
     const char *type, *out;
     int64_t vocab_size, min_frequency, alphabet;
     bool cased, force;
-    int file_count;
-    char **files;
+    km_corpus_options text; /* how files are read */
 } train_arguments;
 
-/* The text that is read for training; wordpiece or bpe is NULL. */
-typedef struct reading {
+/* Who learns; wordpiece or bpe is NULL. */
+typedef struct learner {
     km_wordpiece_trainer *wordpiece;
     km_bpe_trainer *bpe;
-    km_progress *progress;
-    uint64_t bytes;
-} reading;
+    km_buffer line;
+} learner;
 
-static bool is_space(char byte) {
-    return byte == ' ' || byte == '\n';
-}
-
-/* How many bytes of a full chunk can be used without cutting a word: up to the last white space that follows a word, since a
- * word may include the space before it. Where there is none, up to the last whole UTF-8 character. */
-static size_t whole_words(const char *chunk, size_t count) {
-    size_t end = count - 1;
-    while (end > 0 && !(is_space(chunk[end]) && !is_space(chunk[end - 1]))) {
-        end--;
+/* Takes a line as `corpus build` would encode it, with the line end, which no word crosses. */
+static km_status take_line(void *context, const char *text, size_t count) {
+    learner *l = context;
+    if (text == NULL) {
+        return KM_OK;
     }
-    if (end == 0) {
-        end = count - 1;
-        while (end > 1 && ((unsigned char)chunk[end] & 0xC0) == 0x80) {
-            end--;
-        }
-    }
-    return end;
-}
-
-static void teach(const reading *r, const char *text, size_t count) {
-    if (r->bpe != NULL) {
-        km_bpe_trainer_add(r->bpe, text, count);
+    l->line.size = 0;
+    km_buffer_add(&l->line, text, km_line_trim(text, count));
+    km_buffer_add(&l->line, "\n", 1);
+    if (l->bpe != NULL) {
+        km_bpe_trainer_add(l->bpe, l->line.data, l->line.size);
     } else {
-        km_wordpiece_trainer_add(r->wordpiece, text, count);
+        km_wordpiece_trainer_add(l->wordpiece, l->line.data, l->line.size);
     }
-}
-
-static km_status read_stream(reading *r, FILE *stream, const char *name) {
-    char *chunk = km_new(CHUNK, 1);
-    size_t held = 0, got;
-    bool first = true;
-    errno = 0;
-    while ((got = fread(chunk + held, 1, CHUNK - held, stream)) > 0) {
-        if (first && got >= 2 && memcmp(chunk, "\x1F\x8B", 2) == 0) {
-            free(chunk);
-            return km_fail(
-                KM_FAILED,
-                "%s: compressed by gzip, expected plain text. Try `zcat %s | kmask tokenizer train ... -`.", name,
-                name);
-        }
-        first = false;
-        held += got;
-        r->bytes += got;
-        size_t take = held < CHUNK ? 0 : whole_words(chunk, held);
-        teach(r, chunk, take);
-        memmove(chunk, chunk + take, held - take);
-        held -= take;
-        km_progress_update(r->progress, r->bytes, "%s", name);
-    }
-    teach(r, chunk, held);
-    free(chunk);
-    if (ferror(stream)) {
-        return km_fail_errno(errno, "%s: cannot be read", name);
-    }
-    return KM_OK;
-}
-
-static km_status read_file(reading *r, const char *path) {
-    if (strcmp(path, "-") == 0) {
-        return read_stream(r, stdin, "standard input");
-    }
-    FILE *stream = fopen(path, "rb");
-    if (stream == NULL) {
-        return km_fail_errno(errno, "%s", path);
-    }
-    km_status status = read_stream(r, stream, path);
-    fclose(stream);
-    return status;
-}
-
-/* Checks all files before any is read. *bytes: the sum of their sizes; 0 when it is not known. */
-static km_status check_files(const train_arguments *a, uint64_t *bytes) {
-    bool known = true;
-    *bytes = 0;
-    for (int i = 0; i < a->file_count; i++) {
-        struct stat info;
-        if (strcmp(a->files[i], "-") == 0) {
-            known = false;
-            continue;
-        }
-        if (stat(a->files[i], &info) != 0) {
-            return km_fail_errno(errno, "%s", a->files[i]);
-        }
-        if (S_ISDIR(info.st_mode)) {
-            return km_fail(KM_FAILED, "%s: a folder, expected text files. Try %s/*.txt.", a->files[i], a->files[i]);
-        }
-        if (S_ISCHR(info.st_mode) || S_ISBLK(info.st_mode)) {
-            return km_fail(KM_FAILED, "%s: a device, expected a text file (\"-\": standard input)", a->files[i]);
-        }
-        *bytes += (uint64_t)info.st_size;
-    }
-    *bytes = known ? *bytes : 0;
     return KM_OK;
 }
 
@@ -176,20 +95,19 @@ static km_status save(const km_tokenizer *tokenizer, const train_arguments *a) {
     return km_tokenizer_save(tokenizer, a->out);
 }
 
-static km_status learn(const train_arguments *a, reading *r, double start) {
-    for (int i = 0; i < a->file_count; i++) {
-        KM_TRY(read_file(r, a->files[i]));
-    }
-    km_progress_clear(r->progress);
+static km_status learn(const train_arguments *a, learner *l) {
+    const double start = km_seconds();
+    km_corpus_report report = {0};
     km_tokenizer *tokenizer = NULL;
-    KM_TRY(r->bpe != NULL ? km_bpe_trainer_end(r->bpe, &tokenizer)
-                          : km_wordpiece_trainer_end(r->wordpiece, &tokenizer));
+    KM_TRY(km_corpus_each_line(&a->text, take_line, l, &report));
+    KM_TRY(l->bpe != NULL ? km_bpe_trainer_end(l->bpe, &tokenizer)
+                          : km_wordpiece_trainer_end(l->wordpiece, &tokenizer));
     km_status status = save(tokenizer, a);
     if (status == KM_OK) {
         char duration[32], bytes[32];
         const int pieces = km_tokenizer_size(tokenizer);
-        printf("%s: %d pieces from %s bytes of text in %s\n", a->out, pieces, km_quantity(bytes, (double)r->bytes),
-               km_duration(duration, km_seconds() - start));
+        printf("%s: %d pieces from %s bytes of text in %s\n", a->out, pieces,
+               km_quantity(bytes, (double)report.bytes), km_duration(duration, km_seconds() - start));
         if (pieces < a->vocab_size) {
             km_warn("fewer pieces than the %lld asked for: the text has no more pairs that occur %lld times.",
                     (long long)a->vocab_size, (long long)a->min_frequency);
@@ -200,7 +118,8 @@ static km_status learn(const train_arguments *a, reading *r, double start) {
 }
 
 static km_status train(int argc, char **argv) {
-    train_arguments a = {.min_frequency = 2};
+    train_arguments a = {.min_frequency = 2, .text.field = "text"};
+    const char *document = "blank", *form = "auto", *invalid = "";
     const cli_option options[] = {
         {"type", CLI_TEXT, &a.type, 0, 0, "wordpiece|bpe"},
         {"vocab-size", CLI_INTEGER, &a.vocab_size, 6, 10e6, NULL},
@@ -209,11 +128,19 @@ static km_status train(int argc, char **argv) {
         {"alphabet", CLI_INTEGER, &a.alphabet, 1, 2e6, NULL},
         {"cased", CLI_FLAG, &a.cased, 0, 0, NULL},
         {"force", CLI_FLAG, &a.force, 0, 0, NULL},
+        {"document", CLI_TEXT, &document, 0, 0, CLI_DOCUMENTS},
+        {"field", CLI_TEXT, &a.text.field, 0, 0, NULL},
+        {"format", CLI_TEXT, &form, 0, 0, CLI_FORMATS},
+        {"encoding", CLI_TEXT, &a.text.encoding, 0, 0, NULL},
+        {"invalid", CLI_TEXT, &invalid, 0, 0, CLI_INVALID},
     };
     KM_TRY(cli_parse(&argc, argv, options, KM_COUNT(options)));
-    a.files = argv + 1;
-    a.file_count = argc - 1;
-    if (a.type == NULL || a.vocab_size == 0 || a.out == NULL || a.file_count == 0) {
+    a.text.form = cli_form(form);
+    a.text.invalid = cli_invalid(invalid);
+    a.text.document = cli_document(document);
+    a.text.inputs = (const char *const *)(argv + 1);
+    a.text.input_count = argc - 1;
+    if (a.type == NULL || a.vocab_size == 0 || a.out == NULL || a.text.input_count == 0) {
         return km_fail(KM_USAGE, "tokenizer train: %s is missing. See `kmask tokenizer --help`.",
                        a.type == NULL      ? "--type wordpiece (or bpe)"
                        : a.vocab_size == 0 ? "--vocab-size N"
@@ -230,22 +157,18 @@ static km_status train(int argc, char **argv) {
                        "--vocab-size %lld: byte-level BPE takes 261 pieces for its special tokens and bytes",
                        (long long)a.vocab_size);
     }
-    uint64_t total = 0;
-    double start = km_seconds();
     KM_TRY(check_out(a.out));
-    KM_TRY(check_files(&a, &total));
     const km_wordpiece_options wordpiece = {.vocab_size = (int)a.vocab_size,
                                             .cased = a.cased,
                                             .min_frequency = (int)a.min_frequency,
                                             .alphabet_limit = a.alphabet > 0 ? (int)a.alphabet : 1000};
     const km_bpe_options pairs = {.vocab_size = (int)a.vocab_size, .min_frequency = (int)a.min_frequency};
-    reading r = {.wordpiece = bpe ? NULL : km_wordpiece_trainer_create(&wordpiece),
-                 .bpe = bpe ? km_bpe_trainer_create(&pairs) : NULL,
-                 .progress = total > 0 ? km_progress_create("reading", 0, total) : NULL};
-    km_status status = learn(&a, &r, start);
-    km_progress_destroy(r.progress);
-    km_wordpiece_trainer_destroy(r.wordpiece);
-    km_bpe_trainer_destroy(r.bpe);
+    learner l = {.wordpiece = bpe ? NULL : km_wordpiece_trainer_create(&wordpiece),
+                 .bpe = bpe ? km_bpe_trainer_create(&pairs) : NULL};
+    km_status status = learn(&a, &l);
+    km_buffer_free(&l.line);
+    km_wordpiece_trainer_destroy(l.wordpiece);
+    km_bpe_trainer_destroy(l.bpe);
     return status;
 }
 

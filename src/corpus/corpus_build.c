@@ -84,7 +84,9 @@ static km_status find_work(build *b) {
     KM_TRY(km_tokenizer_open(&b->tokenizer, o->tokenizer));
     KM_TRY(km_tokenizer_can_mask(b->tokenizer, o->tokenizer));
     b->tokenizer_json = km_tokenizer_print(b->tokenizer);
-    return km_inputs_find(&b->inputs, o->inputs, o->input_count, (const char *const *)b->outputs, SPILL_SIDES);
+    const km_input_options input = km_input_options_of(o);
+    return km_inputs_find(&b->inputs, o->inputs, o->input_count, (const char *const *)b->outputs, SPILL_SIDES,
+                          &input);
 }
 
 /* Rank 0's buffer to all. */
@@ -102,15 +104,16 @@ static void broadcast_buffer(km_comm *comm, km_buffer *buffer) {
 static void share_inputs(build *b) {
     km_buffer list = {0};
     for (size_t i = 0; i < b->inputs.count && first_rank(b); i++) {
-        km_buffer_add(&list, &b->inputs.files[i].size, sizeof(uint64_t));
+        km_buffer_add(&list, &b->inputs.files[i], sizeof(km_input));
         km_buffer_add(&list, b->inputs.files[i].path, strlen(b->inputs.files[i].path) + 1);
     }
     broadcast_buffer(b->comm, &list);
     for (size_t at = 0; at < list.size && !first_rank(b);) {
-        uint64_t size = 0;
-        memcpy(&size, list.data + at, sizeof size);
-        km_inputs_add(&b->inputs, list.data + at + sizeof size, size);
-        at += sizeof size + strlen(list.data + at + sizeof size) + 1;
+        km_input input;
+        memcpy(&input, list.data + at, sizeof input);
+        input.path = list.data + at + sizeof input;
+        km_inputs_add(&b->inputs, &input);
+        at += sizeof input + strlen(input.path) + 1;
     }
     km_buffer_free(&list);
 }
@@ -132,9 +135,9 @@ static km_status share_tokenizer(build *b) {
 /* ---- Each rank reads its share ---- */
 
 /* A piece belongs to the rank whose share of all bytes holds its middle, so that each rank has contiguous pieces and all ranks agree
- * on which. Text shrinks to about a quarter under gzip. */
+ * on which. Text shrinks to about a quarter under compression. A pipe is rank 0's, and so is all before it. */
 static double weight_of(const build *b, const km_input_piece *piece) {
-    return (double)(piece->end - piece->begin) * (b->inputs.files[piece->file].gzip ? 4 : 1) + 1;
+    return (double)(piece->end - piece->begin) * (b->inputs.files[piece->file].plain ? 1 : 4) + 1;
 }
 
 static km_status read_share(build *b) {
@@ -142,14 +145,16 @@ static km_status read_share(build *b) {
     km_input_piece *pieces =
         km_inputs_cut(&b->inputs, b->options->document == KM_DOCUMENT_FILE ? 0 : b->piece, &count);
     double total = 0, before = 0;
+    size_t shared = 0; /* pieces before this one are rank 0's */
     for (size_t i = 0; i < count; i++) {
         total += weight_of(b, &pieces[i]);
+        shared = b->inputs.files[pieces[i].file].pipe ? i + 1 : shared;
     }
     uint64_t mine = 0;
     size_t first = count, end = count;
     for (size_t i = 0; i < count; i++) {
         double weight = weight_of(b, &pieces[i]);
-        int rank = (int)((before + weight / 2) / total * km_comm_size(b->comm));
+        int rank = i < shared ? 0 : (int)((before + weight / 2) / total * km_comm_size(b->comm));
         before += weight;
         if (KM_MIN(rank, km_comm_size(b->comm) - 1) == km_comm_rank(b->comm)) {
             first = KM_MIN(first, i);
@@ -173,8 +178,12 @@ static km_status read_text(build *b) {
     int id_bytes = km_tokenizer_size(b->tokenizer) <= 65536 ? 2 : 4;
     KM_TRY(
         km_comm_agree(b->comm, km_spill_open(&b->spill, o->out, km_comm_rank(b->comm), b->tokenizer, id_bytes, o)));
-    b->reading = (km_reading){
-        .inputs = &b->inputs, .document = o->document, .spans = o->spans, .field = o->field, .spill = b->spill};
+    b->reading = (km_reading){.inputs = &b->inputs,
+                              .input = km_input_options_of(o),
+                              .document = o->document,
+                              .spans = o->spans,
+                              .field = o->field,
+                              .spill = b->spill};
     return km_comm_agree(b->comm, read_share(b));
 }
 
@@ -187,6 +196,7 @@ static void add_up(build *b) {
     b->report.bytes = b->reading.bytes;
     b->report.cut_lines = b->reading.cut_lines;
     b->report.bad_records = b->reading.bad_records;
+    b->report.skipped_lines = b->reading.skipped_lines;
     b->report.bad_spans += b->reading.bad_spans;
     b->report.bad_tags = b->reading.bad_tags;
     int64_t counts[FIELDS];
@@ -221,6 +231,32 @@ static km_status check_records(build *b) {
     }
     km_warn("%llu records are left out; the first: %s", (unsigned long long)r->bad_records, km_message());
     return KM_OK;
+}
+
+/* Invalid UTF-8 is judged for each file as a whole, however it was cut into pieces. */
+static km_status check_invalid(build *b) {
+    const size_t files = b->inputs.count;
+    km_byte_counts *totals = km_new(files, sizeof *totals);
+    if (b->reading.counts != NULL) {
+        memcpy(totals, b->reading.counts, files * sizeof *totals);
+    }
+    km_comm_sum(b->comm, (int64_t *)totals, (int)(files * sizeof *totals / sizeof(int64_t)));
+    size_t file = 0;
+    bool refused = false;
+    km_status status = KM_OK;
+    if (km_reading_judge(&b->reading, totals, &file, &refused)) {
+        const uint64_t mine = b->reading.counts != NULL ? (uint64_t)b->reading.counts[file].invalid : 0;
+        uint64_t before = mine;
+        km_comm_scan(b->comm, &before, 1);
+        status = km_comm_agree(
+            b->comm, mine > 0 && before == 0 ? km_reading_tell_invalid(&b->reading, totals, file, refused) : KM_OK);
+        if (!refused) {
+            km_warn("%s", km_message());
+            status = KM_OK;
+        }
+    }
+    free(totals);
+    return status;
 }
 
 static km_status check_totals(const build *b) {
@@ -388,6 +424,7 @@ static km_status run(build *b) {
     KM_TRY(share_tokenizer(b));
     KM_TRY(read_text(b));
     add_up(b);
+    KM_TRY(check_invalid(b));
     KM_TRY(check_records(b));
     KM_TRY(check_totals(b));
     KM_TRY(number_tags(b));

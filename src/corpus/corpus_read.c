@@ -17,32 +17,152 @@ static bool is_blank(const km_text_line *line) {
 }
 
 static void show_progress(km_reading *reading, const km_lines *lines, uint64_t begin) {
-    uint64_t position = km_lines_position(lines);
-    uint64_t done = reading->read + (position > begin ? position - begin : 0);
+    const uint64_t position = reading->texts != NULL ? km_contents_position(reading->texts)
+                              : lines != NULL        ? begin + km_lines_taken(lines)
+                                                     : begin;
+    const uint64_t done = reading->read + (position > begin ? position - begin : 0);
     if (reading->progress != NULL && done - reading->shown >= PROGRESS_STEP) {
         char tokens[32];
         reading->shown = done;
-        km_progress_update(reading->progress, done, "%s tokens",
-                           km_quantity(tokens, (double)km_spill_count(reading->spill, SPILL_TRAIN, SPILL_TOKENS)));
+        if (reading->spill != NULL) {
+            km_progress_update(
+                reading->progress, done, "%s tokens",
+                km_quantity(tokens, (double)km_spill_count(reading->spill, SPILL_TRAIN, SPILL_TOKENS)));
+        } else {
+            km_progress_update(reading->progress, done, "%s", reading->name);
+        }
     }
 }
 
-/* Opens a piece at the first line that begins in it. `inside`: a document of the piece before goes on there. */
-static km_status open_piece(const km_reading *reading, const km_input_piece *piece, km_lines **out, bool *inside) {
+/* ---- Invalid UTF-8 ---- */
+
+static km_status refuse_invalid(const km_reading *reading, const km_input_piece *piece, uint64_t line) {
     const km_input *input = &reading->inputs->files[piece->file];
-    const size_t limit = input->jsonl ? KM_RECORD_LIMIT : KM_LINE_LIMIT;
+    uint64_t before = 0;
+    if (input->plain) {
+        KM_TRY(km_input_newlines(&before, input, piece->begin > 0 ? piece->begin - 1 : 0));
+    }
+    return km_fail_kind(KM_ERROR_DAMAGED,
+                        "%s:%llu: bytes that are not UTF-8, which --invalid refuse does not allow", reading->name,
+                        (unsigned long long)(before + line));
+}
+
+static void note_invalid(km_reading *reading, const km_input_piece *piece, uint64_t line) {
+    reading->invalid = km_grow(reading->invalid, reading->invalid_count + 1, sizeof *reading->invalid);
+    reading->invalid[reading->invalid_count++] =
+        (km_first_invalid){.file = piece->file,
+                           .name = km_strdup(reading->name),
+                           .begin = piece->begin > 0 ? piece->begin - 1 : 0,
+                           .line = line};
+}
+
+/* Counts the bytes of a line or field. *skip: they are to be left out. */
+static km_status count_bytes(km_reading *reading, const km_input_piece *piece, const char *text, size_t count,
+                             uint64_t line, bool *skip) {
+    km_byte_counts *counts = &reading->counts[piece->file];
+    uint64_t invalid = 0, beyond = 0;
+    km_utf8_count(text, count, &invalid, &beyond);
+    counts->bytes += (int64_t)count + 1;
+    counts->beyond_ascii += (int64_t)beyond;
+    *skip = false;
+    if (invalid == 0) {
+        return KM_OK;
+    }
+    if (counts->invalid == 0) {
+        note_invalid(reading, piece, line);
+    }
+    counts->invalid += (int64_t)invalid;
+    *skip = reading->input.invalid == KM_INVALID_SKIP;
+    reading->skipped_lines += *skip;
+    return reading->input.invalid == KM_INVALID_REFUSE ? refuse_invalid(reading, piece, line) : KM_OK;
+}
+
+static km_status count_line(km_reading *reading, const km_input_piece *piece, const km_text_line *line,
+                            bool *skip) {
+    return count_bytes(reading, piece, line->text, line->count, line->number, skip);
+}
+
+/* What a conversion replaced counts too, when its text has been read. */
+static km_status count_replaced(km_reading *reading, const km_input_piece *piece, uint64_t replaced) {
+    km_byte_counts *counts = &reading->counts[piece->file];
+    if (replaced == 0) {
+        return KM_OK;
+    }
+    if (counts->invalid == 0) {
+        note_invalid(reading, piece, 0);
+    }
+    counts->invalid += (int64_t)replaced;
+    return reading->input.invalid != KM_INVALID_REFUSE
+               ? KM_OK
+               : km_fail_kind(
+                     KM_ERROR_DAMAGED,
+                     "%s: %llu sequences of bytes are not of the file's encoding, which --invalid refuse does "
+                     "not allow",
+                     reading->name, (unsigned long long)replaced);
+}
+
+bool km_reading_judge(const km_reading *reading, const km_byte_counts *totals, size_t *file, bool *refused) {
+    bool found = false;
+    *refused = false;
+    for (size_t i = 0; i < reading->inputs->count && !*refused; i++) {
+        const km_byte_counts *c = &totals[i];
+        *refused = reading->input.invalid == KM_INVALID_JUDGE &&
+                   km_invalid_is_large((uint64_t)c->invalid, (uint64_t)c->beyond_ascii, (uint64_t)c->bytes);
+        if (*refused || (c->invalid > 0 && !found)) {
+            *file = i;
+            found = true;
+        }
+    }
+    return found;
+}
+
+km_status km_reading_tell_invalid(const km_reading *reading, const km_byte_counts *totals, size_t file,
+                                  bool refused) {
+    const km_first_invalid *first = reading->invalid;
+    while (first->file != file) {
+        first++;
+    }
+    const km_input *input = &reading->inputs->files[file];
+    uint64_t before = 0, files = 0;
+    if (input->plain) {
+        KM_TRY(km_input_newlines(&before, input, first->begin));
+    }
+    for (size_t i = 0; i < reading->inputs->count; i++) {
+        files += totals[i].invalid > 0;
+    }
+    char *where = first->line > 0 ? km_format(":%llu", (unsigned long long)(before + first->line)) : km_strdup("");
+    char *others =
+        files > 1 ? km_format(" (and in %llu more files)", (unsigned long long)(files - 1)) : km_strdup("");
+    const double share = 100 * (double)totals[file].invalid / (double)KM_MAX(totals[file].bytes, 1);
+    const char *end = refused ? ". Name the encoding with --encoding, or read it with --invalid replace or skip."
+                      : reading->input.invalid == KM_INVALID_SKIP ? "; lines with such bytes are left out"
+                                                                  : "; they are replaced (--invalid, --encoding)";
+    km_status status =
+        km_fail_kind(KM_ERROR_DAMAGED, "%s%s: here bytes begin that are not UTF-8: %.2g %% of the file%s%s",
+                     first->name, where, share, others, end);
+    free(where);
+    free(others);
+    return status;
+}
+
+/* ---- A place in a plain file ---- */
+
+/* Goes to the first line that begins in a piece. `inside`: a document of the piece before goes on there. */
+static km_status enter_piece(const km_reading *reading, const km_input_piece *piece, km_lines *lines, size_t limit,
+                             bool *inside) {
+    const km_input *input = &reading->inputs->files[piece->file];
     *inside = false;
-    KM_TRY(km_lines_open(out, input, piece->begin > 0 ? piece->begin - 1 : 0, limit));
     if (piece->begin == 0) {
         return KM_OK;
     }
     km_text_line line = {0};
     uint64_t next = 0;
     do {
-        KM_TRY(km_lines_next(*out, &line));
+        KM_TRY(km_lines_next(lines, &line));
         next = line.offset + line.count + (line.last ? 1 : 0);
     } while (line.text != NULL && !line.last && next < piece->end);
-    if (line.text != NULL && next < piece->end && !input->jsonl && reading->document == KM_DOCUMENT_BLANK) {
+    if (line.text != NULL && next < piece->end && input->form == KM_FORM_TEXT &&
+        reading->document == KM_DOCUMENT_BLANK) {
         bool blank = false;
         KM_TRY(km_input_blank_before(&blank, input, next, limit));
         *inside = !blank;
@@ -92,6 +212,9 @@ static km_status spill_block(km_reading *reading) {
 /* Takes a line without given spans. Where spans are to be found, the line joins the block until its document ends or a mebibyte of
  * text is there: what is a name depends on the lines around it, and must not depend on how files are cut into pieces. */
 static km_status take_line(km_reading *reading, const char *text, size_t count, const km_spans *tags) {
+    if (reading->spill == NULL) {
+        return reading->take(reading->context, text, count);
+    }
     if (reading->spans != KM_SPANS_FIND) {
         return km_spill_line(reading->spill, text, count, NULL, tags);
     }
@@ -109,6 +232,9 @@ static km_status take_line(km_reading *reading, const char *text, size_t count, 
 }
 
 static km_status end_document(km_reading *reading) {
+    if (reading->spill == NULL) {
+        return reading->take(reading->context, NULL, 0);
+    }
     KM_TRY(spill_block(reading));
     return km_spill_end_document(reading->spill);
 }
@@ -130,11 +256,13 @@ static km_status read_plain(km_reading *reading, const km_input_piece *piece, km
             continue;
         }
         bool ends = open && blank && reading->document == KM_DOCUMENT_BLANK;
+        bool skip = false;
+        KM_TRY(count_line(reading, piece, &line, &skip));
         if (!blank) {
             size_t count = 0;
             const char *text = without_byte_order_mark(&line, &count);
             reading->cut_lines += line.first && !line.last;
-            KM_TRY(take_line(reading, text, count, NULL));
+            KM_TRY(skip ? KM_OK : take_line(reading, text, count, NULL));
             ends = line.last && reading->document == KM_DOCUMENT_LINE;
             open = true;
         }
@@ -146,15 +274,54 @@ static km_status read_plain(km_reading *reading, const km_input_piece *piece, km
     return open ? end_document(reading) : KM_OK;
 }
 
-/* ---- JSONL ---- */
+/* ---- WikiExtractor's documents ---- */
 
-static void note_bad(km_reading *reading, const km_input_piece *piece, const km_text_line *line, const char *what) {
+static bool begins_with(const km_text_line *line, const char *start) {
+    size_t count = 0;
+    const char *text = without_byte_order_mark(line, &count);
+    const size_t length = strlen(start);
+    return line->first && count >= length && memcmp(text, start, length) == 0;
+}
+
+/* A document reaches from its <doc ...> to the next one, so what stands between two documents is not lost. */
+static km_status read_wiki(km_reading *reading, const km_input_piece *piece, km_lines *lines) {
+    bool mine = false, open = false;
+    for (;;) {
+        km_text_line line;
+        KM_TRY(km_lines_next(lines, &line));
+        const bool begins = line.text != NULL && begins_with(&line, "<doc ");
+        if (line.text == NULL || (line.offset >= piece->end && (begins || !mine))) {
+            break;
+        }
+        show_progress(reading, lines, piece->begin);
+        mine = mine || begins;
+        if (!mine) {
+            continue;
+        }
+        bool skip = false;
+        KM_TRY(count_line(reading, piece, &line, &skip));
+        if (begins || begins_with(&line, "</doc>")) {
+            KM_TRY(open ? end_document(reading) : KM_OK);
+            open = begins;
+        } else if (!skip && !is_blank(&line)) {
+            reading->cut_lines += line.first && !line.last;
+            KM_TRY(take_line(reading, line.text, line.count, NULL));
+            open = true;
+        }
+    }
+    return open ? end_document(reading) : KM_OK;
+}
+
+/* ---- Records ---- */
+
+static void note_bad(km_reading *reading, const km_input_piece *piece, uint64_t line, const char *what) {
     reading->bad_records++;
     if (reading->bad == NULL) {
         reading->bad = km_strdup(what);
+        reading->bad_name = km_strdup(reading->name);
         reading->bad_file = piece->file;
         reading->bad_begin = piece->begin > 0 ? piece->begin - 1 : 0;
-        reading->bad_line = line->number;
+        reading->bad_line = line;
     }
 }
 
@@ -187,7 +354,8 @@ static char *describe_missing(const km_json *record, const char *field, size_t c
         return km_format("found %s, expected an object with field \"%.*s\"", kind_of(record), (int)count, field);
     }
     if (found != NULL) {
-        return km_format("field \"%.*s\" is %s, expected a string", (int)count, field, kind_of(found));
+        return km_format("field \"%.*s\" is %s, expected a string or a list of strings", (int)count, field,
+                         kind_of(found));
     }
     km_buffer names = {0};
     for (const km_json *m = km_json_first(record); m != NULL && names.size < 300; m = km_json_next(m)) {
@@ -259,63 +427,62 @@ static km_status take_value(km_reading *reading, const km_json *record, const ch
     return spill_value(reading, value, entities != NULL);
 }
 
-/* Walks the fields twice: first to see that all are strings (what is wrong goes to `problem`), then to take
+/* Whether a value is a string, or a list of strings, which are paragraphs. */
+static bool is_text(const km_json *value) {
+    bool all = km_json_string(value) != NULL || (km_json_is_array(value) && km_json_first(value) != NULL);
+    for (const km_json *part = km_json_first(value); part != NULL; part = km_json_next(part)) {
+        all = all && km_json_string(part) != NULL;
+    }
+    return all;
+}
+
+static km_status take_text(km_reading *reading, const km_json *record, const char *field, size_t count,
+                           const km_json *value) {
+    if (km_json_string(value) != NULL) {
+        return take_value(reading, record, field, count, km_json_string(value));
+    }
+    reading->tags.count = 0;
+    for (const km_json *part = km_json_first(value); part != NULL; part = km_json_next(part)) {
+        KM_TRY(spill_value(reading, km_json_string(part), false));
+    }
+    return KM_OK;
+}
+
+/* Walks the fields twice: first to see that all are texts (what is wrong goes to `problem`), then to take
  * them. */
 static km_status take_fields(km_reading *reading, const km_json *record, bool spill, char **problem) {
     for (const char *field = reading->field; *field != '\0' && *problem == NULL;) {
         size_t count = strcspn(field, ",");
         const km_json *found = find_field(record, field, count);
-        const char *value = km_json_string(found);
-        if (value == NULL) {
+        if (!is_text(found)) {
             *problem = describe_missing(record, field, count, found);
         } else if (spill) {
-            KM_TRY(take_value(reading, record, field, count, value));
+            KM_TRY(take_text(reading, record, field, count, found));
         }
         field += count + (field[count] == ',');
     }
     return KM_OK;
 }
 
-/* "\u0000" would end the C string of a value: a blank takes its place. Returns a copy where there is one. */
-static char *without_nul_escapes(const char *text, size_t count) {
-    static const char nul[] = "\\u0000";
-    const size_t length = sizeof nul - 1;
-    if (memmem(text, count, nul, length) == NULL) {
-        return NULL;
-    }
-    char *copy = km_new(count, 1);
-    memcpy(copy, text, count);
-    for (size_t i = 0; i + length <= count; i++) {
-        if (copy[i] == '\\' && memcmp(copy + i, nul, length) == 0) {
-            memcpy(copy + i, "\\u0020", length);
-            i += length - 1;
-        } else if (copy[i] == '\\') {
-            i++; /* an escaped backslash does not begin another escape */
-        }
-    }
-    return copy;
-}
-
 static km_status read_record(km_reading *reading, const km_input_piece *piece, const km_text_line *line) {
     size_t count = 0;
     const char *text = without_byte_order_mark(line, &count);
-    char *copy = without_nul_escapes(text, count), *problem = NULL;
+    char *problem = NULL;
     km_json *record = NULL;
     km_status status = KM_OK;
-    if (km_json_parse(&record, copy != NULL ? copy : text, count, "the record") != KM_OK) {
+    if (km_json_parse_record(&record, text, count, "the record") != KM_OK) {
         problem = km_strdup(km_message());
     } else {
         status = take_fields(reading, record, false, &problem);
     }
     if (problem != NULL) {
-        note_bad(reading, piece, line, problem);
+        note_bad(reading, piece, line->number, problem);
     } else {
         status = take_fields(reading, record, true, &problem);
         status = status == KM_OK ? end_document(reading) : status;
     }
     km_json_destroy(record);
     free(problem);
-    free(copy);
     return status;
 }
 
@@ -327,37 +494,144 @@ static km_status read_records(km_reading *reading, const km_input_piece *piece, 
             return KM_OK;
         }
         show_progress(reading, lines, piece->begin);
+        bool skip = false;
+        KM_TRY(count_line(reading, piece, &line, &skip));
         if (line.first && !line.last) {
-            note_bad(reading, piece, &line, "the record is longer than 32 MiB; cut it in several");
-        } else if (line.first && !is_blank(&line)) {
+            note_bad(reading, piece, line.number, "the record is longer than 32 MiB; cut it in several");
+        } else if (line.first && !is_blank(&line) && !skip) {
             KM_TRY(read_record(reading, piece, &line));
         }
     }
 }
 
+static km_status take_row(km_reading *reading, const km_input_piece *piece, const km_table *table,
+                          const char *const *values) {
+    const uint64_t line = km_table_line(table);
+    bool skip = false, any = false;
+    for (int i = 0; i < km_table_columns(table); i++) {
+        if (values[i] == NULL) {
+            note_bad(reading, piece, line, "the row has fewer fields than the header");
+            return KM_OK;
+        }
+        KM_TRY(count_bytes(reading, piece, values[i], strlen(values[i]), line, &skip));
+        any = any || skip;
+    }
+    for (int i = 0; i < km_table_columns(table) && !any; i++) {
+        KM_TRY(spill_value(reading, values[i], false));
+    }
+    return any ? KM_OK : end_document(reading);
+}
+
+static km_status read_table(km_reading *reading, const km_input_piece *piece, const km_text_source *source) {
+    km_table *table = NULL;
+    const char *const *values = NULL;
+    KM_TRY(km_table_open(&table, source->bytes, source->form, reading->field, KM_RECORD_LIMIT));
+    km_status status = KM_OK;
+    do {
+        show_progress(reading, NULL, piece->begin);
+        status = km_table_next(table, &values);
+        if (status == KM_OK && values != NULL) {
+            status = take_row(reading, piece, table, values);
+        }
+    } while (status == KM_OK && values != NULL);
+    reading->bytes += km_table_taken(table);
+    km_table_close(table);
+    return status;
+}
+
 /* ---- Pieces ---- */
 
-km_status km_reading_piece(km_reading *reading, const km_input_piece *piece) {
+static size_t line_limit(km_form form) {
+    return form == KM_FORM_JSONL ? KM_RECORD_LIMIT : KM_LINE_LIMIT;
+}
+
+static km_status read_lines(km_reading *reading, const km_input_piece *piece, km_form form, km_lines *lines,
+                            bool inside) {
+    return form == KM_FORM_JSONL  ? read_records(reading, piece, lines)
+           : form == KM_FORM_WIKI ? read_wiki(reading, piece, lines)
+                                  : read_plain(reading, piece, lines, inside);
+}
+
+static km_status read_plain_piece(km_reading *reading, const km_input_piece *piece) {
     const km_input *input = &reading->inputs->files[piece->file];
-    km_input_piece wanted = *piece;
-    wanted.end = input->gzip ? UINT64_MAX : piece->end;
-    km_lines *lines = NULL;
+    const uint64_t begin = piece->begin > 0 ? piece->begin - 1 : 0;
+    const size_t limit = line_limit(input->form);
+    km_bytes *bytes = NULL;
     bool inside = false;
-    km_status status = open_piece(reading, &wanted, &lines, &inside);
+    KM_TRY(km_bytes_open(&bytes, input->path, begin));
+    km_lines *lines = km_lines_create(bytes, begin, limit);
+    reading->name = km_bytes_name(bytes);
+    km_status status = enter_piece(reading, piece, lines, limit, &inside);
     if (status == KM_OK) {
-        status = input->jsonl ? read_records(reading, &wanted, lines) : read_plain(reading, &wanted, lines, inside);
+        status = read_lines(reading, piece, input->form, lines, inside);
     }
-    if (lines != NULL) {
-        reading->bytes += input->gzip ? km_lines_bytes(lines) : piece->end - piece->begin;
+    reading->bytes += piece->end - piece->begin;
+    km_lines_destroy(lines);
+    km_bytes_close(bytes);
+    return status;
+}
+
+static km_status read_source(km_reading *reading, const km_input_piece *piece, const km_text_source *source) {
+    const uint64_t replaced = km_bytes_replaced(source->bytes);
+    reading->name = km_bytes_name(source->bytes);
+    if (source->form == KM_FORM_CSV || source->form == KM_FORM_TSV) {
+        KM_TRY(read_table(reading, piece, source));
+    } else {
+        km_lines *lines = km_lines_create(source->bytes, 0, line_limit(source->form));
+        km_status status = read_lines(reading, piece, source->form, lines, false);
+        reading->bytes += km_lines_taken(lines);
+        km_lines_destroy(lines);
+        KM_TRY(status);
     }
+    return count_replaced(reading, piece, km_bytes_replaced(source->bytes) - replaced);
+}
+
+/* The texts of a file that is read from its beginning to its end. */
+static km_status read_texts(km_reading *reading, size_t file) {
+    km_input *input = &reading->inputs->files[file];
+    const km_input_piece whole = {.file = file, .end = UINT64_MAX};
+    km_text_source source = {0};
+    km_status status = KM_OK;
+    reading->texts = input->open;
+    input->open = NULL;
+    if (reading->texts == NULL) {
+        status = km_contents_open(&reading->texts, input, &reading->input);
+    }
+    while (status == KM_OK) {
+        status = km_contents_next(reading->texts, &source);
+        if (status != KM_OK || source.bytes == NULL) {
+            break;
+        }
+        status = read_source(reading, &whole, &source);
+    }
+    km_contents_close(reading->texts);
+    reading->texts = NULL;
+    return status;
+}
+
+km_status km_reading_piece(km_reading *reading, const km_input_piece *piece) {
+    if (reading->counts == NULL) {
+        reading->counts = km_new(reading->inputs->count + 1, sizeof *reading->counts);
+    }
+    km_status status = reading->inputs->files[piece->file].plain ? read_plain_piece(reading, piece)
+                                                                 : read_texts(reading, piece->file);
+    reading->name = NULL;
     reading->read += piece->end - piece->begin;
-    km_lines_close(lines);
     return status;
 }
 
 void km_reading_end(km_reading *reading) {
     free(reading->bad);
-    reading->bad = NULL;
+    free(reading->bad_name);
+    reading->bad = reading->bad_name = NULL;
+    for (size_t i = 0; i < reading->invalid_count; i++) {
+        free(reading->invalid[i].name);
+    }
+    free(reading->invalid);
+    free(reading->counts);
+    reading->invalid = NULL;
+    reading->counts = NULL;
+    reading->invalid_count = 0;
     km_spans_free(&reading->given);
     km_spans_free(&reading->line_spans);
     km_spans_free(&reading->tags);
@@ -373,6 +647,6 @@ km_status km_reading_complain(const km_reading *reading) {
     const km_input *input = &reading->inputs->files[reading->bad_file];
     uint64_t before = 0;
     KM_TRY(km_input_newlines(&before, input, reading->bad_begin));
-    return km_fail(KM_FAILED, "%s:%llu: %s", input->path, (unsigned long long)(before + reading->bad_line),
+    return km_fail(KM_FAILED, "%s:%llu: %s", reading->bad_name, (unsigned long long)(before + reading->bad_line),
                    reading->bad);
 }

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "input.h"
+#include "kmask/input.h"
 
 enum { BUFFER = 1 << 18 };
 

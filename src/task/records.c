@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kmask/input.h"
+
 enum { MOST_COLUMNS = 4096, ROLES = KM_COUNT(((km_columns *)NULL)->text) + 2 };
 static const size_t LONGEST_FILE = (size_t)1 << 40;
 
@@ -330,7 +332,7 @@ static km_status add_line(km_records *records, const char *path, uint64_t line, 
     km_json *json = NULL;
     char *origin = km_format("%s: line %llu", path, (unsigned long long)line);
     km_record record = {.path = path, .line = line};
-    km_status status = km_json_parse(&json, text, count, origin);
+    km_status status = km_json_parse_record(&json, text, count, origin);
     if (status == KM_OK && !km_json_is_object(json)) {
         status = km_fail(KM_FAILED, "%s: not a JSON object, expected {\"%s\": ...}.", origin, columns->text[0]);
     }

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kmask/input.h"
+
 /* ---- Markup ---- */
 
 /* Appends `count` bytes: tags become blanks, entities what they stand for, and runs of blanks one blank. */

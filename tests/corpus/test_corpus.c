@@ -64,7 +64,7 @@ static void line_ends_of_other_systems(void **state) {
 
 static void strange_bytes_are_counted_not_fatal(void **state) {
     (void)state;
-    input in = {0};
+    input in = {.options.invalid = KM_INVALID_REPLACE};
     const char bytes[] = "a\0b\n\n\xFF\xFE c \x80\n\n\0\0\n\n\xC3";
     write_file("a.txt", bytes, sizeof bytes - 1);
     must(build(&in, "a.txt"));
@@ -127,6 +127,64 @@ static void bad_records_are_counted(void **state) {
     assert_int_equal(r.documents, 2);
 }
 
+/* What Python's json module reads: NaN and Infinity, half of a surrogate pair, doubled keys; and a list of paragraphs. */
+static void records_are_read_as_python_reads_them(void **state) {
+    (void)state;
+    write_text("odd", "{\"score\": NaN, \"text\": \"a\", \"x\": [-Infinity, Infinity, \"NaN\"]}\n"
+                      "{\"text\": \"b\", \"text\": \"c\"}\n"
+                      "{\"text\": \"d \\ud83d \\ud83d\\ude00 \\\\ud83d e\"}\n"
+                      "{\"text\": [\"f\", \"g\"]}\n"
+                      "{\"text\": NaN}\n");
+    input in = {0};
+    must(build(&in, "odd"));
+    assert_int_equal(in.report.bad_records, 1);
+    assert_int_equal(in.report.documents, 4);
+    expect_corpus(at("out.h5"), "a/|c/|d [UNK] [UNK] [UNK] ud[UNK] e/|f/g/|");
+}
+
+/* Documents of WikiExtractor's form, whatever pieces they are read in. */
+static void wiki_documents_are_read(void **state) {
+    (void)state;
+    for (uint64_t piece = 1; piece < 200; piece += 3) {
+        input in = {.piece = piece};
+        write_text("wiki_00", "<doc id=\"1\" url=\"u\" title=\"t\">\na\n\nb c\n</doc>\n\n<doc id=\"2\" url=\"u\" "
+                              "title=\"t\">\nd\n\n</doc>\n<doc id=\"3\" url=\"u\" title=\"t\">\n</doc>\nx\n");
+        must(build(&in, "wiki_00"));
+        expect_corpus(at("out.h5"), "a/b c/|d/|x/|");
+    }
+}
+
+/* Few invalid bytes are a warning, many are an error, and options decide otherwise. */
+static void invalid_text_is_judged_by_file(void **state) {
+    (void)state;
+    km_buffer text = {0};
+    for (int i = 0; i < 400; i++) {
+        km_buffer_print(&text, i == 300 ? "a\xE9 b\n\n" : "a b c\n\n");
+    }
+    for (uint64_t piece = 50; piece < 4000; piece += 700) {
+        input in = {.piece = piece};
+        write_file("few.txt", text.data, text.size);
+        must(build(&in, "few.txt"));
+        assert_int_equal(in.report.documents, 400);
+        in.options.invalid = KM_INVALID_SKIP;
+        must(build(&in, "few.txt"));
+        assert_int_equal(in.report.documents, 399);
+        assert_int_equal(in.report.skipped_lines, 1);
+        in.options.invalid = KM_INVALID_REFUSE;
+        must_fail(build(&in, "few.txt"), "few.txt:601: bytes that are not UTF-8");
+    }
+    text.size = 0;
+    for (int i = 0; i < 40000; i++) {
+        km_buffer_print(&text, i < 20000 ? "a b c\n" : "a\xE9 \xE8\n");
+    }
+    write_file("many.txt", text.data, text.size);
+    input in = {.piece = 5000};
+    must_fail(build(&in, "many.txt"), "many.txt:20001: here bytes begin that are not UTF-8");
+    in.options.encoding = "latin-1";
+    must(build(&in, "many.txt"));
+    km_buffer_free(&text);
+}
+
 static void only_bad_records_are_an_error(void **state) {
     (void)state;
     for (uint64_t piece = 1; piece < 100; piece += 7) {
@@ -134,7 +192,7 @@ static void only_bad_records_are_an_error(void **state) {
         write_text("bad.jsonl", "\n\n{\"title\": \"a\", \"body\": \"b\"}\n{\"title\": \"a\"}\n");
         must_fail(build(&in, "bad.jsonl"), "bad.jsonl:3: no field \"text\"; the record's fields are: title, body");
         assert_false(km_file_exists(at("none.h5")));
-        write_text("bad.jsonl", "{\"text\": [\"a\"]}\n");
+        write_text("bad.jsonl", "{\"text\": [\"a\", 1]}\n");
         must_fail(build(&in, "bad.jsonl"), "bad.jsonl:1: field \"text\" is an array, expected a string");
         write_text("bad.jsonl", "\"a\"\n");
         must_fail(build(&in, "bad.jsonl"), "found a string, expected an object");
@@ -395,7 +453,7 @@ static void bad_input_is_a_sentence(void **state) {
     must_fail(build(&in, "blank.txt"), "blank.txt");
     must(km_make_folder(at("nothing")));
     must_fail(build(&in, "nothing"), "no files in this folder");
-    must_fail(build(&in, "../../dev/null"), "neither a file nor a folder");
+    must_fail(build(&in, "../../dev/null"), "neither a file nor a folder nor a pipe");
     write_text("a.txt", "a\n");
     in.options.field = "a,,b";
     must_fail(build(&in, "a.txt"), "--field");
@@ -466,6 +524,9 @@ int main(int argc, char **argv) {
         cmocka_unit_test(empty_files_are_no_documents),
         cmocka_unit_test(fields_are_found),
         cmocka_unit_test(bad_records_are_counted),
+        cmocka_unit_test(records_are_read_as_python_reads_them),
+        cmocka_unit_test(wiki_documents_are_read),
+        cmocka_unit_test(invalid_text_is_judged_by_file),
         cmocka_unit_test(only_bad_records_are_an_error),
         cmocka_unit_test(compressed_text_is_read),
         cmocka_unit_test(long_lines_are_cut),

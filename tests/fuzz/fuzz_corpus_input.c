@@ -47,6 +47,7 @@ static void enter(void) {
 static km_document document;
 static km_corpus_options options;
 static const char *field;
+static km_input_options input_options;
 
 /* One array of one side, as it will stand in the corpus. */
 typedef struct array {
@@ -113,8 +114,12 @@ static km_status read_all(const km_inputs *inputs, uint64_t piece, int fd, km_ha
     char *path = km_format("%s/spill", folder);
     must(km_spill_open(&spill, path, 0, tokenizer, 2, &options) == KM_OK, "no spill");
     free(path);
-    km_reading reading = {
-        .inputs = inputs, .document = document, .spans = options.spans, .field = field, .spill = spill};
+    km_reading reading = {.inputs = inputs,
+                          .input = input_options,
+                          .document = document,
+                          .spans = options.spans,
+                          .field = field,
+                          .spill = spill};
     size_t count = 0;
     km_input_piece *pieces = km_inputs_cut(inputs, document == KM_DOCUMENT_FILE ? 0 : piece, &count);
     km_status status = KM_OK;
@@ -157,9 +162,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     must(file >= 0 && fd >= 0 && km_pwrite_all(file, data + 2, size - 2, 0, path) == KM_OK, "cannot write");
     close(file);
     km_inputs inputs = {0};
-    km_inputs_add(&inputs, path, size - 2);
+    km_input input = {.path = path, .size = size - 2};
+    input_options = (km_input_options){.invalid = (km_invalid)(data[1] >> 6), .field = field};
+    km_status status = km_input_recognise(&input, &input_options);
+    km_inputs_add(&inputs, &input);
     km_hash whole[SPILL_SIDES], cut[SPILL_SIDES];
-    km_status status = read_all(&inputs, 0, fd, whole);
+    status = status == KM_OK ? read_all(&inputs, 0, fd, whole) : status;
     if (status == KM_OK && size < OUTPUT) {
         must(read_all(&inputs, (uint64_t)(data[1] >> 3) + size / 64 + 1, fd, cut) == KM_OK, "pieces fail");
         must(km_hash_equal(whole[0], cut[0]) && km_hash_equal(whole[1], cut[1]), "pieces show");

@@ -96,6 +96,17 @@ for blank in '[MASK]' '<mask>'; do
 done
 cmp 'fill[MASK].txt' 'fill<mask>.txt' || fail "[MASK] and <mask> are not the same"
 
+# ---- Any text that a corpus is built of: the same pieces ----
+gzip -c text.txt >text.txt.gz
+iconv -f utf-8 -t utf-16 text.txt >text.utf16
+"$KMASK" tokenizer "${train[@]}" --out plain text.txt >/dev/null 2>&1 || fail "plain text"
+for form in "text.txt.gz" "text.utf16" "-"; do
+    rm -rf other
+    "$KMASK" tokenizer "${train[@]}" --out other "$form" <text.txt >/dev/null 2>err.txt || fail "$form: $(cat err.txt)"
+    cmp plain/tokenizer.json other/tokenizer.json || fail "$form gives other pieces"
+done
+printf '\x89PNG\r\n\x1a\n' >picture.txt
+
 # ---- Sentences ----
 refused 2 "expected train, encode or decode" trian
 refused 2 "--type wordpiece" train --vocab-size 100 --out x text.txt
@@ -106,10 +117,8 @@ refused 2 "a text file" train --type wordpiece --vocab-size 100 --out x
 refused 2 "261 pieces" train --type bpe --vocab-size 100 --out x text.txt
 refused 2 "--cased is for" train --type bpe --vocab-size 300 --cased --out x text.txt
 refused 1 "missing.txt" "${train[@]}" --out x text.txt missing.txt
-refused 1 "a folder" "${train[@]}" --out x tok
 refused 1 "a file" "${train[@]}" --out text.txt text.txt
-gzip -c text.txt >text.txt.gz
-refused 1 "zcat" "${train[@]}" --out x text.txt.gz
+refused 1 "found a PNG image" "${train[@]}" --out x picture.txt
 : >empty.txt
 refused 1 "no words" "${train[@]}" --out x empty.txt
 refused 2 "--tokenizer DIR" encode

@@ -1,19 +1,17 @@
-/* Lines of a plain or gzip-compressed file, in a buffer that grows to the limit of a line and no further. */
-#include "input.h"
+/* Lines of a stream, in a buffer that grows to the limit of a line and no further. */
+#include "kmask/input.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <zlib.h>
 
-enum { FIRST_BUFFER = 1 << 18, PACKED = 1 << 16, LOOK_FOR_BLANK = 256 };
+enum { FIRST_BUFFER = 1 << 18, LOOK_FOR_BLANK = 256 };
 
 struct km_lines {
-    const km_input *input;
-    int fd;
-    uint64_t begin, position; /* in the file */
+    km_bytes *bytes; /* the caller's */
+    uint64_t begin;  /* of the text's first byte that is read */
     size_t limit;
 
     char *buffer;
@@ -23,73 +21,7 @@ struct km_lines {
     uint64_t number;
     bool inside; /* the next part goes on with a line */
     bool ended;  /* nothing more to read */
-
-    z_stream zip;        /* gzip only */
-    bool zipped, member; /* zip is set up; it is inside a member */
-    unsigned char *packed;
 };
-
-/* ---- Bytes ---- */
-
-static km_status read_some(km_lines *lines, void *to, size_t room, size_t *got) {
-    ssize_t count = 0;
-    do {
-        count = pread(lines->fd, to, room, (off_t)lines->position);
-    } while (count < 0 && errno == EINTR);
-    if (count < 0) {
-        return km_fail_errno(errno, "%s: cannot read", lines->input->path);
-    }
-    lines->position += (uint64_t)count;
-    *got = (size_t)count;
-    return KM_OK;
-}
-
-static km_status damaged(const km_lines *lines, const char *what) {
-    return km_fail_kind(KM_ERROR_DAMAGED,
-                        "%s: %s near byte %llu; expected a whole gzip file (test it with `gzip -t`)",
-                        lines->input->path, what, (unsigned long long)(lines->position - lines->zip.avail_in));
-}
-
-/* After a member: another one, the end, or zeros that fill up a tape block, which gzip(1) ignores too. */
-static km_status begin_member(km_lines *lines) {
-    if (lines->zip.next_in[0] == 0 && lines->zip.total_in > 0) {
-        lines->ended = true;
-        return KM_OK;
-    }
-    lines->member = true;
-    return inflateReset(&lines->zip) == Z_OK ? KM_OK : damaged(lines, "cannot begin to decompress");
-}
-
-/* Decompresses until `room` has something or the file ends. */
-static km_status unpack_some(km_lines *lines, char *to, size_t room, size_t *got) {
-    z_stream *zip = &lines->zip;
-    *got = 0;
-    while (*got == 0 && !lines->ended) {
-        if (zip->avail_in == 0) {
-            size_t count = 0;
-            KM_TRY(read_some(lines, lines->packed, PACKED, &count));
-            zip->next_in = lines->packed;
-            zip->avail_in = (uInt)count;
-            if (count == 0) {
-                lines->ended = true;
-                return lines->member ? damaged(lines, "the file is cut short") : KM_OK;
-            }
-        }
-        if (!lines->member) {
-            KM_TRY(begin_member(lines));
-            continue;
-        }
-        zip->next_out = (unsigned char *)to;
-        zip->avail_out = (uInt)room;
-        int result = inflate(zip, Z_NO_FLUSH);
-        if (result != Z_OK && result != Z_STREAM_END && result != Z_BUF_ERROR) {
-            return damaged(lines, zip->msg != NULL ? zip->msg : "damaged data");
-        }
-        lines->member = result != Z_STREAM_END;
-        *got = room - zip->avail_out;
-    }
-    return KM_OK;
-}
 
 /* Reads more behind what is not yet handed out. */
 static km_status fill(km_lines *lines) {
@@ -103,65 +35,27 @@ static km_status fill(km_lines *lines) {
         lines->buffer = km_grow(lines->buffer, lines->capacity, 1);
     }
     size_t got = 0;
-    char *to = lines->buffer + lines->filled;
-    size_t room = lines->capacity - lines->filled;
-    if (lines->input->gzip) {
-        KM_TRY(unpack_some(lines, to, room, &got));
-    } else {
-        KM_TRY(read_some(lines, to, room, &got));
-        lines->ended = got == 0;
-    }
+    KM_TRY(km_bytes_read(lines->bytes, lines->buffer + lines->filled, lines->capacity - lines->filled, &got));
+    lines->ended = got == 0;
     lines->filled += got;
     return KM_OK;
 }
 
-/* ---- Lines ---- */
-
-static km_status open_zip(km_lines *lines) {
-    if (!lines->input->gzip) {
-        return KM_OK;
-    }
-    lines->packed = km_new(PACKED, 1);
-    if (inflateInit2(&lines->zip, 16 + MAX_WBITS) != Z_OK) {
-        return km_fail_kind(KM_ERROR_MEMORY, "%s: no memory to decompress", lines->input->path);
-    }
-    lines->zipped = true;
-    return KM_OK;
-}
-
-km_status km_lines_open(km_lines **out, const km_input *input, uint64_t begin, size_t limit) {
-    *out = NULL;
-    int fd = open(input->path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-        return km_fail_errno(errno, "%s: cannot open", input->path);
-    }
+km_lines *km_lines_create(km_bytes *bytes, uint64_t begin, size_t limit) {
     km_lines *lines = km_new(1, sizeof *lines);
-    lines->input = input;
-    lines->fd = fd;
-    lines->begin = lines->position = lines->offset = begin;
+    lines->bytes = bytes;
+    lines->begin = lines->offset = begin;
     lines->limit = limit;
     lines->capacity = FIRST_BUFFER;
     lines->buffer = km_new(lines->capacity, 1);
-    km_status status = open_zip(lines);
-    if (status != KM_OK) {
-        km_lines_close(lines);
-        return status;
-    }
-    *out = lines;
-    return KM_OK;
+    return lines;
 }
 
-void km_lines_close(km_lines *lines) {
-    if (lines == NULL) {
-        return;
+void km_lines_destroy(km_lines *lines) {
+    if (lines != NULL) {
+        free(lines->buffer);
+        free(lines);
     }
-    if (lines->zipped) {
-        inflateEnd(&lines->zip);
-    }
-    close(lines->fd);
-    free(lines->packed);
-    free(lines->buffer);
-    free(lines);
 }
 
 /* Hands out `count` bytes and swallows `newline` more. */
@@ -206,12 +100,16 @@ km_status km_lines_next(km_lines *lines, km_text_line *out) {
     }
 }
 
-uint64_t km_lines_position(const km_lines *lines) {
-    return lines->input->gzip ? lines->position : lines->offset;
+uint64_t km_lines_taken(const km_lines *lines) {
+    return lines->offset - lines->begin;
 }
 
-uint64_t km_lines_bytes(const km_lines *lines) {
-    return lines->offset - lines->begin;
+const char *km_lines_name(const km_lines *lines) {
+    return km_bytes_name(lines->bytes);
+}
+
+km_bytes *km_lines_stream(const km_lines *lines) {
+    return lines->bytes;
 }
 
 static bool is_blank(char c) {

@@ -1,5 +1,5 @@
 /* The list of input files, and how it is cut into pieces of work. */
-#include "input.h"
+#include "kmask/input.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -18,32 +18,41 @@ typedef struct finding {
     km_inputs *out;
     const char *const *outputs;
     int output_count;
+    const km_input_options *options;
 } finding;
 
-static bool ends_with(const char *text, size_t count, const char *end) {
-    size_t length = strlen(end);
-    return count >= length && strncasecmp(text + count - length, end, length) == 0;
-}
-
-void km_inputs_add(km_inputs *inputs, const char *path, uint64_t size) {
+void km_inputs_add(km_inputs *inputs, const km_input *input) {
     if (inputs->count == inputs->capacity) {
         inputs->capacity = 2 * inputs->capacity + 16;
         inputs->files = km_grow(inputs->files, inputs->capacity, sizeof *inputs->files);
     }
-    size_t count = strlen(path);
     km_input *file = &inputs->files[inputs->count++];
-    *file = (km_input){.path = km_strdup(path), .size = size, .gzip = ends_with(path, count, ".gz")};
-    count -= file->gzip ? 3 : 0;
-    file->jsonl =
-        ends_with(path, count, ".jsonl") || ends_with(path, count, ".ndjson") || ends_with(path, count, ".json");
+    *file = *input;
+    file->path = km_strdup(input->path);
+    file->open = NULL;
 }
 
 void km_inputs_free(km_inputs *inputs) {
     for (size_t i = 0; i < inputs->count; i++) {
         free(inputs->files[i].path);
+        km_contents_close(inputs->files[i].open);
     }
     free(inputs->files);
     *inputs = (km_inputs){0};
+}
+
+/* Adds what was found, after a look at what it holds. */
+static km_status add_found(finding *f, const char *path, const struct stat *info) {
+    char *own = km_strdup(path);
+    km_input input = {
+        .path = own, .size = S_ISREG(info->st_mode) ? (uint64_t)info->st_size : 0, .pipe = !S_ISREG(info->st_mode)};
+    km_status status = km_input_recognise(&input, f->options);
+    if (status == KM_OK) {
+        km_inputs_add(f->out, &input);
+        f->out->files[f->out->count - 1].open = input.open;
+    }
+    free(own);
+    return status;
 }
 
 static bool is_output(const finding *f, const struct stat *info) {
@@ -75,10 +84,7 @@ static km_status find_inside(finding *f, const char *path, const chain *above) {
     if (S_ISDIR(info.st_mode)) {
         return find_folder(f, path, &info, above);
     }
-    if (S_ISREG(info.st_mode) && !is_output(f, &info)) {
-        km_inputs_add(f->out, path, (uint64_t)info.st_size);
-    }
-    return KM_OK;
+    return S_ISREG(info.st_mode) && !is_output(f, &info) ? add_found(f, path, &info) : KM_OK;
 }
 
 static km_status find_folder(finding *f, const char *path, const struct stat *info, const chain *above) {
@@ -108,8 +114,21 @@ static km_status find_folder(finding *f, const char *path, const struct stat *in
     return status;
 }
 
+static km_status find_standard_input(finding *f) {
+    const struct stat pipe = {.st_mode = S_IFIFO};
+    for (size_t i = 0; i < f->out->count; i++) {
+        if (strcmp(f->out->files[i].path, "-") == 0) {
+            return km_fail(KM_USAGE, "standard input (\"-\") is named twice; it can be read once");
+        }
+    }
+    return add_found(f, "-", &pipe);
+}
+
 static km_status find_argument(finding *f, const char *path) {
     struct stat info;
+    if (strcmp(path, "-") == 0) {
+        return find_standard_input(f);
+    }
     if (stat(path, &info) != 0) {
         return km_fail_errno(errno, "%s: cannot read", path);
     }
@@ -118,22 +137,21 @@ static km_status find_argument(finding *f, const char *path) {
         KM_TRY(find_folder(f, path, &info, NULL));
         return f->out->count > before ? KM_OK : km_fail(KM_FAILED, "%s: no files in this folder", path);
     }
-    if (!S_ISREG(info.st_mode)) {
+    if (S_ISCHR(info.st_mode) || S_ISBLK(info.st_mode) || S_ISSOCK(info.st_mode)) {
         return km_fail(KM_FAILED,
-                       "%s: neither a file nor a folder; a pipe cannot be shared by ranks, so write its text to a "
-                       "file first",
+                       "%s: neither a file nor a folder nor a pipe, expected one of them (\"-\": standard input)",
                        path);
     }
     if (is_output(f, &info)) {
         return km_fail(KM_FAILED, "%s: is both input and output; choose another --out", path);
     }
-    km_inputs_add(f->out, path, (uint64_t)info.st_size);
-    return KM_OK;
+    return add_found(f, path, &info);
 }
 
 km_status km_inputs_find(km_inputs *out, const char *const *paths, int count, const char *const *outputs,
-                         int output_count) {
-    finding f = {.out = out, .outputs = outputs, .output_count = output_count};
+                         int output_count, const km_input_options *options) {
+    finding f = {.out = out, .outputs = outputs, .output_count = output_count, .options = options};
+    KM_TRY(options->encoding != NULL ? km_input_check_encoding(options->encoding) : KM_OK);
     for (int i = 0; i < count; i++) {
         KM_TRY(find_argument(&f, paths[i]));
     }
@@ -146,7 +164,7 @@ km_input_piece *km_inputs_cut(const km_inputs *inputs, uint64_t bytes, size_t *c
     *count = 0;
     for (size_t i = 0; i < inputs->count; i++) {
         const km_input *file = &inputs->files[i];
-        uint64_t step = bytes == 0 || file->gzip ? file->size : bytes, begin = 0;
+        uint64_t step = bytes == 0 || !file->plain ? file->size : bytes, begin = 0;
         do { /* an empty file too is a piece: with --document file it is a document */
             if (*count == capacity) {
                 capacity = 2 * capacity + 16;

@@ -254,12 +254,12 @@ static bool hidden(const char *name) {
 /* Reads on to the end of what an archive is read from, so that its last bytes are known. */
 static km_status read_rest(km_archive *a) {
     uint64_t size = 0;
-    const void *block = NULL;
+    const void *taken = NULL;
     if (km_bytes_seekable(a->feed.below, &size)) {
         km_bytes_seek(a->feed.below, size > BLOCK ? size - BLOCK : 0);
     }
     while (!a->feed.at_end) {
-        if (give_block(a->archive, &a->feed, &block) < 0) {
+        if (give_block(a->archive, &a->feed, &taken) < 0) {
             return km_error_raise(&a->feed.error);
         }
     }

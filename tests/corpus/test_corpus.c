@@ -139,7 +139,7 @@ static void records_are_read_as_python_reads_them(void **state) {
     must(build(&in, "odd"));
     assert_int_equal(in.report.bad_records, 1);
     assert_int_equal(in.report.documents, 4);
-    expect_corpus(at("out.h5"), "a/|c/|d [UNK] [UNK] [UNK] ud[UNK] e/|f/g/|");
+    expect_corpus(at("out.h5"), "a/|c/|d [UNK] [UNK] [UNK] e/|f/g/|");
 }
 
 /* Documents of WikiExtractor's form, whatever pieces they are read in. */

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Compares `kmask probe` with HuggingFace transformers on random BERT, RoBERTa and BART models of odd shapes.
+"""Compares `kmask probe` with HuggingFace transformers on random BERT, RoBERTa and BART models of odd shapes, and on classifiers.
 
     pip install torch transformers h5py numpy
-    python tools/compare_probe.py --kmask build/release/kmask [--shapes 20] [--bart 12] [--seed 1] [--keep FOLDER]
+    python tools/compare_probe.py --kmask build/release/kmask [--shapes 20] [--bart 12] [--classes 12] [--seed 1] [--keep FOLDER]
 
 Each shape is drawn by its seed: heads whose width no vector divides, odd vocabularies, one or several layers, both GELUs,
 1 to 3 token types, position tables of 24 to 1024, small weights and large ones; of BARTs 1 to 4 layers on either side, other heads
@@ -13,6 +13,9 @@ is off, and how far transformers itself is in float32: the loss relative, all el
 (where a gradient is zero but for rounding, as a key's bias' always is: of the largest gradient's). Large weights make some
 models so steep that single precision cannot follow: kmask may then be ten times as far off as transformers in float32 is at
 the model's worst padding, and the line ends with "steep". Status 1 when a limit is passed.
+
+A classifier has 1 to 7 labels with names of its own; its rows are single texts or pairs. It is exported as well: every tensor must be
+the same to the bit, and AutoModelForSequenceClassification must give equal logits and have the same names of labels.
 """
 import argparse
 import json
@@ -26,8 +29,9 @@ import h5py
 import numpy as np
 import torch
 import transformers
-from transformers import (BartConfig, BartForConditionalGeneration, BertConfig, BertForMaskedLM, RobertaConfig,
-                          RobertaForMaskedLM)
+from transformers import (AutoModelForSequenceClassification, BartConfig, BartForConditionalGeneration, BertConfig,
+                          BertForMaskedLM, BertForSequenceClassification, RobertaConfig, RobertaForMaskedLM,
+                          RobertaForSequenceClassification)
 
 LOSS_LIMIT, TENSOR_LIMIT = 1e-5, 1e-4
 PADDINGS = ("none", "right", "left", "holes", "ragged")
@@ -65,6 +69,17 @@ def draw_bart(seed):
                 target=int(pick(1, 7, 20, 65, 130, 300)))
 
 
+def draw_classes(seed):
+    """A classifier: by turns BERT and RoBERTa, 1 to 7 labels, single texts and pairs."""
+    rng = np.random.default_rng([seed, 11])
+    case = draw_case(seed)
+    case.update(labels=1 + (seed - 1) % 7, roberta=seed % 2 == 0, pairs=(seed // 2) % 2 == 0, types=2 if seed % 2 else 1,
+                dropout=None if rng.integers(2) else 0.25)
+    case["pad"] = 1 if case["roberta"] else 0
+    case["length"] = max(5, min(case["length"], case["positions"] - 2))
+    return case
+
+
 def build_bart(case):
     return BartForConditionalGeneration(BartConfig(
         vocab_size=case["vocab"], d_model=case["hidden"], encoder_layers=case["layers"][0], decoder_layers=case["layers"][1],
@@ -76,11 +91,16 @@ def build_bart(case):
 
 def build_encoder(case):
     kind = (RobertaConfig, RobertaForMaskedLM) if case["roberta"] else (BertConfig, BertForMaskedLM)
+    more = {}
+    if "labels" in case:
+        kind = (kind[0], RobertaForSequenceClassification if case["roberta"] else BertForSequenceClassification)
+        names = {i: f"class {case['seed']}/{i}" for i in range(case["labels"])}
+        more = dict(id2label=names, label2id={name: i for i, name in names.items()}, classifier_dropout=case["dropout"])
     config = kind[0](vocab_size=case["vocab"], hidden_size=case["hidden"], num_hidden_layers=case["layers"],
                      num_attention_heads=case["heads"], intermediate_size=case["inner"], hidden_act=case["act"],
                      max_position_embeddings=case["positions"], type_vocab_size=case["types"],
                      pad_token_id=case["pad"], layer_norm_eps=case["eps"], bos_token_id=None, eos_token_id=None,
-                     attn_implementation="eager")
+                     attn_implementation="eager", **more)
     return kind[1](config)
 
 
@@ -107,7 +127,8 @@ def write_model(kmask, case, model, folder):
     pieces.insert(case["pad"], "[PAD]")
     with open(f"{folder}/vocab.txt", "w") as f:
         f.write("".join(piece + "\n" for piece in pieces))
-    subprocess.run([kmask, "import", folder, "--out", f"{folder}/model.h5"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([kmask, "import", folder, "--out", f"{folder}/model.h5"], check=True, stdout=subprocess.DEVNULL,
+                   stderr=subprocess.DEVNULL)
     return f"{folder}/model.h5"
 
 
@@ -134,6 +155,8 @@ def draw_input(case, padding):
         ids[mask == 0] = pad
     if case.get("bart"):
         return draw_target(case, padding, rng, ids, mask, lengths)
+    if "labels" in case:
+        return draw_row_labels(case, padding, rng, ids, mask, lengths)
     labels = np.where(rng.random((B, T)) < 0.3, rng.integers(0, V, (B, T)), -100)
     labels[0, 0] = V - 1
     if padding in ("right", "ragged"):  # elsewhere padding has labels too: transformers counts them
@@ -164,6 +187,25 @@ def draw_target(case, padding, rng, ids, mask, lengths):
                 labels=[row[:n].tolist() for row, n in zip(labels, targets)]), whole
 
 
+def draw_row_labels(case, padding, rng, ids, mask, lengths):
+    """A class or a number a row; with holes some rows have no class. The second text of a pair has token type 1 (BERT)."""
+    B, T = ids.shape
+    second = rng.integers(1, T + 1, B) if case["pairs"] and not case["roberta"] else np.full(B, T)
+    types = (np.arange(T) >= second[:, None]).astype(int)
+    if case["labels"] == 1:
+        labels = np.round(rng.normal(size=B), 3)
+    else:
+        labels = rng.integers(0, case["labels"], B)
+        if padding == "holes":
+            labels[1:] = np.where(rng.random(B - 1) < 0.5, -100, labels[1:])
+    whole = dict(input_ids=ids, attention_mask=mask, token_type_ids=types, labels=labels)
+    if padding != "ragged":
+        return {k: v.tolist() for k, v in whole.items()}, whole
+    types[mask == 0] = 0
+    given = {k: [row[:n].tolist() for row, n in zip(whole[k], lengths)] for k in ("input_ids", "token_type_ids")}
+    return {**given, "labels": [[label] for label in labels.tolist()]}, whole  # lists of one are the same
+
+
 # ---- The two programs ----
 
 def reference(model, whole, dtype, autocast=False):
@@ -171,7 +213,10 @@ def reference(model, whole, dtype, autocast=False):
     model = model.to(dtype)
     model.zero_grad()
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
-        out = model(**{k: torch.tensor(v) for k, v in whole.items()}, output_hidden_states=True)
+        tensors = {k: torch.tensor(v) for k, v in whole.items()}
+        if tensors["labels"].is_floating_point():
+            tensors["labels"] = tensors["labels"].to(dtype)
+        out = model(**tensors, output_hidden_states=True)
     out.loss.backward()
     states = ("hidden_states", "encoder_hidden_states", "decoder_hidden_states")
     result = {"logits": out.logits, **{f"{k}/{i}": h for k in states for i, h in enumerate(getattr(out, k, None) or ())},
@@ -221,12 +266,35 @@ def measure(kmask, model, path, case, padding, folder):
             {"loss": (abs(loss32 - loss) / abs(loss), "loss"), **distances(exact, single)})
 
 
+def exported(kmask, case, model, path, folder):
+    """What differs between the model and its export, in words; None: nothing."""
+    out = f"{folder}/exported"
+    subprocess.run([kmask, "export", path, "--out", out], check=True, stdout=subprocess.DEVNULL)
+    # Both from files: PyTorch rounds otherwise where tensors lie otherwise in memory.
+    again, before = (AutoModelForSequenceClassification.from_pretrained(path, attn_implementation="eager").eval()
+                     for path in (out, folder))
+    mine, theirs = again.state_dict(), model.float().state_dict()
+    _, whole = draw_input(case, "right")
+    inputs = {k: torch.tensor(v) for k, v in whole.items() if k != "labels"}
+    with torch.no_grad():
+        equal = torch.equal(again(**inputs).logits, before(**inputs).logits)
+    for name, same in (("tensors", mine.keys() == theirs.keys() and all(torch.equal(mine[k], theirs[k]) for k in mine)),
+                       ("logits", equal), ("class", type(again) is type(model)),
+                       ("id2label", again.config.id2label == model.config.id2label),
+                       ("classifier_dropout", getattr(again.config, "classifier_dropout", None) == case["dropout"])):
+        if not same:
+            return f"export: other {name}"
+    return None
+
+
 def describe(case):
     name = "bart" if case.get("bart") else "roberta" if case["roberta"] else "bert"
     pair = lambda key: "+".join(map(str, case[key])) if case.get("bart") else str(case[key])
     length = f"T {case['length']:3}/{case['positions']:4}"
+    if "labels" in case:
+        name, length = name + f" {case['labels']}", length + (" pairs" if case["pairs"] else " texts")
     more = f"U {case['target']:3} scaled {case['scaled']:d}" if case.get("bart") else f"types {case['types']} eps {case['eps']:.0e}"
-    return (f"{name:7} V {case['vocab']:4} C {case['hidden']:3} H {pair('heads'):5} L {pair('layers'):3} I {pair('inner'):7} "
+    return (f"{name:9} V {case['vocab']:4} C {case['hidden']:3} H {pair('heads'):5} L {pair('layers'):3} I {pair('inner'):7} "
             f"{length} {more:14}")
 
 
@@ -247,6 +315,10 @@ def compare(kmask, case, folder):
               f"{numbers(far)} | {numbers(theirs)}" +
               ("" if not beyond else "  steep: " if steep else "  TOO FAR: ") +
               ", ".join(f"{far[group][1]} {far[group][0]:.1e}" for group in beyond))
+    if "labels" in case:
+        wrong = exported(kmask, case, model, path, folder)
+        print(f"{case['seed']:4} export: the same tensors, logits and labels" if wrong is None else f"{case['seed']:4} {wrong}")
+        good = good and wrong is None
     return good
 
 
@@ -255,6 +327,7 @@ def main():
     parser.add_argument("--kmask", default="build/release/kmask")
     parser.add_argument("--shapes", type=int, default=20)
     parser.add_argument("--bart", type=int, default=12, help="shapes of encoder-decoders")
+    parser.add_argument("--classes", type=int, default=14, help="shapes of classifiers")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", help="keep models and outputs in this folder")
     options = parser.parse_args()
@@ -265,6 +338,7 @@ def main():
     failures = 0
     cases = [draw_case(seed) for seed in range(options.seed, options.seed + options.shapes)]
     cases += [draw_bart(seed) for seed in range(options.seed, options.seed + options.bart)]
+    cases += [draw_classes(seed) for seed in range(options.seed, options.seed + options.classes)]
     for number, case in enumerate(cases):
         with tempfile.TemporaryDirectory() as scratch:
             folder = f"{options.keep}/{number}" if options.keep else scratch

@@ -197,6 +197,7 @@ void km_model_destroy(km_model *model);
 const km_table *km_model_table(const km_model *model);
 const km_model_config *km_model_shape(const km_model *model);
 const km_architecture *km_model_architecture(const km_model *model);
+km_head_kind km_model_head(const km_model *model);
 /* Sizes of a stack of layers; false where the model has none of that name. */
 typedef struct km_stack_shape {
     int layers, width, heads, intermediate;

@@ -152,7 +152,7 @@ void km_filled_free(km_filled *filled);
 typedef struct km_probe_result {
     int64_t rows, length;  /* B, T: the longest row of input_ids */
     int64_t labelled;      /* 0: no loss and no gradient */
-    double loss, accuracy; /* means over labelled positions */
+    double loss, accuracy; /* means over labelled positions; accuracy is NaN where the model predicts a number */
 } km_probe_result;
 /* Runs the model, without dropout, on the rows of the JSON file `input`, and writes the results to the HDF5 file `output`:
  *
@@ -171,6 +171,14 @@ typedef struct km_probe_result {
  *   /encoder_hidden_states/<layer>                           (B,T,C)
  *   /decoder_hidden_states/<layer>                           (B,U,C)
  *   /loss, /grad/<tensor name>                               likewise
+ *
+ * A classifier's labels are one class a row (-100: none), or with one label, which is a number, one number a row:
+ *
+ *   {"input_ids": [[...]], ..., "labels": [...]}
+ *
+ *   /logits                  (B, num_labels)
+ *   /hidden_states/<layer>   (B,T,C)
+ *   /loss, /grad/<name>      likewise: the mean over labelled rows
  *
  * Without decoder_input_ids the decoder reads the labels shifted right, with pad tokens for -100, behind the model's
  * decoder_start_token_id; without either of both it reads the input_ids shifted right.

@@ -4,6 +4,7 @@
 #include "kmask/modelfile.h"
 #include "kmask/train.h"
 
+#include <math.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -25,6 +26,9 @@ static const char help[] =
     "An encoder-decoder takes no token_type_ids. Its labels are the target's, from which the decoder's\n"
     "input is made unless decoder_input_ids gives it; logits are at target positions, and hidden states\n"
     "are /encoder_hidden_states/<layer> and /decoder_hidden_states/<layer>.\n"
+    "\n"
+    "A classifier's labels are one class a row, [1, 0, ...], or with one label one number a row; its\n"
+    "logits are rows x labels, and the loss is the mean over labelled rows.\n"
     "\n"
     "Without labels there is no loss and no gradient. Shorter rows are padded at their end. Where\n"
     "attention_mask is 0 no token attends; states and logits are there all the same.\n"
@@ -50,7 +54,11 @@ static void print(const km_probe_result *r, const char *output) {
     printf("%lld rows of %lld positions, %lld labelled\n", (long long)r->rows, (long long)r->length,
            (long long)r->labelled);
     if (r->labelled > 0) {
-        printf("loss %.6f, accuracy %.4f\n", r->loss, r->accuracy);
+        printf("loss %.6f", r->loss);
+        if (!isnan(r->accuracy)) {
+            printf(", accuracy %.4f", r->accuracy);
+        }
+        puts("");
     }
     printf("wrote %s\n", output);
 }
@@ -89,7 +97,7 @@ static km_status command(int argc, char **argv) {
     }
     km_bundle *bundle = NULL;
     km_probe_result result = {0};
-    KM_TRY(km_bundle_open(&bundle, argv[1]));
+    KM_TRY(km_bundle_open_any(&bundle, argv[1]));
     km_status status = km_probe(bundle, input, output, bf16, &result);
     km_bundle_close(bundle);
     KM_TRY(status);

@@ -106,14 +106,15 @@ static size_t largest_slice(const km_model *model) {
     return KM_MAX(C, (size_t)labels_of(model)) * (C + 1);
 }
 
-/* Each view's first token. */
+/* Each view's first token. A batch that labels places has all of these read instead, so that `kmask probe` sees their hidden states;
+ * such a batch has no loss. */
 static const int32_t *outputs(const km_batch *batch, int *count) {
-    *count = batch->views;
-    return batch->input.starts;
+    *count = batch->labelled > 0 ? batch->labelled : batch->views;
+    return batch->labelled > 0 ? batch->at : batch->input.starts;
 }
 
 static int most_outputs(const km_batch_limits *limits) {
-    return limits->views;
+    return KM_MAX(limits->views, limits->labelled);
 }
 
 /* ---- Forward and backward ------------------------------------------------------------------------------------- */

@@ -71,6 +71,10 @@ const km_architecture *km_model_architecture(const km_model *model) {
     return model->architecture;
 }
 
+km_head_kind km_model_head(const km_model *model) {
+    return (km_head_kind)(model->head - model->architecture->heads);
+}
+
 bool km_model_stack(km_stack_shape *out, const km_model *model, km_stack_name stack) {
     if ((int)stack < 0 || (int)stack >= model->stack_count) {
         return false;

@@ -1,11 +1,14 @@
 /* probe: writes what a model computes from given token ids to a file, so that it can be compared with another program or
  * examined. Some rows are computed at a time, in two passes. The first computes the last layer and the logits at every position.
- * The second, where there are labels, computes them at labelled positions only, and then the gradient. */
+ * The second, where there are labels, computes them at labelled positions only, or of a classifier for labelled rows only, and then
+ * the gradient. */
 #include "kmask/modelfile.h"
 #include "kmask/store.h"
 #include "probe_input.h"
 
+#include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { RUN_TOKENS = 1024, RUN_LOGITS = 1 << 26, PIECE = 1 << 16 };
 
@@ -22,6 +25,9 @@ typedef struct probe {
     int32_t *labels;   /* (run*U) */
     uint64_t *keys;    /* (run*max(T,U)) */
     uint64_t *numbers; /* (run) */
+    int32_t *classes;  /* (run) zeros */
+    float *values;     /* (run) zeros */
+    float *logits;     /* (run, num_labels) of a classifier's rows */
     double *gradient;  /* of the summed loss, (table->size), NULL without labels */
     km_loss_sum sum;
 } probe;
@@ -46,9 +52,11 @@ static km_status add_states(const probe *p, int stack, uint64_t length, const km
 
 static km_status add_outputs(const probe *p) {
     const uint64_t B = (uint64_t)p->input->rows, T = (uint64_t)p->input->length, U = (uint64_t)p->input->target;
-    const uint64_t logits[] = {B, U, (uint64_t)p->shape->vocab_size};
+    const uint64_t logits[] = {B, U, (uint64_t)p->shape->vocab_size},
+                   classes[] = {B, (uint64_t)p->shape->num_labels};
     km_stack_shape shape;
-    KM_TRY(km_store_add(p->store, "/logits", KM_F32, 3, logits));
+    KM_TRY(p->input->classifier ? km_store_add(p->store, "/logits", KM_F32, 2, classes)
+                                : km_store_add(p->store, "/logits", KM_F32, 3, logits));
     for (int stack = 0; km_model_stack(&shape, p->bundle->model, (km_stack_name)stack); stack++) {
         KM_TRY(add_states(p, stack, stack == KM_DECODER ? U : T, &shape));
     }
@@ -79,10 +87,10 @@ static km_status begin_file(probe *p, const char *path) {
     return km_store_layout(p->store);
 }
 
-/* Writes the rows of the batch to their places in an array of shape (B,T,width). */
+/* Writes the rows of the batch to their places in an array of shape (B,T,width) or (B,width). */
 static km_status write_rows(const probe *p, const char *name, int first, int rows, const float *from) {
     const km_array *array = km_store_find(p->store, name);
-    const uint64_t row = array->dims[1] * array->dims[2];
+    const uint64_t row = array->dims[1] * (array->rank > 2 ? array->dims[2] : 1);
     return km_store_write(p->store, array, (uint64_t)first * row, (uint64_t)rows * row, from);
 }
 
@@ -91,7 +99,12 @@ static km_status write_rows(const probe *p, const char *name, int first, int row
 static km_batch batch_of(const probe *p, int first, int rows) {
     const km_probe_input *input = p->input;
     const size_t at = (size_t)first * (size_t)input->length, target = (size_t)first * (size_t)input->target;
-    km_batch batch = {.views = rows, .at = p->at, .labels = p->labels, .rows = p->numbers};
+    km_batch batch = {.views = rows,
+                      .at = p->at,
+                      .labels = p->labels,
+                      .classes = p->classes,
+                      .numbers = p->values,
+                      .rows = p->numbers};
     batch.input = (km_stream){.tokens = rows * input->length,
                               .longest = input->length,
                               .starts = p->starts,
@@ -119,6 +132,16 @@ static km_status write_stack(const probe *p, int stack, const km_stack_shape *sh
     return KM_OK;
 }
 
+/* The pass computes a classifier's logits for all tokens; a row's are those of its first one. */
+static km_status write_logits(const probe *p, int first, int rows, const float *logits) {
+    const size_t labels = (size_t)p->shape->num_labels;
+    for (int row = 0; row < rows && p->input->classifier; row++) {
+        memcpy(p->logits + (size_t)row * labels, logits + (size_t)row * (size_t)p->input->length * labels,
+               labels * sizeof *logits);
+    }
+    return write_rows(p, "/logits", first, rows, p->input->classifier ? p->logits : logits);
+}
+
 static km_status write_states(probe *p, int first, int rows) {
     km_batch batch = batch_of(p, first, rows);
     km_stack_shape shape;
@@ -129,7 +152,7 @@ static km_status write_states(probe *p, int first, int rows) {
     }
     KM_TRY(km_model_check(p->bundle->model, &batch));
     const float *logits = km_model_logits(p->bundle->model, p->bundle->weights, &batch, p->work);
-    KM_TRY(write_rows(p, "/logits", first, rows, logits));
+    KM_TRY(write_logits(p, first, rows, logits));
     for (int stack = 0; km_model_stack(&shape, p->bundle->model, (km_stack_name)stack); stack++) {
         KM_TRY(write_stack(p, stack, &shape, first, rows));
     }
@@ -147,8 +170,35 @@ static void slices_done(void *payload, size_t offset) {
     (void)payload, (void)offset;
 }
 
-static void add_gradient(probe *p, int first, int rows) {
+static void add_batch(probe *p, const km_batch *batch) {
     const km_sink sink = {.payload = p, .ready = add_slice, .done = slices_done};
+    km_loss_sum sum;
+    km_model_gradient(p->bundle->model, p->bundle->weights, batch, 0, false, p->work, &sink, &sum);
+    p->sum.loss += sum.loss;
+    p->sum.masked += sum.masked;
+    p->sum.correct += sum.correct;
+}
+
+/* Of a classifier: each run of rows that have a label. */
+static void add_labelled_rows(probe *p, int first, int rows) {
+    const int32_t *labels = p->input->labels;
+    const int end = first + rows;
+    for (int row = first; row < end; row++) {
+        int count = 0;
+        while (row + count < end && labels[row + count] != KM_NO_LABEL) {
+            count++;
+        }
+        if (count > 0) {
+            km_batch batch = batch_of(p, row, count);
+            batch.classes = labels + row;
+            batch.numbers = p->input->numbers == NULL ? NULL : p->input->numbers + row;
+            add_batch(p, &batch);
+            row += count;
+        }
+    }
+}
+
+static void add_labelled_places(probe *p, int first, int rows) {
     km_batch batch = batch_of(p, first, rows);
     const int32_t *labels = p->input->labels + (size_t)first * (size_t)p->input->target;
     for (int i = 0; i < rows * p->input->target; i++) {
@@ -157,19 +207,17 @@ static void add_gradient(probe *p, int first, int rows) {
             p->labels[batch.labelled++] = labels[i];
         }
     }
-    km_loss_sum sum;
-    km_model_gradient(p->bundle->model, p->bundle->weights, &batch, 0, false, p->work, &sink, &sum);
-    p->sum.loss += sum.loss;
-    p->sum.masked += sum.masked;
-    p->sum.correct += sum.correct;
+    add_batch(p, &batch);
 }
 
 static km_status run_rows(probe *p) {
     for (int first = 0; first < p->input->rows; first += p->run) {
         const int rows = KM_MIN(p->run, p->input->rows - first);
         KM_TRY(write_states(p, first, rows));
-        if (p->gradient != NULL) {
-            add_gradient(p, first, rows);
+        if (p->gradient != NULL && p->input->classifier) {
+            add_labelled_rows(p, first, rows);
+        } else if (p->gradient != NULL) {
+            add_labelled_places(p, first, rows);
         }
     }
     return KM_OK;
@@ -212,7 +260,8 @@ static int longest_of(const probe *p) {
 }
 
 static int rows_at_a_time(const probe *p) {
-    const int64_t by_logits = RUN_LOGITS / (p->input->target * p->shape->vocab_size);
+    const int64_t each = p->input->classifier ? p->shape->num_labels : p->shape->vocab_size;
+    const int64_t by_logits = RUN_LOGITS / (p->input->target * each);
     return (int)KM_MIN(KM_MAX(KM_MIN(RUN_TOKENS / longest_of(p), by_logits), 1), p->input->rows);
 }
 
@@ -240,6 +289,9 @@ static km_status prepare(probe *p) {
     p->at = km_new(targets, sizeof *p->at);
     p->labels = km_new(targets, sizeof *p->labels);
     p->keys = km_new((size_t)p->run * (size_t)longest_of(p), sizeof *p->keys);
+    p->classes = km_new((size_t)p->run, sizeof *p->classes);
+    p->values = km_new((size_t)p->run, sizeof *p->values);
+    p->logits = km_new((size_t)(p->run * KM_MAX(p->shape->num_labels, 1)), sizeof *p->logits);
     for (int row = 0; row <= p->run; row++) {
         p->starts[row] = row * p->input->length;
         p->decoder_starts[row] = row * p->input->target;
@@ -263,6 +315,9 @@ static void release(probe *p) {
     free(p->labels);
     free(p->keys);
     free(p->numbers);
+    free(p->classes);
+    free(p->values);
+    free(p->logits);
     free(p->gradient);
 }
 
@@ -283,7 +338,7 @@ km_status km_probe(const km_bundle *bundle, const char *input, const char *outpu
                              .length = rows.length,
                              .labelled = p.sum.masked,
                              .loss = p.sum.loss / labelled,
-                             .accuracy = (double)p.sum.correct / labelled};
+                             .accuracy = rows.numbers != NULL ? NAN : (double)p.sum.correct / labelled};
     km_probe_input_free(&rows);
     return status;
 }

@@ -26,7 +26,8 @@ typedef struct reader {
     const char *path;
     const km_json *json;
     const km_model *model;
-    bool two; /* an encoder-decoder */
+    bool two;                    /* an encoder-decoder */
+    bool classifier, regression; /* regression: a classifier with one label */
     row_list source, target;
     km_probe_input *input;
 } reader;
@@ -120,12 +121,15 @@ static km_status measure_target(reader *in) {
     return KM_OK;
 }
 
-static void place(km_probe_input *input, km_arena *arena, bool two) {
+static void place(const reader *in, km_arena *arena) {
+    km_probe_input *input = in->input;
+    const bool two = in->two;
     const size_t count = (size_t)input->rows * (size_t)input->length;
-    const size_t target = (size_t)input->rows * (size_t)input->target;
+    const size_t target = (size_t)input->rows * (size_t)(in->classifier ? 1 : input->target);
     input->ids = km_arena_take(arena, count, sizeof *input->ids);
     input->types = two ? NULL : km_arena_take(arena, count, sizeof *input->types);
     input->labels = km_arena_take(arena, target, sizeof *input->labels);
+    input->numbers = in->regression ? km_arena_take(arena, target, sizeof *input->numbers) : NULL;
     input->decoder = two ? km_arena_take(arena, target, sizeof *input->decoder) : NULL;
     input->seen = km_arena_take(arena, count, sizeof *input->seen);
 }
@@ -133,10 +137,10 @@ static void place(km_probe_input *input, km_arena *arena, bool two) {
 static km_status allocate(const reader *in) {
     km_probe_input *input = in->input;
     km_arena arena = {0};
-    place(input, &arena, in->two);
+    place(in, &arena);
     KM_TRY(km_allocate(&input->block, arena.used, "the probe's input"));
     arena = (km_arena){.base = input->block, .capacity = arena.used};
-    place(input, &arena, in->two);
+    place(in, &arena);
     return KM_OK;
 }
 
@@ -214,6 +218,45 @@ static km_status take_mask(const reader *in, int32_t *numbers) {
     return KM_OK;
 }
 
+/* A classifier's label of a row: a number, or a list of one. */
+static km_status take_class(const reader *in, const field *f, const km_json *item, int row) {
+    km_probe_input *input = in->input;
+    double value = NAN;
+    const bool in_list = km_json_is_array(item) && km_json_size(item) == 1;
+    const km_json *label = in_list ? km_json_first(item) : item;
+    if (!in->regression) {
+        KM_TRY(take_value(in, f, label, row, 0, &input->labels[row]));
+        input->labelled += input->labels[row] != KM_NO_LABEL;
+        return KM_OK;
+    }
+    if (!km_json_number(&value, label) || !isfinite((float)value)) {
+        return km_fail(KM_FAILED, "%s: labels: row %d: expected a number for each row", in->path, row);
+    }
+    input->numbers[row] = (float)value;
+    input->labels[row] = 0;
+    input->labelled++;
+    return KM_OK;
+}
+
+static km_status take_classes(const reader *in) {
+    const int32_t last = (int32_t)km_model_shape(in->model)->num_labels - 1;
+    const field classes = {"labels", "a class", 0, last, KM_NO_LABEL};
+    const km_json *rows = given(in, "labels");
+    int row = 0;
+    fill(in->input->labels, (size_t)in->input->rows, KM_NO_LABEL);
+    if (rows == NULL) {
+        return KM_OK;
+    }
+    if (!km_json_is_array(rows) || km_json_size(rows) != (size_t)in->input->rows) {
+        return km_fail(KM_FAILED, "%s: labels: expected a list with one %s for each of the %d rows of input_ids",
+                       in->path, in->regression ? "number" : "class", in->input->rows);
+    }
+    for (const km_json *item = km_json_first(rows); item != NULL; item = km_json_next(item)) {
+        KM_TRY(take_class(in, &classes, item, row++));
+    }
+    return KM_OK;
+}
+
 /* The decoder reads the target shifted right, behind the token that it starts with (transformers' shift_tokens_right). */
 static void shift_right(const reader *in, const int32_t *target, int32_t pad) {
     const km_probe_input *input = in->input;
@@ -236,23 +279,28 @@ static km_status take_decoder(const reader *in, const field *ids, int32_t pad) {
     return KM_OK;
 }
 
+static km_status take_labels(const reader *in, int32_t last) {
+    const field labels = {"labels", "an id", 0, last, KM_NO_LABEL};
+    km_probe_input *input = in->input;
+    KM_TRY(take_field(in, &labels, &in->target, KM_NO_LABEL, input->labels));
+    for (size_t i = 0; i < (size_t)input->rows * (size_t)input->target; i++) {
+        input->labelled += input->labels[i] != KM_NO_LABEL;
+    }
+    return KM_OK;
+}
+
 static km_status take_all(const reader *in) {
     const km_model_config *shape = km_model_shape(in->model);
     const int32_t last = (int32_t)shape->vocab_size - 1;
     const field ids = {"input_ids", "an id", 0, last, 0};
     const field types = {"token_type_ids", "a type", 0, (int32_t)shape->type_vocab_size - 1, 0};
-    const field labels = {"labels", "an id", 0, last, KM_NO_LABEL};
     km_probe_input *input = in->input;
     const int32_t pad = shape->pad_token_id >= 0 ? (int32_t)shape->pad_token_id : 0;
     KM_TRY(take_mask(in, input->ids));
     KM_TRY(take_field(in, &ids, &in->source, pad, input->ids));
     KM_TRY(in->two ? KM_OK : take_field(in, &types, &in->source, 0, input->types));
-    KM_TRY(take_field(in, &labels, &in->target, KM_NO_LABEL, input->labels));
-    KM_TRY(in->two ? take_decoder(in, &ids, pad) : KM_OK);
-    for (size_t i = 0; i < (size_t)input->rows * (size_t)input->target; i++) {
-        input->labelled += input->labels[i] != KM_NO_LABEL;
-    }
-    return KM_OK;
+    KM_TRY(in->classifier ? take_classes(in) : take_labels(in, last));
+    return in->two ? take_decoder(in, &ids, pad) : KM_OK;
 }
 
 static km_status take(reader *in) {
@@ -269,8 +317,10 @@ km_status km_probe_input_read(km_probe_input *out, const char *path, const km_mo
     km_stack_shape stack;
     km_json *json = NULL;
     KM_TRY(km_json_load(&json, path, MOST_BYTES));
-    reader in = {
-        .path = path, .json = json, .model = model, .two = km_model_stack(&stack, model, KM_DECODER), .input = out};
+    reader in = {.path = path, .json = json, .model = model, .input = out};
+    in.two = km_model_stack(&stack, model, KM_DECODER);
+    in.classifier = out->classifier = km_model_head(model) == KM_HEAD_CLASSES;
+    in.regression = in.classifier && km_model_shape(model)->num_labels == 1;
     km_status status = take(&in);
     km_json_destroy(json);
     if (status != KM_OK) {

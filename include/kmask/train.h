@@ -185,6 +185,7 @@ typedef struct km_step_report {
     double flops;                    /* of all ranks */
     double seconds, comm_seconds;    /* of this rank; comm_seconds: transfers, and waiting for other ranks */
     int64_t stop, save;              /* how many ranks wished to stop, and to save */
+    bool diverged;                   /* the step failed because a loss or gradient is not finite */
 } km_step_report;
 /* Makes one step. A gradient or loss that is not finite is KM_FAILED with step, rows and parameter named, before any weight has
  * changed. Collective. */

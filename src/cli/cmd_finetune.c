@@ -52,6 +52,10 @@ static void print_row(const km_json *row, const char *metric, bool chosen) {
            km_json_number_or(row, "batch", NAN), km_json_number_or(row, "n", NAN));
     print_spread(km_json_get(km_json_get(row, "dev"), metric));
     print_spread(km_json_get(km_json_get(row, "test"), metric));
+    const double diverged = km_json_number_or(row, "diverged", 0);
+    if (diverged > 0) {
+        printf(" %.0f diverged", diverged);
+    }
     puts(chosen ? " chosen" : "");
 }
 

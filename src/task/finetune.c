@@ -97,7 +97,9 @@ static km_status predict(const km_search *search) {
 static km_status write_results(const km_search *search, km_json **out, size_t *chosen, bool *missing) {
     *out = km_results_make(search, chosen);
     const char *hash = km_json_text(km_json_get(*out, "chosen"), "weights_hash");
-    KM_TRY(place_model(search, *chosen, hash, missing));
+    if (*chosen < search->count) {
+        KM_TRY(place_model(search, *chosen, hash, missing));
+    }
     if (*missing) {
         km_json_destroy(*out);
         *out = NULL;
@@ -126,6 +128,14 @@ static km_status conclude(km_search *search, km_json **out) {
         }
         KM_TRY(km_comm_agree(search->comm, status));
         km_comm_broadcast(search->comm, found, sizeof found);
+        if (found[0] == search->count) {
+            km_json_destroy(*out);
+            *out = NULL;
+            return km_fail(KM_FAILED,
+                           "%s/results.json: all %zu runs diverged; expected one that ends. Lower finetune.lr, "
+                           "or try finetune.warmup or finetune.clip.",
+                           search->input->run.dir, search->count);
+        }
         if (found[1] == 0) {
             return predict(search);
         }
@@ -181,5 +191,6 @@ km_status km_finetune(km_comm *comm, const km_finetune_input *input, km_json **o
     km_lock_release(lock);
     km_task_free(&task);
     free(search.runs);
+    free(search.origins);
     return status;
 }

@@ -13,16 +13,28 @@ static bool same_kind(const km_tuning *a, const km_tuning *b) {
     return a->init == b->init && a->lr == b->lr && a->batch == b->batch;
 }
 
-double km_results_mean(const km_search *search, const km_tuning *like) {
-    double sum = 0;
+/* How many runs of a kind have scores, or have diverged. */
+static int count_kind(const km_search *search, const km_tuning *like, bool diverged) {
     int count = 0;
     for (size_t i = 0; i < search->count; i++) {
-        if (search->runs[i].finished && same_kind(&search->runs[i], like)) {
-            sum += search->runs[i].score;
-            count++;
-        }
+        count += same_kind(&search->runs[i], like) && search->runs[i].diverged == diverged;
     }
+    return count;
+}
+
+static double mean_score(const km_search *search, const km_tuning *like) {
+    double sum = 0;
+    for (size_t i = 0; i < search->count; i++) {
+        const km_tuning *run = &search->runs[i];
+        sum += same_kind(run, like) && !run->diverged ? run->score : 0;
+    }
+    const int count = count_kind(search, like, false);
     return count > 0 ? sum / count : NAN;
+}
+
+bool km_results_better(const km_search *search, const km_tuning *a, const km_tuning *b) {
+    const int lost = count_kind(search, a, true), lost_b = count_kind(search, b, true);
+    return lost != lost_b ? lost < lost_b : km_score_better(mean_score(search, a), mean_score(search, b));
 }
 
 /* ---- Means and deviations ---- */
@@ -63,20 +75,15 @@ static km_json *spreads(const km_search *search, km_json *const *records, const 
     return out;
 }
 
-static int count_kind(const km_search *search, const km_tuning *like) {
-    int count = 0;
-    for (size_t i = 0; i < search->count; i++) {
-        count += same_kind(&search->runs[i], like);
-    }
-    return count;
-}
-
 static km_json *summary_of(const km_search *search, km_json *const *records, const km_tuning *like) {
     km_json *json = km_json_object(), *test = spreads(search, records, like, "test");
     km_json_set_string(json, "init", km_texts_at(&search->input->finetune.init, like->init));
     km_json_set_number(json, "lr", like->lr);
     km_json_set_number(json, "batch", (double)like->batch);
-    km_json_set_number(json, "n", count_kind(search, like));
+    km_json_set_number(json, "n", count_kind(search, like, false));
+    if (count_kind(search, like, true) > 0) {
+        km_json_set_number(json, "diverged", count_kind(search, like, true));
+    }
     km_json_set(json, "dev", spreads(search, records, like, "dev"));
     km_json_set(json, "test", test);
     return json;
@@ -94,19 +101,18 @@ static bool is_first(const km_search *search, size_t i) {
     return true;
 }
 
-/* The kind with the best mean on dev, of one init or, with init -1, of all; of it the run with the best score. */
+/* The best kind of one init or, with init -1, of all; of it the run with the best score on dev. search->count: all have diverged. */
 static size_t choose(const km_search *search, int init) {
     size_t kind = search->count, best = search->count;
     for (size_t i = 0; i < search->count; i++) {
         const km_tuning *run = &search->runs[i];
         if ((init < 0 || run->init == init) &&
-            (kind == search->count ||
-             km_score_better(km_results_mean(search, run), km_results_mean(search, &search->runs[kind])))) {
+            (kind == search->count || km_results_better(search, run, &search->runs[kind]))) {
             kind = i;
         }
     }
     for (size_t i = 0; i < search->count; i++) {
-        if (same_kind(&search->runs[i], &search->runs[kind]) &&
+        if (!search->runs[i].diverged && same_kind(&search->runs[i], &search->runs[kind]) &&
             (best == search->count || km_score_better(search->runs[i].score, search->runs[best].score))) {
             best = i;
         }
@@ -144,10 +150,32 @@ static km_json *run_of(const km_json *record) {
     for (size_t i = 0; i < KM_COUNT(numbers); i++) {
         km_json_set_number(json, numbers[i], km_json_number_or(record, numbers[i], NAN));
     }
+    if (km_json_get(record, "diverged") != NULL) {
+        km_json_set_number(json, "diverged", km_json_number_or(record, "diverged", NAN));
+        return json;
+    }
     copy_scores(json, record, "dev");
     copy_scores(json, record, "test");
     km_json_set_string(json, "weights_hash", km_json_text(record, "weights_hash"));
     return json;
+}
+
+/* Where each init comes from: {"init", "step"}, and the masks that it was pre-trained with where that is known. */
+static km_json *inits_of(const km_search *search) {
+    km_json *list = km_json_array();
+    for (int i = 0; i < search->input->finetune.init.count; i++) {
+        const km_origin *from = &search->origins[i];
+        km_json *json = km_json_object();
+        km_json_set_string(json, "init", km_texts_at(&search->input->finetune.init, i));
+        km_json_set_number(json, "step", (double)from->step);
+        if (from->splits > 0) {
+            km_json_set_string(json, "policy", from->policy);
+            km_json_set_string(json, "unit", from->unit);
+            km_json_set_number(json, "splits", (double)from->splits);
+        }
+        km_json_push(list, json);
+    }
+    return list;
 }
 
 km_json *km_results_make(const km_search *search, size_t *chosen) {
@@ -164,13 +192,17 @@ km_json *km_results_make(const km_search *search, size_t *chosen) {
         }
     }
     for (int init = 0; init < search->input->finetune.init.count; init++) {
-        km_json_push(by_init, chosen_of(search, records, choose(search, init)));
+        const size_t best = choose(search, init);
+        km_json_push(by_init, best < search->count ? chosen_of(search, records, best) : km_json_object());
     }
     *chosen = choose(search, -1);
+    const km_task_config *task = &search->input->task;
+    km_json_set_string(out, "task", task->preset[0] != '\0' ? task->preset : task->train);
     km_json_set_string(out, "metric", km_metric_name(search->task->metrics[0]));
+    km_json_set(out, "inits", inits_of(search));
     km_json_set(out, "runs", runs);
     km_json_set(out, "summary", summary);
-    km_json_set(out, "chosen", chosen_of(search, records, *chosen));
+    km_json_set(out, "chosen", *chosen < search->count ? chosen_of(search, records, *chosen) : km_json_object());
     km_json_set(out, "chosen_by_init", by_init);
     for (size_t i = 0; i < search->count; i++) {
         km_json_destroy(records[i]);

@@ -35,13 +35,15 @@ static km_status write_json(const char *path, const km_json *json, bool indented
 bool km_tuning_is_best(const km_search *search, const km_tuning *run) {
     for (size_t i = 0; i < search->count; i++) {
         const km_tuning *other = &search->runs[i];
-        if (other == run || other->init != run->init || other->lr != run->lr || other->batch != run->batch) {
+        if (other == run || other->diverged || other->init != run->init || other->lr != run->lr ||
+            other->batch != run->batch) {
             continue;
         }
         km_json *record = km_tuning_record(search, other);
         const double score = km_json_number_or(record, "score", NAN);
-        const bool beaten = record != NULL && !km_score_better(run->score, score) &&
-                            (km_score_better(score, run->score) || other < run);
+        const bool has_model = record != NULL && km_json_get(record, "diverged") == NULL;
+        const bool beaten =
+            has_model && !km_score_better(run->score, score) && (km_score_better(score, run->score) || other < run);
         km_json_destroy(record);
         if (beaten) {
             return false;
@@ -51,12 +53,6 @@ bool km_tuning_is_best(const km_search *search, const km_tuning *run) {
 }
 
 /* ---- What a run is ---- */
-
-/* Everything about an init that runs depend on, found on rank 0. */
-typedef struct origin {
-    char hash[33]; /* of its weights, its tokenizer, and the examples as it reads them */
-    uint64_t mean; /* tokens of a training example */
-} origin;
 
 static void add_examples(km_hasher *hasher, const km_examples *examples) {
     km_hasher_add(hasher, examples->ids, examples->tokens * sizeof *examples->ids);
@@ -68,7 +64,20 @@ static void add_examples(km_hasher *hasher, const km_examples *examples) {
     }
 }
 
-static km_status find_origin(origin *out, const km_search *search, int init) {
+/* The masks that the model was pre-trained with, where its config says so. */
+static void note_masks(km_origin *out, const km_bundle *bundle) {
+    km_json *config = NULL;
+    if (km_json_parse(&config, bundle->config, strlen(bundle->config), "config") == KM_OK) {
+        const km_json *mask = km_json_get(config, "mask");
+        out->splits = (int64_t)km_json_number_or(mask, "splits", 0);
+        snprintf(out->policy, sizeof out->policy, "%s", km_json_text(mask, "policy"));
+        snprintf(out->unit, sizeof out->unit, "%s", km_json_text(mask, "unit"));
+    }
+    km_json_destroy(config);
+    out->step = bundle->step;
+}
+
+static km_status find_origin(km_origin *out, const km_search *search, int init) {
     km_tuner tuner;
     const char *path = km_texts_at(&search->input->finetune.init, init);
     km_status status = km_tuner_open(&tuner, search->comm, search->task, search->input, path, KM_FRESH_SEED);
@@ -84,6 +93,7 @@ static km_status find_origin(origin *out, const km_search *search, int init) {
             add_examples(hasher, &tuner.examples[split]);
         }
         km_hash_text(out->hash, km_hasher_end(hasher));
+        note_masks(out, tuner.bundle);
         out->mean = KM_MAX(train->tokens / train->count, 1);
         if (train->count > 0 && train->cut > 0) {
             km_log("%s: %llu of %zu training examples are longer than %lld tokens and cut", path,
@@ -94,7 +104,8 @@ static km_status find_origin(origin *out, const km_search *search, int init) {
     return status;
 }
 
-static void complete(const km_search *search, km_tuning *run, const origin *from) {
+static void complete(const km_search *search, km_tuning *run) {
+    const km_origin *from = &search->origins[run->init];
     const km_finetune_config *f = &search->input->finetune;
     const double examples = (double)search->task->records[KM_TRAIN].count;
     run->steps = f->steps > 0 ? f->steps : (int64_t)ceil(f->epochs * examples / (double)run->batch - KM_ROUNDING);
@@ -129,6 +140,7 @@ static void look_for_finished(km_search *search) {
         km_json *record = km_tuning_record(search, &search->runs[i]);
         search->runs[i].finished = record != NULL;
         search->runs[i].score = km_json_number_or(record, "score", NAN);
+        search->runs[i].diverged = km_json_get(record, "diverged") != NULL;
         km_json_destroy(record);
     }
 }
@@ -213,11 +225,26 @@ static km_status divide(division *d, const km_search *search) {
 /* The model first, so that a record is never without the model that it may need. */
 static km_status keep(const km_search *search, const km_tuning *run, const km_tuner *tuner, const km_json *record) {
     char *model = km_tuning_path(search, run, ".h5"), *path = km_tuning_path(search, run, ".json");
-    km_status status = km_tuning_is_best(search, run) ? km_bundle_save(tuner->bundle, model) : KM_OK;
+    const bool saves = !run->diverged && km_tuning_is_best(search, run);
+    km_status status = saves ? km_bundle_save(tuner->bundle, model) : KM_OK;
     status = status == KM_OK ? write_json(path, record, false) : status;
     free(path);
     free(model);
     return status;
+}
+
+static void say(const km_search *search, const km_tuning *run, const km_json *record) {
+    const char *init = km_texts_at(&search->input->finetune.init, run->init);
+    char *name =
+        km_format("%s, lr %g, batch %lld, seed %lld", init, run->lr, (long long)run->batch, (long long)run->seed);
+    if (run->diverged) {
+        km_warn("%s: diverged at step %.0f of %lld", name, km_json_number_or(record, "diverged", 0),
+                (long long)run->steps);
+    } else {
+        km_log("%s: dev %s %.4f at step %.0f", name, km_metric_name(search->task->metrics[0]), run->score,
+               km_json_number_or(record, "best_step", 0));
+    }
+    free(name);
 }
 
 static km_status make_run(km_search *search, km_comm *group, km_tuning *run) {
@@ -229,12 +256,11 @@ static km_status make_run(km_search *search, km_comm *group, km_tuning *run) {
     status = status == KM_OK ? km_tuning_train(search, run, &tuner, &record) : status;
     if (status == KM_OK) {
         run->score = km_json_number_or(record, "score", NAN);
+        run->diverged = km_json_get(record, "diverged") != NULL;
         status = km_comm_agree(group, km_comm_rank(group) == 0 ? keep(search, run, &tuner, record) : KM_OK);
     }
     if (status == KM_OK) {
-        const char *metric = km_metric_name(search->task->metrics[0]);
-        km_log("%s, lr %g, batch %lld, seed %lld: dev %s %.4f at step %.0f", init, run->lr, (long long)run->batch,
-               (long long)run->seed, metric, run->score, km_json_number_or(record, "best_step", 0));
+        say(search, run, record);
     }
     km_json_destroy(record);
     km_tuner_close(&tuner);
@@ -271,9 +297,9 @@ static km_status make_all(km_search *search) {
 
 /* ---- The search ---- */
 
-static void complete_all(km_search *search, const origin *origins) {
+static void complete_all(km_search *search) {
     for (size_t i = 0; i < search->count; i++) {
-        complete(search, &search->runs[i], &origins[search->runs[i].init]);
+        complete(search, &search->runs[i]);
     }
 }
 
@@ -293,8 +319,7 @@ static void add_batches(km_search *search, int init) {
     const km_tuning *best = NULL;
     for (size_t i = 0; i < search->count; i++) {
         const km_tuning *run = &search->runs[i];
-        if (run->init == init &&
-            (best == NULL || km_score_better(km_results_mean(search, run), km_results_mean(search, best)))) {
+        if (run->init == init && (best == NULL || km_results_better(search, run, best))) {
             best = run;
         }
     }
@@ -304,40 +329,38 @@ static void add_batches(km_search *search, int init) {
     }
 }
 
-static km_status find_origins(origin *origins, km_search *search) {
+static km_status find_origins(km_search *search) {
     const int count = search->input->finetune.init.count;
     km_status status = KM_OK;
     for (int i = 0; i < count && status == KM_OK; i++) {
-        status = km_comm_agree(search->comm,
-                               km_comm_rank(search->comm) == 0 ? find_origin(&origins[i], search, i) : KM_OK);
+        status = km_comm_agree(
+            search->comm, km_comm_rank(search->comm) == 0 ? find_origin(&search->origins[i], search, i) : KM_OK);
     }
-    km_comm_broadcast(search->comm, origins, (size_t)count * sizeof *origins);
+    km_comm_broadcast(search->comm, search->origins, (size_t)count * sizeof *search->origins);
     return status;
 }
 
-static km_status run_search(km_search *search, const origin *origins) {
+static km_status run_search(km_search *search) {
     const km_finetune_config *f = &search->input->finetune;
     for (int init = 0; init < f->init.count; init++) {
         add_grid(search, init);
     }
-    complete_all(search, origins);
+    complete_all(search);
     KM_TRY(make_all(search));
     if (strcmp(f->search, "lr_then_batch") == 0 && f->batch.count > 1) {
         for (int init = 0; init < f->init.count; init++) {
             add_batches(search, init);
         }
-        complete_all(search, origins);
+        complete_all(search);
         KM_TRY(make_all(search));
     }
     return KM_OK;
 }
 
 km_status km_search_run(km_search *search) {
-    origin *origins = km_new((size_t)search->input->finetune.init.count, sizeof *origins);
-    km_status status = find_origins(origins, search);
-    status = status == KM_OK ? run_search(search, origins) : status;
-    free(origins);
-    return status;
+    search->origins = km_new((size_t)search->input->finetune.init.count, sizeof *search->origins);
+    KM_TRY(find_origins(search));
+    return run_search(search);
 }
 
 km_status km_search_repeat(km_search *search, size_t run) {

@@ -16,6 +16,7 @@ typedef struct training {
     int64_t best_step, every;
     double best_score;
     int64_t since_best; /* evaluations */
+    int64_t diverged;   /* the step in which something was not finite; 0: none yet */
     km_json *losses, *evaluations, *dev;
 } training;
 
@@ -90,10 +91,23 @@ static void tear_down(training *t) {
 
 /* ---- Steps ---- */
 
+static bool all_finite(const float *values, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        if (!isfinite(values[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static km_status evaluate(training *t) {
     const float *weights = t->trainer->parameters->weights;
     const km_metric first = t->tuner->task->metrics[0];
     KM_TRY(km_tuner_predict(t->tuner, weights, KM_DEV, t->outputs));
+    if (!all_finite(t->outputs, t->tuner->examples[KM_DEV].count * (size_t)t->tuner->task->label_count)) {
+        t->diverged = t->trainer->step;
+        return KM_OK;
+    }
     const double score = km_task_score(t->tuner->task, KM_DEV, first, t->outputs);
     km_json *evaluation = km_json_object();
     km_json_set_number(evaluation, "step", (double)t->trainer->step);
@@ -122,14 +136,22 @@ static km_status train(training *t) {
     km_trainer_prepare(t->trainer);
     while (t->trainer->step < t->run->steps) {
         km_step_report report = {0};
-        KM_TRY(km_trainer_step(t->trainer, (km_step_wish){.stop = asked_to_stop(t->search)}, &report));
+        const km_step_wish wish = {.stop = asked_to_stop(t->search)};
+        const km_status status = km_trainer_step(t->trainer, wish, &report);
+        if (report.diverged) {
+            t->diverged = t->trainer->step + 1;
+            return KM_OK;
+        }
+        KM_TRY(status);
         km_json_push_number(t->losses, report.loss);
         if (report.stop > 0) {
-            return km_fail(KM_STOPPED, "stopped in a run; what has finished is kept, start again to go on");
+            return km_fail(KM_STOPPED,
+                           "stopped in a run, which is made again from its start when the same command goes on; "
+                           "runs that have finished are kept");
         }
         if (t->trainer->step % t->every == 0 || t->trainer->step == t->run->steps) {
             KM_TRY(evaluate(t));
-            if (patience > 0 && t->since_best >= patience) {
+            if (t->diverged > 0 || (patience > 0 && t->since_best >= patience)) {
                 break;
             }
         }
@@ -161,16 +183,20 @@ static void take_best(training *t) {
     bundle->step = t->best_step;
 }
 
-static km_json *record_of(training *t, km_json *test) {
+static km_json *name_run(const training *t) {
     const km_tuning *run = t->run;
-    char hash[33];
     km_json *record = km_json_object();
-    km_hash_text(hash, t->tuner->bundle->weights_hash);
     km_json_set_string(record, "identity", run->identity);
     km_json_set_string(record, "init", km_texts_at(&t->search->input->finetune.init, run->init));
     km_json_set_number(record, "seed", (double)run->seed);
     km_json_set_number(record, "lr", run->lr);
     km_json_set_number(record, "batch", (double)run->batch);
+    return record;
+}
+
+static void add_scores(km_json *record, training *t, km_json *test) {
+    char hash[33];
+    km_hash_text(hash, t->tuner->bundle->weights_hash);
     km_json_set_number(record, "best_step", (double)t->best_step);
     km_json_set(record, "dev", t->dev);
     if (test != NULL) {
@@ -178,17 +204,24 @@ static km_json *record_of(training *t, km_json *test) {
     }
     km_json_set_string(record, "weights_hash", hash);
     km_json_set_number(record, "score", t->best_score);
-    km_json_set(record, "evaluations", t->evaluations);
-    km_json_set(record, "losses", t->losses);
-    t->dev = t->evaluations = t->losses = NULL; /* the record's now */
-    return record;
+    t->dev = NULL; /* the record's now */
 }
 
 static km_status make_record(training *t, km_json **record) {
     km_json *test = NULL;
-    KM_TRY(score_test(t, &test));
-    take_best(t);
-    *record = record_of(t, test);
+    if (t->diverged == 0) {
+        KM_TRY(score_test(t, &test));
+        take_best(t);
+    }
+    *record = name_run(t);
+    if (t->diverged > 0) {
+        km_json_set_number(*record, "diverged", (double)t->diverged);
+    } else {
+        add_scores(*record, t, test);
+    }
+    km_json_set(*record, "evaluations", t->evaluations);
+    km_json_set(*record, "losses", t->losses);
+    t->evaluations = t->losses = NULL; /* the record's now */
     return KM_OK;
 }
 

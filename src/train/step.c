@@ -98,7 +98,8 @@ km_status km_trainer_step(km_trainer *t, km_step_wish wish, km_step_report *repo
                               [BAD] = own.bad_batch >= 0, [STOP] = wish.stop,
                               [SAVE] = wish.save,         [MEGAFLOPS] = (int64_t)(own.flops * 1e-6)};
     km_comm_sum(t->comm, totals, TOTALS);
-    if (totals[BAD] > 0) {
+    report->diverged = totals[BAD] > 0;
+    if (report->diverged) {
         return km_comm_agree(t->comm, name_bad(t, batches, &own));
     }
 

@@ -149,5 +149,10 @@ km_status km_predict(km_comm *comm, const char *model, const char *in, const cha
 /* Compares results.json files (count) on their chosen runs, by seed: *out is {"metric", "split", "results": [{"path", "mean", "sd", "n"}], "pairs": [{"a",
  * "b", "n", "difference", "t", "p"}]}, the caller's. */
 km_status km_compare(km_json **out, const char *const *paths, int count) KM_NODISCARD;
+/* Averages the first metric on dev over tasks, for each model: that of MODEL/TASK/results.json is MODEL. Of MNLI the mismatched part
+ * counts as well, so that GLUE without WNLI has nine scores (Zheng et al. 2020, Table 3). *out is {"models": [{"path", "scores": [{"path",
+ * "task", "metric", "split", "mean"}], "n", "mean", "sd"}], "pairs": as km_compare has them}, the caller's; n and sd are those of
+ * the seeds that all tasks have. Models with other tasks than the first are KM_FAILED. */
+km_status km_compare_average(km_json **out, const char *const *paths, int count) KM_NODISCARD;
 
 #endif

@@ -3,25 +3,23 @@
 #include "kmask/task.h"
 
 #include <math.h>
+#include <string.h>
 
 static const char help[] =
-    "kmask compare RESULTS RESULTS... [--json]\n"
+    "kmask compare RESULTS RESULTS... [--average] [--json]\n"
     "\n"
     "Compares results.json files of `kmask finetune` on the first metric of test, or of dev where there is\n"
     "no test: mean and deviation over the seeds of what each has chosen, and for every two of them a\n"
     "two-sided paired t-test over the seeds that both have.\n"
     "\n"
-    "  kmask compare runs/mlm/results.json runs/fully-explored/results.json\n";
+    "--average takes results of several tasks, MODEL/TASK/results.json, and compares models by the mean of\n"
+    "their scores on dev. MNLI counts twice, matched and mismatched, as in the papers' averages of GLUE.\n"
+    "\n"
+    "  kmask compare runs/mlm/results.json runs/fully-explored/results.json\n"
+    "  kmask compare --average runs/mlm/*/results.json runs/fully-explored/*/results.json\n";
 
-static void print(const km_json *found) {
-    const km_json *results = km_json_get(found, "results"), *pairs = km_json_get(found, "pairs");
-    printf("%s of %s\n\n%-40s %4s %8s %8s\n", km_json_text(found, "metric"), km_json_text(found, "split"),
-           "results", "n", "mean", "sd");
-    for (const km_json *r = km_json_first(results); r != NULL; r = km_json_next(r)) {
-        printf("%-40s %4.0f %8.4f %8.4f\n", km_json_text(r, "path"), km_json_number_or(r, "n", NAN),
-               km_json_number_or(r, "mean", NAN), km_json_number_or(r, "sd", NAN));
-    }
-    puts("");
+/* Each pair's difference and test. */
+static void print_pairs(const km_json *pairs) {
     for (const km_json *p = km_json_first(pairs); p != NULL; p = km_json_next(p)) {
         const double value = km_json_number_or(p, "p", NAN);
         printf("%s - %s: %+.4f over %.0f seeds", km_json_text(p, "a"), km_json_text(p, "b"),
@@ -34,26 +32,57 @@ static void print(const km_json *found) {
     }
 }
 
+static void print(const km_json *found) {
+    const km_json *results = km_json_get(found, "results"), *pairs = km_json_get(found, "pairs");
+    printf("%s of %s\n\n%-40s %4s %8s %8s\n", km_json_text(found, "metric"), km_json_text(found, "split"),
+           "results", "n", "mean", "sd");
+    for (const km_json *r = km_json_first(results); r != NULL; r = km_json_next(r)) {
+        printf("%-40s %4.0f %8.4f %8.4f\n", km_json_text(r, "path"), km_json_number_or(r, "n", NAN),
+               km_json_number_or(r, "mean", NAN), km_json_number_or(r, "sd", NAN));
+    }
+    puts("");
+    print_pairs(pairs);
+}
+
+static void print_average(const km_json *found) {
+    const km_json *models = km_json_get(found, "models");
+    for (const km_json *m = km_json_first(models); m != NULL; m = km_json_next(m)) {
+        printf("%s\n", km_json_text(m, "path"));
+        const km_json *scores = km_json_get(m, "scores");
+        for (const km_json *s = km_json_first(scores); s != NULL; s = km_json_next(s)) {
+            const bool mismatched = strcmp(km_json_text(s, "split"), "test") == 0;
+            printf("  %-24s %-12s %8.4f\n", km_json_text(s, "task"),
+                   mismatched ? "mismatched" : km_json_text(s, "metric"), km_json_number_or(s, "mean", NAN));
+        }
+        printf("  %-37s %8.4f  sd %.4f over %.0f seeds\n", "average", km_json_number_or(m, "mean", NAN),
+               km_json_number_or(m, "sd", NAN), km_json_number_or(m, "n", NAN));
+    }
+    puts("");
+    print_pairs(km_json_get(found, "pairs"));
+}
+
 static km_status command(int argc, char **argv) {
-    bool json = false;
-    const cli_option options[] = {{.name = "json", .kind = CLI_FLAG, .out = &json}};
+    bool json = false, average = false;
+    const cli_option options[] = {{.name = "json", .kind = CLI_FLAG, .out = &json},
+                                  {.name = "average", .kind = CLI_FLAG, .out = &average}};
     KM_TRY(cli_parse(&argc, argv, options, KM_COUNT(options)));
-    if (argc < 3) {
+    if (argc < (average ? 2 : 3)) {
         return km_fail(KM_USAGE, "compare takes two or more results.json files. See `kmask compare --help`.");
     }
     km_json *found = NULL;
-    KM_TRY(km_compare(&found, (const char *const *)(argv + 1), argc - 1));
+    const char *const *paths = (const char *const *)(argv + 1);
+    KM_TRY(average ? km_compare_average(&found, paths, argc - 1) : km_compare(&found, paths, argc - 1));
     if (json) {
         cli_print_json(found);
     } else {
-        print(found);
+        (average ? print_average : print)(found);
         km_json_destroy(found);
     }
     return KM_OK;
 }
 
 const cli_verb cmd_compare = {.name = "compare",
-                              .arguments = "RESULTS RESULTS...",
+                              .arguments = "RESULTS RESULTS... [--average]",
                               .summary = "results of fine-tunings side by side, with a paired t-test",
                               .help = help,
                               .run = command};

@@ -1,4 +1,4 @@
-/* compare: results of fine-tunings side by side, with a paired t-test by seed. */
+/* compare: results of fine-tunings side by side, with a paired t-test by seed: of one task, or averaged over several tasks. */
 #include "kmask/task.h"
 
 #include <math.h>
@@ -26,11 +26,13 @@ static bool is_chosen(const km_json *run, const km_json *chosen) {
 static km_status read_scores(result *r) {
     const km_json *chosen = km_json_get(r->json, "chosen"), *runs = km_json_get(r->json, "runs");
     r->metric = km_json_text(r->json, "metric");
-    r->split = km_json_size(km_json_get(chosen, "test")) > 0 ? "test" : "dev";
+    if (r->split == NULL) {
+        r->split = km_json_size(km_json_get(chosen, "test")) > 0 ? "test" : "dev";
+    }
     r->seeds = km_new(km_json_size(runs) + 1, sizeof *r->seeds);
     r->scores = km_new(km_json_size(runs) + 1, sizeof *r->scores);
     for (const km_json *run = km_json_first(runs); run != NULL; run = km_json_next(run)) {
-        if (is_chosen(run, chosen)) {
+        if (is_chosen(run, chosen) && km_json_get(run, "diverged") == NULL) {
             r->seeds[r->count] = km_json_number_or(run, "seed", NAN);
             r->scores[r->count++] = km_json_number_or(km_json_get(run, r->split), r->metric, NAN);
         }
@@ -87,7 +89,7 @@ static size_t pair(double *x, double *y, const result *a, const result *b) {
 }
 
 static km_json *test(const result *a, const result *b) {
-    double *x = km_new(a->count, sizeof *x), *y = km_new(a->count, sizeof *y), t = NAN;
+    double *x = km_new(a->count + 1, sizeof *x), *y = km_new(a->count + 1, sizeof *y), t = NAN;
     const size_t count = pair(x, y, a, b);
     const double p = count >= 2 ? km_paired_t_test(&t, x, y, count) : NAN;
     km_json *json = km_json_object();
@@ -124,6 +126,15 @@ static km_json *compare(const result *results, int count) {
     return out;
 }
 
+static void free_results(result *results, int count) {
+    for (int i = 0; i < count; i++) {
+        km_json_destroy(results[i].json);
+        free(results[i].seeds);
+        free(results[i].scores);
+    }
+    free(results);
+}
+
 km_status km_compare(km_json **out, const char *const *paths, int count) {
     result *results = km_new((size_t)count, sizeof *results);
     km_status status = KM_OK;
@@ -137,11 +148,163 @@ km_status km_compare(km_json **out, const char *const *paths, int count) {
     if (status == KM_OK) {
         *out = compare(results, count);
     }
-    for (int i = 0; i < count; i++) {
-        km_json_destroy(results[i].json);
-        free(results[i].seeds);
-        free(results[i].scores);
+    free_results(results, count);
+    return status;
+}
+
+/* ---- Averages over tasks ---- */
+
+/* The scores that count for the average: dev of every task, and of MNLI also the mismatched part, which its preset has as test. */
+static km_status read_averaged(result *results, int *count, const char *path) {
+    static const char *const splits[] = {"dev", "test"};
+    for (size_t i = 0; i < KM_COUNT(splits); i++) {
+        result *r = &results[*count];
+        *r = (result){.path = path, .split = splits[i]};
+        (*count)++;
+        KM_TRY(km_json_load(&r->json, path, MOST));
+        const bool two = strcmp(km_json_text(r->json, "task"), "mnli") == 0 &&
+                         km_json_size(km_json_get(km_json_get(r->json, "chosen"), "test")) > 0;
+        KM_TRY(read_scores(r));
+        if (!two) {
+            break;
+        }
     }
-    free(results);
+    return KM_OK;
+}
+
+/* "runs/mlm" of "runs/mlm/rte/results.json": the folder with the results of a model; the caller frees. */
+static char *model_of(const char *path) {
+    const char *end = path + strlen(path);
+    for (int levels = 0; levels < 2; levels++) {
+        while (end > path && *--end != '/') {
+        }
+    }
+    return end > path ? km_format("%.*s", (int)(end - path), path) : km_strdup(".");
+}
+
+/* The average of each seed that all of a model's (count) scores have. */
+static void average_seeds(result *out, const result *scores, int count) {
+    const result *first = &scores[0];
+    out->seeds = km_new(first->count, sizeof *out->seeds);
+    out->scores = km_new(first->count, sizeof *out->scores);
+    for (size_t s = 0; s < first->count; s++) {
+        double sum = 0;
+        int found = 0;
+        for (int i = 0; i < count; i++) {
+            for (size_t j = 0; j < scores[i].count && found == i; j++) {
+                if (scores[i].seeds[j] == first->seeds[s]) {
+                    sum += scores[i].scores[j];
+                    found++;
+                }
+            }
+        }
+        if (found == count) {
+            out->seeds[out->count] = first->seeds[s];
+            out->scores[out->count++] = sum / count;
+        }
+    }
+}
+
+static km_json *describe_average(const result *average, const result *scores, int count) {
+    km_json *json = km_json_object(), *list = km_json_array();
+    double sum = 0;
+    for (int i = 0; i < count; i++) {
+        const double mean = mean_of(scores[i].scores, scores[i].count);
+        km_json *score = km_json_object();
+        km_json_set_string(score, "path", scores[i].path);
+        km_json_set_string(score, "task", km_json_text(scores[i].json, "task"));
+        km_json_set_string(score, "metric", scores[i].metric);
+        km_json_set_string(score, "split", scores[i].split);
+        km_json_set_number(score, "mean", mean);
+        km_json_push(list, score);
+        sum += mean;
+    }
+    km_json_set_string(json, "path", average->path);
+    km_json_set(json, "scores", list);
+    km_json_set_number(json, "n", (double)average->count);
+    km_json_set_number(json, "mean", sum / count);
+    km_json_set_number(json, "sd", deviation_of(average->scores, average->count));
+    return json;
+}
+
+/* Whether two models have scores of the same tasks in the same order. */
+static km_status check_tasks(const result *a, int count_a, const result *b, int count_b) {
+    for (int i = 0; i < KM_MAX(count_a, count_b); i++) {
+        const char *task_a = i < count_a ? km_json_text(a[i].json, "task") : "nothing";
+        const char *task_b = i < count_b ? km_json_text(b[i].json, "task") : "nothing";
+        if (strcmp(task_a, task_b) != 0) {
+            return km_fail(
+                KM_FAILED,
+                "%s has %s where %s has %s: expected results of the same tasks, in one order, for each model.",
+                a[KM_MIN(i, count_a - 1)].path, task_a, b[KM_MIN(i, count_b - 1)].path, task_b);
+        }
+    }
+    return KM_OK;
+}
+
+typedef struct averages {
+    result *scores; /* of all files, those of a model one after the other */
+    int *starts;    /* (count+1) */
+    char **names;   /* (count) */
+    result *models; /* (count) */
+    int count;
+} averages;
+
+static km_status read_averages(averages *a, const char *const *paths, int count, int *read) {
+    for (int i = 0; i < count; i++) {
+        char *name = model_of(paths[i]);
+        const bool again = a->count > 0 && strcmp(a->names[a->count - 1], name) == 0;
+        if (again) {
+            free(name);
+        } else {
+            a->starts[a->count] = *read;
+            a->names[a->count++] = name;
+        }
+        KM_TRY(read_averaged(a->scores, read, paths[i]));
+        a->starts[a->count] = *read;
+    }
+    return KM_OK;
+}
+
+static km_status average(averages *a, km_json **out) {
+    km_json *list = km_json_array(), *pairs = km_json_array();
+    km_status status = KM_OK;
+    for (int i = 0; i < a->count && status == KM_OK; i++) {
+        const result *scores = a->scores + a->starts[i];
+        const int count = a->starts[i + 1] - a->starts[i];
+        status = check_tasks(a->scores, a->starts[1], scores, count);
+        a->models[i].path = a->names[i];
+        average_seeds(&a->models[i], scores, count);
+        km_json_push(list, describe_average(&a->models[i], scores, count));
+        for (int j = 0; j < i; j++) {
+            km_json_push(pairs, test(&a->models[j], &a->models[i]));
+        }
+    }
+    *out = km_json_object();
+    km_json_set(*out, "models", list);
+    km_json_set(*out, "pairs", pairs);
+    return status;
+}
+
+km_status km_compare_average(km_json **out, const char *const *paths, int count) {
+    averages a = {.scores = km_new(2 * (size_t)count, sizeof *a.scores),
+                  .starts = km_new((size_t)count + 1, sizeof *a.starts),
+                  .names = km_new((size_t)count, sizeof *a.names),
+                  .models = km_new((size_t)count, sizeof *a.models)};
+    int read = 0;
+    *out = NULL;
+    km_status status = read_averages(&a, paths, count, &read);
+    status = status == KM_OK ? average(&a, out) : status;
+    if (status != KM_OK) {
+        km_json_destroy(*out);
+        *out = NULL;
+    }
+    for (int i = 0; i < a.count; i++) {
+        free(a.names[i]);
+    }
+    free_results(a.scores, read);
+    free_results(a.models, a.count);
+    free(a.names);
+    free(a.starts);
     return status;
 }

@@ -74,7 +74,7 @@ static const preset presets[] = {
     {.name = "mnli",
      .files = {{"train.tsv", "train.tsv.gz"},
                {"dev_matched.tsv", "dev_matched.tsv.gz"},
-               {"test_matched.tsv", "test_matched.tsv.gz"}},
+               {"dev_mismatched.tsv", "dev_mismatched.tsv.gz"}}, /* so that both parts are scored */
      .text = {"sentence1"},
      .pair = "sentence2",
      .label = "gold_label",

@@ -1,4 +1,4 @@
-/* cmd_report: charts of one or several runs, and of measured variances, on one page. */
+/* cmd_report: charts of one or several runs, of measured variances, and of fine-tunings, on one page. */
 #include "cli.h"
 #include "kmask/report.h"
 
@@ -10,10 +10,12 @@ static const char help[] =
     "in any browser, without a network. Runs whose configs differ in nothing but the seed are one arm:\n"
     "its mean, with a band of one deviation, and differences between arms paired by seed; arms of one\n"
     "parent folder share a panel. A variance.json, or a folder with one (kmask variance), adds its\n"
-    "figures.\n"
+    "figures. A folder of `kmask finetune`, or its results.json, adds scores: bars for a table of models\n"
+    "and tasks, and where the models are snapshots of runs, scores against pre-training steps and K.\n"
     "\n"
     "  kmask report runs/first runs/second --out report.html\n"
-    "  kmask report runs/seeds/* runs/variance --out report.html\n";
+    "  kmask report runs/seeds/* runs/variance --out report.html\n"
+    "  kmask report runs/mlm runs/fe runs/finetune-acl-arc --out report.html\n";
 
 static km_status command(int argc, char **argv) {
     const char *out = NULL;

@@ -2,6 +2,7 @@
 #include "page.h"
 #include "page_policy.h"
 #include "report_html.h"
+#include "report_scores_js.h"
 #include "report_variance_js.h"
 
 #include <stdlib.h>
@@ -32,8 +33,35 @@ static void add_runs(km_buffer *out, run *const *runs, int count) {
     km_buffer_free(&json);
 }
 
+static void add_json(km_buffer *out, const km_json *array) {
+    char *json = km_json_print(array, false);
+    add_escaped(out, json, strlen(json));
+    free(json);
+}
+
+/* Adds what stands in place of marker number i. */
+static void add_part(km_buffer *out, const sources *from, size_t i) {
+    switch (i) {
+    case 0:
+        add_runs(out, from->runs, from->run_count);
+        break;
+    case 1:
+        add_json(out, from->variances);
+        break;
+    case 2:
+        add_json(out, from->scores);
+        break;
+    case 3:
+        km_buffer_add(out, report_variance_js, strlen((const char *)report_variance_js));
+        break;
+    default:
+        km_buffer_add(out, report_scores_js, strlen((const char *)report_scores_js));
+    }
+}
+
 km_status report_page_write(const sources *from, const char *path) {
-    static const char *const markers[] = {"@RUNS@", "@VARIANCES@", "@VARIANCE_SCRIPT@"};
+    static const char *const markers[] = {"@RUNS@", "@VARIANCES@", "@SCORES@", "@VARIANCE_SCRIPT@",
+                                          "@SCORE_SCRIPT@"};
     const char *page = (const char *)report_html;
     km_buffer out = {0};
     for (size_t i = 0; i < KM_COUNT(markers); i++) {
@@ -44,15 +72,7 @@ km_status report_page_write(const sources *from, const char *path) {
                            markers[i]);
         }
         km_buffer_add(&out, page, (size_t)(marker - page));
-        if (i == 0) {
-            add_runs(&out, from->runs, from->run_count);
-        } else if (i == 1) {
-            char *json = km_json_print(from->variances, false);
-            add_escaped(&out, json, strlen(json));
-            free(json);
-        } else {
-            km_buffer_add(&out, report_variance_js, strlen((const char *)report_variance_js));
-        }
+        add_part(&out, from, i);
         page = marker + strlen(markers[i]);
     }
     km_buffer_add(&out, page, strlen(page));

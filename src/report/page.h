@@ -4,11 +4,12 @@
 
 #include "log.h"
 
-/* What the page shows: runs, and results of `kmask variance`. */
+/* What the page shows: runs, and results of `kmask variance` and of `kmask finetune`. */
 typedef struct sources {
     run **runs;
     int run_count;
     km_json *variances; /* an array of documents, each a variance.json */
+    km_json *scores;    /* likewise, each a results.json */
 } sources;
 
 /* Writes the page to `path`, whole or not at all. */

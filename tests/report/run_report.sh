@@ -39,9 +39,9 @@ holds page.html '"splits":4'
 
 # One file that loads nothing, and no text of a config ends the script.
 sed 's|http://www.w3.org/2000/svg||' page.html | grep -qE 'https?:|src=|@import|url\((\x27|")?[^#)]' && fail "the page loads something"
-[ "$(grep -o '</script>' page.html | wc -l)" -eq 4 ] || fail "a text ends the script"
+[ "$(grep -o '</script>' page.html | wc -l)" -eq 6 ] || fail "a text ends the script"
 holds page.html '\u003c/script>'
-grep -qE '@(RUNS|VARIANCES|VARIANCE_SCRIPT)@' page.html && fail "the marker is still there"
+grep -qE '@(RUNS|VARIANCES|VARIANCE_SCRIPT|SCORES|SCORE_SCRIPT)@' page.html && fail "the marker is still there"
 
 # The same input gives the same page.
 "$KMASK" report first other/second/ --out again.html 2>/dev/null
@@ -78,13 +78,31 @@ variances() { sed -n '/^<script type="application\/json" id="variance-data">/,/<
 for source in measured measured/variance measured/variance/variance.json; do
     expect 0 "v.html: 2 folders" "$KMASK" report first "$source" --out v.html
     variances v.html | grep -qE '"ratio":[[:space:]]*0.75' || fail "$source: the ratio is not on the page"
-    [ "$(grep -o '</script>' v.html | wc -l)" -eq 4 ] || fail "$source: a text ends the script"
+    [ "$(grep -o '</script>' v.html | wc -l)" -eq 6 ] || fail "$source: a text ends the script"
 done
 expect 0 "v.html: 1 folder" "$KMASK" report measured --out v.html
 echo '{"estimates": []}' >half.json
 expect 1 "half.json: found no estimates" "$KMASK" report half.json --out x.html
 echo '{"estimates": [' >cut.json
 expect 1 "cut.json" "$KMASK" report cut.json --out x.html
+
+# What `kmask finetune` found: the folder or its results.json, beside runs or alone.
+mkdir -p tuned
+cat >tuned/results.json <<'END'
+{"task": "</script>", "metric": "accuracy", "inits": [{"init": "first/snapshots/step-00000004.h5", "step": 4, "policy": "random", "unit": "span", "splits": 2}],
+ "runs": [{"init": "first/snapshots/step-00000004.h5", "seed": 1, "lr": 0.1, "batch": 8, "dev": {"accuracy": 0.625}}],
+ "chosen": {}, "chosen_by_init": [{"init": "first/snapshots/step-00000004.h5", "lr": 0.1, "batch": 8, "dev": {"accuracy": {"mean": 0.625}}}]}
+END
+scores() { sed -n '/^<script type="application\/json" id="score-data">/,/<\/script>/p' "$1"; }
+for source in tuned tuned/results.json; do
+    expect 0 "s.html: 2 folders" "$KMASK" report first "$source" --out s.html
+    scores s.html | grep -qE '"accuracy":[[:space:]]*0.625' || fail "$source: the score is not on the page"
+    scores s.html | grep -qE '"splits":[[:space:]]*2' || fail "$source: K is not on the page"
+    [ "$(grep -o '</script>' s.html | wc -l)" -eq 6 ] || fail "$source: a text ends the script"
+done
+expect 0 "s.html: 1 folder" "$KMASK" report tuned --out s.html
+mkdir -p half && echo '{"metric": "f1"}' >half/results.json
+expect 1 "half/results.json: found no runs" "$KMASK" report half --out x.html
 
 # Bad input.
 expect 2 "at least one run folder" "$KMASK" report --out x.html

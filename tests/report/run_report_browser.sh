@@ -39,7 +39,28 @@ mkdir -p "${bad}v" && cat >"${bad}v/variance.json" <<END
  "distance": [{"model": "$json_bad", "h": 0, "cov": 2, "cov_low": 1, "cov_high": 3, "pairs": "$json_bad"}],
  "histograms": [{"model": "$json_bad", "tensor": "$json_bad", "h": 1, "low": -1, "high": 1, "counts": [1, "$json_bad", 2]}]}
 END
-expect 0 "5 folders on one page" "$KMASK" report "${bad}1"/* "${bad}2"/* "${bad}v" --out page.html
+mkdir -p "${bad}f"
+{
+    echo "{\"task\": \"$json_bad\", \"metric\": \"$json_bad\", \"chosen\": {}, \"runs\": ["
+    for init in 1 2 3; do
+        for seed in 1 2; do
+            [ $init$seed = 11 ] || echo ,
+            echo "{\"init\": \"$json_bad/snapshots/step-0000000$init.h5\", \"seed\": $seed, \"lr\": 1, \"batch\": 8, \"dev\": {\"$json_bad\": 0.$init$seed}}"
+        done
+    done
+    echo '], "inits": [ '
+    for init in 1 2 3; do
+        [ $init = 1 ] || echo ,
+        echo "{\"init\": \"$json_bad/snapshots/step-0000000$init.h5\", \"step\": $init, \"policy\": \"$json_bad\", \"unit\": \"$json_bad\", \"splits\": $init}"
+    done
+    echo '], "chosen_by_init": ['
+    for init in 1 2 3; do
+        [ $init = 1 ] || echo ,
+        echo "{\"init\": \"$json_bad/snapshots/step-0000000$init.h5\", \"lr\": 1, \"batch\": 8}"
+    done
+    echo ']}'
+} >"${bad}f/results.json"
+expect 0 "6 folders on one page" "$KMASK" report "${bad}1"/* "${bad}2"/* "${bad}v" "${bad}f" --out page.html
 dom page.html >seen.html
 
 grep -q '<title>kmask report</title>' seen.html || fail "a name ran as a script"
@@ -47,7 +68,7 @@ body=$(sed -e 's/<script.*<\/script>//' -e '/<script/,/<\/script>/d' seen.html)
 grep -q '<img' <<<"$body" && fail "a name became an element: $(grep -o '.\{60\}<img.\{40\}' <<<"$body" | head -n 1)"
 grep -q '&lt;img src=x onerror' <<<"$body" || fail "the names are not on the page"
 for part in 'id="charts"><div class="card chart' 'id="finals"><table>' 'id="configs"><table>' 'id="arms"><h3>' \
-    'id="variances"><div class="card chart' '<select><option>' '<clipPath' 'stroke-width="1.8"'; do
+    'id="variances"><div class="card chart' 'id="scores"><div class="card chart' 'against pre-training' 'id="score-table"><table>' '<select><option>' '<clipPath' 'stroke-width="1.8"'; do
     grep -qF -- "$part" <<<"$body" || fail "not drawn: $part"
 done
 grep -iE 'content security|refused|trusted|uncaught' browser.log && fail "the browser complains of the page"

@@ -10,10 +10,21 @@ small=(--set data.train=corpus.h5 --set data.eval=corpus.holdout.h5 --set data.l
 fresh=(--set model.preset=tiny --set model.vocab_size=700 --set model.hidden_size=24 --set model.num_attention_heads=3
     --set model.intermediate_size=40 --set model.num_hidden_layers=1 --set model.max_position_embeddings=40)
 
+# Encoder-decoders begin with one, and read a corpus with names.
+awk 'NF { $0 = $0 " Anna Berg saw it in 19" NR % 90 + 10 "." } { print }' text.txt >named.txt
+"$KMASK" corpus build --tokenizer tok --spans find --holdout 0.1 --out named.h5 named.txt >log.txt 2>&1 || fail "names: $(tail -n 3 log.txt)"
+cat >bart.json <<JSON
+{"run": {"dir": "bart", "seed": 3}, "data": {"train": "named.h5", "length": 40}, "mask": {"policy": "denoise"},
+ "model": {"type": "bart", "d_model": 24, "encoder_layers": 1, "encoder_attention_heads": 3, "encoder_ffn_dim": 40,
+           "max_position_embeddings": 128}, "train": {"steps": 1, "sequences": 4}, "optimizer": {"lr": 1e-3}}
+JSON
+"$KMASK" pretrain bart.json >log.txt 2>&1 || fail "bart: $(tail -n 3 log.txt)"
+
 run() { # CONFIG OPTIONS...
     local config=$1 model=("${fresh[@]}")
     shift
     grep -q '"init"' "$config" && model=(--set model.init=start/checkpoints/step-00000001.h5)
+    [[ $config = */bart-* ]] && model=(--set model.init=bart/checkpoints/step-00000001.h5 --set data.train=named.h5 --set data.eval=named.holdout.h5)
     rm -rf run
     "$KMASK" pretrain "$config" --set run.dir=run "${small[@]}" "${model[@]}" "$@" >log.txt 2>&1 ||
         fail "$(basename "$config") $*: $(grep -m 2 '^kmask:' log.txt)"

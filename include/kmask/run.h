@@ -118,9 +118,10 @@ void km_sources_free(km_sources *sources);
 typedef km_status km_answer_hook(void *payload, const int32_t *ids, int count, float score);
 /* Answers rank 0's sources; those of the other ranks are not read. Sources are sorted by their length and cut into groups, which are
  * decoded together; the ranks share the groups. What is in a group depends on the sources and the options alone, so answers have the
- * same bits on any number of ranks. `answer` is called on rank 0. Collective. */
+ * same bits on any number of ranks. `answer` is called on rank 0, which with `show_progress` shows how far it is. Collective. */
 km_status km_generate(km_comm *comm, const km_bundle *bundle, const km_sources *sources,
-                      const km_generate_options *options, km_answer_hook *answer, void *payload) KM_NODISCARD;
+                      const km_generate_options *options, bool show_progress, km_answer_hook *answer,
+                      void *payload) KM_NODISCARD;
 
 /* ---- Stopping in order ---------------------------------------------------------------------------------------- */
 

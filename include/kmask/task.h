@@ -23,8 +23,12 @@ typedef struct km_task_config {
     bool header;
     km_texts metrics, labels;
     int64_t length;
-    double train_share, dev_share, test_share;
+    double train_share, dev_share, test_share, matched_share;
     int64_t train_seed;
+    char name[KM_PATH]; /* what tables call the task */
+    /* Of text-to-text tasks: */
+    bool context_in_source, lower_case;
+    int64_t target_length; /* 0: as length */
 } km_task_config;
 
 typedef struct km_finetune_config {
@@ -40,6 +44,12 @@ typedef struct km_finetune_config {
     double dropout; /* negative: the model's own shares */
     km_numbers seeds;
     int64_t patience, evaluate_every, micro_batch, ranks_per_run;
+    double evaluate_epochs; /* in place of evaluate_every, in epochs; 0: not given */
+    /* Of text-to-text tasks: */
+    double label_smoothing;
+    char smoothing_form[KM_WORD];
+    int64_t beam, min_length, max_length, no_repeat_ngram;
+    double length_penalty;
 } km_finetune_config;
 extern const km_section km_task_section, km_finetune_section;
 
@@ -60,6 +70,10 @@ km_status km_finetune_load(km_finetune_input *out, const km_config_source *sourc
 typedef struct km_record {
     const char *text, *pair, *label; /* pair NULL: a single text; label NULL: it has none */
     const char *id;                  /* the record's own, in files that have such; else NULL */
+    /* Of a text-to-text record, whose pair is its context: the answers that are accepted, of which `label` is the first; and the
+     * options of a multiple choice. */
+    const char *const *accepted, *const *options;
+    int accepted_count, option_count;
     const char *path;
     uint64_t line; /* where it begins, from 1 */
 } km_record;
@@ -95,7 +109,8 @@ void km_records_free(km_records *records);
 /* Texts as a model reads them. Tokens as transformers' BertTokenizer and RobertaTokenizer make them: [CLS] a [SEP] b [SEP] or
  * <s> a </s></s> b </s>; what is longer than `length` tokens is cut, of a pair the longer text first, as the tokenizers package does it. */
 typedef struct km_examples {
-    km_example *items; /* (count) */
+    km_example *items; /* (count), or NULL: */
+    km_pair *pairs;    /* (count) of a text-to-text task */
     size_t count;
     int32_t *ids;         /* of all */
     uint64_t tokens, cut; /* cut: examples that were longer */
@@ -105,26 +120,31 @@ void km_examples_free(km_examples *examples);
 
 /* ---- Tasks ------------------------------------------------------------------------------------------------------ */
 
-enum { KM_TRAIN, KM_DEV, KM_TEST, KM_SPLITS }; /* the parts of a task's data */
+/* The parts of a task's data. matched: a part of train that is scored beside dev and test, which may have other questions (task.matched_share;
+ * Ye et al. 2021, section 5.2). */
+enum { KM_TRAIN, KM_DEV, KM_TEST, KM_MATCHED, KM_SPLITS };
+extern const char *const km_split_names[KM_SPLITS]; /* "train" ... */
+
+/* What differs between the kinds of tasks (src/task/kind.h). */
+typedef struct km_task_kind km_task_kind;
 
 typedef struct km_task {
+    const km_task_kind *kind;
     bool numbers;     /* regression: the labels are numbers, else classes */
     char **labels;    /* (label_count) the names of the classes, in order */
-    int label_count;  /* 1 for numbers, as models count them */
+    int label_count;  /* 1 for numbers, as models count them, and for answers */
     int32_t positive; /* the class that f1 is of: "1", else the second */
     km_metric metrics[KM_METRICS];
     int metric_count;              /* the first decides */
     km_records records[KM_SPLITS]; /* of a split that is not there: count 0 */
-    int32_t *classes[KM_SPLITS];   /* (count) of each record; NULL: the split has no labels */
+    bool labelled[KM_SPLITS];      /* whether it is known what is right */
+    int32_t *classes[KM_SPLITS];   /* (count) of each record; NULL: the split has no classes */
     double *values[KM_SPLITS];
 } km_task;
 /* Reads a task's data and checks it: labels of dev and test that train does not have, classes without an example, numbers that are
  * none, a metric that does not fit. Free with km_task_free, also after a failure. */
 km_status km_task_open(km_task *out, const km_task_config *config) KM_NODISCARD;
 void km_task_free(km_task *task);
-/* The metric of predictions for one split: logits (count, label_count), or numbers (count). */
-double km_task_score(const km_task *task, int split, km_metric metric, const float *outputs);
-
 /* The largest of `count` logits; the first of equal ones. */
 int32_t km_best_class(const float *logits, int count);
 

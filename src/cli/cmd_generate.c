@@ -109,7 +109,7 @@ static km_status generate(km_comm *comm, const char *model, const arguments *giv
     }
     if (status == KM_OK) {
         printer p = {bundle, given->json};
-        status = km_generate(comm, bundle, &sources, &options, print, &p);
+        status = km_generate(comm, bundle, &sources, &options, true, print, &p);
     }
     if (status == KM_OK && fflush(stdout) != 0) {
         status = km_fail_errno(errno, "standard output");

@@ -255,6 +255,7 @@ static void answer_window(generation *g, uint64_t *next, uint64_t first, uint64_
     for (; *next < g->group_count && g->groups[*next].first < end; (*next)++) {
         const group *own = &g->groups[*next];
         if (*next % ranks == rank) {
+            km_heartbeat_progress(g->comm);
             answer_group(g, own, first);
         }
         if (g->progress != NULL) {
@@ -280,12 +281,13 @@ static km_status run(generation *g) {
 }
 
 km_status km_generate(km_comm *comm, const km_bundle *bundle, const km_sources *sources,
-                      const km_generate_options *options, km_answer_hook *answer, void *payload) {
+                      const km_generate_options *options, bool show_progress, km_answer_hook *answer,
+                      void *payload) {
     generation g = {.comm = comm, .bundle = bundle, .options = options, .answer = answer, .payload = payload};
     share_sources(&g, sources);
     make_groups(&g);
     km_status status = km_comm_agree(comm, make_generator(&g));
-    if (status == KM_OK && km_comm_rank(comm) == 0) {
+    if (status == KM_OK && show_progress && km_comm_rank(comm) == 0) {
         g.progress = km_progress_create("generate", 0, g.sources.count);
     }
     status = status == KM_OK ? run(&g) : status;

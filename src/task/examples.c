@@ -105,6 +105,7 @@ void km_examples_make(km_examples *out, const km_bundle *bundle, const km_record
 
 void km_examples_free(km_examples *examples) {
     free(examples->items);
+    free(examples->pairs);
     free(examples->ids);
     *examples = (km_examples){0};
 }

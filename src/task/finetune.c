@@ -42,24 +42,14 @@ static km_status place_model(const km_search *search, size_t chosen, const char 
 
 /* ---- Predictions ---- */
 
-static void print_prediction(km_buffer *out, const km_task *task, size_t index, const float *outputs) {
-    if (task->numbers) {
-        km_buffer_print(out, "%zu\t%.9g\n", index, (double)outputs[index]);
-        return;
-    }
-    const float *logits = outputs + index * (size_t)task->label_count;
-    km_buffer_print(out, "%zu\t%s\n", index, task->labels[km_best_class(logits, task->label_count)]);
-}
-
-static km_status write_predictions(const km_search *search, const km_tuner *tuner, int split,
-                                   const float *outputs) {
-    static const char *const names[KM_SPLITS] = {"train", "dev", "test"};
+static km_status write_predictions(const km_search *search, int split, const km_outputs *outputs) {
+    const km_task_kind *kind = search->task->kind;
     km_buffer text = {0};
-    km_buffer_print(&text, "index\tprediction\n");
-    for (size_t i = 0; i < tuner->examples[split].count; i++) {
-        print_prediction(&text, search->task, i, outputs);
+    km_buffer_print(&text, "%s", kind->heading);
+    for (size_t i = 0; i < outputs->count; i++) {
+        kind->print(&text, search->task, split, i, outputs);
     }
-    char *path = km_format("%s/predictions/%s.tsv", search->input->run.dir, names[split]);
+    char *path = km_format("%s/predictions/%s%s", search->input->run.dir, km_split_names[split], kind->ending);
     km_status status = km_file_replace(path, text.data, text.size);
     free(path);
     km_buffer_free(&text);
@@ -67,14 +57,13 @@ static km_status write_predictions(const km_search *search, const km_tuner *tune
 }
 
 static km_status predict_split(const km_search *search, const km_tuner *tuner, int split) {
-    const size_t count = tuner->examples[split].count * (size_t)search->task->label_count;
-    float *outputs = km_new(KM_MAX(count, 1), sizeof *outputs);
-    km_status status = count > 0 ? km_tuner_predict(tuner, tuner->bundle->weights, split, outputs) : KM_OK;
-    const bool writes = count > 0 && km_comm_rank(search->comm) == 0;
+    km_outputs outputs;
+    km_status status = km_tuner_predict(tuner, tuner->bundle->weights, split, &outputs);
+    const bool writes = outputs.count > 0 && km_comm_rank(search->comm) == 0;
     if (status == KM_OK) {
-        status = km_comm_agree(search->comm, writes ? write_predictions(search, tuner, split, outputs) : KM_OK);
+        status = km_comm_agree(search->comm, writes ? write_predictions(search, split, &outputs) : KM_OK);
     }
-    free(outputs);
+    km_outputs_free(&outputs);
     return status;
 }
 

@@ -1,4 +1,5 @@
 /* options: the sections `task` and `finetune` of a config. */
+#include "kind.h"
 #include "kmask/task.h"
 #include "preset.h"
 
@@ -6,8 +7,11 @@
 
 #define AT(member) offsetof(km_task_config, member)
 static const km_option task_options[] = {
-    {"kind", KM_CHOICE, AT(kind), "classification|regression", NULL, KM_FIXED,
-     .help = "classes or numbers (default: the preset's, else classification)", .planned = "seq2seq"},
+    {"kind", KM_CHOICE, AT(kind), NULL, NULL, KM_FIXED,
+     .help = "classes, numbers, or text to text (default: the preset's, else classification)",
+     .choices = km_task_kind_names},
+    {"name", KM_FILE, AT(name), NULL, NULL, KM_ORIGIN,
+     .help = "what tables call the task (default: the preset, else the train file)"},
     {"preset", KM_CHOICE, AT(preset), NULL, NULL, KM_FIXED,
      .help = "columns, labels and metrics of a published task; keys that are given win",
      .choices = km_preset_names},
@@ -32,8 +36,16 @@ static const km_option task_options[] = {
      .help = "without dev: so much of train is kept for it"},
     {"test_share", KM_DOUBLE, AT(test_share), "0..<1", "0", KM_FIXED,
      .help = "without test: so much of train is kept for it"},
+    {"matched_share", KM_DOUBLE, AT(matched_share), "0..<1", "0", KM_FIXED,
+     .help = "so much of train is kept to be scored beside dev and test, as `matched`"},
     {"train_seed", KM_INT, AT(train_seed), "0..9007199254740992", "1", KM_FIXED,
      .help = "which examples these shares take"},
+    {"context_in_source", KM_FLAG, AT(context_in_source), NULL, "false", KM_FIXED,
+     .help = "seq2seq: the source has the question's context (open book)"},
+    {"lower_case", KM_FLAG, AT(lower_case), NULL, "false", KM_FIXED,
+     .help = "seq2seq: sources and targets in lower case, as UnifiedQA has them"},
+    {"target_length", KM_INT, AT(target_length), "3..65535", NULL, KM_FIXED,
+     .help = "seq2seq: tokens of a target, at most (default: length)"},
 };
 #undef AT
 KM_SECTION(km_task_section, "task", km_task_config, task_options);
@@ -68,10 +80,24 @@ static const km_option finetune_options[] = {
      .help = "evaluations without a better one after which a run ends (default: none)"},
     {"evaluate_every", KM_INT, AT(evaluate_every), "1..1000000000", NULL, KM_FIXED,
      .help = "updates between evaluations on dev (default: an epoch)"},
+    {"evaluate_epochs", KM_DOUBLE, AT(evaluate_epochs), ">0..100000", NULL, KM_FIXED,
+     .help = "the same in epochs, in place of evaluate_every"},
     {"micro_batch", KM_INT, AT(micro_batch), "1..65536", NULL, KM_FIXED,
      .help = "examples that are computed together (default: about 1,024 tokens, at most a quarter of the batch)"},
     {"ranks_per_run", KM_INT, AT(ranks_per_run), "1..65536", NULL, KM_MAY_CHANGE,
      .help = "ranks that work on a run together (default: as few as keep all ranks at work)"},
+    {"label_smoothing", KM_DOUBLE, AT(label_smoothing), "0..<1", "0", KM_FIXED,
+     .help = "seq2seq: share of the loss that goes to all other tokens"},
+    {"smoothing_form", KM_CHOICE, AT(smoothing_form), "fairseq|transformers", "fairseq", KM_FIXED,
+     .help = "seq2seq: divided among the other tokens, or among all"},
+    {"beam", KM_INT, AT(beam), "1..256", "4", KM_FIXED, .help = "seq2seq: beams of generation; 1: greedy"},
+    {"min_length", KM_INT, AT(min_length), "0..65536", "1", KM_FIXED,
+     .help = "seq2seq: tokens of an answer with start and end, at least"},
+    {"max_length", KM_INT, AT(max_length), "2..65536", "20", KM_FIXED, .help = "seq2seq: and at most"},
+    {"length_penalty", KM_DOUBLE, AT(length_penalty), "-100..100", "1", KM_FIXED,
+     .help = "seq2seq: an answer's score is divided by its length to this power"},
+    {"no_repeat_ngram", KM_INT, AT(no_repeat_ngram), "0..65536", "0", KM_FIXED,
+     .help = "seq2seq: so many tokens in a row never come twice; 0: they may"},
 };
 #undef AT
 KM_SECTION(km_finetune_section, "finetune", km_finetune_config, finetune_options);
@@ -93,14 +119,18 @@ static km_status finish(km_finetune_input *in) {
     }
     KM_TRY(km_preset_apply(&in->task));
     KM_TRY(km_schema_fill(&km_finetune_schema, in));
+    if (in->finetune.evaluate_every > 0 && in->finetune.evaluate_epochs > 0) {
+        return km_fail(KM_USAGE, "finetune.evaluate_epochs: found beside evaluate_every, expected one of both");
+    }
     if (in->task.dev[0] == '\0' && in->task.dev_share == 0) {
         return km_fail(KM_USAGE,
                        "task.dev: missing, expected the file that chooses the best step, or task.dev_share");
     }
-    if (!km_at_most(in->task.dev_share + in->task.test_share, 0.9)) {
-        return km_fail(KM_USAGE,
-                       "task.dev_share and task.test_share: found %g and %g, expected at most 0.9 together",
-                       in->task.dev_share, in->task.test_share);
+    if (!km_at_most(in->task.dev_share + in->task.test_share + in->task.matched_share, 0.9)) {
+        return km_fail(
+            KM_USAGE,
+            "task.dev_share, test_share and matched_share: found %g, %g and %g, expected at most 0.9 together",
+            in->task.dev_share, in->task.test_share, in->task.matched_share);
     }
     return KM_OK;
 }

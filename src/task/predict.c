@@ -1,5 +1,5 @@
 /* predict: what a fine-tuned model says of every text of a file. */
-#include "search.h"
+#include "tuner.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -11,6 +11,7 @@ static km_status read_labels(km_task *task, const char *classifier, const char *
     KM_TRY(km_json_parse(&json, classifier, strlen(classifier), path));
     const km_json *labels = km_json_get(json, "labels");
     task->numbers = km_json_size(labels) == 1;
+    task->kind = task->numbers ? &km_kind_regression : &km_kind_classification;
     task->labels = km_new(km_json_size(labels) + 1, sizeof *task->labels);
     for (const km_json *item = km_json_first(labels); item != NULL; item = km_json_next(item)) {
         const char *name = km_json_string(item);
@@ -80,16 +81,15 @@ km_status km_predict(km_comm *comm, const char *model, const char *in, const cha
                      int length) {
     km_task task = {0};
     km_tuner tuner = {.comm = comm, .task = &task};
-    float *outputs = NULL;
+    km_outputs outputs = {0};
     km_status status = km_comm_agree(comm, open_all(&tuner, &task, model, in, columns, length));
     if (status == KM_OK) {
-        outputs = km_new(task.records[KM_TEST].count * (size_t)task.label_count, sizeof *outputs);
-        status = km_tuner_predict(&tuner, tuner.bundle->weights, KM_TEST, outputs);
+        status = km_tuner_predict(&tuner, tuner.bundle->weights, KM_TEST, &outputs);
     }
     if (status == KM_OK) {
-        status = km_comm_agree(comm, km_comm_rank(comm) == 0 ? write_lines(&task, outputs, out) : KM_OK);
+        status = km_comm_agree(comm, km_comm_rank(comm) == 0 ? write_lines(&task, outputs.values, out) : KM_OK);
     }
-    free(outputs);
+    km_outputs_free(&outputs);
     km_tuner_close(&tuner);
     km_task_free(&task);
     return status;

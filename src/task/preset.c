@@ -1,5 +1,6 @@
 /* preset: the columns, labels and metrics of published tasks, as their files are distributed. */
 #include "preset.h"
+#include "kind.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -219,7 +220,7 @@ km_status km_preset_apply(km_task_config *config) {
                        config->train);
     }
     fill_kind(config, false);
-    fill_texts(&config->metrics, strcmp(config->kind, "regression") == 0 ? "pearson,spearman" : "accuracy");
+    fill_texts(&config->metrics, km_task_kind_named(config->kind)->metrics);
     return KM_OK;
 }
 

@@ -76,7 +76,7 @@ static km_json *spreads(const km_search *search, km_json *const *records, const 
 }
 
 static km_json *summary_of(const km_search *search, km_json *const *records, const km_tuning *like) {
-    km_json *json = km_json_object(), *test = spreads(search, records, like, "test");
+    km_json *json = km_json_object();
     km_json_set_string(json, "init", km_texts_at(&search->input->finetune.init, like->init));
     km_json_set_number(json, "lr", like->lr);
     km_json_set_number(json, "batch", (double)like->batch);
@@ -85,7 +85,10 @@ static km_json *summary_of(const km_search *search, km_json *const *records, con
         km_json_set_number(json, "diverged", count_kind(search, like, true));
     }
     km_json_set(json, "dev", spreads(search, records, like, "dev"));
-    km_json_set(json, "test", test);
+    km_json_set(json, "test", spreads(search, records, like, "test"));
+    if (search->task->labelled[KM_MATCHED]) {
+        km_json_set(json, "matched", spreads(search, records, like, "matched"));
+    }
     return json;
 }
 
@@ -156,6 +159,7 @@ static km_json *run_of(const km_json *record) {
     }
     copy_scores(json, record, "dev");
     copy_scores(json, record, "test");
+    copy_scores(json, record, "matched");
     km_json_set_string(json, "weights_hash", km_json_text(record, "weights_hash"));
     return json;
 }
@@ -197,7 +201,10 @@ km_json *km_results_make(const km_search *search, size_t *chosen) {
     }
     *chosen = choose(search, -1);
     const km_task_config *task = &search->input->task;
-    km_json_set_string(out, "task", task->preset[0] != '\0' ? task->preset : task->train);
+    km_json_set_string(out, "task",
+                       task->name[0] != '\0'     ? task->name
+                       : task->preset[0] != '\0' ? task->preset
+                                                 : task->train);
     km_json_set_string(out, "metric", km_metric_name(search->task->metrics[0]));
     km_json_set(out, "inits", inits_of(search));
     km_json_set(out, "runs", runs);

@@ -56,7 +56,11 @@ bool km_tuning_is_best(const km_search *search, const km_tuning *run) {
 
 static void add_examples(km_hasher *hasher, const km_examples *examples) {
     km_hasher_add(hasher, examples->ids, examples->tokens * sizeof *examples->ids);
-    for (size_t i = 0; i < examples->count; i++) {
+    for (size_t i = 0; examples->pairs != NULL && i < examples->count; i++) {
+        const int32_t numbers[] = {examples->pairs[i].length, examples->pairs[i].target_length};
+        km_hasher_add(hasher, numbers, sizeof numbers);
+    }
+    for (size_t i = 0; examples->items != NULL && i < examples->count; i++) {
         const km_example *e = &examples->items[i];
         const int32_t numbers[] = {e->length, e->second, e->label};
         km_hasher_add(hasher, numbers, sizeof numbers);
@@ -77,6 +81,35 @@ static void note_masks(km_origin *out, const km_bundle *bundle) {
     out->step = bundle->step;
 }
 
+static void add_texts(km_hasher *hasher, const char *const *texts, int count) {
+    for (int i = 0; i < count; i++) {
+        km_hasher_add(hasher, texts[i], strlen(texts[i]) + 1);
+    }
+}
+
+/* What a model reads of a split, and by what it is scored. */
+static void add_split(km_hasher *hasher, const km_tuner *tuner, int split) {
+    const km_records *records = &tuner->task->records[split];
+    add_examples(hasher, &tuner->examples[split]);
+    for (size_t i = 0; i < records->count; i++) {
+        add_texts(hasher, records->items[i].accepted, records->items[i].accepted_count);
+        add_texts(hasher, records->items[i].options, records->items[i].option_count);
+    }
+}
+
+static void add_model(km_hasher *hasher, const km_bundle *bundle) {
+    const km_model_config *shape = &bundle->shape;
+    const double dropout[] = {shape->hidden_dropout_prob, shape->attention_probs_dropout_prob};
+    const double with_decoder[] = {shape->dropout, shape->attention_dropout, shape->activation_dropout};
+    km_hasher_add(hasher, &bundle->weights_hash, sizeof bundle->weights_hash);
+    km_hasher_add(hasher, dropout, sizeof dropout);
+    if (bundle->classifier != NULL) {
+        km_hasher_add(hasher, bundle->classifier, strlen(bundle->classifier));
+    } else {
+        km_hasher_add(hasher, with_decoder, sizeof with_decoder);
+    }
+}
+
 static km_status find_origin(km_origin *out, const km_search *search, int init) {
     km_tuner tuner;
     const char *path = km_texts_at(&search->input->finetune.init, init);
@@ -84,13 +117,9 @@ static km_status find_origin(km_origin *out, const km_search *search, int init) 
     if (status == KM_OK) {
         const km_examples *train = &tuner.examples[KM_TRAIN];
         km_hasher *hasher = km_hasher_create();
-        const double dropout[] = {tuner.bundle->shape.hidden_dropout_prob,
-                                  tuner.bundle->shape.attention_probs_dropout_prob};
-        km_hasher_add(hasher, &tuner.bundle->weights_hash, sizeof tuner.bundle->weights_hash);
-        km_hasher_add(hasher, dropout, sizeof dropout);
-        km_hasher_add(hasher, tuner.bundle->classifier, strlen(tuner.bundle->classifier));
+        add_model(hasher, tuner.bundle);
         for (int split = 0; split < KM_SPLITS; split++) {
-            add_examples(hasher, &tuner.examples[split]);
+            add_split(hasher, &tuner, split);
         }
         km_hash_text(out->hash, km_hasher_end(hasher));
         note_masks(out, tuner.bundle);
@@ -119,6 +148,12 @@ static void complete(const km_search *search, km_tuning *run) {
                     (long long)f->evaluate_every);
     for (int i = 0; i < search->task->metric_count; i++) {
         km_buffer_print(&text, " %s", km_metric_name(search->task->metrics[i]));
+    }
+    if (f->evaluate_epochs > 0) {
+        km_buffer_print(&text, " %.17g", f->evaluate_epochs);
+    }
+    if (search->task->kind->identify != NULL) {
+        search->task->kind->identify(&text, search->input);
     }
     km_hash_text(run->identity, km_hash_bytes(text.data, text.size));
     km_buffer_free(&text);

@@ -2,7 +2,7 @@
 #ifndef KMASK_TASK_SEARCH_H
 #define KMASK_TASK_SEARCH_H
 
-#include "kmask/task.h"
+#include "tuner.h"
 
 /* One run: what it is, and what it has found once it has finished. */
 typedef struct km_tuning {
@@ -35,22 +35,6 @@ typedef struct km_search {
     size_t count;
     double started;
 } km_search;
-
-/* A model at work on a task, on the ranks of one group. */
-typedef struct km_tuner {
-    km_comm *comm;
-    const km_task *task;
-    km_bundle *bundle;
-    km_examples examples[KM_SPLITS];
-} km_tuner;
-/* Opens a model as a classifier for the task and makes the examples of all splits. `seed`: of what is fresh in the head. Local. */
-km_status km_tuner_open(km_tuner *out, km_comm *comm, const km_task *task, const km_finetune_input *input,
-                        const char *init, uint64_t seed) KM_NODISCARD;
-void km_tuner_close(km_tuner *tuner);
-/* The outputs (count, label_count) of the model with these weights for a split. The same bits on any number of ranks. Collective. */
-km_status km_tuner_predict(const km_tuner *tuner, const float *weights, int split, float *outputs) KM_NODISCARD;
-/* {"<metric>": value, ...} of a split. */
-km_json *km_tuner_scores(const km_tuner *tuner, int split, const float *outputs);
 
 /* Trains. On every rank of the group *record becomes what the run found (the caller's), and the tuner's bundle holds the weights of the best
  * step. The record of a run that diverged has {"diverged": step} in place of scores and hash, and the bundle is as it was. KM_STOPPED

@@ -1,5 +1,5 @@
 /* tuner: a model and a task's examples, and what the model predicts for them. */
-#include "search.h"
+#include "tuner.h"
 
 #include <math.h>
 #include <stdatomic.h>
@@ -14,58 +14,26 @@ enum {
 
 /* ---- Opening ---- */
 
-/* The model once more, with other shares of dropout: its table is the same. */
-static km_status set_dropout(km_bundle *bundle, double share) {
-    bundle->shape.hidden_dropout_prob = bundle->shape.attention_probs_dropout_prob = share;
-    bundle->shape.has_classifier_dropout = false;
+/* The table does not depend on shares of dropout, so the weights stay. */
+km_status km_tuner_set_dropout(km_tuner *tuner, km_head_kind head, double share) {
+    km_bundle *bundle = tuner->bundle;
+    km_model_config *shape = &bundle->shape;
+    shape->hidden_dropout_prob = shape->attention_probs_dropout_prob = share;
+    shape->dropout = shape->attention_dropout = shape->activation_dropout = share;
+    shape->has_classifier_dropout = false;
     km_model *model = NULL;
-    KM_TRY(km_model_create(&model, &bundle->shape, KM_HEAD_CLASSES));
+    KM_TRY(km_model_create(&model, shape, head));
     km_model_destroy(bundle->model);
     bundle->model = model;
     return KM_OK;
 }
 
-static char *describe_labels(const km_task *task, const km_model_config *shape, int64_t length) {
-    km_json *json = km_json_object(), *labels = km_json_array();
-    for (int i = 0; i < task->label_count; i++) {
-        km_json_push_string(labels, task->numbers ? "LABEL_0" : task->labels[i]);
-    }
-    km_json_set_number(json, "num_labels", task->label_count);
-    km_json_set(json, "labels", labels);
-    km_json_set_string(json, "problem_type", task->numbers ? "regression" : "single_label_classification");
-    km_json_set_number(json, "length", (double)length);
-    if (shape->has_classifier_dropout) {
-        km_json_set_number(json, "classifier_dropout", shape->classifier_dropout);
-    }
-    char *text = km_json_print(json, false);
-    km_json_destroy(json);
-    return text;
-}
-
-static void label_examples(km_tuner *t, int split) {
-    km_examples *examples = &t->examples[split];
-    for (size_t i = 0; i < examples->count; i++) {
-        if (t->task->classes[split] != NULL) {
-            examples->items[i].label = t->task->classes[split][i];
-            examples->items[i].number = (float)t->task->values[split][i];
-        }
-    }
-}
-
 km_status km_tuner_open(km_tuner *out, km_comm *comm, const km_task *task, const km_finetune_input *input,
                         const char *init, uint64_t seed) {
-    *out = (km_tuner){.comm = comm, .task = task};
-    KM_TRY(km_bundle_open_classifier(&out->bundle, init, task->label_count, seed));
-    KM_TRY(km_model_config_check(&out->bundle->shape, input->task.length) == KM_OK
-               ? KM_OK
-               : km_context(KM_USAGE, "%s", init));
-    if (input->finetune.dropout >= 0) {
-        KM_TRY(set_dropout(out->bundle, input->finetune.dropout));
-    }
-    out->bundle->classifier = describe_labels(task, &out->bundle->shape, input->task.length);
+    *out = (km_tuner){.comm = comm, .task = task, .input = input};
+    KM_TRY(task->kind->open(out, init, seed));
     for (int split = 0; split < KM_SPLITS; split++) {
-        km_examples_make(&out->examples[split], out->bundle, &task->records[split], (int)input->task.length);
-        label_examples(out, split);
+        task->kind->make_examples(out, split);
     }
     return KM_OK;
 }
@@ -147,15 +115,15 @@ static void sum_all(km_comm *comm, int64_t *values, size_t count) {
     }
 }
 
-km_status km_tuner_predict(const km_tuner *tuner, const float *weights, int split, float *outputs) {
+km_status km_tuner_predict_values(const km_tuner *tuner, const float *weights, int split, km_outputs *out) {
     const km_examples *examples = &tuner->examples[split];
-    const size_t count = examples->count * (size_t)tuner->task->label_count;
+    const size_t count = out->count * (size_t)out->width;
     prediction p = {.tuner = tuner, .weights = weights, .bits = km_new(count, sizeof(int64_t))};
     const km_phase before = km_heartbeat_phase(tuner->comm, KM_EVALUATING);
     km_status status = km_comm_agree(tuner->comm, predict_share(&p, examples));
     if (status == KM_OK) {
         sum_all(tuner->comm, p.bits, count);
-        unpack(outputs, p.bits, count);
+        unpack(out->values, p.bits, count);
     }
     (void)km_heartbeat_phase(tuner->comm, before);
     km_work_destroy(p.work);
@@ -164,11 +132,27 @@ km_status km_tuner_predict(const km_tuner *tuner, const float *weights, int spli
     return status;
 }
 
-km_json *km_tuner_scores(const km_tuner *tuner, int split, const float *outputs) {
+km_status km_tuner_predict(const km_tuner *tuner, const float *weights, int split, km_outputs *out) {
+    *out = (km_outputs){.count = tuner->examples[split].count, .width = tuner->task->label_count};
+    out->values = km_new(KM_MAX(out->count, 1) * (size_t)out->width, sizeof *out->values);
+    return out->count > 0 ? tuner->task->kind->predict(tuner, weights, split, out) : KM_OK;
+}
+
+void km_outputs_free(km_outputs *outputs) {
+    for (size_t i = 0; outputs->texts != NULL && i < outputs->count; i++) {
+        free(outputs->texts[i]);
+    }
+    free(outputs->texts);
+    free(outputs->values);
+    *outputs = (km_outputs){0};
+}
+
+km_json *km_tuner_scores(const km_tuner *tuner, int split, const km_outputs *outputs) {
     km_json *scores = km_json_object();
     for (int i = 0; i < tuner->task->metric_count; i++) {
         const km_metric metric = tuner->task->metrics[i];
-        km_json_set_number(scores, km_metric_name(metric), km_task_score(tuner->task, split, metric, outputs));
+        km_json_set_number(scores, km_metric_name(metric),
+                           tuner->task->kind->score(tuner->task, split, metric, outputs));
     }
     return scores;
 }

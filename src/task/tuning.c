@@ -11,8 +11,7 @@ typedef struct training {
     km_tuner *tuner;
     km_reader *reader;
     km_trainer *trainer;
-    float *best;    /* the weights of the best step */
-    float *outputs; /* of dev */
+    float *best; /* the weights of the best step */
     int64_t best_step, every;
     double best_score;
     int64_t since_best; /* evaluations */
@@ -30,7 +29,10 @@ static int64_t warmup_steps(double warmup, int64_t steps) {
 static km_trainer_options options_of(const training *t) {
     const km_finetune_input *in = t->search->input;
     const km_finetune_config *f = &in->finetune;
-    km_trainer_options options = {.seed = (uint64_t)t->run->seed, .parallel = in->parallel};
+    km_trainer_options options = {
+        .seed = (uint64_t)t->run->seed,
+        .parallel = in->parallel,
+        .smoothing = {.share = f->label_smoothing, .among_others = strcmp(f->smoothing_form, "fairseq") == 0}};
     options.train = (km_train_config){.steps = t->run->steps,
                                       .sequences = t->run->batch,
                                       .micro_batch = t->run->micro_batch,
@@ -48,11 +50,18 @@ static km_trainer_options options_of(const training *t) {
 }
 
 static km_status make_reader(training *t) {
-    const km_examples *train = &t->tuner->examples[KM_TRAIN];
-    const km_source_examples_options options = {.seed = (uint64_t)t->run->seed, .numbers = t->tuner->task->numbers};
     km_source *source = NULL;
-    KM_TRY(km_source_examples_create(&source, train->items, train->count, &options));
+    KM_TRY(t->tuner->task->kind->make_source(&source, t->tuner, (uint64_t)t->run->seed));
     return km_reader_create(&t->reader, source, t->run->batch, t->run->micro_batch);
+}
+
+/* Updates between evaluations. */
+static int64_t interval_of(const training *t) {
+    const km_finetune_config *f = &t->search->input->finetune;
+    const double updates = (double)t->tuner->examples[KM_TRAIN].count / (double)t->run->batch;
+    return f->evaluate_every > 0    ? f->evaluate_every
+           : f->evaluate_epochs > 0 ? (int64_t)KM_MAX(llrint(f->evaluate_epochs * updates), 1)
+                                    : (int64_t)ceil(updates - KM_ROUNDING);
 }
 
 static km_status set_up(training *t) {
@@ -69,12 +78,7 @@ static km_status set_up(training *t) {
     KM_TRY(km_comm_agree(t->tuner->comm, status));
     KM_TRY(km_trainer_create(&t->trainer, t->tuner->comm, &options, bundle->model, t->reader));
     memcpy(t->trainer->parameters->weights, bundle->weights, table->size * sizeof(float));
-    const size_t dev = t->tuner->examples[KM_DEV].count;
-    const uint64_t epoch =
-        (t->tuner->examples[KM_TRAIN].count + (uint64_t)t->run->batch - 1) / (uint64_t)t->run->batch;
-    const int64_t every = t->search->input->finetune.evaluate_every;
-    t->every = every > 0 ? every : (int64_t)epoch;
-    t->outputs = km_new(dev * (size_t)t->tuner->task->label_count, sizeof *t->outputs);
+    t->every = interval_of(t);
     t->best_score = NAN;
     return KM_OK;
 }
@@ -86,7 +90,6 @@ static void tear_down(training *t) {
     km_json_destroy(t->evaluations);
     km_json_destroy(t->dev);
     free(t->best);
-    free(t->outputs);
 }
 
 /* ---- Steps ---- */
@@ -100,29 +103,36 @@ static bool all_finite(const float *values, size_t count) {
     return true;
 }
 
-static km_status evaluate(training *t) {
-    const float *weights = t->trainer->parameters->weights;
-    const km_metric first = t->tuner->task->metrics[0];
-    KM_TRY(km_tuner_predict(t->tuner, weights, KM_DEV, t->outputs));
-    if (!all_finite(t->outputs, t->tuner->examples[KM_DEV].count * (size_t)t->tuner->task->label_count)) {
-        t->diverged = t->trainer->step;
-        return KM_OK;
-    }
-    const double score = km_task_score(t->tuner->task, KM_DEV, first, t->outputs);
+/* What the model says of dev becomes a line of the record, and its weights the best where no others were better. */
+static void judge(training *t, const km_outputs *outputs) {
+    const km_task *task = t->tuner->task;
+    const double score = task->kind->score(task, KM_DEV, task->metrics[0], outputs);
     km_json *evaluation = km_json_object();
     km_json_set_number(evaluation, "step", (double)t->trainer->step);
-    km_json_set(evaluation, "dev", km_tuner_scores(t->tuner, KM_DEV, t->outputs));
+    km_json_set(evaluation, "dev", km_tuner_scores(t->tuner, KM_DEV, outputs));
     km_json_push(t->evaluations, evaluation);
     t->since_best++;
     if (t->best_step == 0 || km_score_better(score, t->best_score)) {
-        memcpy(t->best, weights, km_model_table(t->tuner->bundle->model)->size * sizeof *t->best);
+        memcpy(t->best, t->trainer->parameters->weights,
+               km_model_table(t->tuner->bundle->model)->size * sizeof *t->best);
         t->best_step = t->trainer->step;
         t->best_score = score;
         t->since_best = 0;
         km_json_destroy(t->dev);
-        t->dev = km_tuner_scores(t->tuner, KM_DEV, t->outputs);
+        t->dev = km_tuner_scores(t->tuner, KM_DEV, outputs);
     }
-    return KM_OK;
+}
+
+static km_status evaluate(training *t) {
+    km_outputs outputs;
+    km_status status = km_tuner_predict(t->tuner, t->trainer->parameters->weights, KM_DEV, &outputs);
+    if (status == KM_OK && all_finite(outputs.values, outputs.count * (size_t)outputs.width)) {
+        judge(t, &outputs);
+    } else if (status == KM_OK) {
+        t->diverged = t->trainer->step;
+    }
+    km_outputs_free(&outputs);
+    return status;
 }
 
 /* Whether this rank was asked to stop: by a signal, or because the time is up. */
@@ -161,16 +171,16 @@ static km_status train(training *t) {
 
 /* ---- What it found ---- */
 
-static km_status score_test(training *t, km_json **out) {
-    const km_examples *test = &t->tuner->examples[KM_TEST];
+/* The best step's scores of a split; NULL where nothing is known of it. */
+static km_status score_split(training *t, int split, km_json **out) {
     *out = NULL;
-    if (test->count == 0 || t->tuner->task->classes[KM_TEST] == NULL) {
+    if (t->tuner->examples[split].count == 0 || !t->tuner->task->labelled[split]) {
         return KM_OK;
     }
-    float *outputs = km_new(test->count * (size_t)t->tuner->task->label_count, sizeof *outputs);
-    km_status status = km_tuner_predict(t->tuner, t->best, KM_TEST, outputs);
-    *out = status == KM_OK ? km_tuner_scores(t->tuner, KM_TEST, outputs) : NULL;
-    free(outputs);
+    km_outputs outputs;
+    km_status status = km_tuner_predict(t->tuner, t->best, split, &outputs);
+    *out = status == KM_OK ? km_tuner_scores(t->tuner, split, &outputs) : NULL;
+    km_outputs_free(&outputs);
     return status;
 }
 
@@ -194,30 +204,36 @@ static km_json *name_run(const training *t) {
     return record;
 }
 
-static void add_scores(km_json *record, training *t, km_json *test) {
+/* Scores of the splits that are scored once, by the best step. */
+static km_status add_final_scores(km_json *record, training *t) {
+    for (int split = KM_TEST; split < KM_SPLITS; split++) {
+        km_json *scores = NULL;
+        KM_TRY(score_split(t, split, &scores));
+        if (scores != NULL) {
+            km_json_set(record, km_split_names[split], scores);
+        }
+    }
+    return KM_OK;
+}
+
+static void add_best(km_json *record, training *t) {
     char hash[33];
     km_hash_text(hash, t->tuner->bundle->weights_hash);
     km_json_set_number(record, "best_step", (double)t->best_step);
     km_json_set(record, "dev", t->dev);
-    if (test != NULL) {
-        km_json_set(record, "test", test);
-    }
     km_json_set_string(record, "weights_hash", hash);
     km_json_set_number(record, "score", t->best_score);
     t->dev = NULL; /* the record's now */
 }
 
 static km_status make_record(training *t, km_json **record) {
-    km_json *test = NULL;
-    if (t->diverged == 0) {
-        KM_TRY(score_test(t, &test));
-        take_best(t);
-    }
     *record = name_run(t);
     if (t->diverged > 0) {
         km_json_set_number(*record, "diverged", (double)t->diverged);
     } else {
-        add_scores(*record, t, test);
+        KM_TRY(add_final_scores(*record, t));
+        take_best(t);
+        add_best(*record, t);
     }
     km_json_set(*record, "evaluations", t->evaluations);
     km_json_set(*record, "losses", t->losses);

@@ -220,6 +220,22 @@ km_status km_pwrite_all(int fd, const void *bytes, size_t count, uint64_t offset
 km_status km_make_folder(const char *path) KM_NODISCARD; /* with parents; an existing folder is fine */
 bool km_file_exists(const char *path);
 
+/* ---- Files that --out names ---- */
+/* All verbs write the file of --out by these rules. Nothing but a regular file, or nothing, is replaced: no folder, device, pipe or
+ * symbolic link. The temporary file lies in the same folder, has a name that nobody can foresee, and is made exclusively, without
+ * following links; no other file is touched. A file that is replaced keeps its mode. */
+
+/* Whether `path` may be written: checked before long work. */
+km_status km_out_check(const char *path) KM_NODISCARD;
+/* A name for the temporary file; the caller frees. */
+char *km_out_temporary(const char *path);
+/* Checks `path` and creates the temporary file. The caller closes *fd, which is -1 where the file was not made. */
+km_status km_out_create(int *fd, const char *temporary, const char *path) KM_NODISCARD;
+/* Checks `path` once more and does what km_file_commit does. */
+km_status km_out_commit(const char *temporary, const char *path) KM_NODISCARD;
+/* All of it for bytes in memory. */
+km_status km_out_replace(const char *path, const void *bytes, size_t count) KM_NODISCARD;
+
 /* ---- JSON (cJSON underneath) ------------------------------------------------------------------------------ */
 
 typedef struct cJSON km_json; /* opaque: only base sees cJSON */

@@ -35,6 +35,8 @@ void km_utf8_count(const char *text, size_t count, uint64_t *invalid, uint64_t *
 typedef struct km_bytes km_bytes;
 /* Opens a file from byte `begin`, or "-", which is standard input. */
 km_status km_bytes_open(km_bytes **out, const char *path, uint64_t begin) KM_NODISCARD;
+/* Says how many bytes the file had when it was listed: one that has become shorter since is an error when its end is reached. */
+void km_bytes_expect(km_bytes *bytes, uint64_t size);
 /* Closes the stream and those that it reads from; NULL is fine. */
 void km_bytes_close(km_bytes *bytes);
 /* Reads between 1 and `room` bytes; *got is 0 at the end. */

@@ -75,6 +75,9 @@ enum {
 /* Creates the file `path`.tmp and replaces an older one of this name. The caller ends with km_store_commit or
  * km_store_abandon. [HDF5] */
 km_status km_store_create(km_store **out, const char *path) KM_NODISCARD;
+/* The same for a file that --out names: by the rules of km_out_check, under the temporary name `temporary` (km_out_temporary), or one
+ * of its own where that is NULL. [HDF5] */
+km_status km_store_create_out(km_store **out, const char *path, const char *temporary) KM_NODISCARD;
 /* The same for a safetensors file. The functions below work for both formats. */
 km_status km_store_create_safetensors(km_store **out, const char *path) KM_NODISCARD;
 /* Adds an array. km_store_layout places it in the file; after that its offset is known, and pointers to arrays stay valid.
@@ -91,7 +94,7 @@ void km_store_set_format(km_store *store, int version);
  * After this, arrays are filled with km_store_write, or by any process with pwrite at km_array.offset of
  * km_store_path(store). [HDF5] */
 km_status km_store_layout(km_store *store) KM_NODISCARD;
-const char *km_store_path(const km_store *store); /* while writing: `path`.tmp; for readers: `path` */
+const char *km_store_path(const km_store *store); /* while writing: the temporary name; for readers: `path` */
 /* Writes elements first..first+count-1 of an array. */
 km_status km_store_write(km_store *store, const km_array *array, uint64_t first, uint64_t count,
                          const void *data) KM_NODISCARD;
@@ -116,7 +119,8 @@ const km_array *km_store_array(const km_store *store, int index);       /* in as
 const km_array *km_store_find(const km_store *store, const char *name); /* NULL when absent */
 const char *km_store_text(const km_store *store, const char *name);     /* NULL when absent */
 bool km_store_number(const km_store *store, const char *name, int64_t *out);
-/* Reads elements first..first+count-1; elements outside the array are an error. Any thread may call it. */
+/* Reads elements first..first+count-1; elements outside the array are an error, and so is an HDF5 file that another program has
+ * written to since it was opened. Any thread may call it. */
 km_status km_store_read(const km_store *store, const km_array *array, uint64_t first, uint64_t count,
                         void *out) KM_NODISCARD;
 /* The same, converted to float32. km_dtype_is_float must hold for the type of the array. */

@@ -155,7 +155,8 @@ km_status km_file_commit(const char *temporary, const char *path) {
 }
 
 static km_status write_new(const char *path, const void *bytes, size_t count) {
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    (void)unlink(path); /* of an earlier process that was killed; a link that somebody put there is not followed */
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
     if (fd < 0) {
         return km_fail_errno(errno, "%s: cannot create", path);
     }

@@ -237,7 +237,7 @@ static km_status command(int argc, char **argv) {
             pages[i](&page, date);
             km_status status = KM_OK;
             if (path != NULL) {
-                status = km_file_replace(path, page.data, page.size);
+                status = km_out_replace(path, page.data, page.size);
             } else {
                 fwrite(page.data, 1, page.size, stdout);
             }

@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "corpus.h"
@@ -19,6 +18,7 @@ typedef struct build {
     const km_corpus_options *options;
     uint64_t piece;
     char *outputs[SPILL_SIDES];
+    char *temporary; /* what names of temporary files begin with on all ranks */
     km_inputs inputs;
     km_tokenizer *tokenizer;
     char *tokenizer_json;
@@ -57,30 +57,12 @@ static km_status check_options(const km_corpus_options *options) {
     return KM_OK;
 }
 
-/* Checked first, so that hours of work do not end at a folder that is not there. */
-static km_status check_output(const char *path) {
-    struct stat info;
-    if (*path == '\0') {
-        return km_fail(KM_USAGE, "--out is empty; name the file to write");
-    }
-    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode)) {
-        return km_fail(KM_FAILED, "%s: is there and no file; choose another --out", path);
-    }
-    const char *slash = strrchr(path, '/');
-    char *folder = slash == NULL ? km_strdup(".") : km_format("%.*s", (int)KM_MAX(slash - path, 1), path);
-    km_status status = KM_OK;
-    if (stat(folder, &info) != 0 || !S_ISDIR(info.st_mode)) {
-        status = km_fail(KM_FAILED, "%s: there is no folder %s; make it first", path, folder);
-    } else if (access(folder, W_OK) != 0) {
-        status = km_fail_errno(errno, "%s: cannot write to folder %s", path, folder);
-    }
-    free(folder);
-    return status;
-}
-
 static km_status find_work(build *b) {
     const km_corpus_options *o = b->options;
-    KM_TRY(check_output(o->out));
+    for (int side = 0; side < SPILL_SIDES;
+         side++) { /* first, so that hours of work do not end at what cannot be written */
+        KM_TRY(side == SPILL_TRAIN || o->holdout > 0 ? km_out_check(b->outputs[side]) : KM_OK);
+    }
     KM_TRY(km_tokenizer_open(&b->tokenizer, o->tokenizer));
     KM_TRY(km_tokenizer_can_mask(b->tokenizer, o->tokenizer));
     b->tokenizer_json = km_tokenizer_print(b->tokenizer);
@@ -99,6 +81,14 @@ static void broadcast_buffer(km_comm *comm, km_buffer *buffer) {
         buffer->data = km_new(buffer->capacity, 1);
     }
     km_comm_broadcast(comm, buffer->data, buffer->size);
+}
+
+/* Rank 0 chooses the name of temporary files. */
+static void share_temporary(build *b) {
+    uint64_t random = 0;
+    km_random_bytes(&random, sizeof random);
+    km_comm_broadcast(b->comm, &random, sizeof random);
+    b->temporary = km_format("%016llx.tmp", (unsigned long long)random);
 }
 
 static void share_inputs(build *b) {
@@ -176,8 +166,11 @@ static km_status read_share(build *b) {
 static km_status read_text(build *b) {
     const km_corpus_options *o = b->options;
     int id_bytes = km_tokenizer_size(b->tokenizer) <= 65536 ? 2 : 4;
-    KM_TRY(
-        km_comm_agree(b->comm, km_spill_open(&b->spill, o->out, km_comm_rank(b->comm), b->tokenizer, id_bytes, o)));
+    char *spilled = km_format("%s.%s", o->out, b->temporary);
+    km_status opened =
+        km_comm_agree(b->comm, km_spill_open(&b->spill, spilled, km_comm_rank(b->comm), b->tokenizer, id_bytes, o));
+    free(spilled);
+    KM_TRY(opened);
     b->reading = (km_reading){.inputs = &b->inputs,
                               .input = km_input_options_of(o),
                               .document = o->document,
@@ -285,6 +278,7 @@ static km_status check_totals(const build *b) {
 typedef struct output {
     int side;
     const char *path;
+    char *temporary;
     uint64_t counts[SPILL_ARRAYS]; /* elements, of all ranks */
     uint64_t before[SPILL_ARRAYS]; /* of the ranks before this one */
     uint64_t offset[SPILL_ARRAYS]; /* of each array in the file */
@@ -312,7 +306,7 @@ static km_status lay_out(const build *b, output *t) {
     const km_dtype types[SPILL_ARRAYS] = {id, KM_U8, KM_U64, KM_U64, KM_U64, KM_U8, KM_U8, KM_U64};
     char hash[33];
     km_hash_text(hash, km_tokenizer_hash(b->tokenizer));
-    KM_TRY(km_store_create(&t->store, t->path));
+    KM_TRY(km_store_create_out(&t->store, t->path, t->temporary));
     for (int array = 0; array < SPILL_ARRAYS; array++) {
         if (is_there(b, array)) {
             KM_TRY(km_store_add(t->store, array_names[array], types[array], 1, &t->counts[array]));
@@ -352,8 +346,8 @@ static km_status copy_arrays(const build *b, const output *t, int fd, const char
 }
 
 static km_status copy_share(const build *b, const output *t) {
-    char *path = km_format("%s.tmp", t->path);
-    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    const char *path = t->temporary;
+    int fd = open(path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
     km_status status =
         fd >= 0 ? copy_arrays(b, t, fd, path)
                 : km_fail_kind(km_errno_kind(errno), "%s: cannot open: %s. All ranks must see the folder of --out.",
@@ -361,7 +355,6 @@ static km_status copy_share(const build *b, const output *t) {
     if (fd >= 0 && close(fd) != 0 && status == KM_OK) {
         status = km_fail_errno(errno, "%s: cannot write", path);
     }
-    free(path);
     return status;
 }
 
@@ -401,6 +394,8 @@ static km_status commit(build *b, output *t) {
 static km_status write_corpora(build *b) {
     output train = {.side = SPILL_TRAIN, .path = b->outputs[SPILL_TRAIN]};
     output holdout = {.side = SPILL_HOLDOUT, .path = b->outputs[SPILL_HOLDOUT]};
+    train.temporary = km_format("%s.%s", train.path, b->temporary);
+    holdout.temporary = km_format("%s.%s", holdout.path, b->temporary);
     const bool both = b->report.holdout_tokens > 0;
     km_status status = both ? fill_output(b, &holdout) : KM_OK;
     if (status == KM_OK) {
@@ -414,6 +409,8 @@ static km_status write_corpora(build *b) {
     }
     km_store_abandon(holdout.store);
     km_store_abandon(train.store);
+    free(holdout.temporary);
+    free(train.temporary);
     return status;
 }
 
@@ -421,6 +418,7 @@ static km_status run(build *b) {
     KM_TRY(check_options(b->options));
     KM_TRY(km_comm_agree(b->comm, first_rank(b) ? find_work(b) : KM_OK));
     share_inputs(b);
+    share_temporary(b);
     KM_TRY(share_tokenizer(b));
     KM_TRY(read_text(b));
     add_up(b);
@@ -451,6 +449,7 @@ km_status km_corpus_build_pieces(km_comm *comm, const km_corpus_options *options
     km_inputs_free(&b.inputs);
     free(b.outputs[SPILL_TRAIN]);
     free(b.outputs[SPILL_HOLDOUT]);
+    free(b.temporary);
     return status;
 }
 

@@ -559,6 +559,7 @@ static km_status read_plain_piece(km_reading *reading, const km_input_piece *pie
     km_bytes *bytes = NULL;
     bool inside = false;
     KM_TRY(km_bytes_open(&bytes, input->path, begin));
+    km_bytes_expect(bytes, input->size);
     km_lines *lines = km_lines_create(bytes, begin, limit);
     reading->name = km_bytes_name(bytes);
     km_status status = enter_piece(reading, piece, lines, limit, &inside);

@@ -42,10 +42,9 @@ struct km_spill {
 /* ---- Streams ---- */
 
 static km_status open_stream(stream *s, const char *path, int rank, const char *name) {
-    s->path = km_format("%s.tmp.%d.%s", path, rank, name);
+    s->path = km_format("%s.%d.%s", path, rank, name);
     s->buffer = km_grow(NULL, BUFFER, 1);
-    unlink(s->path);
-    s->fd = open(s->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    s->fd = open(s->path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (s->fd < 0) {
         return km_fail_errno(errno, "%s: cannot create", s->path);
     }

@@ -27,7 +27,7 @@ uint64_t km_histogram_median(const int64_t bins[SPILL_BINS]);
 
 typedef struct km_spill km_spill;
 
-/* `path` is the corpus file. Ids are stored with `id_bytes` bytes (2 or 4). Of the options, holdout, sentences and spans are used. */
+/* `path` is what the names of the spilled files begin with. Ids are stored with `id_bytes` bytes (2 or 4). Of the options, holdout, sentences and spans are used. */
 km_status km_spill_open(km_spill **out, const char *path, int rank, const km_tokenizer *tokenizer, int id_bytes,
                         const km_corpus_options *options) KM_NODISCARD;
 void km_spill_close(km_spill *spill);

@@ -81,6 +81,18 @@ typedef struct file_bytes {
     uint64_t size;
 } file_bytes;
 
+/* The end of a file before the end that it had: what is missing is no end of a text. */
+static km_status became_shorter(const file_bytes *file) {
+    struct stat now;
+    const uint64_t left = fstat(file->fd, &now) == 0 ? (uint64_t)now.st_size : file->base.position;
+    return km_fail_kind(
+        KM_ERROR_DAMAGED,
+        "%s: became shorter while it was read: %llu of %llu bytes are there, %llu are missing. Does "
+        "another program write to it?",
+        file->base.name, (unsigned long long)left, (unsigned long long)file->size,
+        (unsigned long long)(file->size - KM_MIN(file->size, left)));
+}
+
 static km_status read_file(km_bytes *bytes, void *to, size_t room, size_t *got) {
     const file_bytes *file = (const file_bytes *)bytes;
     ssize_t count = 0;
@@ -92,7 +104,7 @@ static km_status read_file(km_bytes *bytes, void *to, size_t room, size_t *got) 
     }
     bytes->position += (uint64_t)count;
     *got = (size_t)count;
-    return KM_OK;
+    return count > 0 || !file->seekable || bytes->position >= file->size ? KM_OK : became_shorter(file);
 }
 
 static void close_file(km_bytes *bytes) {
@@ -119,6 +131,13 @@ km_status km_bytes_open(km_bytes **out, const char *path, uint64_t begin) {
     file->base.position = begin;
     *out = &file->base;
     return KM_OK;
+}
+
+void km_bytes_expect(km_bytes *bytes, uint64_t size) {
+    if (bytes->type == &file_type) {
+        file_bytes *file = (file_bytes *)bytes;
+        file->size = file->seekable ? KM_MAX(file->size, size) : 0;
+    }
 }
 
 bool km_bytes_seekable(const km_bytes *bytes, uint64_t *size) {

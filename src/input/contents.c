@@ -20,6 +20,7 @@ km_status km_contents_open(km_contents **out, const km_input *input, const km_in
     km_bytes *file = NULL;
     *out = NULL;
     KM_TRY(km_bytes_open(&file, input->path, 0));
+    km_bytes_expect(file, input->size);
     km_contents *texts = km_new(1, sizeof *texts);
     texts->options = *options;
     texts->file = file;

@@ -254,6 +254,9 @@ static char *first_entry(const char *folder) {
 /* Refuses a path that is a file, and, unless force is true, a folder that has files in it. */
 static km_status check_folder(const char *folder, bool force) {
     struct stat info;
+    if (*folder == '\0') {
+        return km_fail(KM_USAGE, "--out is empty; name the folder to write");
+    }
     if (stat(folder, &info) != 0) {
         return errno == ENOENT ? KM_OK : km_fail_errno(errno, "%s", folder);
     }
@@ -271,6 +274,18 @@ static km_status check_folder(const char *folder, bool force) {
     return status;
 }
 
+/* Makes the folders above the new one. */
+static km_status make_parents(const char *folder) {
+    const char *slash = strrchr(folder, '/');
+    if (slash == NULL || slash == folder) {
+        return KM_OK;
+    }
+    char *parent = km_format("%.*s", (int)(slash - folder), folder);
+    km_status status = km_make_folder(parent);
+    free(parent);
+    return status;
+}
+
 static void remove_building(const char *building) {
     static const char *const endings[] = {"", ".tmp", ".new", ".new.tmp"};
     for (size_t i = 0; i < KM_COUNT(NAMES); i++) {
@@ -283,13 +298,24 @@ static void remove_building(const char *building) {
     rmdir(building);
 }
 
+/* Nothing but files is replaced in the folder. */
+static km_status check_files(const char *folder) {
+    km_status status = KM_OK;
+    for (size_t i = 0; status == KM_OK && i < KM_COUNT(NAMES); i++) {
+        char *path = km_format("%s/%s", folder, NAMES[i]);
+        status = km_out_check(path);
+        free(path);
+    }
+    return status;
+}
+
 /* Moves the files into a folder that holds other files. Each one is replaced by a rename, the weights last. */
 static km_status move_files(const char *building, const char *folder) {
-    km_status status = KM_OK;
+    km_status status = check_files(folder);
     for (size_t i = 0; status == KM_OK && i < KM_COUNT(NAMES); i++) {
         char *from = km_format("%s/%s", building, NAMES[i]), *to = km_format("%s/%s", folder, NAMES[i]);
         if (km_file_exists(from)) {
-            status = km_file_commit(from, to);
+            status = km_out_commit(from, to);
         } else if (unlink(to) == 0) {
             km_log("%s: removed, it belonged to what was there before", to);
         }
@@ -324,7 +350,9 @@ static km_status rename_folder(const char *from, const char *to) {
 static km_status settle(const export *ex, const char *folder) {
     char *entry = first_entry(folder);
     km_status status = KM_OK;
-    if (entry == NULL) { /* the folder is missing or empty, so a rename can replace it */
+    struct stat info;
+    const bool link = lstat(folder, &info) == 0 && !S_ISDIR(info.st_mode);
+    if (entry == NULL && !link) { /* the folder is missing or empty, so a rename can replace it */
         status = rename_folder(ex->building, folder);
     } else {
         status = move_files(ex->building, folder);
@@ -335,8 +363,9 @@ static km_status settle(const export *ex, const char *folder) {
 }
 
 static km_status write_all(export *ex, const char *folder) {
-    remove_building(ex->building); /* an earlier export that was killed may have left it */
-    KM_TRY(km_make_folder(ex->building));
+    if (mkdir(ex->building, 0777) != 0) { /* its name is new: no other folder is touched */
+        return km_fail_errno(errno, "%s: cannot make this folder", ex->building);
+    }
     km_status status = km_tokenizer_save(ex->bundle->tokenizer, ex->building);
     status = status == KM_OK ? write_config(ex) : status;
     status = status == KM_OK ? write_generation(ex) : status;
@@ -390,12 +419,15 @@ km_status km_export(const char *model, const char *folder, const km_export_optio
     char *plain = km_format("%.*s", (int)length, folder);
     /* The temporary folder of "." or ".." is made inside it, not beside it. */
     bool dots = length > 0 && plain[length - 1] == '.';
-    ex.building = km_format("%s%s", plain, dots ? "/export.tmp" : ".tmp");
+    char *inside = km_format("%s%s", plain, dots ? "/export" : "");
+    ex.building = km_out_temporary(inside);
+    free(inside);
     km_status status = KM_OK;
     if (!type_named(&ex.type, options->dtype)) {
         status = km_fail(KM_USAGE, "--dtype: found %s, expected f32, f16 or bf16", options->dtype);
     }
     status = status == KM_OK ? check_folder(plain, options->force) : status;
+    status = status == KM_OK ? make_parents(plain) : status;
     status = status == KM_OK ? open_model(&ex, model) : status;
     status = status == KM_OK ? write_all(&ex, plain) : status;
     if (status == KM_OK) {

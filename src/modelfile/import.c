@@ -572,7 +572,7 @@ static km_status fill_arrays(km_store *out, const import *in) {
 static km_status save(const import *in, const char *path) {
     const km_network model = network_of(in->bundle);
     km_store *out = NULL;
-    KM_TRY(km_store_create(&out, path));
+    KM_TRY(km_store_create_out(&out, path, NULL));
     km_status status = km_network_add(out, &model);
     status = status == KM_OK ? add_extras(out, in) : status;
     status = status == KM_OK ? set_texts(out, in->bundle) : status;
@@ -615,6 +615,7 @@ import in;
                        "%s: not a folder, expected one with model.safetensors, config.json and a tokenizer.",
                        folder);
     }
+    KM_TRY(options->out != NULL ? km_out_check(options->out) : KM_OK);
     km_status status = read_folder(&in, folder, (wanted){.any = true}, options->tokenizer, options->seed);
     if (status == KM_OK && options->out != NULL) {
         status = save(&in, options->out);

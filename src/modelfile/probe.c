@@ -77,7 +77,7 @@ static km_status add_gradients(const probe *p) {
 }
 
 static km_status begin_file(probe *p, const char *path) {
-    KM_TRY(km_store_create(&p->store, path));
+    KM_TRY(km_store_create_out(&p->store, path, NULL));
     KM_TRY(km_store_set_text(p->store, "kind", "probe"));
     KM_TRY(km_store_set_text(p->store, "created_by", "kmask " KM_VERSION));
     KM_TRY(add_outputs(p));

@@ -78,7 +78,7 @@ km_status report_page_write(const sources *from, const char *path) {
     km_buffer_add(&out, page, strlen(page));
     km_status status = report_add_policy(&out);
     if (status == KM_OK) {
-        status = km_file_replace(path, out.data, out.size);
+        status = km_out_replace(path, out.data, out.size);
     }
     km_buffer_free(&out);
     return status;

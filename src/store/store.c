@@ -193,6 +193,7 @@ km_hash km_store_hash(const km_store *store) {
 }
 
 static void destroy(km_store *store) {
+    km_watch_end(store);
     for (int i = 0; i < store->array_count; i++) {
         free((char *)store->arrays[i].name);
     }
@@ -217,10 +218,9 @@ static void destroy(km_store *store) {
 
 /* ---- Writing ---- */
 
-static km_status create(km_store **out, const char *path, bool safetensors) {
-    *out = NULL;
-    char *temporary = km_format("%s.tmp", path);
-    /* An older file is removed and not truncated, so that a process that still has it open is not disturbed. */
+/* Creates the temporary file of a run's own folder. An older file is removed and not truncated, so that a process that still has
+ * it open is not disturbed. */
+static km_status create_own(const char *temporary) {
     int fd = unlink(temporary) == 0 || errno == ENOENT
                  ? open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666)
                  : -1;
@@ -229,12 +229,33 @@ static km_status create(km_store **out, const char *path, bool safetensors) {
         if (fd >= 0) {
             unlink(temporary);
         }
+        return status;
+    }
+    return KM_OK;
+}
+
+static km_status create_out(const char *temporary, const char *path) {
+    int fd = -1;
+    KM_TRY(km_out_create(&fd, temporary, path));
+    if (close(fd) != 0) {
+        km_status status = km_fail_errno(errno, "%s: cannot create", temporary);
+        unlink(temporary);
+        return status;
+    }
+    return KM_OK;
+}
+
+/* Takes ownership of `temporary`. */
+static km_status create(km_store **out, const char *path, char *temporary, km_store kind) {
+    *out = NULL;
+    km_status status = kind.out ? create_out(temporary, path) : create_own(temporary);
+    if (status != KM_OK) {
         free(temporary);
         return status;
     }
     km_store *store = km_new(1, sizeof *store);
-    store->safetensors = safetensors;
-    store->format = safetensors ? 0 : KM_FORMAT_FIRST;
+    *store = kind;
+    store->format = kind.safetensors ? 0 : KM_FORMAT_FIRST;
     store->path = km_strdup(path);
     store->temporary = temporary;
     store->fd = -1;
@@ -243,11 +264,16 @@ static km_status create(km_store **out, const char *path, bool safetensors) {
 }
 
 km_status km_store_create(km_store **out, const char *path) {
-    return create(out, path, false);
+    return create(out, path, km_format("%s.tmp", path), (km_store){.out = false});
+}
+
+km_status km_store_create_out(km_store **out, const char *path, const char *temporary) {
+    char *name = temporary != NULL ? km_strdup(temporary) : km_out_temporary(path);
+    return create(out, path, name, (km_store){.out = true});
 }
 
 km_status km_store_create_safetensors(km_store **out, const char *path) {
-    return create(out, path, true);
+    return create(out, path, km_format("%s.tmp", path), (km_store){.safetensors = true});
 }
 
 /* Whether HDF5 can have an array of this name: "/group/name", absolute, without empty parts and without ".", which means the
@@ -387,6 +413,7 @@ static km_status finish(km_store *store) {
         return km_fail_errno(failed, "%s: cannot write", store->temporary);
     }
     KM_TRY(km_fault("save.rename"));
+    KM_TRY(store->out ? km_out_check(store->path) : KM_OK);
     if (rename(store->temporary, store->path) != 0) {
         return km_fail_errno(errno, "%s: cannot rename to %s", store->temporary, store->path);
     }
@@ -421,6 +448,7 @@ km_status km_store_open(km_store **out, const char *path) {
     store->safetensors = km_is_safetensors_path(path);
     km_status status = store->safetensors ? km_safetensors_open(store) : km_user_block_open(store);
     if (status == KM_OK && !store->safetensors) {
+        km_watch_begin(store);
         status = km_hdf5_read(store);
     }
     if (status != KM_OK) {
@@ -437,12 +465,23 @@ void km_store_close(km_store *store) {
     }
 }
 
-km_status km_store_read(const km_store *store, const km_array *array, uint64_t first, uint64_t count, void *out) {
-    KM_TRY(check_range(store, array, first, count));
+static km_status read_once(const km_store *store, const km_array *array, uint64_t first, uint64_t count,
+                           void *out) {
     const km_shard *shard = store->shard_count > 0 ? &store->shards[array->file] : NULL;
     size_t size = km_dtype_size(array->type);
     return km_pread_all(shard != NULL ? shard->fd : store->fd, out, count * size, array->offset + first * size,
                         shard != NULL ? shard->path : km_store_path(store));
+}
+
+km_status km_store_read(const km_store *store, const km_array *array, uint64_t first, uint64_t count, void *out) {
+    bool again = false;
+    KM_TRY(check_range(store, array, first, count));
+    do {
+        km_status status = read_once(store, array, first, count, out);
+        KM_TRY(km_watch_check(store, &again)); /* its message says more than that of a read behind the end */
+        KM_TRY(status);
+    } while (again);
+    return KM_OK;
 }
 
 km_status km_store_read_floats(const km_store *store, const km_array *array, uint64_t first, uint64_t count,

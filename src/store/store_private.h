@@ -4,6 +4,9 @@
 
 #include "kmask/store.h"
 
+#include <pthread.h>
+#include <time.h>
+
 enum { KM_USER_BLOCK = 4096 }; /* bytes of the HDF5 user block at the beginning of a file */
 
 typedef struct km_attribute {
@@ -19,8 +22,15 @@ typedef struct km_shard {
     int fd;
 } km_shard;
 
+/* What a file that is read was like when it was verified. Any thread may read, hence the mutex. */
+typedef struct km_watch {
+    pthread_mutex_t mutex;
+    struct timespec changed;
+} km_watch;
+
 struct km_store {
     bool safetensors;
+    bool out;         /* the file of --out (km_out_check) */
     char *path;       /* the finished file */
     char *temporary;  /* path.tmp while writing, NULL for readers */
     int fd;           /* -1 before km_store_layout; readers have it from the start */
@@ -30,9 +40,10 @@ struct km_store {
     int attribute_count, attribute_capacity;
     km_shard *shards; /* of a safetensors reader, which does not use `fd` */
     int shard_count;
-    int format;    /* version of an HDF5 file; 0 for safetensors */
-    uint64_t size; /* of the file; known after layout */
-    km_hash hash;  /* of everything behind the user block; known after opening or committing */
+    km_watch *watch; /* of an HDF5 file that is read, else NULL */
+    int format;      /* version of an HDF5 file; 0 for safetensors */
+    uint64_t size;   /* of the file; known after layout */
+    km_hash hash;    /* of everything behind the user block; known after opening or committing */
 };
 
 /* Insert in the order of names and take ownership of `name`. They return false if the name is there already; `name` stays the
@@ -70,6 +81,13 @@ km_status km_user_block_hash(km_hash *out, int fd, uint64_t size, const char *pa
 km_status km_user_block_write(const km_store *store) KM_NODISCARD;
 /* Opens store->path for reading and verifies the whole file; sets fd, size, hash and format. */
 km_status km_user_block_open(km_store *store) KM_NODISCARD;
+
+/* Begins to watch the verified file. */
+void km_watch_begin(km_store *store);
+void km_watch_end(km_store *store);
+/* Called after elements were read: an error if another program has written to the file since it was verified. Sets *again to
+ * true where the file was touched and its content is the same, so that what was read may have to be read again. */
+km_status km_watch_check(const km_store *store, bool *again) KM_NODISCARD;
 
 /* ---- hdf5.c ---- */
 

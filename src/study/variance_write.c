@@ -248,7 +248,7 @@ static km_status fill_store(km_store *store, const columns *all, const char *tex
 
 static km_status write_store(const columns *all, const char *path, const char *text) {
     km_store *store = NULL;
-    KM_TRY(km_store_create(&store, path));
+    KM_TRY(km_store_create_out(&store, path, NULL));
     km_status status = fill_store(store, all, text);
     if (status == KM_OK) {
         return km_store_commit(store);
@@ -271,7 +271,7 @@ km_status km_variance_write(const km_variance_plan *plan, const km_findings *fin
     }
     char *h5 = km_format("%s/variance.h5", folder), *file = km_format("%s/variance.json", folder);
     km_status status = write_store(&all, h5, brief);
-    status = status == KM_OK ? km_file_replace(file, text, strlen(text)) : status;
+    status = status == KM_OK ? km_out_replace(file, text, strlen(text)) : status;
     for (int i = 0; i < all.count; i++) {
         free(all.list[i].values);
         free(all.list[i].name);

@@ -72,7 +72,7 @@ static km_status write_lines(const km_task *task, const float *outputs, const ch
     for (size_t i = 0; i < task->records[KM_TEST].count; i++) {
         print_line(&text, task, i, outputs);
     }
-    km_status status = km_file_replace(path, text.data, text.size);
+    km_status status = km_out_replace(path, text.data, text.size);
     km_buffer_free(&text);
     return status;
 }
@@ -82,7 +82,8 @@ km_status km_predict(km_comm *comm, const char *model, const char *in, const cha
     km_task task = {0};
     km_tuner tuner = {.comm = comm, .task = &task};
     km_outputs outputs = {0};
-    km_status status = km_comm_agree(comm, open_all(&tuner, &task, model, in, columns, length));
+    km_status status = km_comm_agree(comm, km_comm_rank(comm) == 0 ? km_out_check(out) : KM_OK);
+    status = status == KM_OK ? km_comm_agree(comm, open_all(&tuner, &task, model, in, columns, length)) : status;
     if (status == KM_OK) {
         status = km_tuner_predict(&tuner, tuner.bundle->weights, KM_TEST, &outputs);
     }

@@ -274,7 +274,7 @@ static km_status settle(const char *folder, km_status status) {
     for (size_t i = 0; i < KM_COUNT(NAMES); i++) {
         char *from = km_format("%s/%s.new", folder, NAMES[i]), *to = km_format("%s/%s", folder, NAMES[i]);
         if (status == KM_OK && km_file_exists(from)) {
-            status = km_file_commit(from, to);
+            status = km_out_commit(from, to);
         } else if (status == KM_OK) {
             unlink(to);
         }

@@ -521,8 +521,40 @@ static void foreign_files_are_named(void **state) {
     free(bytes);
 }
 
+/* A file that is touched reads as before; one that somebody writes to or cuts while it is open is named. */
+static void writes_by_others_are_noticed(void **state) {
+    (void)state;
+    km_store *store = NULL;
+    float value = 0;
+    const struct timespec past[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
+    write_small("a.h5", 5);
+    ok(km_store_open(&store, "a.h5"));
+    const km_array *array = km_store_find(store, "/model/a.bias");
+    assert_int_equal(utimensat(AT_FDCWD, "a.h5", past, 0), 0);
+    ok(km_store_read(store, array, 0, 1, &value));
+    assert_true(value == 5);
+    write_small("b.h5", 6); /* another file that takes the name leaves the open one as it is */
+    assert_int_equal(rename("b.h5", "a.h5"), 0);
+    ok(km_store_read(store, array, 0, 1, &value));
+    assert_true(value == 5);
+    km_store_close(store);
+
+    ok(km_store_open(&store, "a.h5"));
+    array = km_store_find(store, "/model/a.bias");
+    int fd = open("a.h5", O_WRONLY | O_CLOEXEC);
+    value = 7;
+    ok(km_pwrite_all(fd, &value, sizeof value, array->offset, "a.h5"));
+    refused(km_store_read(store, array, 3, 1, &value), "a.h5: another program has written to it");
+    refused(km_store_read(store, array, 3, 1, &value), "a.h5: another program has written to it");
+    assert_int_equal(ftruncate(fd, 5000), 0);
+    refused(km_store_read(store, array, 3, 1, &value), "a.h5: another program has written to it");
+    close(fd);
+    km_store_close(store);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(writes_by_others_are_noticed),
         cmocka_unit_test(all_types_come_back),
         cmocka_unit_test(parts_are_read_and_written),
         cmocka_unit_test(many_arrays_are_found),

@@ -102,6 +102,9 @@ typedef struct km_mask_policy {
     /* Draws all K masks of a visit; they are zero before. */
     km_status (*draw)(km_masker *masker, const km_row *row, const km_mask_visit *visit, km_masks *out);
     void (*destroy)(km_masker *masker);
+    /* How likely one mask of a visit is to hide each token: probability (row->length), the mean over the K masks and over all visits.
+     * False where there is no closed form for it. NULL: there never is. */
+    bool (*expect)(km_masker *masker, const km_row *row, double *probability);
 } km_mask_policy;
 
 const km_mask_policy *km_mask_policy_named(const char *name); /* NULL when unknown */
@@ -120,6 +123,9 @@ void km_masks_free(km_masks *masks);
 /* Draws all K masks of a visit into out->masks (K, stride). A row with fewer units than K is KM_FAILED. */
 km_status km_masker_draw(km_masker *masker, const km_row *row, const km_mask_visit *visit,
                          km_masks *out) KM_NODISCARD;
+
+/* How likely one mask of the row is to hide each of its tokens, exactly: see km_mask_policy.expect. */
+bool km_masker_expect(km_masker *masker, const km_row *row, double *probability);
 
 /* Units of the row; for spans its words, of which spans are made anew for every mask. */
 int km_row_units(const km_row *row, km_unit unit);

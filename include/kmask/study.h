@@ -1,4 +1,4 @@
-/* study: measurements of the effect of masks on training. There is one: the variance of gradients under different mask policies. */
+/* study: measurements of masks: the variance of gradients under different policies, and what the policies hide. */
 #ifndef KMASK_STUDY_H
 #define KMASK_STUDY_H
 
@@ -34,5 +34,32 @@ km_status km_variance_load(km_variance_input *out, const km_config_source *sourc
  * number of ranks and threads. Collective. */
 km_status km_variance(km_comm *comm, const km_variance_input *input, const char *folder,
                       km_json **out) KM_NODISCARD;
+
+/* ---- What policies hide ------------------------------------------------------------------------------------------- */
+
+typedef struct km_census_config {
+    uint64_t given;
+    km_texts policies; /* none: mask.policy */
+    double share;      /* of the rows */
+    int64_t draws;     /* visits of a row, for policies without a closed form */
+} km_census_config;
+extern const km_section km_census_section;
+
+/* The config of `kmask masks`: the config of a run, of which only the corpus is required, and what is to be counted. */
+typedef struct km_census_input {
+    km_config config;
+    km_census_config masks;
+    char path[KM_PATH]; /* of the config, to tell several apart; km_census_load leaves it alone */
+} km_census_input;
+extern const km_schema km_census_schema;
+/* Reads the config and checks all of it. Every failure is KM_USAGE. */
+km_status km_census_load(km_census_input *out, const km_config_source *source) KM_NODISCARD;
+
+/* Counts what each policy of each config hides: shares of tags, and how often each token is hidden against how often it occurs (Ye et
+ * al. 2021, section 5.3, Figures 3 and 4; src/study/census.h says what exactly). `folder`: where masks.json, masks.h5 and the
+ * indexes of rows are kept; NULL: nowhere. On rank 0 *out is the result, the caller's; NULL elsewhere. The same numbers on any
+ * number of ranks. Collective. */
+km_status km_census(km_comm *comm, const km_census_input *inputs, int count, const char *folder,
+                    km_json **out) KM_NODISCARD;
 
 #endif

@@ -1,4 +1,4 @@
-/* cmd_report: charts of one or several runs, of measured variances, and of fine-tunings, on one page. */
+/* cmd_report: charts of one or several runs, of measured variances, of fine-tunings, and of what policies hide, on one page. */
 #include "cli.h"
 #include "kmask/report.h"
 
@@ -9,8 +9,8 @@ static const char help[] =
     "throughput, share of communication, evaluations, final figures, and how the configs differ. It opens\n"
     "in any browser, without a network. Runs whose configs differ in nothing but the seed are one arm:\n"
     "its mean, with a band of one deviation, and differences between arms paired by seed; arms of one\n"
-    "parent folder share a panel. A variance.json, or a folder with one (kmask variance), adds its\n"
-    "figures. A folder of `kmask finetune`, or its results.json, adds scores: bars for a table of models\n"
+    "parent folder share a panel. A variance.json or masks.json, or a folder with one (kmask variance, kmask\n"
+    "masks), adds its figures. A folder of `kmask finetune`, or its results.json, adds scores: bars for a table of models\n"
     "and tasks, and where the models are snapshots of runs, scores against pre-training steps and K.\n"
     "\n"
     "  kmask report runs/first runs/second --out report.html\n"

@@ -146,6 +146,11 @@ void km_masks_free(km_masks *masks) {
     *masks = (km_masks){0};
 }
 
+bool km_masker_expect(km_masker *masker, const km_row *row, double *probability) {
+    memset(probability, 0, (size_t)row->length * sizeof *probability);
+    return masker->policy->expect != NULL && masker->policy->expect(masker, row, probability);
+}
+
 km_status km_masker_draw(km_masker *masker, const km_row *row, const km_mask_visit *visit, km_masks *out) {
     assert(out->masks != NULL && out->stride >= row->length);
     assert(masker->policy->longest_order == NULL || out->orders != NULL);

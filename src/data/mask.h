@@ -40,6 +40,8 @@ km_status km_unit_masker_create(km_masker **out, const km_mask_spec *spec, const
                                 int length) KM_NODISCARD;
 void km_unit_masker_destroy(km_masker *masker);
 int km_most_hidden_units(const km_mask_spec *spec, int tokens);
+/* Their expect: each unit is hidden with probability tau / units. False for spans, which are tiled anew at each draw. */
+bool km_unit_masker_expect(km_masker *masker, const km_row *row, double *probability);
 /* Most tokens that a mask of size(spec, units) units hides in a row of `tokens` maskable tokens, however many units these are. */
 int km_most_hidden(const km_mask_spec *spec, int tokens, int (*size)(const km_mask_spec *spec, int units));
 /* Begins a draw: finds the row's units; fewer than K are KM_FAILED. */

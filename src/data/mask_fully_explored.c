@@ -29,4 +29,5 @@ const km_mask_policy km_mask_fully_explored = {.name = "fully_explored",
                                                .most_hidden = km_most_hidden_units,
                                                .create = km_unit_masker_create,
                                                .draw = draw,
+                                               .expect = km_unit_masker_expect,
                                                .destroy = km_unit_masker_destroy};

@@ -27,4 +27,5 @@ const km_mask_policy km_mask_random = {.name = "random",
                                        .most_hidden = km_most_hidden_units,
                                        .create = km_unit_masker_create,
                                        .draw = draw,
+                                       .expect = km_unit_masker_expect,
                                        .destroy = km_unit_masker_destroy};

@@ -49,6 +49,19 @@ static km_status draw(km_masker *masker, const km_row *row, const km_mask_visit 
     return KM_OK;
 }
 
+/* All spans of the row are equally likely: tau of them are hidden by each mask. */
+static bool expect(km_masker *masker, const km_row *row, double *probability) {
+    km_units *units = ((salient_masker *)masker)->units;
+    km_units_find(units, row, KM_UNIT_SALIENT);
+    const double tau = KM_MIN(masker->spec.spans, units->count / masker->spec.splits);
+    for (int u = 0; u < units->count; u++) {
+        for (int p = units->ranges[u].begin; p < units->ranges[u].end; p++) {
+            probability[p] = row->maskable[p] ? tau / units->count : 0;
+        }
+    }
+    return true;
+}
+
 /* A span may be as long as the row. */
 static int most_hidden(const km_mask_spec *spec, int tokens) {
     (void)spec;
@@ -64,4 +77,5 @@ const km_mask_policy km_mask_salient = {.name = "salient",
                                         .most_hidden = most_hidden,
                                         .create = create,
                                         .draw = draw,
+                                        .expect = expect,
                                         .destroy = destroy};

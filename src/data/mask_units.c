@@ -40,6 +40,21 @@ km_status km_unit_masker_begin(km_unit_masker *masker, const km_row *row, const 
     return KM_OK;
 }
 
+bool km_unit_masker_expect(km_masker *masker, const km_row *row, double *probability) {
+    km_unit_masker *self = (km_unit_masker *)masker;
+    if (self->spans != NULL) {
+        return false;
+    }
+    km_units_find(self->units, row, masker->spec.unit);
+    const double hidden = (double)km_mask_tau(&masker->spec, self->units->count) / self->units->count;
+    for (int u = 0; u < self->units->count; u++) {
+        for (int p = self->units->ranges[u].begin; p < self->units->ranges[u].end; p++) {
+            probability[p] = hidden;
+        }
+    }
+    return true;
+}
+
 km_units *km_unit_masker_units(km_unit_masker *masker) {
     if (masker->spans == NULL) {
         return masker->units;

@@ -2,6 +2,7 @@
 #include "page.h"
 #include "page_policy.h"
 #include "report_html.h"
+#include "report_masks_js.h"
 #include "report_scores_js.h"
 #include "report_variance_js.h"
 
@@ -39,29 +40,47 @@ static void add_json(km_buffer *out, const km_json *array) {
     free(json);
 }
 
-/* Adds what stands in place of marker number i. */
-static void add_part(km_buffer *out, const sources *from, size_t i) {
-    switch (i) {
-    case 0:
+const measured report_measured[REPORT_MEASURED] = {
+    [REPORT_VARIANCES] = {.verb = "variance",
+                          .folder = "variance/",
+                          .file = "variance.json",
+                          .keys = {"estimates", "distance"},
+                          .marker = "@VARIANCES@",
+                          .script_marker = "@VARIANCE_SCRIPT@",
+                          .script = (const char *)report_variance_js},
+    [REPORT_MASKS] = {.verb = "masks",
+                      .folder = "masks/",
+                      .file = "masks.json",
+                      .keys = {"policies", "corpora"},
+                      .marker = "@MASKS@",
+                      .script_marker = "@MASKS_SCRIPT@",
+                      .script = (const char *)report_masks_js},
+    [REPORT_SCORES] = {.verb = "finetune",
+                       .folder = "",
+                       .file = "results.json",
+                       .keys = {"runs", "metric"},
+                       .marker = "@SCORES@",
+                       .script_marker = "@SCORE_SCRIPT@",
+                       .script = (const char *)report_scores_js}};
+
+/* Adds what stands in the place of a marker: runs, documents, or a script. */
+static void add_part(km_buffer *out, const sources *from, const char *marker) {
+    if (strcmp(marker, "@RUNS@") == 0) {
         add_runs(out, from->runs, from->run_count);
-        break;
-    case 1:
-        add_json(out, from->variances);
-        break;
-    case 2:
-        add_json(out, from->scores);
-        break;
-    case 3:
-        km_buffer_add(out, report_variance_js, strlen((const char *)report_variance_js));
-        break;
-    default:
-        km_buffer_add(out, report_scores_js, strlen((const char *)report_scores_js));
+    }
+    for (int m = 0; m < REPORT_MEASURED; m++) {
+        const measured *of = &report_measured[m];
+        if (strcmp(marker, of->marker) == 0) {
+            add_json(out, from->documents[m]);
+        } else if (strcmp(marker, of->script_marker) == 0) {
+            km_buffer_add(out, of->script, strlen(of->script));
+        }
     }
 }
 
 km_status report_page_write(const sources *from, const char *path) {
-    static const char *const markers[] = {"@RUNS@", "@VARIANCES@", "@SCORES@", "@VARIANCE_SCRIPT@",
-                                          "@SCORE_SCRIPT@"};
+    static const char *const markers[] = {
+        "@RUNS@", "@VARIANCES@", "@MASKS@", "@SCORES@", "@VARIANCE_SCRIPT@", "@MASKS_SCRIPT@", "@SCORE_SCRIPT@"};
     const char *page = (const char *)report_html;
     km_buffer out = {0};
     for (size_t i = 0; i < KM_COUNT(markers); i++) {
@@ -72,7 +91,7 @@ km_status report_page_write(const sources *from, const char *path) {
                            markers[i]);
         }
         km_buffer_add(&out, page, (size_t)(marker - page));
-        add_part(&out, from, i);
+        add_part(&out, from, markers[i]);
         page = marker + strlen(markers[i]);
     }
     km_buffer_add(&out, page, strlen(page));

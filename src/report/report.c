@@ -9,75 +9,80 @@
 
 enum { DOCUMENT = 1 << 28 };
 
-/* Adds a results.json of `kmask finetune`. */
-static km_status read_scores(km_json *scores, const char *path, const char *name) {
-    km_json *json = NULL;
-    KM_TRY(km_json_load(&json, path, DOCUMENT));
-    if (km_json_get(json, "metric") == NULL || km_json_get(json, "runs") == NULL) {
-        km_json_destroy(json);
-        return km_fail(KM_FAILED, "%s: found no runs in it, expected what `kmask finetune` wrote", path);
-    }
-    km_json_set_string(json, "name", name);
-    km_json_push(scores, json);
-    return KM_OK;
-}
-
-/* Adds a file of `kmask variance`: the whole document, and the name of its folder. */
-static km_status read_variance(km_json *variances, const char *path, const char *name) {
-    km_json *json = NULL;
-    KM_TRY(km_json_load(&json, path, DOCUMENT));
-    if (km_json_get(json, "estimates") == NULL || km_json_get(json, "distance") == NULL) {
-        km_json_destroy(json);
-        return km_fail(KM_FAILED, "%s: found no estimates in it, expected what `kmask variance` wrote", path);
-    }
-    km_json_set_string(json, "name", name);
-    km_json_push(variances, json);
-    return KM_OK;
-}
-
-/* Finds variance.json in a run folder (<run.dir>/variance, where `kmask variance` writes it) or in that folder itself. */
-static char *variance_in(const char *folder) {
-    char *inner = km_format("%s/variance/variance.json", folder);
-    if (km_file_exists(inner)) {
-        return inner;
-    }
-    free(inner);
-    return km_format("%s/variance.json", folder);
-}
-
-static bool is_results(const char *path) {
-    static const char name[] = "results.json";
-    const size_t length = strlen(path), tail = sizeof name - 1;
+static bool ends_with(const char *path, const char *name) {
+    const size_t length = strlen(path), tail = strlen(name);
     return length >= tail && strcmp(path + length - tail, name) == 0;
 }
 
-/* Reads a source, which is a run folder, a folder with a variance.json or a results.json, a folder with several of these, or such a
- * file. */
-static km_status read_source(sources *out, const char *path) {
-    struct stat info;
-    if (stat(path, &info) == 0 && S_ISREG(info.st_mode)) {
-        return is_results(path) ? read_scores(out->scores, path, path) : read_variance(out->variances, path, path);
+static bool is_document(const km_json *json, const measured *of) {
+    return km_json_get(json, of->keys[0]) != NULL && km_json_get(json, of->keys[1]) != NULL;
+}
+
+/* Which verb wrote a file: by its name, or else by what is in it; -1: none. */
+static int kind_of(const char *path, const km_json *json) {
+    int found = -1;
+    for (int m = 0; m < REPORT_MEASURED; m++) {
+        if (ends_with(path, report_measured[m].file)) {
+            return m;
+        }
+        found = is_document(json, &report_measured[m]) ? m : found;
     }
-    char *variance = variance_in(path), *metrics = km_format("%s/metrics.jsonl", path);
-    char *results = km_format("%s/results.json", path);
-    bool has_variance = km_file_exists(variance), has_metrics = km_file_exists(metrics),
-         has_results = km_file_exists(results);
-    km_status status = has_variance ? read_variance(out->variances, variance, path) : KM_OK;
-    status = status == KM_OK && has_results ? read_scores(out->scores, results, path) : status;
-    free(variance);
-    free(metrics);
-    free(results);
-    if (status == KM_OK && (has_metrics || (!has_variance && !has_results))) {
-        run *r = report_run_create(path);
-        out->runs[out->run_count++] = r;
-        status = report_run_read(r);
+    return found;
+}
+
+/* Adds a file of a verb that measures: the whole document, and its name. */
+static km_status read_document(sources *out, const char *path, const char *name) {
+    km_json *json = NULL;
+    KM_TRY(km_json_load(&json, path, DOCUMENT));
+    const int kind = kind_of(path, json);
+    if (kind >= 0 && is_document(json, &report_measured[kind])) {
+        km_json_set_string(json, "name", name);
+        km_json_push(out->documents[kind], json);
+        return KM_OK;
     }
+    const measured *wanted = &report_measured[KM_MAX(kind, 0)];
+    km_json_destroy(json);
+    return km_fail(KM_FAILED, "%s: found no %s in it, expected what `kmask %s` wrote", path, wanted->keys[0],
+                   wanted->verb);
+}
+
+/* Reads a verb's document in a run folder, or in that folder itself, where there is one. */
+static km_status read_document_in(sources *out, const measured *of, const char *folder, bool *found) {
+    char *inner = km_format("%s/%s%s", folder, of->folder, of->file), *own = km_format("%s/%s", folder, of->file);
+    const char *path = km_file_exists(inner) ? inner : km_file_exists(own) ? own : NULL;
+    km_status status = path != NULL ? read_document(out, path, folder) : KM_OK;
+    *found = *found || path != NULL;
+    free(inner);
+    free(own);
     return status;
 }
 
+/* Reads a source, which is a run folder, a folder with a verb's document, a folder with several of these, or such a file. */
+static km_status read_source(sources *out, const char *path) {
+    struct stat info;
+    if (stat(path, &info) == 0 && S_ISREG(info.st_mode)) {
+        return read_document(out, path, path);
+    }
+    bool found = false;
+    for (int m = 0; m < REPORT_MEASURED; m++) {
+        KM_TRY(read_document_in(out, &report_measured[m], path, &found));
+    }
+    char *metrics = km_format("%s/metrics.jsonl", path);
+    const bool has_metrics = km_file_exists(metrics);
+    free(metrics);
+    if (found && !has_metrics) {
+        return KM_OK;
+    }
+    run *r = report_run_create(path);
+    out->runs[out->run_count++] = r;
+    return report_run_read(r);
+}
+
 km_status km_report_page(char *const *paths, int count, const char *out) {
-    sources from = {
-        .runs = km_new((size_t)count, sizeof *from.runs), .variances = km_json_array(), .scores = km_json_array()};
+    sources from = {.runs = km_new((size_t)count, sizeof *from.runs)};
+    for (int m = 0; m < REPORT_MEASURED; m++) {
+        from.documents[m] = km_json_array();
+    }
     km_status status = KM_OK;
     for (int i = 0; status == KM_OK && i < count; i++) {
         status = read_source(&from, paths[i]);
@@ -90,7 +95,8 @@ km_status km_report_page(char *const *paths, int count, const char *out) {
         report_run_destroy(from.runs[i]);
     }
     free(from.runs);
-    km_json_destroy(from.variances);
-    km_json_destroy(from.scores);
+    for (int m = 0; m < REPORT_MEASURED; m++) {
+        km_json_destroy(from.documents[m]);
+    }
     return status;
 }

@@ -44,6 +44,7 @@
 #ifndef KMASK_STUDY_VARIANCE_H
 #define KMASK_STUDY_VARIANCE_H
 
+#include "interval.h"
 #include "kmask/data.h"
 #include "kmask/modelfile.h"
 #include "kmask/study.h"
@@ -211,9 +212,6 @@ km_status km_item_store_load(const char *folder, km_hash key, km_hash model, km_
 
 /* ---- From items to estimates, on rank 0 (variance_result.c) --------------------------------------------------- */
 
-typedef struct km_interval {
-    double mean, low, high;
-} km_interval;
 /* The estimates for one policy in one cell. */
 typedef struct km_estimate {
     int cell, policy;
@@ -252,9 +250,6 @@ typedef struct km_findings {
 void km_findings_make(km_findings *out, const km_variance_plan *plan, const km_variance_model *measured,
                       const km_item_result *results);
 void km_findings_free(km_findings *findings);
-/* The mean of n values with Student's 95 % interval. */
-km_interval km_interval_of(const double *values, int n);
-double km_student_quantile(int degrees); /* of 97.5 % */
 
 /* ---- Output, on rank 0 (variance_write.c) ---------------------------------------------------------------------- */
 

@@ -39,9 +39,9 @@ holds page.html '"splits":4'
 
 # One file that loads nothing, and no text of a config ends the script.
 sed 's|http://www.w3.org/2000/svg||' page.html | grep -qE 'https?:|src=|@import|url\((\x27|")?[^#)]' && fail "the page loads something"
-[ "$(grep -o '</script>' page.html | wc -l)" -eq 6 ] || fail "a text ends the script"
+[ "$(grep -o '</script>' page.html | wc -l)" -eq 8 ] || fail "a text ends the script"
 holds page.html '\u003c/script>'
-grep -qE '@(RUNS|VARIANCES|VARIANCE_SCRIPT|SCORES|SCORE_SCRIPT)@' page.html && fail "the marker is still there"
+grep -qE '@(RUNS|VARIANCES|VARIANCE_SCRIPT|MASKS|MASKS_SCRIPT|SCORES|SCORE_SCRIPT)@' page.html && fail "the marker is still there"
 
 # The same input gives the same page.
 "$KMASK" report first other/second/ --out again.html 2>/dev/null
@@ -78,9 +78,17 @@ variances() { sed -n '/^<script type="application\/json" id="variance-data">/,/<
 for source in measured measured/variance measured/variance/variance.json; do
     expect 0 "v.html: 2 folders" "$KMASK" report first "$source" --out v.html
     variances v.html | grep -qE '"ratio":[[:space:]]*0.75' || fail "$source: the ratio is not on the page"
-    [ "$(grep -o '</script>' v.html | wc -l)" -eq 6 ] || fail "$source: a text ends the script"
+    [ "$(grep -o '</script>' v.html | wc -l)" -eq 8 ] || fail "$source: a text ends the script"
 done
 expect 0 "v.html: 1 folder" "$KMASK" report measured --out v.html
+mkdir -p counted/masks
+cat >counted/masks/masks.json <<'END'
+{"corpora": [{"path": "c.h5", "tokens": 9, "tags": {"</script>": 1}, "untagged": 0, "pieces": ["a"]}],
+ "policies": [{"name": "random", "corpus": 0, "tags": {"</script>": 1}, "untagged": 0, "ranks": [[1, 1, 0.625]]}]}
+END
+expect 0 "m.html: 1 folder" "$KMASK" report counted --out m.html
+sed -n '/id="masks-data">/,/<\/script>/p' m.html | grep -q '0.625' || fail "what policies hide is not on the page"
+[ "$(grep -o '</script>' m.html | wc -l)" -eq 8 ] || fail "a tag ends the script"
 echo '{"estimates": []}' >half.json
 expect 1 "half.json: found no estimates" "$KMASK" report half.json --out x.html
 echo '{"estimates": [' >cut.json
@@ -98,7 +106,7 @@ for source in tuned tuned/results.json; do
     expect 0 "s.html: 2 folders" "$KMASK" report first "$source" --out s.html
     scores s.html | grep -qE '"accuracy":[[:space:]]*0.625' || fail "$source: the score is not on the page"
     scores s.html | grep -qE '"splits":[[:space:]]*2' || fail "$source: K is not on the page"
-    [ "$(grep -o '</script>' s.html | wc -l)" -eq 6 ] || fail "$source: a text ends the script"
+    [ "$(grep -o '</script>' s.html | wc -l)" -eq 8 ] || fail "$source: a text ends the script"
 done
 expect 0 "s.html: 1 folder" "$KMASK" report tuned --out s.html
 mkdir -p half && echo '{"metric": "f1"}' >half/results.json

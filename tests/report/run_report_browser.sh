@@ -60,7 +60,12 @@ mkdir -p "${bad}f"
     done
     echo ']}'
 } >"${bad}f/results.json"
-expect 0 "6 folders on one page" "$KMASK" report "${bad}1"/* "${bad}2"/* "${bad}v" "${bad}f" --out page.html
+mkdir -p "${bad}m" && cat >"${bad}m/masks.json" <<END
+{"corpora": [{"path": "$json_bad", "tokens": 9, "tags": {"$json_bad": 0.75, "b": 0.25}, "untagged": 0, "pieces": ["$json_bad", "b"]}],
+ "policies": [{"name": "$json_bad", "corpus": 0, "rows": "$json_bad", "tags": {"$json_bad": 0.5, "b": 0.5}, "untagged": 0,
+  "tag_intervals": {"$json_bad": ["$json_bad", 1]}, "ranks": [[1, 0.75, 0.5], [2, 0.25, 0.5]]}]}
+END
+expect 0 "7 folders on one page" "$KMASK" report "${bad}1"/* "${bad}2"/* "${bad}v" "${bad}f" "${bad}m" --out page.html
 dom page.html >seen.html
 
 grep -q '<title>kmask report</title>' seen.html || fail "a name ran as a script"
@@ -68,7 +73,7 @@ body=$(sed -e 's/<script.*<\/script>//' -e '/<script/,/<\/script>/d' seen.html)
 grep -q '<img' <<<"$body" && fail "a name became an element: $(grep -o '.\{60\}<img.\{40\}' <<<"$body" | head -n 1)"
 grep -q '&lt;img src=x onerror' <<<"$body" || fail "the names are not on the page"
 for part in 'id="charts"><div class="card chart' 'id="finals"><table>' 'id="configs"><table>' 'id="arms"><h3>' \
-    'id="variances"><div class="card chart' 'id="scores"><div class="card chart' 'against pre-training' 'id="score-table"><table>' '<select><option>' '<clipPath' 'stroke-width="1.8"'; do
+    'id="variances"><div class="card chart' 'id="scores"><div class="card chart' 'against pre-training' 'id="score-table"><table>' '<select><option>' '<clipPath' 'id="masks"><div class="card chart' '<rect x=' 'stroke-width="1.8"'; do
     grep -qF -- "$part" <<<"$body" || fail "not drawn: $part"
 done
 grep -iE 'content security|refused|trusted|uncaught' browser.log && fail "the browser complains of the page"

@@ -3,6 +3,7 @@
 
     pip install torch transformers numpy
     python tools/compare_generate.py --kmask build/release/kmask [--models 12] [--options 6] [--sources 8] [--seed 1]
+    python tools/compare_generate.py --kmask build/release/kmask --speed 1,32 [--laps 5]
 
 Each model is drawn by its seed: 1 to 4 layers on either side, other head counts and feed-forward widths on either side, three
 activations, scaled embeddings or not, forced first and last tokens or not, one to three ids that end an answer, named in config.json or
@@ -14,13 +15,18 @@ penalties from 0 to 2, no_repeat_ngram_size. transformers takes one source at a 
 transformers computes in float64, though it adds up scores in float32. Sequences must be equal, or their scores tie to 1e-5; scores
 must agree to 1e-4, of a score below -1 relative to it (transformers reports none for greedy search: there the tokens alone are
 compared). Status 1 where they do not.
+
+--speed: how fast both are on one core in fp32, in turns, with a BART-base of random weights: as many sources of 8 to 128 tokens at once as
+given, 4 beams, 20 tokens each. Files are read and models loaded before the clock starts; kmask's time is the one that it logs.
 """
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
+import time
 import warnings
 
 import numpy as np
@@ -105,14 +111,15 @@ def reference(model, source, options):
     return out.sequences[0].tolist(), out.sequences_scores[0].item() if options["num_beams"] > 1 else None
 
 
-def generate(kmask, path, sources, options, folder, launch=()):
+def generate(kmask, path, sources, options, folder, launch=(), log=os.devnull):
     with open(f"{folder}/in.jsonl", "w") as f:
         f.writelines(json.dumps({"input_ids": ids}) + "\n" for ids in sources)
     names = dict(num_beams="beam", min_length="min-length", max_length="max-length", length_penalty="length-penalty",
                  no_repeat_ngram_size="no-repeat-ngram")
     arguments = [word for key, value in options.items() for word in (f"--{names[key]}", str(value))]
-    return subprocess.run([*launch, kmask, "generate", path, "--in", f"{folder}/in.jsonl", "--json", *arguments], check=True,
-                          stdout=subprocess.PIPE, text=True, env={**os.environ, "KMASK_PROGRESS": "none"}).stdout
+    with open(log, "w") as errors:
+        return subprocess.run([*launch, kmask, "generate", path, "--in", f"{folder}/in.jsonl", "--json", *arguments], check=True,
+                              stdout=subprocess.PIPE, stderr=errors, text=True, env={**os.environ, "KMASK_PROGRESS": "none"}).stdout
 
 
 # ---- The comparison ----
@@ -138,6 +145,52 @@ class Tally:
             self.worst = max(self.worst, off)
 
 
+# ---- Speed ----
+
+def base_model():
+    torch.manual_seed(1)
+    return BartForConditionalGeneration(BartConfig(
+        d_model=768, encoder_layers=6, decoder_layers=6, encoder_attention_heads=12, decoder_attention_heads=12, encoder_ffn_dim=3072,
+        decoder_ffn_dim=3072, init_std=0.05)).eval()
+
+
+def lap_of_transformers(model, sources, options):
+    longest = max(map(len, sources))
+    ids = torch.tensor([source + [1] * (longest - len(source)) for source in sources])
+    start = time.perf_counter()
+    with torch.no_grad():
+        out = model.generate(ids, attention_mask=(ids != 1).long(), early_stopping=False, do_sample=False, **options)
+    return time.perf_counter() - start, [row.tolist() for row in out]
+
+
+def lap_of_kmask(kmask, path, sources, options, folder):
+    log = f"{folder}/log.txt"
+    text = generate(kmask, path, sources, options, folder, log=log)
+    with open(log) as f:
+        return float(re.search(r"answered in ([0-9.]+) s", f.read()).group(1)), [json.loads(line)["output_ids"] for line in text.splitlines()]
+
+
+def compare_speed(kmask, counts, laps):
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
+    model, options = base_model(), dict(num_beams=4, min_length=20, max_length=20, length_penalty=1.0, no_repeat_ngram_size=0)
+    rng = np.random.default_rng(5)
+    with tempfile.TemporaryDirectory() as folder:
+        path = write_model(kmask, model, dict(forced_bos_token_id=None, forced_eos_token_id=2, eos_token_id=2), "generation_config.json", folder)
+        model.float()
+        for count in counts:
+            times, equal, answers = ([], []), 0, 0
+            for _ in range(laps):
+                sources = [[0, *map(int, rng.integers(3, 50264, rng.integers(6, 127))), 2] for _ in range(count)]
+                seconds, expected = lap_of_transformers(model, sources, options)
+                times[0].append(seconds)
+                seconds, got = lap_of_kmask(kmask, path, sources, options, folder)
+                times[1].append(seconds)
+                equal, answers = equal + sum(a == b for a, b in zip(expected, got)), answers + count
+            ratios = sorted(a / b for a, b in zip(*times))
+            print(f"{count} source(s) at once: transformers {np.median(times[0]):.3f} s, kmask {np.median(times[1]):.3f} s, "
+                  f"ratio {np.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}); {equal} of {answers} answers are equal", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--kmask", required=True)
@@ -146,12 +199,17 @@ def main():
     parser.add_argument("--sources", type=int, default=8)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--ranks", type=int, default=1, help="of kmask, by mpirun; answers must be those of one rank, byte by byte")
+    parser.add_argument("--speed", help="numbers of sources at once, such as 1,32")
+    parser.add_argument("--laps", type=int, default=5)
     given = parser.parse_args()
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
     kmask, tally = os.path.abspath(given.kmask), Tally()
+    if given.speed:
+        compare_speed(kmask, [int(count) for count in given.speed.split(",")], given.laps)
+        return
     for seed in range(given.seed, given.seed + given.models):
         model, special = draw_model(seed)
         with tempfile.TemporaryDirectory() as folder:

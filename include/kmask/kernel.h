@@ -37,6 +37,9 @@ const char *km_kernel_vector(void); /* the instruction set of kmask's own loops:
 /* ---- Linear layers ---- */
 /* y (N,O) = x (N,I) w (O,I)^T + b (O). b may be NULL: no bias. */
 void km_linear_forward(float *y, const float *x, const float *w, const float *b, int N, int I, int O);
+/* The same, faster for up to about KM_FEW_ROWS rows, and with other rounding errors. */
+enum { KM_FEW_ROWS = 16 };
+void km_linear_few_forward(float *y, const float *x, const float *w, const float *b, int N, int I, int O);
 /* dx (N,I) = dy (N,O) w (O,I). With `add` the product is added to dx. */
 void km_linear_backward_input(float *dx, const float *dy, const float *w, int N, int I, int O, bool add);
 /* dw (O,I) = dy (N,O)^T x (N,I); db (O) = column sums of dy. Both are overwritten; db may be NULL. */

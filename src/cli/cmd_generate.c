@@ -109,7 +109,11 @@ static km_status generate(km_comm *comm, const char *model, const arguments *giv
     }
     if (status == KM_OK) {
         printer p = {bundle, given->json};
+        const double begin = km_seconds();
         status = km_generate(comm, bundle, &sources, &options, true, print, &p);
+        if (status == KM_OK && km_comm_rank(comm) == 0) {
+            km_log("%llu sources answered in %.3f s", (unsigned long long)sources.count, km_seconds() - begin);
+        }
     }
     if (status == KM_OK && fflush(stdout) != 0) {
         status = km_fail_errno(errno, "standard output");

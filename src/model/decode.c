@@ -99,8 +99,9 @@ void km_decoder_destroy(km_decoder *decoder) {
 
 /* ---- Passes ------------------------------------------------------------------------------------------------------ */
 
-static km_pass pass_of(const km_decoder *d, int rows) {
+static km_pass pass_of(const km_decoder *d, int rows, bool one_token) {
     return (km_pass){.model = d->model,
+                     .one_token = one_token,
                      .weights = d->weights,
                      .batch = d->batch,
                      .work = d->work,
@@ -122,7 +123,7 @@ void km_decoder_begin(km_decoder *d, const float *weights, const km_batch *batch
     d->weights = weights;
     d->batch = batch;
     d->step = 0;
-    const km_pass pass = pass_of(d, 0);
+    const km_pass pass = pass_of(d, 0, false);
     km_stack_forward(&pass, KM_ENCODER);
     const km_tensor encoded = d->work->stacks[KM_ENCODER].hidden[d->model->stacks[KM_ENCODER].L];
     for (int l = 0; l < d->stack->L; l++) {
@@ -237,7 +238,7 @@ static void run_layer(const km_decoder *d, const km_pass *pass, int l) {
 
 float *km_decoder_step(km_decoder *d, const km_decoder_rows *rows) {
     assert(rows->count <= d->limits.rows && d->step < d->limits.steps);
-    const km_pass pass = pass_of(d, rows->count);
+    const km_pass pass = pass_of(d, rows->count, true);
     follow_parents(d, rows);
     count_rows(d, rows);
     embed(d, rows);

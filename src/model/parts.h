@@ -183,6 +183,7 @@ typedef struct km_pass {
     km_queries outputs;  /* of the last stack's last layer */
     bool dropout;
     uint32_t key[2]; /* of dropout */
+    bool one_token;  /* of each hypothesis: the rows may be few (decode.c) */
 } km_pass;
 
 /* A stack and what it works on in one pass. */

@@ -16,6 +16,9 @@ void km_dense_forward(const km_pass *pass, const km_dense *dense, km_tensor y, k
         KM_TIMED(KM_OP_FORWARD_PRODUCTS,
                  km_linear_forward_bf16(pass->work->gemm, y.f, rounded_result(y), x.h, pass->rounded + dense->w, b,
                                         rows, dense->in, dense->out));
+    } else if (pass->one_token && rows <= KM_FEW_ROWS) {
+        KM_TIMED(KM_OP_FORWARD_PRODUCTS,
+                 km_linear_few_forward(y.f, x.f, pass->weights + dense->w, b, rows, dense->in, dense->out));
     } else {
         KM_TIMED(KM_OP_FORWARD_PRODUCTS,
                  km_linear_forward(y.f, x.f, pass->weights + dense->w, b, rows, dense->in, dense->out));

@@ -30,6 +30,13 @@ static void check_shape(int N, int I, int O) {
     twin_linear(want, xd, wd, NULL, N, I, O);
     expect_near("y without bias", y, want, ny, 2e-5);
 
+    float *few = filled(ny, NAN);
+    km_linear_few_forward(few, x, w, NULL, N, I, O);
+    expect_near("y of few rows without bias", few, want, ny, 2e-5);
+    km_linear_few_forward(few, x, w, b, N, I, O);
+    twin_linear(want, xd, wd, bd, N, I, O);
+    expect_near("y of few rows", few, want, ny, 2e-5);
+
     km_linear_backward_input(dx, dy, w, N, I, O, false);
     expect_gradient("dx", projection, &l, xd, dx, nx, 12, 2e-5);
     km_linear_backward_weight(dw, db, dy, x, N, I, O);

@@ -259,7 +259,9 @@ static void answer_window(generation *g, uint64_t *next, uint64_t first, uint64_
             answer_group(g, own, first);
         }
         if (g->progress != NULL) {
-            km_progress_update(g->progress, own->first + (uint64_t)own->count, "sources");
+            const uint64_t done = own->first + (uint64_t)own->count;
+            km_progress_update(g->progress, done, "%llu of %llu sources", (unsigned long long)done,
+                               (unsigned long long)g->sources.count);
         }
     }
 }

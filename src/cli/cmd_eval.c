@@ -8,10 +8,11 @@
 
 static const char help[] =
     "kmask eval MODEL --corpus FILE.h5 [--length N] [--packing NAME] [--ratio R] [--seed N] [--threads N]\n"
-    "            [--json]\n"
+    "            [--names] [--json]\n"
     "\n"
     "Loss, perplexity and accuracy of a model or checkpoint under frozen masks: every row is masked in\n"
     "ceil(1/ratio) parts, each token once. Defaults come from the model's config. Works under mpirun.\n"
+    "--names: names, dates and numbers alone are hidden, each once, as mask.policy salient hides them.\n"
     "\n"
     "  kmask eval runs/first/checkpoints/step-00001000.h5 --corpus corpus.holdout.h5\n"
     "\n"
@@ -21,7 +22,7 @@ typedef struct arguments {
     const char *corpus, *packing;
     int64_t length, seed, threads;
     double ratio;
-    bool json;
+    bool names, json;
 } arguments;
 
 /* Sets the options of the evaluation. Those that are not given are as in the run that made the model. */
@@ -31,6 +32,7 @@ static km_status choose(km_eval_options *out, const km_config *config, const arg
     out->length = (int)(given->length > 0 ? given->length : config->data.length);
     out->views.ratio = given->ratio > 0 ? given->ratio : config->eval.ratio;
     out->views.seed = (uint64_t)(given->seed >= 0 ? given->seed : config->run.seed);
+    out->views.unit = given->names ? KM_UNIT_SALIENT : out->views.unit;
     if (!km_packing_named(&out->packing, packing)) {
         return km_fail(KM_USAGE, "--packing: found %s, expected one of %s", packing, km_packing_names());
     }
@@ -117,6 +119,7 @@ static km_status command(int argc, char **argv) {
         {.name = "seed", .kind = CLI_INTEGER, .out = &given.seed, .low = 0, .high = 0x1p53},
         {.name = "threads", .kind = CLI_INTEGER, .out = &given.threads, .low = 1, .high = 1024},
         {.name = "ratio", .kind = CLI_NUMBER, .out = &given.ratio, .low = 0.001, .high = 1},
+        {.name = "names", .kind = CLI_FLAG, .out = &given.names},
         {.name = "json", .kind = CLI_FLAG, .out = &given.json},
     };
     KM_TRY(cli_parse(&argc, argv, options, KM_COUNT(options)));

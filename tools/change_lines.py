@@ -127,7 +127,7 @@ CHANGES = [
      "(double)(1 << KM_LOSS_BITS) / (double)KM_MAX(totals[MASKED], 1)", "(double)(1 << KM_LOSS_BITS) / (double)KM_MAX(totals[TOKENS], 1)",
      ["train/mpi_step@1"]),
     ("loss: a gradient that is not finite goes unnoticed", "src/train/step.c",
-     "if (totals[BAD] > 0) {", "if (totals[BAD] > totals[MASKED]) {", ["train/mpi_update@1", "run/run_bad_input"]),
+     "report->diverged = totals[BAD] > 0;", "report->diverged = totals[BAD] > totals[MASKED];", ["train/mpi_update@1", "run/run_bad_input"]),
     # ---- Model ----
     ("model: attention's scores are divided by the width instead of its root", "src/kernel/attention_head.h",
      "1.0f / sqrtf((float)shape->D)", "1.0f / (float)shape->D", ["kernel/test_attention"]),

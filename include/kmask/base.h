@@ -350,6 +350,8 @@ typedef struct km_option {
     const char *(*choices)(void);
     const char *planned;     /* "c|d": names that a later version will have, as their refusal says; may be NULL */
     const char *consequence; /* what the log says of a new value when a run is resumed; may be NULL */
+    /* What other programs call it, "a|b", for the answer to a key that is not there. Case, "_" and "-" do not matter. */
+    const char *also;
 } km_option;
 
 #define KM_REQUIRED "required"

@@ -98,6 +98,9 @@ typedef struct km_eval_result {
 km_status km_evaluate(km_comm *comm, const km_model *model, const float *weights, const km_corpus *corpus,
                       const km_eval_options *options, int threads, km_eval_result *out) KM_NODISCARD;
 
+/* Warns where the loss is not below the unigram entropy, with what to try: such a model knows no more than frequencies. */
+void km_evaluation_warn(const km_eval_result *result);
+
 /* ---- Generation ----------------------------------------------------------------------------------------------- */
 
 /* Texts to be answered, as ids. */

@@ -1,5 +1,5 @@
 /* json: JSON by cJSON, with positions in messages, a limit on nesting, and checks that cJSON does not make. */
-#include "kmask/base.h"
+#include "json_fault.h"
 
 #include <cjson/cJSON.h>
 #include <math.h>
@@ -36,7 +36,8 @@ static size_t too_deep(const char *text, size_t count) {
 static km_status fail_at(const char *text, size_t at, const char *origin, const char *what) {
     int line = 1, column = 1;
     for (size_t i = 0; i < at && text[i] != '\0'; i++) {
-        column = text[i] == '\n' ? 1 : column + 1;
+        column =
+            text[i] == '\n' ? 1 : column + ((unsigned char)(text[i] & 0xC0) != 0x80); /* characters, not bytes */
         line += text[i] == '\n';
     }
     return km_fail(KM_FAILED, "%s: line %d, column %d: %s", origin, line, column, what);
@@ -61,9 +62,18 @@ km_status km_json_parse(km_json **out, const char *text, size_t count, const cha
     const char *end = copy;
     *out = cJSON_ParseWithLengthOpts(copy, count + 1, &end, 1);
     size_t at = end == NULL ? 0 : (size_t)(end - copy);
-    km_status status =
-        *out != NULL ? KM_OK : fail_at(text, KM_MIN(at, count), origin, "not valid JSON from here on");
     free(copy);
+    if (*out != NULL) {
+        return KM_OK;
+    }
+    const char *what = NULL;
+    size_t fault = km_json_fault(&what, text, count);
+    if (what == NULL) {
+        return fail_at(text, KM_MIN(at, count), origin, "not valid JSON from here on");
+    }
+    char *sentence = km_format("not valid JSON: %s", what);
+    km_status status = fail_at(text, fault, origin, sentence);
+    free(sentence);
     return status;
 }
 

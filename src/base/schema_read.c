@@ -14,87 +14,6 @@ typedef struct reading {
     bool passes_over;               /* ignore sections that are not in the schema, whatever they hold */
 } reading;
 
-/* ---- Keys that are not there -------------------------------------------------------------------------------- */
-
-/* "section.key" of all options, NULL at the end; the caller frees with free_keys. */
-static char **keys_of(const km_schema *schema) {
-    int count = 0;
-    km_field field;
-    while (km_schema_field(&field, schema, count)) {
-        count++;
-    }
-    char **keys = km_new((size_t)count + 1, sizeof *keys);
-    for (int i = 0; km_schema_field(&field, schema, i); i++) {
-        keys[i] = km_format("%s.%s", field.section->name, field.option->name);
-    }
-    return keys;
-}
-
-static void free_keys(char **keys) {
-    for (char **key = keys; *key != NULL; key++) {
-        free(*key);
-    }
-    free(keys);
-}
-
-/* The key to suggest for an unknown one: one of the same name in another section, else one that begins with `key`, else the one
- * that is nearest by edit distance. */
-static const char *nearest_of(const char *key, char *const *keys) {
-    const char *dot = strchr(key, '.'), *name = dot == NULL ? key : dot + 1;
-    for (char *const *word = keys; *word != NULL; word++) {
-        if (strcmp(strchr(*word, '.') + 1, name) == 0) {
-            return *word;
-        }
-    }
-    for (char *const *word = keys; dot != NULL && *name != '\0' && *word != NULL; word++) {
-        if (strncmp(*word, key, strlen(key)) == 0) {
-            return *word;
-        }
-    }
-    return km_nearest(key, (const char *const *)keys);
-}
-
-/* " Did you mean mask.splits?" for a key that is unknown; the caller frees. */
-static char *hint_for(const km_schema *schema, const char *key) {
-    char **keys = keys_of(schema);
-    const char *near = nearest_of(key, keys);
-    char *hint = near == NULL ? km_format(" See `kmask %s --help` for all keys.", schema->verb)
-                              : km_format(" Did you mean %s?", near);
-    free_keys(keys);
-    return hint;
-}
-
-static km_status unknown_key(const km_schema *schema, const char *key) {
-    char *hint = hint_for(schema, key);
-    km_status status = km_fail(KM_USAGE, "%.200s: unknown key.%s", key, hint);
-    free(hint);
-    return status;
-}
-
-static km_status unknown_section(const km_schema *schema, const char *name) {
-    int count = km_schema_parts(schema);
-    const char **words = km_new((size_t)count + 1, sizeof *words);
-    km_buffer all = {0};
-    for (int i = 0; i < count; i++) {
-        words[i] = km_schema_part(schema, i)->section->name;
-        km_buffer_print(&all, "%s%s", i > 0 ? ", " : "", words[i]);
-    }
-    const char *near = km_nearest(name, words);
-    char *hint = strchr(name, '.') != NULL ? hint_for(schema, name) : NULL;
-    if (hint != NULL) {
-        km_fail(KM_USAGE, "%.200s: keys of a section stand in an object: {\"section\": {\"key\": value}}.%s", name,
-                hint);
-    } else if (near != NULL) {
-        km_fail(KM_USAGE, "%.200s: unknown section. Did you mean %s?", name, near);
-    } else {
-        km_fail(KM_USAGE, "%.200s: unknown section, expected one of %s", name, all.data);
-    }
-    free(hint);
-    free(words);
-    km_buffer_free(&all);
-    return KM_USAGE;
-}
-
 /* The schema of another verb that has a section of this name; NULL when there is none. */
 static const km_schema *owner_of(const reading *r, const char *name, size_t length) {
     for (const km_schema *const *other = r->others; other != NULL && *other != NULL; other++) {
@@ -112,7 +31,7 @@ static km_status set_member(const km_schema *schema, const km_section *section, 
     const km_option *option = km_section_option(section, km_json_key(member));
     if (option == NULL) {
         char *key = km_format("%s.%s", section->name, km_json_key(member));
-        km_status status = unknown_key(schema, key);
+        km_status status = km_schema_unknown_key(schema, key);
         free(key);
         return status;
     }
@@ -176,7 +95,7 @@ static km_status set_top(reading *r, const km_json *json) {
     if (r->passes_over) {
         return KM_OK;
     }
-    return owner != NULL ? check_other(owner, json) : unknown_section(r->schema, name);
+    return owner != NULL ? check_other(owner, json) : km_schema_unknown_section(r->schema, name);
 }
 
 static km_status set_all(reading *r, const km_json *json) {
@@ -234,7 +153,7 @@ static km_status refuse_other(const km_schema *owner, const km_schema *schema, c
     const char *dot = strchr(key, '.');
     const km_part *part = km_schema_find(owner, key, (size_t)(dot - key));
     if (km_section_option(part->section, dot + 1) == NULL) {
-        return unknown_key(owner, key);
+        return km_schema_unknown_key(owner, key);
     }
     return km_fail(KM_USAGE, "%s: a key of `kmask %s`, which `kmask %s` does not use. Leave it out.", key,
                    owner->verb, schema->verb);
@@ -243,7 +162,7 @@ static km_status refuse_other(const km_schema *owner, const km_schema *schema, c
 static km_status assign_key(reading *r, const char *key, const char *value) {
     const char *dot = strchr(key, '.');
     if (dot == NULL) {
-        return unknown_key(r->schema, key);
+        return km_schema_unknown_key(r->schema, key);
     }
     const km_part *part = km_schema_find(r->schema, key, (size_t)(dot - key));
     const km_schema *owner = part == NULL ? owner_of(r, key, (size_t)(dot - key)) : NULL;
@@ -251,7 +170,7 @@ static km_status assign_key(reading *r, const char *key, const char *value) {
         return refuse_other(owner, r->schema, key);
     }
     const km_option *option = part == NULL ? NULL : km_section_option(part->section, dot + 1);
-    return option == NULL ? unknown_key(r->schema, key)
+    return option == NULL ? km_schema_unknown_key(r->schema, key)
                           : km_option_set_text(part->section, option, r->config + part->place, value);
 }
 

@@ -11,6 +11,8 @@ typedef struct cli_verb {
     const char *name;
     const char *arguments; /* "CONFIG.json [--set section.key=value ...]" */
     const char *summary;   /* one line */
+    const char
+        *also; /* "a|b": what other programs call it, for the answer to a verb that is not there; may be NULL */
     /* Usage, what the verb does, and an example. Where schema->verb is this verb, --help adds the keys of the config. */
     const char *help;
     /* Runs the verb; argv[0] is its name. Where --help is given, it is not called. A command parses its options with cli_parse,

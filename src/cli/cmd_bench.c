@@ -306,6 +306,7 @@ static km_status command(int argc, char **argv) {
 
 const cli_verb cmd_bench = {.name = "bench",
                             .arguments = "[--preset bert-base --length 512 ...]",
+                            .also = "benchmark|speed|profile",
                             .summary = "tokens a second, share of the GEMM rate, time by operation",
                             .help = help,
                             .run = command,

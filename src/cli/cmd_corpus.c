@@ -241,6 +241,7 @@ static km_status command(int argc, char **argv) {
 
 const cli_verb cmd_corpus = {.name = "corpus",
                              .arguments = "build|show ...",
+                             .also = "preprocess|dataset|data|build|prepare",
                              .summary = "turns text into a corpus; shows rows and their masks",
                              .help = help,
                              .run = command};

@@ -102,6 +102,7 @@ static km_status evaluate(km_comm *comm, const char *model, const arguments *giv
     }
     if (status == KM_OK && km_comm_rank(comm) == 0) {
         print(&result, given->json);
+        km_evaluation_warn(&result);
     }
     if (corpus != NULL) {
         km_corpus_close(corpus);
@@ -134,6 +135,7 @@ static km_status command(int argc, char **argv) {
 
 const cli_verb cmd_eval = {.name = "eval",
                            .arguments = "MODEL --corpus FILE.h5",
+                           .also = "evaluate|evaluation|test|perplexity|validate",
                            .summary = "loss, perplexity and accuracy under frozen masks",
                            .help = help,
                            .run = command,

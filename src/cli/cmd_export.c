@@ -60,6 +60,7 @@ static km_status command(int argc, char **argv) {
 
 const cli_verb cmd_export = {.name = "export",
                              .arguments = "MODEL --out DIR",
+                             .also = "convert|save|to-hf",
                              .summary = "a model becomes safetensors, config.json and tokenizer files",
                              .help = help,
                              .run = command};

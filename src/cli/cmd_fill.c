@@ -110,6 +110,7 @@ static km_status command(int argc, char **argv) {
 
 const cli_verb cmd_fill = {.name = "fill",
                            .arguments = "MODEL \"text with [MASK]\"",
+                           .also = "fill-mask|fill_mask|unmask|mask",
                            .summary = "best fillers of blanks, with probabilities",
                            .help = help,
                            .run = command,

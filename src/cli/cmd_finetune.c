@@ -121,6 +121,7 @@ static km_status command(int argc, char **argv) {
 
 const cli_verb cmd_finetune = {.name = "finetune",
                                .arguments = "CONFIG.json [--set section.key=value ...]",
+                               .also = "fine-tune|train-classifier|classify|glue",
                                .summary = "trains classifiers; search, seeds, metrics with deviations",
                                .help = help,
                                .run = command,

@@ -94,6 +94,7 @@ static km_status command(int argc, char **argv) {
 
 const cli_verb cmd_import = {.name = "import",
                              .arguments = "DIR --out MODEL.h5",
+                             .also = "load|from-hf|download",
                              .summary = "a published BERT or RoBERTa (safetensors) becomes a model file",
                              .help = help,
                              .run = command};

@@ -515,6 +515,7 @@ static km_status command(int argc, char **argv) {
 
 const cli_verb cmd_inspect = {.name = "inspect",
                               .arguments = "FILE [--json]",
+                              .also = "info|show|ls|dump|cat",
                               .summary = "what a corpus, model or checkpoint holds; verifies it",
                               .help = help,
                               .run = command};

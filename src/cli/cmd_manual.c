@@ -250,6 +250,7 @@ static km_status command(int argc, char **argv) {
 
 const cli_verb cmd_manual = {.name = "manual",
                              .arguments = "kmask|kmask-config",
+                             .also = "man",
                              .summary = "prints a man page: of the program, or of all keys of its configs",
                              .help = help,
                              .run = command};

@@ -157,6 +157,7 @@ static km_status command(int argc, char **argv) {
 
 const cli_verb cmd_plan = {.name = "plan",
                            .arguments = "CONFIG.json [--set section.key=value ...]",
+                           .also = "estimate|dry-run",
                            .summary = "all checks before a job; memory, disk, hours by number of nodes",
                            .help = help,
                            .run = command,

@@ -57,6 +57,7 @@ static km_status command(int argc, char **argv) {
 
 const cli_verb cmd_predict = {.name = "predict",
                               .arguments = "MODEL --in FILE --out FILE",
+                              .also = "infer|inference",
                               .summary = "labels or numbers of a fine-tuned model, with probabilities",
                               .help = help,
                               .run = command,

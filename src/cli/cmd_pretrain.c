@@ -57,6 +57,7 @@ static km_status command(int argc, char **argv) {
 
 const cli_verb cmd_pretrain = {.name = "pretrain",
                                .arguments = "CONFIG.json [--set section.key=value ...]",
+                               .also = "train|training|run|run_mlm|mlm|learn",
                                .summary = "trains, or resumes what is in the run folder",
                                .help = help,
                                .run = command,

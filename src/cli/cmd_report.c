@@ -34,6 +34,7 @@ static km_status command(int argc, char **argv) {
 
 const cli_verb cmd_report = {.name = "report",
                              .arguments = "RUN... --out FILE.html",
+                             .also = "plot|chart|charts|log|tensorboard",
                              .summary = "charts of runs on one page",
                              .help = help,
                              .run = command};

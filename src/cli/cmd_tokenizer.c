@@ -278,6 +278,7 @@ static km_status command(int argc, char **argv) {
 
 const cli_verb cmd_tokenizer = {.name = "tokenizer",
                                 .arguments = "train|encode|decode ...",
+                                .also = "tokenize|vocab|vocabulary|tokenise",
                                 .summary = "learns a vocabulary; text to ids and back",
                                 .help = help,
                                 .run = command};

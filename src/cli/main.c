@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* Whether the launcher's environment says that this is the first rank. It is asked before MPI has started, so that a wrong
@@ -23,18 +24,45 @@ static bool is_first_rank(void) {
     return true;
 }
 
-static km_status unknown_verb(const char *name) {
+/* Whether `name` is one of the words "a|b"; NULL has none. */
+static bool is_among(const char *words, const char *name) {
+    size_t length = strlen(name);
+    for (; words != NULL && *words != '\0'; words += words[0] == '|') {
+        size_t word = strcspn(words, "|");
+        if (word == length && strncmp(words, name, length) == 0) {
+            return true;
+        }
+        words += word;
+    }
+    return false;
+}
+
+/* The verb that was meant: one that other programs call so, or the nearest; NULL where nothing is like it. */
+static const char *verb_like(const char *name) {
     int count = 0;
-    while (cli_verbs[count] != NULL) {
-        count++;
+    for (; cli_verbs[count] != NULL; count++) {
+        if (is_among(cli_verbs[count]->also, name)) {
+            return cli_verbs[count]->name;
+        }
     }
     const char **names = km_new((size_t)count + 2, sizeof *names);
     for (int i = 0; i < count; i++) {
         names[i] = cli_verbs[i]->name;
     }
     names[count] = "help";
-    const char *near = km_nearest(name + strspn(name, "-"), names);
+    const char *near = km_nearest(name, names);
     free(names);
+    return near;
+}
+
+static km_status unknown_verb(const char *name) {
+    const char *near = verb_like(name + strspn(name, "-"));
+    struct stat info;
+    if (near == NULL && stat(name, &info) == 0) {
+        return km_fail(
+            KM_USAGE, "%.200s: a file or folder, where a verb was expected: kmask VERB %.200s. See `kmask --help`.",
+            name, name);
+    }
     if (near != NULL) {
         return km_fail(KM_USAGE, "%.200s: unknown verb. Did you mean %s?", name, near);
     }

@@ -62,13 +62,19 @@ const char *km_unit_names(void) {
 #define AT(member) offsetof(km_data_config, member)
 static const km_option data_options[] = {
     {"train", KM_FILE, AT(train), NULL, KM_REQUIRED, KM_MAY_CHANGE,
-     .help = "the corpus; another path must have the same content"},
-    {"eval", KM_FILE, AT(eval), NULL, NULL, KM_MAY_CHANGE, .help = "a corpus that is held out"},
+     .help = "the corpus; another path must have the same content",
+     .also = "train_file|train_data|train_path|train_dataset|dataset|dataset_name|corpus|data_path|input_file|"
+             "train_data_file"},
+    {"eval", KM_FILE, AT(eval), NULL, NULL, KM_MAY_CHANGE, .help = "a corpus that is held out",
+     .also = "validation_file|eval_file|dev_file|valid|validation|dev|eval_data|eval_dataset|valid_subset|eval_"
+             "data_file|holdout"},
     {"length", KM_INT, AT(length), "3..65535", "128", KM_FIXED,
-     .help = "tokens of a row, with first and last special token"},
+     .help = "tokens of a row, with first and last special token",
+     .also = "max_seq_length|max_sequence_length|max_length|max_seq_len|seq_length|seq_len|sequence_length|block_"
+             "size|tokens_per_sample|context_length|max_tokens"},
     {"packing", KM_CHOICE, AT(packing), NULL, "full_sentences", KM_FIXED,
      .help = "whole sentences; the same, never across documents; or filled to the brim",
-     .choices = km_packing_names},
+     .choices = km_packing_names, .also = "sample_break_mode|group_texts|line_by_line|pack"},
 };
 #undef AT
 KM_SECTION(km_data_section, "data", km_data_config, data_options);

@@ -3,6 +3,7 @@
 #include "kmask/run.h"
 
 #include "checkpoint.h"
+#include "folder.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,7 @@ km_status km_check_resume(km_run *run) {
 }
 
 km_status km_check_start(km_run *run) {
+    KM_TRY(km_run_folder_check(run->config.run.dir));
     KM_TRY(km_check_resume(run));
     if (run->start_file == NULL && run->config.model.init[0] != '\0') {
         const char *init = run->config.model.init;

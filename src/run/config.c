@@ -7,10 +7,13 @@
 
 #define AT(member) offsetof(km_run_config, member)
 static const km_option run_options[] = {
-    {"dir", KM_FILE, AT(dir), NULL, KM_REQUIRED, KM_MAY_CHANGE, .help = "the run folder; what is in it is resumed"},
-    {"seed", KM_INT, AT(seed), "0..9007199254740992", "1", KM_FIXED, .help = "of all randomness"},
+    {"dir", KM_FILE, AT(dir), NULL, KM_REQUIRED, KM_MAY_CHANGE, .help = "the run folder; what is in it is resumed",
+     .also = "output_dir|out_dir|outdir|save_dir|output|logging_dir|run_dir|default_root_dir"},
+    {"seed", KM_INT, AT(seed), "0..9007199254740992", "1", KM_FIXED, .help = "of all randomness",
+     .also = "random_seed|random_state|data_seed"},
     {"max_hours", KM_DOUBLE, AT(max_hours), ">0..", NULL, KM_MAY_CHANGE,
-     .help = "stop in order, with a checkpoint, before this is over (status 75)"},
+     .help = "stop in order, with a checkpoint, before this is over (status 75)",
+     .also = "max_time|time_limit|stop_time_hours"},
 };
 #undef AT
 KM_SECTION(km_run_section, "run", km_run_config, run_options);
@@ -18,8 +21,11 @@ KM_SECTION(km_run_section, "run", km_run_config, run_options);
 #define AT(member) offsetof(km_checkpoint_config, member)
 static const km_option checkpoint_options[] = {
     {"every", KM_INT, AT(every), "1..1e9", "1000", KM_MAY_CHANGE,
-     .help = "steps between checkpoints; the last step is always saved"},
-    {"keep", KM_INT, AT(keep), "1..1000", "2", KM_MAY_CHANGE, .help = "newest checkpoints that stay"},
+     .help = "steps between checkpoints; the last step is always saved",
+     .also = "save_steps|save_interval|save_every|save_interval_updates|save_checkpoints_steps|checkpoint_every|"
+             "checkpoint_interval"},
+    {"keep", KM_INT, AT(keep), "1..1000", "2", KM_MAY_CHANGE, .help = "newest checkpoints that stay",
+     .also = "save_total_limit|keep_last|keep_last_n|keep_interval_updates|keep_checkpoint_max"},
     {"snapshots", KM_EVERY, AT(snapshots), "1..1e9", NULL, KM_MAY_CHANGE,
      .help = "weights that stay for good: every so many steps, or at these"},
 };
@@ -29,7 +35,9 @@ KM_SECTION(km_checkpoint_section, "checkpoint", km_checkpoint_config, checkpoint
 #define AT(member) offsetof(km_eval_config, member)
 static const km_option eval_options[] = {
     {"every", KM_INT, AT(every), "0..1e9", "0", KM_MAY_CHANGE,
-     .help = "steps between evaluations on data.eval; 0: only at the last"},
+     .help = "steps between evaluations on data.eval; 0: only at the last",
+     .also = "eval_steps|eval_interval|evaluation_steps|validate_interval|evaluate_every|eval_strategy|evaluation_"
+             "strategy|eval_every"},
     {"ratio", KM_DOUBLE, AT(ratio), "0.001..1", "0.15", KM_MAY_CHANGE,
      .help = "every token is masked once in ceil(1/ratio) parts"},
 };
@@ -38,7 +46,8 @@ KM_SECTION(km_eval_section, "eval", km_eval_config, eval_options);
 
 #define AT(member) offsetof(km_log_config, member)
 static const km_option log_options[] = {
-    {"every", KM_INT, AT(every), "1..1e9", "1", KM_MAY_CHANGE, .help = "steps between lines of metrics.jsonl"},
+    {"every", KM_INT, AT(every), "1..1e9", "1", KM_MAY_CHANGE, .help = "steps between lines of metrics.jsonl",
+     .also = "logging_steps|log_interval|log_steps|log_every|log_every_n_steps|report_to"},
 };
 #undef AT
 KM_SECTION(km_log_section, "log", km_log_config, log_options);

@@ -181,3 +181,16 @@ km_status km_evaluate(km_comm *comm, const km_model *model, const float *weights
     km_heartbeat_phase(comm, before);
     return status;
 }
+
+void km_evaluation_warn(const km_eval_result *result) {
+    if (result->masked > 0 && !(result->loss < result->unigram_entropy)) {
+        km_warn("the held-out loss %.4f is not below the unigram entropy %.4f: the model knows no more of this "
+                "text than "
+                "how frequent each token is. What helps a small or young model: shorter rows (data.length 32), "
+                "more steps "
+                "(train.steps), warmup (schedule.warmup 300), a lower optimizer.lr, larger initial weights "
+                "(model.initializer_range 0.08), no dropout (model.hidden_dropout_prob and "
+                "model.attention_probs_dropout_prob 0)",
+                result->loss, result->unigram_entropy);
+    }
+}

@@ -228,7 +228,13 @@ static km_status replace_end(km_metrics *metrics, uint64_t at, const char *text)
     return status;
 }
 
-km_status km_metrics_add_eval(km_metrics *metrics, int64_t step, double loss, double accuracy) {
+void km_metrics_set_eval(km_json *line, const km_eval_result *result) {
+    km_json_set_number(line, "eval_loss", result->loss);
+    km_json_set_number(line, "eval_accuracy", result->accuracy);
+    km_json_set_number(line, "unigram_entropy", result->unigram_entropy);
+}
+
+km_status km_metrics_add_eval(km_metrics *metrics, int64_t step, const km_eval_result *result) {
     uint64_t at = 0;
     km_json *line = find_line(&at, metrics->path, step);
     bool amends = line != NULL;
@@ -236,8 +242,7 @@ km_status km_metrics_add_eval(km_metrics *metrics, int64_t step, double loss, do
         line = km_json_object();
         km_json_set_number(line, "step", (double)step);
     }
-    km_json_set_number(line, "eval_loss", loss);
-    km_json_set_number(line, "eval_accuracy", accuracy);
+    km_metrics_set_eval(line, result);
     if (!amends) {
         km_metrics_add(metrics, line);
         return KM_OK;

@@ -16,7 +16,9 @@ km_status km_metrics_sync(km_metrics *metrics) KM_NODISCARD;
  * stopped while it evaluated, or the step is 0 and has no line. Changes nothing. */
 bool km_metrics_lacks_eval(const char *dir, int64_t step);
 /* Adds the evaluation to the line of `step`, which must be the last of the log and on the disk; for step 0 adds the line. */
-km_status km_metrics_add_eval(km_metrics *metrics, int64_t step, double loss, double accuracy) KM_NODISCARD;
+km_status km_metrics_add_eval(km_metrics *metrics, int64_t step, const km_eval_result *result) KM_NODISCARD;
+/* Sets the keys of an evaluation in a line of the log. */
+void km_metrics_set_eval(km_json *line, const km_eval_result *result);
 /* The eval_loss before the first update, which is in the line of step 0; NaN when there is none. */
 double km_metrics_first_eval(const km_metrics *metrics);
 void km_metrics_close(km_metrics *metrics);

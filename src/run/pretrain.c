@@ -2,6 +2,7 @@
 #include "checkpoint.h"
 #include "checkpoint_files.h"
 #include "deadline.h"
+#include "folder.h"
 #include "metrics.h"
 #include "save.h"
 
@@ -97,6 +98,9 @@ static km_status evaluate(training *t, const float *weights, int64_t step, km_ev
     km_log("step %lld: held-out loss %.4f, accuracy %.2f %% (%lld masked tokens; unigram entropy %.4f)",
            (long long)step, result->loss, 100.0 * result->accuracy, (long long)result->masked,
            result->unigram_entropy);
+    if (step >= run->config.train.steps && is_root(t)) {
+        km_evaluation_warn(result);
+    }
     return KM_OK;
 }
 
@@ -105,8 +109,7 @@ static km_status evaluate_start(training *t, const float *weights, int64_t step)
     km_run *run = t->run;
     km_eval_result result = {0};
     KM_TRY(evaluate(t, weights, step, &result));
-    return km_comm_agree(
-        run->comm, is_root(t) ? km_metrics_add_eval(run->metrics, step, result.loss, result.accuracy) : KM_OK);
+    return km_comm_agree(run->comm, is_root(t) ? km_metrics_add_eval(run->metrics, step, &result) : KM_OK);
 }
 
 /* Whether that evaluation is still missing in the log. Collective. */
@@ -212,8 +215,7 @@ static km_status add_evaluation(training *t, due *d, km_json *line) {
         return KM_OK;
     }
     if (status == KM_OK) {
-        km_json_set_number(line, "eval_loss", result.loss);
-        km_json_set_number(line, "eval_accuracy", result.accuracy);
+        km_metrics_set_eval(line, &result);
     }
     return status;
 }
@@ -350,6 +352,7 @@ static void conclude(const training *t) {
     if (ends_early(t)) {
         km_log("stopped by %s at step %lld of %lld; run the same command again to go on", why_stopped(t),
                (long long)run->trainer->step, (long long)run->config.train.steps);
+        km_log("it ends with status 75, which launchers may call an aborted job: nothing is lost");
     } else {
         if (!isnan(t->last_eval) && !isnan(t->first_eval)) {
             km_log("held-out loss: %.4f before the first update, %.4f now", t->first_eval, t->last_eval);
@@ -393,12 +396,38 @@ static km_status end_with(const training *t, km_status status, int64_t step) {
     if (is_root(t)) {
         const char *reason = early ? why_stopped(t) : status != KM_OK ? km_message() : "finished";
         km_status_write(t->run->config.run.dir, status, reason, step, false);
+        km_run_note_end(t->run->config.run.dir, status, step);
     }
     return early ? km_fail(KM_STOPPED, "stopped early, a checkpoint is saved") : status;
 }
 
+/* One process without a launcher on a machine of many cores is mostly not what was meant. */
+static void hint_at_cores(const km_run *run) {
+    static const char *const launchers[] = {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"};
+    enum { MANY = 4 };
+    km_cpus allowed, cores;
+    km_cpus_allowed(&allowed);
+    km_cpus_cores(&cores, &allowed);
+    double quota = km_cpu_quota();
+    int count = km_cpus_count(&cores);
+    count = quota > 0 && quota < count ? (int)quota : count;
+    bool alone = km_comm_size(run->comm) == 1 && run->config.parallel.threads == 1;
+    for (size_t i = 0; i < KM_COUNT(launchers); i++) {
+        alone = alone && getenv(launchers[i]) == NULL;
+    }
+    if (alone && count >= MANY) {
+        km_log("this is one process on one of %d cores; `mpirun -n %d kmask pretrain ...` uses all of them, with "
+               "the same result",
+               count, KM_MIN(count, km_reader_micro_batches(run->reader)));
+    }
+}
+
 static km_status train(km_run *run) {
     announce(run);
+    if (km_comm_rank(run->comm) == 0) {
+        hint_at_cores(run);
+        km_run_note_start(run);
+    }
     training t = begin_training(run);
     km_status status = train_on(&t);
     if (t.progress != NULL) {

@@ -5,30 +5,46 @@
 
 #define AT(member) offsetof(km_train_config, member)
 static const km_option train_options[] = {
-    {"steps", KM_INT, AT(steps), "1..1e9", KM_REQUIRED, KM_MAY_CHANGE, .help = "updates in all",
-     .consequence = "the schedule follows the new end"},
-    {"sequences", KM_INT, AT(sequences), "1..1048576", KM_REQUIRED, KM_FIXED, .help = "rows of each step"},
+    {"steps", KM_INT, AT(steps), "1..1e9", KM_REQUIRED, KM_MAY_CHANGE,
+     .help = "updates in all; a pass over the corpus takes its rows / sequences of them",
+     .consequence = "the schedule follows the new end",
+     .also = "epochs|num_epochs|num_train_epochs|max_epochs|max_steps|num_steps|num_train_steps|total_steps|"
+             "training_steps|iterations|max_update|total_num_update"},
+    {"sequences", KM_INT, AT(sequences), "1..1048576", KM_REQUIRED, KM_FIXED,
+     .help = "rows of each step, of all ranks together; memory does not depend on it, so nothing is accumulated by "
+             "hand",
+     .also =
+         "batch_size|train_batch_size|per_device_train_batch_size|per_gpu_train_batch_size|global_batch_size|batch|"
+         "bsz|max_sentences|gradient_accumulation_steps|gradient_accumulation|accumulate_grad_batches|update_freq"},
     {"micro_batch", KM_INT, AT(micro_batch), "1..4096", NULL, KM_FIXED,
-     .help = "views computed at once by one thread (default: 1024 / length)"},
+     .help = "views computed at once by one thread (default: 1024 / length)",
+     .also = "micro_batch_size|train_micro_batch_size_per_gpu"},
     {"loss_norm", KM_CHOICE, AT(loss_norm), "tokens|masks", "tokens", KM_FIXED,
      .help = "the summed loss is divided by masked tokens, or by masks (Eq. 4)"},
     {"precision", KM_CHOICE, AT(precision), "fp32|bf16", "fp32", KM_FIXED,
-     .help = "of what is multiplied; bf16 is twice as fast on CPUs with AVX512_BF16 or AMX, by oneDNN"},
+     .help = "of what is multiplied; bf16 is twice as fast on CPUs with AVX512_BF16 or AMX, by oneDNN",
+     .also = "fp16|bf16|dtype|torch_dtype|mixed_precision|amp"},
     {"recompute", KM_FLAG, AT(recompute), NULL, "false", KM_MAY_CHANGE,
-     .help = "less memory, about a third more work, the same bits"},
+     .help = "less memory, about a third more work, the same bits",
+     .also = "gradient_checkpointing|activation_checkpointing|checkpoint_activations"},
 };
 #undef AT
 KM_SECTION(km_train_section, "train", km_train_config, train_options);
 
 #define AT(member) offsetof(km_optimizer_config, member)
 static const km_option optimizer_options[] = {
-    {"lr", KM_DOUBLE, AT(lr), ">0..", KM_REQUIRED, KM_FIXED, .help = "learning rate at its peak"},
-    {"beta1", KM_DOUBLE, AT(beta1), "0..<1", "0.9", KM_FIXED, .help = "AdamW"},
-    {"beta2", KM_DOUBLE, AT(beta2), "0..<1", "0.999", KM_FIXED, .help = "AdamW"},
-    {"eps", KM_DOUBLE, AT(eps), ">0..1", "1e-6", KM_FIXED, .help = "AdamW"},
-    {"weight_decay", KM_DOUBLE, AT(weight_decay), "0..", "0.01", KM_FIXED, .help = "not on biases and layer norms"},
+    {"lr", KM_DOUBLE, AT(lr), ">0..", KM_REQUIRED, KM_FIXED, .help = "learning rate at its peak",
+     .also = "learning_rate|peak_lr|max_lr"},
+    {"beta1", KM_DOUBLE, AT(beta1), "0..<1", "0.9", KM_FIXED, .help = "AdamW",
+     .also = "adam_beta1|betas|adam_betas"},
+    {"beta2", KM_DOUBLE, AT(beta2), "0..<1", "0.999", KM_FIXED, .help = "AdamW", .also = "adam_beta2"},
+    {"eps", KM_DOUBLE, AT(eps), ">0..1", "1e-6", KM_FIXED, .help = "AdamW",
+     .also = "adam_epsilon|adam_eps|epsilon"},
+    {"weight_decay", KM_DOUBLE, AT(weight_decay), "0..", "0.01", KM_FIXED, .help = "not on biases and layer norms",
+     .also = "decay|wd|l2"},
     {"clip", KM_DOUBLE, AT(clip), "0..", "1", KM_FIXED,
-     .help = "largest global norm of the gradient, 0: off (default 0 with loss_norm masks)"},
+     .help = "largest global norm of the gradient, 0: off (default 0 with loss_norm masks)",
+     .also = "max_grad_norm|clip_norm|grad_clip|gradient_clipping|gradient_clip_val"},
 };
 #undef AT
 KM_SECTION(km_optimizer_section, "optimizer", km_optimizer_config, optimizer_options);
@@ -36,19 +52,23 @@ KM_SECTION(km_optimizer_section, "optimizer", km_optimizer_config, optimizer_opt
 #define AT(member) offsetof(km_schedule_config, member)
 static const km_option schedule_options[] = {
     {"name", KM_CHOICE, AT(name), "linear|cosine|constant|inverse_sqrt", "linear", KM_FIXED,
-     .help = "of the learning rate after warmup"},
-    {"warmup", KM_INT, AT(warmup), "0..1e9", "0", KM_FIXED, .help = "steps from 0 to the full learning rate"},
+     .help = "of the learning rate after warmup",
+     .also = "lr_scheduler_type|lr_scheduler|scheduler|lr_schedule|decay_type"},
+    {"warmup", KM_INT, AT(warmup), "0..1e9", "0", KM_FIXED, .help = "steps from 0 to the full learning rate",
+     .also = "warmup_steps|num_warmup_steps|warmup_updates|warmup_ratio|warmup_proportion|warm_up"},
 };
 #undef AT
 KM_SECTION(km_schedule_section, "schedule", km_schedule_config, schedule_options);
 
 #define AT(member) offsetof(km_parallel_config, member)
 static const km_option parallel_options[] = {
-    {"threads", KM_INT, AT(threads), "1..1024", "1", KM_MAY_CHANGE, .help = "of each rank"},
+    {"threads", KM_INT, AT(threads), "1..1024", "1", KM_MAY_CHANGE, .help = "of each rank",
+     .also = "num_threads|n_threads|omp_num_threads|cpus_per_task|num_workers|dataloader_num_workers|nproc"},
     {"gemm", KM_CHOICE, AT(gemm), "openblas|onednn", "openblas", KM_MAY_CHANGE,
      .help = "the library that multiplies in fp32; another one, other bits"},
     {"timeout", KM_DOUBLE, AT(timeout), "0..", "600", KM_MAY_CHANGE,
-     .help = "seconds without a sign of life or of progress until a run is given up; 0: never"},
+     .help = "seconds without a sign of life or of progress until a run is given up; 0: never",
+     .also = "ddp_timeout"},
 };
 #undef AT
 KM_SECTION(km_parallel_section, "parallel", km_parallel_config, parallel_options);

@@ -42,6 +42,8 @@ km_status km_bundle_save(const km_bundle *bundle, const char *path) KM_NODISCARD
 void km_bundle_close(km_bundle *bundle);
 /* Sets what is not the caller's choice: the ids that begin and end an answer, by the model's config and its tokenizer. */
 void km_generate_take_tokens(km_generate_options *options, const km_bundle *bundle);
+/* KM_FAILED where nothing is at `path`, which may well be the name of a model on a hub. */
+km_status km_model_path_check(const char *path) KM_NODISCARD;
 /* Whether a path is a safetensors folder. */
 bool km_import_is_folder(const char *path);
 /* Opens the model of a safetensors folder. Tensors that are missing get initial weights from `seed`, and a warning names them.

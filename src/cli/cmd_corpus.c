@@ -163,7 +163,7 @@ static void print_report(const build_arguments *arguments, const km_corpus_repor
         {"sentences", lines ? "sentences (lines)" : "sentences", r->sentences, true},
         {"tokens", "tokens", r->tokens, true},
         {"median_tokens", "tokens of a median document", r->median_tokens, true},
-        {"rows", "rows of length 128, full_sentences", rows, true},
+        {"rows", "rows at the default data.length of 128; a run names its own", rows, true},
         {"holdout_documents", "held-out documents", r->holdout_documents, holdout},
         {"holdout_sentences", "held-out sentences", r->holdout_sentences, holdout},
         {"holdout_tokens", "held-out tokens", r->holdout_tokens, holdout},

@@ -127,6 +127,18 @@ static km_status fill_in_classifier(km_bundle *bundle, const km_store *store, co
 
 /* ---- Opening ---- */
 
+km_status km_model_path_check(const char *path) {
+    return km_file_exists(path)
+               ? KM_OK
+               : km_fail(
+                     KM_FAILED,
+                     "%s: no such file or folder. Expected a checkpoint, a model file, or the folder of a "
+                     "published "
+                     "model (config.json, model.safetensors, tokenizer); kmask downloads nothing, so a model of "
+                     "a hub has to be fetched into a folder first.",
+                     path);
+}
+
 typedef struct opening {
     bool any;
     int64_t num_labels; /* 0: with the file's own head */
@@ -147,6 +159,7 @@ static km_status open_file(km_bundle *bundle, const char *path, const opening *h
 
 static km_status open_any(km_bundle **out, const char *path, const opening *how) {
     *out = NULL;
+    KM_TRY(km_model_path_check(path));
     if (km_import_is_folder(path)) {
         return km_import_open_head(out, path, how->any, how->num_labels, how->seed);
     }

@@ -610,6 +610,7 @@ static km_json *account_of(import *in) {
 km_status km_import(const char *folder, const km_import_options *options, km_json **account) {
 import in;
     *account = NULL;
+    KM_TRY(km_model_path_check(folder));
     if (!km_import_is_folder(folder)) {
         return km_fail(KM_FAILED,
                        "%s: not a folder, expected one with model.safetensors, config.json and a tokenizer.",

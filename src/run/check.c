@@ -24,6 +24,7 @@ km_status km_check_start(km_run *run) {
     KM_TRY(km_check_resume(run));
     if (run->start_file == NULL && run->config.model.init[0] != '\0') {
         const char *init = run->config.model.init;
+        KM_TRY(km_model_path_check(init));
         KM_TRY(km_import_is_folder(init) ? km_import_open(&run->start_folder, init, (uint64_t)run->config.run.seed)
                                          : km_store_open(&run->start_file, init));
     }

@@ -45,6 +45,22 @@ trap 'exit 143' TERM
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_mpi_yield_when_idle=1
 
+# watch LOG COMMAND...: runs a command whose output goes to LOG, and says every ten seconds how far it is: its last line.
+watch() {
+    local log=$1 status=0 ticks=0
+    shift
+    "$@" >>"$log" 2>&1 &
+    job=$!
+    while kill -0 "$job" 2>/dev/null; do
+        sleep 0.5
+        ticks=$((ticks + 1))
+        [ $((ticks % 20)) -ne 0 ] || printf '   %4d s  %.100s\n' $((ticks / 2)) "$(tail -n 1 "$log" | tr -d '\r')"
+    done
+    wait "$job" || status=$?
+    job=
+    return $status
+}
+
 # ---- The folder: only one that this script made is emptied.
 if [ -e "$out" ] && [ ! -e "$out/.made-by-quickstart" ] && [ -n "$(ls -A "$out")" ]; then
     fail "$out: not empty, and not made by this script. Name another folder with --out."
@@ -53,20 +69,23 @@ mkdir -p "$out"
 out=$(cd "$out" && pwd)
 touch "$out/.made-by-quickstart"
 echo '*' >"$out/.gitignore"
-rm -rf "$out"/{run,tokenizer,pages,text,corpus.h5,corpus.holdout.h5,config.json,report.html,eval.json,fill}
+rm -rf "$out"/{install.log,run,tokenizer,pages,text,corpus.h5,corpus.holdout.h5,config.json,report.html,eval.json,fill}
 
 say "Installing what is missing"
 needs=()
 $own_text || needs+=(--quickstart)
-bash "$project/tools/install.sh" ${needs[@]+"${needs[@]}"}
+: >"$out/install.log"
+watch "$out/install.log" bash "$project/tools/install.sh" ${needs[@]+"${needs[@]}"} ||
+    { tail -n 5 "$out/install.log" >&2; fail "not everything could be installed; $out/install.log has all of it"; }
+tail -n 1 "$out/install.log"
 
 say "Building"
 generator=()
 command -v ninja >/dev/null && [ ! -e "$project/build/release/CMakeCache.txt" ] && generator=(-G Ninja)
 options=()
 [ -e "$project/build/release/CMakeCache.txt" ] || options=(-DKMASK_TESTS=OFF)
-(cd "$project" && cmake --preset release "${generator[@]}" "${options[@]}" >"$out/build.log" 2>&1 &&
-    cmake --build build/release --target kmask -j "$(nproc)" >>"$out/build.log" 2>&1) ||
+(cd "$project" && cmake --preset release "${generator[@]}" "${options[@]}" >"$out/build.log" 2>&1) &&
+    watch "$out/build.log" cmake --build "$project/build/release" --target kmask -j "$(nproc)" ||
     { tail -n 30 "$out/build.log" >&2; fail "the build failed; $out/build.log has all of it"; }
 export PATH=$project/build/release:$PATH
 cd "$out"
@@ -131,7 +150,8 @@ job=
 [ $status = 75 ] || fail "interrupted, pretrain ended with status $status instead of 75 (stopped early, saved)"
 stopped=$(last_step)
 [ "$stopped" -lt "$steps" ] || fail "pretrain was to be interrupted before its last step"
-echo "Status 75: stopped at step $stopped of $steps with a checkpoint saved. The same command goes on:"
+echo "Status 75: stopped at step $stopped of $steps with a checkpoint saved. (mpirun calls that an aborted job; nothing is lost.)"
+echo "The same command goes on:"
 run mpirun -n 2 kmask pretrain config.json
 [ "$(last_step)" = "$steps" ] || fail "metrics.jsonl ends at step $(last_step) instead of $steps"
 [ "$(sed -nE 's/.*"step":[[:space:]]*([0-9]+).*/\1/p' run/metrics.jsonl | uniq -d | wc -l)" = 0 ] ||
@@ -162,3 +182,4 @@ say "Drawing the report"
 run kmask report run --out report.html
 [ -s report.html ] || fail "report.html is empty"
 printf '\nDone. %s/report.html shows the run; the model is %s\n' "$out" "$out/$model"
+printf 'To use kmask in this shell:  export PATH=%q:$PATH\n' "$project/build/release"

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # README.md is true: its tour's commands run as printed, in order, in an empty folder, on a small text; its tables name the keys that
 # a run writes; links of all documents lead somewhere; documents name every script, folder and verb that is there. Only the tour's
-# number of steps is made smaller.
+# numbers of steps and of steps of warmup are made smaller.
 . "$SOURCE/tests/common.sh"
 readme=$SOURCE/README.md
-STEPS=100 # no fewer than the tour's warmup
+STEPS=100
 
 [ "$(wc -l <"$readme")" -le 200 ] || fail "README.md has more than 200 lines"
 
@@ -23,7 +23,7 @@ export OMPI_MCA_btl=self,vader,tcp OMPI_MCA_btl_tcp_if_include=lo OMPI_MCA_oob_t
 awk '/^## /{tour = /A first model of your own/} tour && /^```/{code = /^```sh/; next} tour && code' "$readme" >printed.sh
 steps=$(sed -nE 's/.*"steps": *([0-9]+).*/\1/p' printed.sh)
 [ -n "$steps" ] && [ "$steps" -gt $STEPS ] || fail "the tour has no config with more than $STEPS steps: '$steps'"
-sed -E "s/\"steps\": *$steps/\"steps\": $STEPS/; s/$(printf %08d "$steps")/$(printf %08d $STEPS)/g" printed.sh >tour.sh
+sed -E "s/(\"warmup\": *)[0-9]+/\110/; s/\"steps\": *$steps/\"steps\": $STEPS/; s/$(printf %08d "$steps")/$(printf %08d $STEPS)/g" printed.sh >tour.sh
 for verb in tokenizer corpus plan pretrain eval fill inspect report export; do
     grep -qE "(^|mpirun -n 2 )kmask $verb " tour.sh || fail "the tour does not show kmask $verb"
 done
@@ -54,6 +54,16 @@ done
 compgen -G 'runs/first/rows-*.idx' >/dev/null || fail "no runs/first/rows-*.idx"
 [ -s report.html ] || fail "no report.html"
 [ -s my-model/model.safetensors ] && [ -s my-model/config.json ] || fail "no exported model"
+
+# The commands outside of the tour name what is there: scripts, presets, files.
+while read -r command; do
+    read -ra words <<<"$command"
+    case ${words[0]} in
+        tools/*) [ -x "$SOURCE/${words[0]}" ] || fail "README.md runs ${words[0]}, which is not there" ;;
+        cmake) grep -qF "\"${words[2]}\"" "$SOURCE/CMakePresets.json" || fail "README.md names the preset ${words[2]}, which is not there" ;;
+        spack) [ -r "$SOURCE/${words[4]}" ] || fail "README.md names ${words[4]}, which is not there" ;;
+    esac
+done < <(sed -nE 's/^    ((tools\/|cmake --preset |spack env create).*)/\1/p' "$readme")
 
 # Links between documents, and to the places in them.
 anchors() { sed -nE 's/^#+ (.*)/\1/p' "$1" | tr 'A-Z ' 'a-z-' | tr -cd 'a-z0-9_\n-'; }

@@ -18,6 +18,7 @@ run *report_run_create(const char *folder) {
 
 void report_run_destroy(run *r) {
     km_json_destroy(r->config);
+    km_json_destroy(r->starts);
     free(r->rates);
     free(r->name);
     free(r);
@@ -139,7 +140,31 @@ static km_status read_metrics(run *r) {
     return status;
 }
 
+/* Reads starts.jsonl, which older runs do not have. A torn line is left out. */
+static void read_starts(run *r) {
+    enum { MOST = 1 << 20 };
+    char *path = km_format("%s/starts.jsonl", r->folder), *text = NULL;
+    size_t size = 0;
+    r->starts = km_json_array();
+    if (km_file_exists(path) && km_file_read(&text, &size, path, MOST) == KM_OK) {
+        for (const char *line = text, *end = text + size; line < end;) {
+            const char *stop = memchr(line, '\n', (size_t)(end - line));
+            size_t length = (size_t)((stop != NULL ? stop : end) - line);
+            km_json *json = NULL;
+            if (length > 0 && km_json_parse(&json, line, length, path) == KM_OK && km_json_is_object(json)) {
+                km_json_push(r->starts, json);
+            } else {
+                km_json_destroy(json);
+            }
+            line += length + 1;
+        }
+    }
+    free(text);
+    free(path);
+}
+
 km_status report_run_read(run *r) {
+    read_starts(r);
     KM_TRY(read_metrics(r));
     char *path = km_format("%s/config.json", r->folder);
     if (km_json_load(&r->config, path, 1 << 20) != KM_OK) {
@@ -217,6 +242,8 @@ void report_run_print(km_buffer *out, run *r) {
     km_json_set_string(head, "name", r->name);
     km_json_set_string(head, "folder", r->folder);
     km_json_set(head, "final", final_of(r));
+    km_json_set(head, "starts", r->starts);
+    r->starts = NULL; /* the document owns it now */
     if (r->config != NULL) {
         km_json_set(head, "config", r->config);
         r->config = NULL; /* the document owns it now */
@@ -226,7 +253,7 @@ void report_run_print(km_buffer *out, run *r) {
     km_buffer_print(out, ",\"lines\":");
     report_series_print(out, &r->lines, LOSS, COMM);
     km_buffer_print(out, ",\"evals\":");
-    report_series_print(out, &r->evals, EVAL_LOSS, EVAL_ACCURACY);
+    report_series_print(out, &r->evals, EVAL_LOSS, UNIGRAM);
     km_buffer_print(out, "}");
     free(text);
     km_json_destroy(head);

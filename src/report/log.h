@@ -8,6 +8,7 @@ typedef struct run {
     const char *folder;
     char *name;
     km_json *config; /* NULL where there is none */
+    km_json *starts; /* the lines of starts.jsonl, an array */
     series lines, evals;
     float *rates; /* of all lines, for the median */
     size_t rate_count, rate_capacity;

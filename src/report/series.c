@@ -3,8 +3,9 @@
 
 #include <math.h>
 
-const char *const report_fields[FIELDS] = {"step",      "tokens",       "seconds",    "loss",      "lr",
-                                           "grad_norm", "tokens_per_s", "comm_share", "eval_loss", "eval_accuracy"};
+const char *const report_fields[FIELDS] = {"step",      "tokens",        "seconds",        "loss",
+                                           "lr",        "grad_norm",     "tokens_per_s",   "comm_share",
+                                           "eval_loss", "eval_accuracy", "unigram_entropy"};
 
 static void merge(point *into, const point *other) {
     for (int f = 0; f < FIELDS; f++) {

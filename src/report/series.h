@@ -18,6 +18,7 @@ enum {
     COMM,
     EVAL_LOSS,
     EVAL_ACCURACY,
+    UNIGRAM, /* the unigram entropy of the held-out text */
     FIELDS
 };
 extern const char *const report_fields[FIELDS];

@@ -23,6 +23,8 @@ metrics other/second 9 4.25
 echo '{"run":{"dir":"first"},"mask":{"policy":"fully_explored","splits":4},"note":"</script><b>"}' >first/config.json
 echo '{"run":{"dir":"second"},"mask":{"policy":"random","splits":2}}' >other/second/config.json
 
+# What a run says of its starts is on the page; older runs say nothing.
+printf '%s\n' '{"started":"2026-01-02T03:04:05Z","step":0,"host":"node7","ranks":2}' '{"ended":"2026-01-02T03:05:05Z","step":5,"status":0}' '{"torn' >first/starts.jsonl
 expect 0 "page.html: 2 folders on one page" "$KMASK" report first other/second/ --out page.html
 holds page.html '"name":"first"'
 holds page.html '"name":"second"'
@@ -35,6 +37,9 @@ holds page.html '"best_eval_loss":3.25'
 holds page.html '"tokens_per_s":3,' # the median
 holds page.html '"weights_hash":"00112233445566778899aabbccddeeff"'
 holds page.html '"splits":4'
+holds page.html '"host":"node7"'
+holds page.html '"starts":[]'
+holds page.html '"unigram_entropy":[null,null]'
 [ ! -e page.html.tmp ] || fail "a temporary file is left"
 
 # One file that loads nothing, and no text of a config ends the script.

@@ -21,8 +21,10 @@ json_bad="<img src=x onerror=\\\"document.title='broken'\\\">\\u003cscript>docum
 log() {
     mkdir -p "$1"
     for step in 1 2 3; do
-        echo "{\"step\":$step,\"loss\":$2.$step,\"lr\":0.1,\"grad_norm\":1,\"tokens\":$((step * 64)),\"masked\":7,\"tokens_per_s\":9,\"seconds\":1,\"comm_seconds\":0.1,\"eval_loss\":2.5,\"eval_accuracy\":0.5,\"weights_hash\":\"<img src=x>\"}"
+        echo "{\"step\":$step,\"loss\":$2.$step,\"lr\":0.1,\"grad_norm\":1,\"tokens\":$((step * 64)),\"masked\":7,\"tokens_per_s\":9,\"seconds\":1,\"comm_seconds\":0.1,\"eval_loss\":2.5,\"eval_accuracy\":0.5,\"unigram_entropy\":2.75,\"weights_hash\":\"<img src=x>\"}"
     done >"$1/metrics.jsonl"
+    printf '%s\n' "{\"started\":\"$json_bad\",\"step\":2,\"host\":\"$json_bad\",\"cpu\":\"$json_bad\",\"ranks\":2,\"threads\":1,\"corpus\":\"$json_bad\",\"tokenizer_hash\":\"$1\"}" \
+        "{\"ended\":\"$json_bad\",\"step\":3,\"status\":0}" torn >"$1/starts.jsonl"
 }
 for panel in "${bad}1" "${bad}2"; do # two panels, each with two seeds of one arm
     for seed in 1 2; do
@@ -73,10 +75,15 @@ body=$(sed -e 's/<script.*<\/script>//' -e '/<script/,/<\/script>/d' seen.html)
 grep -q '<img' <<<"$body" && fail "a name became an element: $(grep -o '.\{60\}<img.\{40\}' <<<"$body" | head -n 1)"
 grep -q '&lt;img src=x onerror' <<<"$body" || fail "the names are not on the page"
 for part in 'id="charts"><div class="card chart' 'id="finals"><table>' 'id="configs"><table>' 'id="arms"><h3>' \
-    'id="variances"><div class="card chart' 'id="scores"><div class="card chart' 'against pre-training' 'id="score-table"><table>' '<select><option>' '<clipPath' 'id="masks"><div class="card chart' '<rect x=' 'stroke-width="1.8"'; do
+    'id="variances"><div class="card chart' 'id="scores"><div class="card chart' 'against pre-training' 'id="score-table"><table>' '<select><option>' '<clipPath' 'id="masks"><div class="card chart' '<rect x=' 'stroke-width="1.8"' 'word frequencies alone 2.75' 'started again at step 2' 'id="places"><table>' 'different tokenizers' 'SVG</button>'; do
     grep -qF -- "$part" <<<"$body" || fail "not drawn: $part"
 done
 grep -iE 'content security|refused|trusted|uncaught' browser.log && fail "the browser complains of the page"
+
+# Figures and data as files: the text that a click saves. The page's policy would stop this test's script, so it is taken out here.
+sed -e '/http-equiv="Content-Security-Policy"/d' \
+    -e 's|</body>|<script>document.title = [svgOf(active[0]).slice(0, 5), csvOf(active[0]).split("\\n").slice(0, 1)].join(" ");</script>&|' page.html >files.html
+dom files.html | grep -qF '<title>&lt;svg  run,step,' || fail "no figure, or no data: $(dom files.html | grep -o '<title>.*</title>')"
 
 # The policy is what stops a script that gets in all the same.
 sed 's|<div class="charts" id="variances">|<script>document.title = "broken"</script><img src="x" onerror="document.title = 1">&|' page.html >forced.html

@@ -4,8 +4,12 @@
  * chartText, has, digits, ticks, dot, table, meanOf, deviationOf. */
 {
   const results = JSON.parse(document.getElementById("score-data").textContent);
-  const lastOf = path => String(path).replace(/\/+$/, "").split("/").slice(-1)[0];
-  const folderOf = path => path.split("/").slice(0, -1).join("/");
+
+  /* A preset's name; of another task the name of its training file, or of the folder of a file that is just called train. */
+  function taskOf(result) {
+    const parts = String(result.task || result.name).replace(/\/+$/, "").split("/"), file = parts[parts.length - 1];
+    return parts.length > 1 && /^(train|results)\b/.test(file) ? parts[parts.length - 2] : file;
+  }
 
   /* The pre-training run that a snapshot or checkpoint is of; another file is an arm of its own. */
   function armOf(init) {
@@ -21,7 +25,7 @@
       const scores = result.runs.filter(r => r.init === c.init && r.lr === c.lr && r.batch === c.batch && r[split])
         .map(r => r[split][result.metric]).filter(has);
       const from = armOf(c.init), more = known.get(c.init) || {};
-      return { task: lastOf(result.task || result.name), metric: result.metric, split, scores, arm: from.arm,
+      return { task: taskOf(result), metric: result.metric, split, scores, arm: from.arm,
         step: has(more.step) && more.step > 0 ? more.step : from.step, policy: more.policy, unit: more.unit, splits: more.splits };
     }).filter(e => e.scores.length);
   }

@@ -174,5 +174,10 @@ km_status km_compare(km_json **out, const char *const *paths, int count) KM_NODI
  * "task", "metric", "split", "mean"}], "n", "mean", "sd"}], "pairs": as km_compare has them}, the caller's; n and sd are those of
  * the seeds that all tasks have. Models with other tasks than the first are KM_FAILED. */
 km_status km_compare_average(km_json **out, const char *const *paths, int count) KM_NODISCARD;
+/* Models by tasks, as Tables 1 to 3 of Ye et al. 2021: *out is {"tasks": [{"task", "metric", "split"}], "rows": [{"init", "cells": [{"n",
+ * "mean", "sd", "best", "p", "not_worse"}]}]}, the caller's. A row is a model (init) of any of the files, a cell what was chosen for
+ * it. p is that of a paired t-test over the seeds against the task's best mean, not_worse whether it is above 0.1. `split`: NULL or
+ * "" is test where there is one, else dev. Files without scores of it, and a model with two results for a task, are KM_FAILED. */
+km_status km_compare_table(km_json **out, const char *const *paths, int count, const char *split) KM_NODISCARD;
 
 #endif

@@ -6,7 +6,7 @@
 #include <string.h>
 
 static const char help[] =
-    "kmask compare RESULTS RESULTS... [--average] [--json]\n"
+    "kmask compare RESULTS RESULTS... [--average|--table [--split test|dev|matched]] [--json]\n"
     "\n"
     "Compares results.json files of `kmask finetune` on the first metric of test, or of dev where there is\n"
     "no test: mean and deviation over the seeds of what each has chosen, and for every two of them a\n"
@@ -15,7 +15,12 @@ static const char help[] =
     "--average takes results of several tasks, MODEL/TASK/results.json, and compares models by the mean of\n"
     "their scores on dev. MNLI counts twice, matched and mismatched, as in the papers' averages of GLUE.\n"
     "\n"
+    "--table is a table (Markdown) of models by tasks: what each search has chosen for each of its models, the\n"
+    "best of a task in bold, and marked with ~ what is not significantly worse: p > 0.1 in a paired t-test.\n"
+    "--split says which scores count.\n"
+    "\n"
     "  kmask compare runs/mlm/results.json runs/fully-explored/results.json\n"
+    "  kmask compare --table runs/webquestions/results.json runs/ropes/results.json\n"
     "  kmask compare --average runs/mlm/*/results.json runs/fully-explored/*/results.json\n";
 
 /* Each pair's difference and test. */
@@ -61,28 +66,72 @@ static void print_average(const km_json *found) {
     print_pairs(km_json_get(found, "pairs"));
 }
 
+static void print_cell(const km_json *c) {
+    const double mean = km_json_number_or(c, "mean", NAN), sd = km_json_number_or(c, "sd", NAN);
+    bool best = false, not_worse = false;
+    (void)km_json_boolean(&best, km_json_get(c, "best"));
+    (void)km_json_boolean(&not_worse, km_json_get(c, "not_worse"));
+    if (isnan(mean)) {
+        printf(" |");
+        return;
+    }
+    printf(" %s%.4f", best ? "**" : "", mean);
+    if (!isnan(sd)) {
+        printf(" +- %.4f", sd);
+    }
+    printf("%s%s |", best ? "**" : "", not_worse && !best ? " ~" : "");
+}
+
+static void print_table(const km_json *found) {
+    const km_json *tasks = km_json_get(found, "tasks"), *rows = km_json_get(found, "rows");
+    printf("| model |");
+    for (const km_json *t = km_json_first(tasks); t != NULL; t = km_json_next(t)) {
+        printf(" %s, %s of %s |", km_json_text(t, "task"), km_json_text(t, "metric"), km_json_text(t, "split"));
+    }
+    printf("\n| --- |");
+    for (const km_json *t = km_json_first(tasks); t != NULL; t = km_json_next(t)) {
+        printf(" --- |");
+    }
+    for (const km_json *r = km_json_first(rows); r != NULL; r = km_json_next(r)) {
+        printf("\n| %s |", km_json_text(r, "init"));
+        const km_json *cells = km_json_get(r, "cells");
+        for (const km_json *c = km_json_first(cells); c != NULL; c = km_json_next(c)) {
+            print_cell(c);
+        }
+    }
+    puts("\n\n~ not significantly worse than the best of its column (paired t-test by seed, p > 0.1)");
+}
+
 static km_status command(int argc, char **argv) {
-    bool json = false, average = false;
+    bool json = false, average = false, table = false;
+    const char *split = NULL;
     const cli_option options[] = {{.name = "json", .kind = CLI_FLAG, .out = &json},
-                                  {.name = "average", .kind = CLI_FLAG, .out = &average}};
+                                  {.name = "average", .kind = CLI_FLAG, .out = &average},
+                                  {.name = "table", .kind = CLI_FLAG, .out = &table},
+                                  {.name = "split", .kind = CLI_TEXT, .out = &split}};
     KM_TRY(cli_parse(&argc, argv, options, KM_COUNT(options)));
-    if (argc < (average ? 2 : 3)) {
+    if (argc < (average || table ? 2 : 3)) {
         return km_fail(KM_USAGE, "compare takes two or more results.json files. See `kmask compare --help`.");
     }
     km_json *found = NULL;
     const char *const *paths = (const char *const *)(argv + 1);
-    KM_TRY(average ? km_compare_average(&found, paths, argc - 1) : km_compare(&found, paths, argc - 1));
+    if ((average && table) || (split != NULL && !table)) {
+        return km_fail(KM_USAGE, "compare takes --average or --table, and --split with --table.");
+    }
+    KM_TRY(table     ? km_compare_table(&found, paths, argc - 1, split)
+           : average ? km_compare_average(&found, paths, argc - 1)
+                     : km_compare(&found, paths, argc - 1));
     if (json) {
         cli_print_json(found);
     } else {
-        (average ? print_average : print)(found);
+        (table ? print_table : average ? print_average : print)(found);
         km_json_destroy(found);
     }
     return KM_OK;
 }
 
 const cli_verb cmd_compare = {.name = "compare",
-                              .arguments = "RESULTS RESULTS... [--average]",
+                              .arguments = "RESULTS RESULTS... [--average|--table]",
                               .summary = "results of fine-tunings side by side, with a paired t-test",
                               .help = help,
                               .run = command};

@@ -9,7 +9,8 @@
 static const char help[] =
     "kmask finetune CONFIG.json [--json] [--set section.key=value ...]\n"
     "\n"
-    "Trains a model as a classifier, or to predict a number, on labelled texts or pairs of texts: a run\n"
+    "Trains a model as a classifier, or to predict a number, on labelled texts or pairs of texts, or an\n"
+    "encoder-decoder to answer questions (task.kind seq2seq): a run\n"
     "for every model, learning rate, batch and seed of the config. A run is evaluated on dev after every\n"
     "epoch; the best step by the first metric is kept, and test is scored once with it. The learning rate\n"
     "and batch with the best mean over seeds are chosen. Under mpirun the ranks work on runs side by side;\n"
@@ -31,8 +32,12 @@ static const char help[] =
     "  \"task\": {\"train\": \"train.csv\", \"dev\": \"dev.csv\", \"text\": \"review\", \"label\": \"stars\", "
     "\"length\": 256}\n"
     "\n"
+    "and for questions with answers, in one of their published forms or as {\"source\", \"target\"} a line:\n"
+    "\n"
+    "  \"task\": {\"kind\": \"seq2seq\", \"train\": \"train.jsonl\", \"dev\": \"dev.jsonl\", \"length\": 64}\n"
+    "\n"
     "run.dir then has results.json, model.h5 (`kmask predict` uses it, `kmask export` gives it to\n"
-    "transformers), predictions/dev.tsv and test.tsv, and runs/ with a record of each run.\n"
+    "transformers), predictions/ of dev and test, and runs/ with a record of each run.\n"
     "Exit status 75: stopped early, run it again to go on.\n";
 
 /* "0.7103 +- 0.0121", or a dash. */
@@ -122,7 +127,7 @@ static km_status command(int argc, char **argv) {
 const cli_verb cmd_finetune = {.name = "finetune",
                                .arguments = "CONFIG.json [--set section.key=value ...]",
                                .also = "fine-tune|train-classifier|classify|glue",
-                               .summary = "trains classifiers; search, seeds, metrics with deviations",
+                               .summary = "trains classifiers and answers; search, seeds, metrics with deviations",
                                .help = help,
                                .run = command,
                                .computes = true,

@@ -150,6 +150,7 @@ gzip -c dev.tsv | head -c 200 >cut.tsv.gz
 bad "cut.tsv.gz" --set task.dev=cut.tsv.gz
 # Every recipe of jobs/ is a config that is understood; its data is not here.
 for recipe in "$SOURCE"/jobs/finetune/*.json; do
+    case $recipe in */qa-*) continue ;; esac # tests/task/run_seq2seq.sh
     expect 2 "is not there, expected a file, or the folder" "$KMASK" finetune "$recipe" --set run.dir=bad --set finetune.init=two/model.h5
 done
 finish

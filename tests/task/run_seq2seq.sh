@@ -82,6 +82,16 @@ tune unified 1 --set task.train=unified.tsv --set task.dev=unified.tsv --set tas
     --set finetune.epochs=1 --set finetune.batch=2 --set finetune.lr=2e-3 --set finetune.seeds=1 --set task.length=64
 grep -q '"target":\["rome","roma"\]' unified/predictions/dev.jsonl || fail "a list of answers in a table"
 
+# Models by tasks: the best of a column is bold, and equal scores are not worse.
+tune again 1 --set 'task.name=other'
+"$KMASK" compare --table one/results.json again/results.json >table.txt 2>log.txt || fail "compare --table: $(cat log.txt)"
+grep -q '| train.jsonl, em of test | other, em of test |' table.txt || fail "columns of the table: $(cat table.txt)"
+[ "$(grep -o '[*][*]' table.txt | wc -l)" -eq 4 ] || fail "not one best a column: $(cat table.txt)"
+tune both 2 --set 'finetune.init=["pre/checkpoints/step-00000002.h5","one/model.h5"]' --set finetune.lr=2e-3 --set finetune.epochs=2
+"$KMASK" compare --table --split matched --json both/results.json >table.json 2>log.txt || fail "compare --table: $(cat log.txt)"
+grep -q '"not_worse":.*true' table.json && grep -qE '"p":[^0-9a-z]*(0\.[0-9]+|0|1),' table.json || fail "no test against the best: $(cat table.json)"
+expect 1 "two results" "$KMASK" compare --table one/results.json two/results.json
+
 bad() { # "words" [--set ...]
     local words=$1
     shift
@@ -103,4 +113,8 @@ sed 's/"type": "bart".*/"type": "bert", "preset": "tiny"},/; s/"data"/"mask": {}
 "$KMASK" corpus build --tokenizer wp --out wp.h5 text.txt >/dev/null 2>log.txt
 "$KMASK" pretrain bert.json --set run.dir=bert --set data.train=wp.h5 >/dev/null 2>log.txt || fail "no bert: $(tail -n 2 log.txt)"
 expect 2 "a model without a decoder" "$KMASK" finetune c.json --set run.dir=bad --set finetune.init=bert/checkpoints/step-00000002.h5
+# Every recipe of jobs/ is a config that is understood; its data is not here.
+for recipe in "$SOURCE"/jobs/finetune/qa-*.json; do
+    expect 1 "data/" "$KMASK" finetune "$recipe" --set run.dir=bad --set finetune.init=one/model.h5
+done
 finish

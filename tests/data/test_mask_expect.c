@@ -1,27 +1,5 @@
 /* How likely a mask is to hide each token: closed forms against the share of many draws, for every policy that has one. */
-#include "data/mask_statistics.h"
-
-bool km_corpus_has_spans(const km_corpus *corpus) {
-    return corpus != NULL;
-}
-const char *km_corpus_path(const km_corpus *corpus) {
-    (void)corpus;
-    return "fake.h5";
-}
-
-static const km_corpus *const with_spans =
-    (const km_corpus *)&with_spans; /* anything but NULL; it is not looked into */
-
-/* [ ww NN ww N w NN NNN w [ : four spans; one token of the last cannot be hidden. */
-static void make_spans_row(test_row *row, km_row_span *spans) {
-    static const km_row_span four[] = {
-        {3, 5, KM_SPAN_ENTITY}, {7, 8, KM_SPAN_DATE}, {9, 11, KM_SPAN_NUMBER}, {11, 14, KM_SPAN_ENTITY}};
-    make_row(row, 3, "[wwwcwwwwwcwccw[");
-    row->maskable[13] = 0;
-    memcpy(spans, four, sizeof four);
-    row->row.spans = spans;
-    row->row.span_count = (int)KM_COUNT(four);
-}
+#include "data/salient_row.h"
 
 /* Draws often, and compares with what is expected: within five deviations of a share. */
 static void compare(const km_mask_policy *policy, const km_mask_spec *spec, const test_row *row, bool closed) {
@@ -53,7 +31,8 @@ static void closed_forms_are_what_is_drawn(void **state) {
     (void)state;
     test_row row;
     km_row_span spans[4];
-    make_spans_row(&row, spans);
+    make_salient_row(&row, spans);
+    row.maskable[13] = 0; /* one token of the last span cannot be hidden */
     const km_mask_policy *policy = NULL;
     int forms = 0;
     for (int i = 0; (policy = km_mask_policy_at(i)) != NULL; i++) {

@@ -1,26 +1,5 @@
 /* Salient masks: some of a row's names, dates and numbers, K different ones, each as often as any other. */
-#include "data/mask_statistics.h"
-
-bool km_corpus_has_spans(const km_corpus *corpus) {
-    return corpus != NULL;
-}
-const char *km_corpus_path(const km_corpus *corpus) {
-    (void)corpus;
-    return "fake.h5";
-}
-
-static const km_corpus *const with_spans =
-    (const km_corpus *)&with_spans; /* anything but NULL; it is not looked into */
-
-/* [ ww NN ww N w NN NNN w [ : four spans, of which two touch. */
-static void make_salient_row(test_row *row, km_row_span *spans) {
-    static const km_row_span four[] = {
-        {3, 5, KM_SPAN_ENTITY}, {7, 8, KM_SPAN_DATE}, {9, 11, KM_SPAN_NUMBER}, {11, 14, KM_SPAN_ENTITY}};
-    make_row(row, 3, "[wwwcwwwwwcwccw[");
-    memcpy(spans, four, sizeof four);
-    row->row.spans = spans;
-    row->row.span_count = (int)KM_COUNT(four);
-}
+#include "data/salient_row.h"
 
 static km_status try_masks(km_masks *out, const km_mask_spec *spec, const test_row *row, uint64_t visit) {
     const km_mask_visit drawn = {.seed = 1, .purpose = KM_RNG_MASK, .number = visit};

@@ -1,5 +1,6 @@
 /* What policies hide, against plain loops over all rows, visits and masks: shares, their intervals, ranks; a corpus with and without tags. */
 #include "census.h"
+#include "study/shared_folder.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -11,24 +12,6 @@
 #include <cmocka.h>
 
 enum { LENGTH = 24, WORDS = 12, FIRST = 5, TAGS = 4, MOST_ROWS = 400 };
-
-static km_comm *comm;
-static char folder[64];
-
-#define OK(call)                                                                                                   \
-    do {                                                                                                           \
-        if ((call) != KM_OK) {                                                                                     \
-            fail_msg("%s", km_message());                                                                          \
-        }                                                                                                          \
-    } while (0)
-
-static const char *at(const char *name) {
-    static char paths[8][128];
-    static int next;
-    char *path = paths[next++ % 8];
-    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
-    return path;
-}
 
 /* Records of words a0 .. a11, where word w has tag T(w mod 3) or none, and words 0 and 1 are entities. */
 static void write_inputs(void) {
@@ -65,38 +48,12 @@ static void write_inputs(void) {
     km_buffer_free(&bare);
 }
 
-static void build(const char *input, const char *out) {
-    const char *inputs[] = {at(input)};
-    const km_corpus_options options = {
-        .out = at(out), .tokenizer = folder, .inputs = inputs, .input_count = 1, .field = "text"};
-    km_corpus_report report;
-    OK(km_corpus_build(comm, &options, &report));
-}
-
 static int make(void **state) {
     (void)state;
-    strcpy(folder, "/tmp/kmask-census-XXXXXX");
-    if (km_comm_rank(comm) == 0) {
-        assert_non_null(mkdtemp(folder));
-        write_inputs();
-    }
-    km_comm_broadcast(comm, folder, sizeof folder);
-    build("text.jsonl", "c.h5");
-    build("bare.txt", "bare.h5");
+    enter_together(write_inputs);
+    build_corpus("text.jsonl", "c.h5");
+    build_corpus("bare.txt", "bare.h5");
     return 0;
-}
-
-static int clean(void **state) {
-    (void)state;
-    km_comm_barrier(comm);
-    int failed = 0;
-    if (km_comm_rank(comm) == 0) {
-        char *command = km_format("rm -r %s", folder);
-        failed = system(command);
-        free(command);
-    }
-    km_comm_barrier(comm);
-    return failed;
 }
 
 static void load(km_census_input *input, const char *corpus, const char *policy, const char *unit, double share) {

@@ -2,6 +2,7 @@
  * km_model_gradient, sums in double. Theorem 1, Lemma 2, Eq. 5 and the law of distances of Zheng et al. 2020. */
 #include "kmask/kernel.h"
 #include "kmask/store.h"
+#include "study/shared_folder.h"
 #include "variance.h"
 
 #include <math.h>
@@ -15,24 +16,6 @@
 
 enum { ROWS = 3, UNITS = 7, LENGTH = UNITS + 2, TAU = 2, MASKS = 21, K = 3, SEQUENCES = 2 };
 static const double EXACT = 1e-6;
-
-static km_comm *comm;
-static char folder[64];
-
-#define OK(call)                                                                                                   \
-    do {                                                                                                           \
-        if ((call) != KM_OK) {                                                                                     \
-            fail_msg("%s", km_message());                                                                          \
-        }                                                                                                          \
-    } while (0)
-
-static const char *at(const char *name) {
-    static char paths[8][128];
-    static int next;
-    char *path = paths[next++ % 8];
-    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
-    return path;
-}
 
 static void write_inputs(void) {
     static const char *const words[] = {"red", "green", "blue", "one", "two", "cat", "dog", "sees"};
@@ -53,31 +36,9 @@ static void write_inputs(void) {
 
 static int make(void **state) {
     (void)state;
-    strcpy(folder, "/tmp/kmask-variance-XXXXXX");
-    if (km_comm_rank(comm) == 0) {
-        assert_non_null(mkdtemp(folder));
-        write_inputs();
-    }
-    km_comm_broadcast(comm, folder, sizeof folder);
-    const char *inputs[] = {at("text.txt")};
-    const km_corpus_options options = {
-        .out = at("c.h5"), .tokenizer = folder, .inputs = inputs, .input_count = 1, .field = "text"};
-    km_corpus_report report;
-    OK(km_corpus_build(comm, &options, &report));
+    enter_together(write_inputs);
+    build_corpus("text.txt", "c.h5");
     return 0;
-}
-
-static int clean(void **state) {
-    (void)state;
-    km_comm_barrier(comm);
-    int failed = 0;
-    if (km_comm_rank(comm) == 0) {
-        char *command = km_format("rm -r %s", folder);
-        failed = system(command);
-        free(command);
-    }
-    km_comm_barrier(comm);
-    return failed;
 }
 
 /* ---- The measurement ------------------------------------------------------------------------------------------------ */

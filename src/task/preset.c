@@ -161,10 +161,10 @@ static km_status find_files(km_task_config *config, const preset *p) {
         return km_fail(KM_USAGE, "task.train: %s is not there, expected a file, or the folder with the files of %s",
                        config->train, p->name);
     }
-    char *files[KM_SPLITS] = {config->train, config->dev, config->test};
+    char *files[] = {[KM_TRAIN] = config->train, [KM_DEV] = config->dev, [KM_TEST] = config->test};
     char folder[KM_PATH] = "";
     snprintf(folder, sizeof folder, "%s", is_folder(config->train) ? config->train : "");
-    for (int split = 0; split < KM_SPLITS; split++) {
+    for (int split = 0; split < (int)KM_COUNT(files); split++) {
         const bool given = files[split][0] != '\0' && !is_folder(files[split]);
         char from[KM_PATH];
         snprintf(from, sizeof from, "%s", is_folder(files[split]) ? files[split] : folder);

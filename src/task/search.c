@@ -68,10 +68,11 @@ static void add_examples(km_hasher *hasher, const km_examples *examples) {
     }
 }
 
-/* The masks that the model was pre-trained with, where its config says so. */
+/* The masks that the model was pre-trained with, where its config says so; a safetensors folder has none. */
 static void note_masks(km_origin *out, const km_bundle *bundle) {
     km_json *config = NULL;
-    if (km_json_parse(&config, bundle->config, strlen(bundle->config), "config") == KM_OK) {
+    if (bundle->config != NULL &&
+        km_json_parse(&config, bundle->config, strlen(bundle->config), "config") == KM_OK) {
         const km_json *mask = km_json_get(config, "mask");
         out->splits = (int64_t)km_json_number_or(mask, "splits", 0);
         snprintf(out->policy, sizeof out->policy, "%s", km_json_text(mask, "policy"));

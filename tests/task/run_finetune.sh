@@ -84,6 +84,7 @@ cut -f1,2 p.tsv | cmp -s - two/predictions/test.tsv || fail "predict says someth
 grep -q BertForSequenceClassification hf/config.json && grep -q '"many"' hf/config.json || fail "config.json of the export"
 "$KMASK" predict hf --in test.tsv --length 32 --out q.tsv 2>log.txt || fail "predict from the folder: $(cat log.txt)"
 cmp -s p.tsv q.tsv || fail "the folder predicts something else"
+tune folder 1 --set finetune.init=hf --set finetune.batch=8 --set finetune.lr=1e-3 --set finetune.steps=2
 "$KMASK" import hf --out back.h5 >/dev/null 2>log.txt || fail "import: $(cat log.txt)"
 "$KMASK" predict back.h5 --in test.tsv --length 32 --out q.tsv 2>log.txt && cmp -s p.tsv q.tsv || fail "import predicts something else"
 expect 1 "a classifier" "$KMASK" eval two/model.h5 --corpus corpus.h5
@@ -93,6 +94,29 @@ tune numbers 2 --set task.kind=regression --set task.label=number --set task.tex
 grep -q pearson numbers/results.json || fail "no regression"
 tune then 2 --set finetune.search=lr_then_batch
 [ "$(ls then/runs/*.json | wc -l)" -eq 6 ] || fail "lr_then_batch makes other than six runs"
+
+# Presets take a folder with files as GLUE has them: QQP with a broken line and a test without labels, MNLI with both parts of dev.
+mkdir -p qqp mnli
+for split in train dev test; do
+    awk -F'\t' -v part="$split" 'BEGIN { OFS = FS } NR == 1 { print part == "test" ? "id\tquestion1\tquestion2" : "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate"; next }
+        part == "test" { print NR, $1, $2; next }
+        NR == 5 && part == "train" { print "a line that is broken" }
+        { print NR, 1, 2, $1, $2, $3 == "few" ? 0 : 1 }' "$split.tsv" >"qqp/$split.tsv"
+done
+for pair in train:train dev:dev_matched test:dev_mismatched; do
+    awk -F'\t' 'BEGIN { OFS = FS; split("neutral entailment contradiction", name, " ") } NR == 1 { print "index", "genre", "sentence1", "sentence2", "label1", "gold_label"; next }
+        { print NR, "fiction", $1, $2, name[NR % 3 + 1], name[NR % 3 + 1] }' "${pair%%:*}.tsv" >"mnli/${pair#*:}.tsv"
+done
+small=(--set finetune.steps=2 --set finetune.batch=8 --set finetune.lr=1e-3)
+sed 's/"task": {.*}/"task": {"length": 32}/' c.json | sed '/"task"/s/{"length": 32},*/{"length": 32},/' >preset.json
+mv qqp qqp.data && mv mnli mnli.data
+for task in qqp mnli; do
+    "$KMASK" finetune preset.json --set run.dir=$task --set task.preset=$task --set task.train=$task.data "${small[@]}" >table.txt 2>log.txt ||
+        fail "preset $task: $(tail -n 1 log.txt)"
+done
+[ "$(wc -l <qqp/predictions/test.tsv)" -eq 41 ] || fail "no predictions for a test without labels"
+"$KMASK" compare --average mnli/results.json --json >average.json || fail "compare --average of MNLI"
+[ "$(grep -c '"path"' average.json)" -eq 3 ] || fail "MNLI does not count twice: $(cat average.json)"
 
 # A run that diverges is recorded and named, the search goes on, and what it finds does not depend on the ranks.
 for split in train dev test; do awk -F'\t' 'BEGIN { OFS = FS } NR > 1 { $4 *= 2000 } { print }' $split.tsv >large-$split.tsv; done

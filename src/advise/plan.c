@@ -194,6 +194,10 @@ static km_status plan(km_run *run, const km_plan_options *options, km_json *out)
         return KM_OK;
     }
     KM_TRY(add_disk(run, out));
+    if (options->gflops == 0) {
+        km_log("measuring how fast the cores of this machine train, which takes some seconds; --gflops N leaves it "
+               "out");
+    }
     KM_TRY(km_core_measure(&scaling.core, run, options));
     add_rates(&scaling.core, options, out);
     km_scale(&scaling, out);

@@ -93,10 +93,29 @@ static void print_job(const km_json *job) {
     }
 }
 
+/* Where the suggested job takes more than a month, says so, with what would shorten it. */
+static void print_month(const km_json *plan) {
+    const double month = 30 * 24;
+    const km_json *job = km_json_get(plan, "sbatch");
+    for (const km_json *n = km_json_first(km_json_get(plan, "nodes")); n != NULL; n = km_json_next(n)) {
+        if (number(n, "nodes") == number(job, "nodes") && number(n, "hours") > month) {
+            printf("but it takes %.0f days on %.0f node(s), more than a month. What shortens it: train.precision "
+                   "bf16 where\n"
+                   "          the CPUs have AVX512_BF16 or AMX, fewer views (mask.splits), fewer train.steps, a "
+                   "smaller model,\n"
+                   "          more nodes (--nodes N), or to go on from a published model (model.init)\n",
+                   number(n, "hours") / 24, number(n, "nodes"));
+        }
+    }
+}
+
 static void print(const km_json *plan) {
     bool finished = false;
     (void)km_json_boolean(&finished, km_json_get(plan, "finished"));
     puts(finished ? "the run is finished: raise train.steps to go on" : "nothing is wrong: the run can start");
+    if (!finished) {
+        print_month(plan);
+    }
     print_run(plan);
     if (!finished) {
         print_rates(km_json_get(plan, "core"), km_json_get(plan, "network"));

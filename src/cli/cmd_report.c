@@ -13,7 +13,7 @@ static const char help[] =
     "masks), adds its figures. A folder of `kmask finetune`, or its results.json, adds scores: bars for a table of models\n"
     "and tasks, and where the models are snapshots of runs, scores against pre-training steps and K.\n"
     "\n"
-    "  kmask report runs/first runs/second --out report.html\n"
+    "  kmask report runs/first --out report.html\n"
     "  kmask report runs/seeds/* runs/variance --out report.html\n"
     "  kmask report runs/mlm runs/fe runs/finetune-acl-arc --out report.html\n";
 

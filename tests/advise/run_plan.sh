@@ -140,4 +140,11 @@ plan --gflops 1 --cores-per-node 16 --set parallel.threads=4
 grep -qE '"ntasks_per_node":[[:space:]]*4' plan.txt && grep -qE '"cpus_per_task":[[:space:]]*4' plan.txt || fail "threads: $(cat plan.txt)"
 expect 2 "plan takes one config file" "$KMASK" plan a.json b.json
 expect 2 "--gflops: found -1" "$KMASK" plan c.json --gflops -1
+# More than a month is said before the numbers, with what shortens it; measuring is announced.
+"$KMASK" plan c.json --cores-per-node 1 --nodes 1 --gflops 0.001 --set train.steps=100000000 --set run.dir=month >month.txt 2>err.txt || fail "month: $(cat err.txt)"
+sed -n 2p month.txt | grep -qE '^but it takes [0-9]+ days on 1 node' || fail "more than a month is not said at the top: $(head -n 3 month.txt)"
+grep -q 'measuring' err.txt && fail "a given rate is measured"
+"$KMASK" plan c.json --cores-per-node 1 --nodes 1 --set run.dir=month >month.txt 2>err.txt || fail "measured: $(cat err.txt)"
+grep -q 'measuring how fast' err.txt || fail "measuring is not announced"
+grep -q 'but it takes' month.txt && fail "twenty steps take more than a month"
 finish

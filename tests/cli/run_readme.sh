@@ -82,7 +82,7 @@ named() { # DOCUMENT WHAT: a table or a sentence names it
     grep -qE "\`$2(\`|[ /])" "$SOURCE/$1" || fail "$1 does not name $2"
 }
 for script in "$SOURCE"/tools/*.{sh,py,c,png}; do named tools/README.md "$(basename "$script")"; done
-for file in "$SOURCE"/jobs/*.{json,sbatch}; do named jobs/README.md "$(basename "$file")"; done
+for file in "$SOURCE"/jobs/*.{json,sbatch,def}; do named jobs/README.md "$(basename "$file")"; done
 for folder in "$SOURCE"/src/*/; do named src/README.md "$(basename "$folder")"; done
 for verb in $("$KMASK" --help | sed -nE '/^From text/q; s/^  ([a-z]+) .*/\1/p' | grep -vx kmask); do named src/README.md "$verb"; done
 [ $links -ge 10 ] || fail "only $links links were found"

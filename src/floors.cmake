@@ -1,6 +1,6 @@
 # The folders of src, lowest floor first, each with the folders whose public headers (include/kmask/<folder>.h) it may include and
 # whose libraries it links. tests/floors.sh reads this list. kmask/batch.h is a plain struct that everyone may include.
-set(KM_FOLDERS base text store kernel comm metric tokenizer input corpus data model train modelfile run task study advise report)
+set(KM_FOLDERS base text store kernel comm metric tokenizer input corpus data model train modelfile run task study advise report policy)
 set(KM_MAY_INCLUDE_base)
 set(KM_MAY_INCLUDE_text base)
 set(KM_MAY_INCLUDE_store base)
@@ -19,6 +19,7 @@ set(KM_MAY_INCLUDE_task base text store kernel comm metric tokenizer input corpu
 set(KM_MAY_INCLUDE_study base store kernel comm tokenizer corpus data model train modelfile run)
 set(KM_MAY_INCLUDE_advise base store kernel comm tokenizer corpus data model train modelfile run)
 set(KM_MAY_INCLUDE_report base)
+set(KM_MAY_INCLUDE_policy base store kernel comm tokenizer input corpus data model train modelfile run)
 set(KM_MAY_INCLUDE_cli ${KM_FOLDERS})
 
 # Third-party libraries: each is seen by one folder alone.

@@ -148,6 +148,7 @@ typedef enum km_purpose {
     KM_RNG_EVAL,     /* masks of evaluation, the same every time; a, b as for KM_RNG_MASK */
     KM_RNG_TEST,     /* random tokens of tests and of `kmask bench` */
     KM_RNG_VARIANCE, /* masks (a, b as for KM_RNG_MASK) and random projections of `kmask variance` */
+    KM_RNG_GUMBEL,   /* decisions of a policy while it is meta-learned; a: step, b: example of the step */
 } km_purpose;
 
 typedef struct km_rng {

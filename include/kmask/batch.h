@@ -12,7 +12,11 @@ typedef struct km_stream {
     const int32_t *ids;    /* (N) */
     const int32_t *types;  /* (N) token types, or NULL: all 0 */
     const uint8_t *seen;   /* (N) 1, or 0: no token attends to this one (padding); or NULL: all 1 */
-    const uint64_t *keys;  /* (N) a name for each token's place within the run: view number * 65536 + position.
+    /* (N) a mixture of embeddings (Ye et al. 2021, section 4.3): token i is embedded as (1 - mix[i]) E[ids[i]] + mix[i] E[mix_id]; or
+     * NULL: each as itself. */
+    const float *mix;
+    int32_t mix_id;
+    const uint64_t *keys; /* (N) a name for each token's place within the run: view number * 65536 + position.
                               Dropout is keyed by it, so that it does not depend on the micro-batch's neighbours. */
 } km_stream;
 

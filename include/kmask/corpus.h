@@ -129,6 +129,7 @@ void km_rows_close(km_rows *rows);
 uint64_t km_rows_count(const km_rows *rows);
 uint64_t km_rows_left_out(const km_rows *rows);
 int km_rows_length(const km_rows *rows);
+km_hash km_rows_hash(const km_rows *rows); /* of the corpus, and of all that decides its rows */
 
 /* A name, date or number in a row: positions start..end-1. */
 typedef struct km_row_span {

@@ -20,6 +20,8 @@ typedef struct km_mask_config {
     bool merge;
     int64_t spans;                                            /* salient */
     double poisson_lambda, permute_sentences, insert, rotate; /* denoise */
+    char model[KM_PATH];                                      /* supervised, meta */
+    int64_t top;                                              /* supervised */
 } km_mask_config;
 extern const km_section km_mask_section;
 /* Fills in what was not given and follows from the policy: unit, splits and ratio. */
@@ -33,6 +35,9 @@ km_status km_mask_config_check(const km_mask_config *mask) KM_NODISCARD;
 /* ---- Masks -------------------------------------------------------------------------------------------------- */
 /* Section 4 of src/README.md. */
 
+/* What a learned policy says of the rows of a corpus (below). */
+typedef struct km_marks km_marks;
+
 /* What is asked of a policy. */
 typedef struct km_mask_spec {
     km_unit unit;
@@ -44,6 +49,8 @@ typedef struct km_mask_spec {
     double permute_sentences; /* denoise: share of the sentences that change places */
     double insert;            /* denoise: extra <mask>s, as a share of the tokens shown */
     double rotate;            /* denoise: share of the views that begin at another token */
+    int top;                  /* supervised: a mask hides one of so many best spans */
+    const km_marks *marks;    /* supervised: of the rows, the caller's; NULL where nothing is drawn */
 } km_mask_spec;
 
 /* tau = max(1, floor(ratio n + 0.5)), at most floor(n/K) where K ratio <= 1; partition: floor(n/K). */
@@ -73,6 +80,9 @@ typedef struct km_mask_visit {
     uint64_t number; /* counts the visits of each row: the epoch, or over epochs the epoch divided by K */
 } km_mask_visit;
 
+/* What is predicted of a masked row: see "Views" below. */
+typedef enum km_target { KM_TARGET_TOKENS, KM_TARGET_FULL, KM_TARGET_MASKED } km_target;
+
 /* A masker draws the masks of rows by one policy. It has room to work in, so each thread needs its own. */
 typedef struct km_masker km_masker;
 
@@ -88,6 +98,9 @@ typedef struct km_mask_policy {
     bool uniform;         /* each single mask is uniform over the sets of tau units (Zheng et al. 2020, Lemma 2) */
     bool needs_spans;     /* only a corpus with names, dates and numbers will do, and only rows with K of them */
     bool needs_sentences; /* rows must be read with their sentences */
+    bool
+        needs_model; /* it was learned: mask.model names its file, and its masks are drawn from marks of the rows */
+    km_target target; /* with a decoder, mask.target unless given; KM_TARGET_TOKENS: full */
     bool
         needs_merge; /* its masks are made to be shown with mask.merge: only models with a decoder can be trained on them */
     /* KM_USAGE where splits and ratio do not fit this policy; ranges are checked already. NULL: all do. */
@@ -141,11 +154,59 @@ int km_mask_farthest(int units, int tau);
 km_status km_mask_distances(const km_mask_spec *spec, const km_row *row, const km_mask_visit *visit,
                             const double *shares, int count, int *distances, km_masks *out) KM_NODISCARD;
 
+/* ---- Marks ---------------------------------------------------------------------------------------------------- */
+/* What a policy that was learned says of the rows of a corpus is found once and kept in a file: for each row the same number of bytes,
+ * which are spans or numbers of tokens. */
+
+typedef enum km_mark_kind {
+    KM_MARKS_SPANS, /* km_mark_span[kept], the best first; behind the last one spans are empty */
+    KM_MARKS_TOKENS /* int16_t[length]: logit of masking less that of not masking, in steps of 1/KM_MARK_STEPS */
+} km_mark_kind;
+enum { KM_MARK_STEPS = 1024 };
+typedef struct km_mark_span {
+    uint16_t begin, end; /* positions begin..end-1 of the row */
+    float score;
+} km_mark_span;
+size_t km_marks_stride(km_mark_kind kind, int kept, int length); /* bytes of a row */
+int16_t km_mark_of(float difference);                            /* of logits; its sign is kept */
+
+/* What marks depend on: a file is never taken for another's. */
+typedef struct km_marks_key {
+    km_mark_kind kind;
+    km_hash rows, policy; /* km_rows_hash; the policy's weights and how they are used */
+    uint64_t first, count;
+    size_t stride;
+} km_marks_key;
+/* Opens a file of marks; false where it is missing, damaged or of another key. The caller closes. */
+bool km_marks_open(km_marks **out, const char *path, const km_marks_key *key);
+/* Begins a file, as <path>.tmp; the process that has `first` creates it, others then open it and write rows of their own. Path NULL: a
+ * temporary file without a name. */
+km_status km_marks_begin(km_marks **out, const char *path, const km_marks_key *key, bool first) KM_NODISCARD;
+km_status km_marks_write(km_marks *marks, uint64_t row, const void *bytes) KM_NODISCARD;
+/* Completes the file, when all rows are written: to be called by one process. The marks stay open. */
+km_status km_marks_commit(km_marks *marks) KM_NODISCARD;
+void km_marks_close(km_marks *marks); /* NULL is fine */
+km_mark_kind km_marks_kind(const km_marks *marks);
+size_t km_marks_bytes(const km_marks *marks);                                         /* of a row */
+km_hash km_marks_hash(const km_marks *marks);                                         /* of all of them */
+km_status km_marks_read(const km_marks *marks, uint64_t row, void *out) KM_NODISCARD; /* any thread */
+
+/* Who makes the marks of a run's rows is on a higher floor: run is given a function (km_run_set_marker in kmask/run.h). */
+typedef struct km_mark_request {
+    const char *policy; /* mask.policy */
+    const char *model;  /* mask.model */
+    const km_corpus *corpus;
+    const km_rows *rows;
+    uint64_t first, count; /* rows to mark */
+    int kept;              /* spans of a row */
+    const char *folder;    /* where the file is kept; NULL: in a temporary file */
+    int threads;
+} km_mark_request;
+
 /* ---- Views --------------------------------------------------------------------------------------------------- */
 
 /* What a model is to predict of a masked row. tokens: the hidden tokens, each in its place (encoders). With a decoder, full: the
  * whole row; masked: the masked pieces one after the other, between the first and last special token of a row. */
-typedef enum km_target { KM_TARGET_TOKENS, KM_TARGET_FULL, KM_TARGET_MASKED } km_target;
 bool km_target_named(km_target *out, const char *name);
 
 /* How a row under a mask becomes what a model sees and predicts. */

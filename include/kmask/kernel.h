@@ -227,6 +227,25 @@ void km_softmax(float *logits, const float *bias, int M, int V);
 /* Overwrites each row of logits (M,V) with the logarithm of its softmax. */
 void km_log_softmax(float *logits, int M, int V);
 
+/* ---- Layers along a sequence ---- */
+/* One direction of an LSTM layer (Hochreiter and Schmidhuber 1997), with the gates of PyTorch's nn.LSTM in its order i, f, g, o. Tokens
+ * are in packed order: first the first token of every sequence, the longest sequence first, then the second tokens, and so on; active[t]
+ * is how many sequences have a token number t, which never grows with t. */
+typedef struct km_lstm {
+    int steps, tokens, H; /* steps: tokens of the longest sequence; tokens: N, the sum of `active` */
+    const int *active;    /* (steps) */
+} km_lstm;
+/* gates (N,4H): in x W_ih^T + b_ih + b_hh, out the four gates after their activations; hidden and cells (N,H); w (4H,H) is W_hh. */
+void km_lstm_forward(float *hidden, float *cells, float *gates, const float *w, const km_lstm *shape);
+/* dgates (N,4H): gradient of what `gates` was before forward. dhidden (N,H): in the gradient of `hidden`, out with what comes along the
+ * sequence added. dcell (active[0],H) is scratch. */
+void km_lstm_backward(float *dgates, float *dhidden, float *dcell, const float *gates, const float *cells,
+                      const float *w, const km_lstm *shape);
+/* The windows of a convolution of width K (odd) along each view, with zeros around the view: out (N, C*K), out[n][c*K + k] = x[n + k -
+ * K/2][c]. A product with PyTorch's conv1d weight (O,C,K), read as (O, C*K), makes the convolution of it. dx (N,C) is overwritten. */
+void km_windows_forward(float *out, const float *x, const int32_t *starts, int views, int C, int K);
+void km_windows_backward(float *dx, const float *dout, const int32_t *starts, int views, int C, int K);
+
 /* ---- Elementwise helpers ---- */
 void km_add(float *y, const float *x, size_t count);                               /* y += x */
 void km_multiply(float *y, const float *x, float factor, size_t count);            /* y = factor x */

@@ -78,6 +78,12 @@ typedef struct km_table {
     size_t elements; /* parameters proper: without gaps and buffers */
 } km_table;
 const km_param *km_table_find(const km_table *table, const char *name); /* NULL when absent */
+/* Builds the table of a network of another folder: each call appends a part, decides its offset, and returns that. columns 0: a vector.
+ * The format makes the name. It runs twice: with table->params NULL it counts, then it fills an array of that many. km_table_end makes
+ * the size a multiple of 4,096. */
+size_t km_table_add(km_table *table, km_start start, int rows, int columns, const char *format, ...)
+    KM_PRINTF(5, 6);
+void km_table_end(km_table *table);
 /* XXH3-128 over the parts in ascending order of names: each name with its NUL, then its values. */
 km_hash km_table_hash(const km_table *table, const float *flat);
 /* Walks the parameters that a stretch of the table touches: `visit` gets each overlap. Local. */
@@ -267,6 +273,9 @@ void km_model_forward(const km_model *model, const float *weights, const km_batc
                       km_loss_sum *out, const float **probabilities);
 /* The logits (M,V), bias included, dropout off; the work area's, valid until its next use. Labels are not read. */
 const float *km_model_logits(const km_model *model, const float *weights, const km_batch *batch, km_work *work);
+/* The gradient of the summed loss in the mixture of the encoder's embeddings (km_stream.mix), of the last km_model_gradient: (N), the work
+ * area's. */
+const float *km_work_mixture(const km_work *work);
 /* Hidden states of the last pass: layer 0 is the embeddings', l is layer l's output: (N,C); of the last layer of the stream that
  * predicts (M,C), at the labelled tokens. NULL where the work area does not keep them (backward false; bf16 without recompute) or
  * there is no such one. */

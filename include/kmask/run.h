@@ -126,6 +126,17 @@ km_status km_generate(km_comm *comm, const km_bundle *bundle, const km_sources *
                       const km_generate_options *options, bool show_progress, km_answer_hook *answer,
                       void *payload) KM_NODISCARD;
 
+/* ---- Marks ---------------------------------------------------------------------------------------------------- */
+
+/* Policies that were learned draw their masks from marks of the rows, which a program above this folder makes (src/policy). It is named
+ * once, at the start of the process; without one a run with such a policy is refused. A marker opens the marks of the request, and makes
+ * them where they are not there yet; with comm NULL it only checks whether it could. Collective. */
+typedef km_status km_marker(km_comm *comm, const km_mark_request *request, km_marks **out);
+void km_run_set_marker(km_marker *marker);
+/* The marks of the rows for a masking, through that function; *out is NULL where the policy needs none. The caller closes. Collective. */
+km_status km_run_mark(km_marks **out, km_comm *comm, const km_mask_config *mask,
+                      const km_mark_request *request) KM_NODISCARD;
+
 /* ---- Stopping in order ---------------------------------------------------------------------------------------- */
 
 /* From now on SIGUSR1, SIGTERM and SIGINT ask the run to save and stop. To be called before MPI starts too, so that no signal comes
@@ -169,10 +180,38 @@ void km_lock_release(km_lock *lock);
 /* Whether another run has taken the folder over while this process was stopped or out of reach. */
 bool km_lock_lost(const km_lock *lock);
 
+/* ---- The files of a run folder -------------------------------------------------------------------------------- */
+/* For all programs that train. <dir>/checkpoints/step-<number>.h5 are its checkpoints, <dir>/metrics.jsonl is its log, which has each
+ * step once, whatever crashes came in between, and <dir>/status.json says how it ended. */
+
+char *km_checkpoint_path(const char *dir, int64_t step); /* the caller frees */
+/* Finds the newest valid file and opens it for reading; opening verifies a file, so that each is read once. *newest: the largest
+ * step that has a file, valid or not; -1 where there is none. A file of a later version of kmask is an error. The caller closes.
+ * [HDF5] */
+km_status km_checkpoint_open_newest(km_store **store, int64_t *step, int64_t *newest, const char *dir) KM_NODISCARD;
+/* Removes the files of steps up to `until` that are older than the `keep` newest valid ones among them; returns how many. Files
+ * of later steps are not looked at: the run has not gone on from them. The file of step `verified` (-1: none) is known to be
+ * valid. Any thread. */
+int km_checkpoint_files_prune(const char *dir, int64_t keep, int64_t until, int64_t verified);
+/* Renames a damaged file to <name>.damaged, so that the step can be saved again. */
+void km_checkpoint_set_damaged_aside(const char *path);
+/* Removes the temporary files of a run that was killed while it wrote them. */
+void km_run_remove_unfinished(const char *dir);
+
+typedef struct km_metrics km_metrics;
+/* Opens the log for appending, after lines of steps beyond `step` and a torn last line have been cut off; step < 0 empties it. */
+km_status km_metrics_open(km_metrics **out, const char *dir, int64_t step) KM_NODISCARD;
+/* Appends a line, which becomes the log's own. Lines that the disk does not take are kept in memory and tried again with the next. */
+void km_metrics_add(km_metrics *metrics, km_json *line);
+/* Brings all lines to the disk: to be called before a checkpoint is committed. */
+km_status km_metrics_sync(km_metrics *metrics) KM_NODISCARD;
+void km_metrics_close(km_metrics *metrics);
+/* lost: a rank was killed, stopped or cut off, so that the same command may succeed when it is run again ("retry" in the file). */
+void km_status_write(const char *dir, km_status status, const char *reason, int64_t step, bool lost);
+
 /* ---- A run, opened and checked before the first step ---------------------------------------------------------- */
 
-typedef struct km_saver km_saver;     /* src/run/save.h */
-typedef struct km_metrics km_metrics; /* src/run/metrics.h */
+typedef struct km_saver km_saver; /* src/run/save.h */
 typedef struct km_run {
     km_comm *comm;    /* NULL in a plan */
     km_config config; /* resolved: what corpus, checkpoint or model.init decide has been filled in */
@@ -188,6 +227,7 @@ typedef struct km_run {
     km_corpus *corpus;
     km_corpus *eval_corpus; /* NULL without data.eval */
     km_rows *rows;
+    km_marks *marks; /* of the rows, for a policy that was learned; else NULL */
     km_reader *reader;
     km_model *model;
     km_trainer *trainer; /* NULL where all steps are done */
@@ -217,6 +257,8 @@ km_status km_check_config(km_run *run) KM_NODISCARD;
 /* Opens the index of rows, which lies in the run folder under a name that tells what it depends on. make = false: an index that
  * is missing is made in a temporary file instead. */
 km_status km_check_rows(km_run *run, bool make) KM_NODISCARD;
+/* Opens the marks of the rows, where the policy needs such. Collective; local in a plan. */
+km_status km_check_marks(km_run *run) KM_NODISCARD;
 /* Makes the reader with its source, and checks whether a step has work for so many ranks. */
 km_status km_check_reader(km_run *run, int ranks) KM_NODISCARD;
 /* Whether run->start_file holds every tensor that the run takes from it, in the right shape: all of a checkpoint, or the weights of

@@ -78,6 +78,7 @@ static km_status check_all(km_run *run, int ranks, km_scaling *scaling) {
     KM_TRY(km_check_config(run));
     KM_TRY(km_model_create(&run->model, &run->config.model, KM_HEAD_TOKENS));
     KM_TRY(km_check_rows(run, false));
+    KM_TRY(km_check_marks(run));
     KM_TRY(km_check_reader(run, ranks));
     KM_TRY(km_check_weights(run));
     KM_TRY(check_folders(run));

@@ -244,4 +244,5 @@ const cli_verb cmd_corpus = {.name = "corpus",
                              .also = "preprocess|dataset|data|build|prepare",
                              .summary = "turns text into a corpus; shows rows and their masks",
                              .help = help,
-                             .run = command};
+                             .run = command,
+                             .computes = true};

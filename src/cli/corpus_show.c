@@ -1,6 +1,7 @@
 /* corpus_show: `kmask corpus show`, which prints rows of a corpus, and the masks that training would put on them. */
 #include "corpus_show.h"
 #include "cli.h"
+#include "kmask/run.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,7 @@ typedef struct arguments {
     int64_t row, rows, length, seed, epoch; /* row -1: the first ones; rows 0: as many as usual */
     km_packing packing;
     bool has_masks, json;
+    km_mask_config mask;
     km_masking masking;
 } arguments;
 
@@ -53,15 +55,15 @@ static km_status read_masks(km_mask_config *out, const char *text) {
 /* A corpus has no model: that it has a decoder follows from what is asked for. Its first token only the model knows, and nobody
  * sees. */
 static km_status take_masks(arguments *out, const char *text) {
-    km_mask_config config;
-    KM_TRY(read_masks(&config, text));
-    km_mask_resolve(&config);
-    const km_mask_policy *policy = km_mask_policy_named(config.policy);
-    const bool targets = strcmp(config.target, "full") == 0 || strcmp(config.target, "masked") == 0;
-    const bool decoder = targets || config.merge || (policy != NULL && policy->needs_merge);
-    KM_TRY(km_mask_resolve_target(&config, decoder ? "an encoder-decoder" : "an encoder", decoder));
-    KM_TRY(km_mask_config_check(&config));
-    return km_masking_of(&out->masking, &config, 0);
+    km_mask_config *config = &out->mask;
+    KM_TRY(read_masks(config, text));
+    km_mask_resolve(config);
+    const km_mask_policy *policy = km_mask_policy_named(config->policy);
+    const bool targets = strcmp(config->target, "full") == 0 || strcmp(config->target, "masked") == 0;
+    const bool decoder = targets || config->merge || (policy != NULL && policy->needs_merge);
+    KM_TRY(km_mask_resolve_target(config, decoder ? "an encoder-decoder" : "an encoder", decoder));
+    KM_TRY(km_mask_config_check(config));
+    return km_masking_of(&out->masking, config, 0);
 }
 
 static km_status parse(int argc, char **argv, arguments *out) {
@@ -100,6 +102,7 @@ typedef struct showing {
     const km_rows *rows;
     const km_tokenizer *tokenizer;
     km_row *row;
+    km_marks *marks;   /* NULL: the policy needs none */
     km_masker *masker; /* NULL: no masks were asked for */
     km_masks masks;
     km_view_maker *maker;
@@ -329,13 +332,20 @@ static void print_totals(const km_corpus *corpus, const km_rows *rows) {
            km_rows_length(rows), (unsigned long long)km_rows_left_out(rows));
 }
 
+/* The rows that are shown: *first to *end - 1. */
+static void find_range(const showing *s, uint64_t *first, uint64_t *end) {
+    const arguments *a = s->arguments;
+    const bool one = a->row >= 0;
+    const uint64_t most = a->rows > 0 ? (uint64_t)a->rows : one ? 1 : SHOWN_ROWS;
+    *first = one ? (uint64_t)a->row : 0;
+    *end = one ? *first + most : KM_MIN(km_rows_count(s->rows), most);
+}
+
 static km_status show_rows(showing *s, const km_corpus *corpus) {
     const arguments *a = s->arguments;
     const bool one = a->row >= 0;
-    const uint64_t first = one ? (uint64_t)a->row : 0, most = a->rows > 0 ? (uint64_t)a->rows
-                                                              : one       ? 1
-                                                                          : SHOWN_ROWS;
-    const uint64_t end = one ? first + most : KM_MIN(km_rows_count(s->rows), most);
+    uint64_t first = 0, end = 0;
+    find_range(s, &first, &end);
     km_json *list = a->json && !one && a->rows == 0 ? km_json_array() : NULL;
     if (!a->json && !one) {
         print_totals(corpus, s->rows);
@@ -352,8 +362,19 @@ static km_status show_rows(showing *s, const km_corpus *corpus) {
     return status;
 }
 
+/* The marks of the rows that are shown, for a policy that was learned. */
+static km_status make_marks(showing *s, const km_corpus *corpus) {
+    km_mark_request request = {.corpus = corpus, .rows = s->rows, .threads = 1};
+    uint64_t end = 0;
+    find_range(s, &request.first, &end);
+    request.first = KM_MIN(request.first, km_rows_count(s->rows));
+    request.count = KM_MIN(end, km_rows_count(s->rows)) - request.first;
+    return km_run_mark(&s->marks, NULL, &s->arguments->mask, &request);
+}
+
 static km_status prepare(showing *s, const km_corpus *corpus) {
-    const km_masking *masking = &s->arguments->masking;
+    km_masking chosen = s->arguments->masking;
+    const km_masking *masking = &chosen;
     const int length = km_rows_length(s->rows);
     s->row = km_row_create(length);
     s->row->wants_tags = true;
@@ -362,6 +383,8 @@ static km_status prepare(showing *s, const km_corpus *corpus) {
     }
     const km_mask_policy *policy = masking->policy;
     s->row->wants_sentences = policy->needs_sentences;
+    KM_TRY(make_marks(s, corpus));
+    chosen.spec.marks = s->marks;
     KM_TRY(km_masker_create(&s->masker, policy, &masking->spec, corpus, length));
     km_masks_create(&s->masks, s->masker);
     const int shown = policy->longest_shown != NULL ? policy->longest_shown(&masking->spec, length) : length;
@@ -375,6 +398,7 @@ static km_status show(const arguments *a, const km_corpus *corpus, const km_rows
     km_view_maker_destroy(s.maker);
     km_masks_free(&s.masks);
     km_masker_destroy(s.masker);
+    km_marks_close(s.marks);
     km_row_destroy(s.row);
     return status;
 }

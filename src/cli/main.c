@@ -2,6 +2,7 @@
 #include "cli.h"
 
 #include "kmask/kernel.h"
+#include "kmask/policy.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -159,6 +160,7 @@ int main(int argc, char **argv) {
     prctl(PR_SET_NAME, "kmask"); /* for ps and top, which show "exe" after choose_blas_kernel */
     km_log_mute(!is_first_rank());
     choose_blas_kernel(argv);
+    km_run_set_marker(km_policy_mark);
     km_status status = run(argc, argv);
     status = status == KM_OK ? finish_output() : status;
     complain(status);

@@ -260,6 +260,10 @@ int km_rows_length(const km_rows *rows) {
     return rows->head.length;
 }
 
+km_hash km_rows_hash(const km_rows *rows) {
+    return (km_hash){.low = rows->head.hash[0], .high = rows->head.hash[1]};
+}
+
 /* ---- Reading ---- */
 
 km_row *km_row_create(int max_length) {

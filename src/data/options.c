@@ -6,8 +6,9 @@
 #define AT(member) offsetof(km_mask_config, member)
 static const km_option mask_options[] = {
     {"policy", KM_CHOICE, AT(policy), NULL, "fully_explored", KM_FIXED,
-     .help = "how the K masks of a row are drawn: disjoint, independent, names and dates, or BART's noise",
-     .choices = km_mask_policy_names, .planned = "supervised|meta|proposal",
+     .help = "how the K masks of a row are drawn: disjoint, independent, names and dates, BART's noise, or likely "
+             "answers",
+     .choices = km_mask_policy_names, .planned = "meta|proposal",
      .also = "masking|strategy|mask_strategy|masking_strategy|mask_type"},
     {"unit", KM_CHOICE, AT(unit), NULL, NULL, KM_FIXED,
      .help = "what is masked as a whole (default: subword; denoise: word)", .choices = km_unit_names,
@@ -43,6 +44,10 @@ static const km_option mask_options[] = {
      .help = "denoise: <mask>s inserted besides, as a share of the tokens shown"},
     {"rotate", KM_DOUBLE, AT(rotate), "0..1", "0", KM_FIXED,
      .help = "denoise: share of views that begin at another token"},
+    {"model", KM_FILE, AT(model), NULL, NULL, KM_FIXED,
+     .help = "supervised: the policy's file, which `kmask policy train` makes"},
+    {"top", KM_INT, AT(top), "1..1000", "1", KM_FIXED,
+     .help = "supervised: a mask hides one of so many best spans of the row"},
 };
 #undef AT
 KM_SECTION(km_mask_section, "mask", km_mask_config, mask_options);
@@ -113,7 +118,9 @@ static km_status check_merge(const km_mask_config *mask, const char *model, bool
 
 km_status km_mask_resolve_target(km_mask_config *mask, const char *model, bool decoder) {
     if (mask->target[0] == '\0') {
-        set_word(mask->target, decoder ? "full" : "tokens");
+        const km_mask_policy *policy = km_mask_policy_named(mask->policy);
+        const bool masked = policy != NULL && policy->target == KM_TARGET_MASKED;
+        set_word(mask->target, !decoder ? "tokens" : masked ? "masked" : "full");
     }
     if (!was_given(mask, "merge")) {
         mask->merge = decoder;
@@ -144,7 +151,8 @@ km_status km_masking_of(km_masking *out, const km_mask_config *config, int64_t d
                                  .poisson_lambda = config->poisson_lambda,
                                  .permute_sentences = config->permute_sentences,
                                  .insert = config->insert,
-                                 .rotate = config->rotate},
+                                 .rotate = config->rotate,
+                                 .top = (int)config->top},
                         .over_epochs = strcmp(config->over, "epochs") == 0,
                         .view = {.merge = config->merge,
                                  .decoder_start = (int32_t)decoder_start,
@@ -166,6 +174,13 @@ km_status km_mask_config_check(const km_mask_config *mask) {
     km_masking masking;
     KM_TRY(km_masking_of(&masking, mask, -1));
     KM_TRY(km_mask_policy_check(masking.policy, &masking.spec));
+    if (masking.policy->needs_model && mask->model[0] == '\0') {
+        return km_fail(
+            KM_USAGE,
+            "mask.model: not given, but mask.policy %s is learned. Name the file that `kmask policy train` "
+            "made.",
+            mask->policy);
+    }
     if (!km_at_most(shown, 1)) {
         return km_fail(KM_USAGE, "mask.replace_mask + mask.replace_random: found %g + %g = %g, expected at most 1",
                        mask->replace_mask, mask->replace_random, shown);

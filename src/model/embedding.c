@@ -21,6 +21,20 @@ static km_dropout embedding_dropout(const km_stack_pass *in) {
     return km_pass_dropout(in->pass, in->stack->first_site, in->stack->hidden_dropout);
 }
 
+/* From the embeddings of a stream's words to their mixtures with that of mix_id. */
+static void mix_words(const km_stack_pass *in) {
+    const km_stream *stream = in->stream;
+    const size_t C = (size_t)in->stack->C;
+    const float *word = in->pass->weights + in->stack->embedding.word, *other = word + (size_t)stream->mix_id * C;
+    for (size_t i = 0; i < (size_t)stream->tokens; i++) {
+        const float *own = word + (size_t)stream->ids[i] * C, share = stream->mix[i] * in->stack->word_scale;
+        float *sum = in->work->embedding_sum + i * C;
+        for (size_t c = 0; stream->mix[i] != 0 && c < C; c++) {
+            sum[c] += share * (other[c] - own[c]);
+        }
+    }
+}
+
 void km_embedding_forward(const km_stack_pass *in) {
     const km_embedding_parts *parts = &in->stack->embedding;
     const km_stream *stream = in->stream;
@@ -38,6 +52,9 @@ void km_embedding_forward(const km_stack_pass *in) {
         KM_TIMED(KM_OP_FORWARD_EMBEDDING,
                  km_embed_scaled_forward(work->embedding_sum, stream->ids, work->positions, w + parts->word,
                                          in->stack->word_scale, w + parts->position, N, C));
+    }
+    if (stream->mix != NULL) {
+        mix_words(in);
     }
     KM_TIMED(KM_OP_FORWARD_NORM,
              km_norm_forward(out.f, work->embedding_mean, work->embedding_rstd, work->embedding_sum,
@@ -81,6 +98,26 @@ static void report_positions(const km_stack_pass *in) {
     km_report(in->pass, in->stack->embedding.position + first * C, gradient, count);
 }
 
+/* The rows of a token that is a mixture, and the gradient of its share. d (C) is destroyed. */
+static void report_mixture(const km_stack_pass *in, size_t i, float *d) {
+    const km_stream *stream = in->stream;
+    const size_t C = (size_t)in->stack->C, word = in->stack->embedding.word;
+    const size_t own = word + (size_t)stream->ids[i] * C, other = word + (size_t)stream->mix_id * C;
+    const float *weights = in->pass->weights;
+    float *part = in->pass->work->gradient;
+    double slope = 0;
+    for (size_t c = 0; c < C; c++) {
+        slope += (double)d[c] * ((double)weights[other + c] - (double)weights[own + c]);
+    }
+    in->work->dmix[i] = (float)slope;
+    km_multiply(part, d, stream->mix[i], C);
+    km_report(in->pass, other, part, C);
+    km_multiply(d, d, 1 - stream->mix[i], C);
+    if (stream->ids[i] != in->pass->model->pad) {
+        km_report(in->pass, own, d, C);
+    }
+}
+
 /* A row for each token; the sink adds. The pad token's row learns from the head alone, as the field has it. */
 static void report_words(const km_stack_pass *in) {
     const size_t C = (size_t)in->stack->C;
@@ -90,7 +127,9 @@ static void report_words(const km_stack_pass *in) {
     }
     for (int i = 0; i < in->stream->tokens; i++) {
         int32_t id = in->stream->ids[i];
-        if (id != in->pass->model->pad) {
+        if (in->stream->mix != NULL) {
+            report_mixture(in, (size_t)i, in->work->d + (size_t)i * C);
+        } else if (id != in->pass->model->pad) {
             km_report(in->pass, in->stack->embedding.word + (size_t)id * C, in->work->d + (size_t)i * C, C);
         }
     }

@@ -21,10 +21,7 @@ typedef struct km_norm {
     size_t w, b;
 } km_norm;
 
-/* Appends a part and returns its offset; columns 0: a vector. The format makes its name. */
-size_t km_table_add(km_table *table, km_start start, int rows, int columns, const char *format, ...)
-    KM_PRINTF(5, 6);
-/* The same without a gap behind the last part, so that neighbours are one matrix. */
+/* km_table_add without a gap behind the last part, so that neighbours are one matrix. */
 size_t km_table_add_adjacent(km_table *table, km_start start, int rows, int columns, const char *format, ...)
     KM_PRINTF(5, 6);
 /* A part that belongs to the model and is never trained: zeros, unless a file brings other numbers. */
@@ -122,6 +119,7 @@ typedef struct km_stack_work {
     int32_t *positions; /* (N) row of each token's position embedding */
     int32_t *visible;   /* (N) a decoder's: how many tokens of its view each sees, the first ones with itself */
     float *embedding_sum, *embedding_mean, *embedding_rstd;
+    float *dmix;         /* (N) backward: gradient of the stream's mixture */
     km_tensor *hidden;   /* (L+1) input of layer l (N,C); at L the output */
     km_layer_acts *acts; /* (L) with recompute and without backward all layers share one set */
     /* (N,C) in bf16 the floats of every acts.attention.end.y and acts.cross.end.y, where layers share nothing else; or NULL */

@@ -207,6 +207,7 @@ void km_stack_place_work(km_work *work, km_arena *arena, int stack) {
     to->positions = km_arena_take(arena, (size_t)N, sizeof *to->positions);
     to->visible = p.stack->is_decoder ? km_arena_take(arena, (size_t)N, sizeof *to->visible) : NULL;
     to->embedding_sum = km_work_floats(arena, N, p.stack->C);
+    to->dmix = work->options.backward ? km_work_floats(arena, N, 1) : NULL;
     to->embedding_mean = km_work_floats(arena, N, 1);
     to->embedding_rstd = km_work_floats(arena, N, 1);
     place_hidden(&p);

@@ -76,13 +76,17 @@ km_norm km_table_add_norm(km_table *t, int C, const char *prefix) {
     return norm;
 }
 
+void km_table_end(km_table *t) {
+    t->size = round_up(t->size, TABLE_BLOCK);
+}
+
 static void place(km_model *m, km_param *params) {
     km_table *table = &m->table;
     *table = (km_table){.params = params};
     m->architecture->place(m, table);
     m->head_offset = round_up(table->size, ALIGN);
     m->head->kind->place(m, table);
-    table->size = round_up(table->size, TABLE_BLOCK);
+    km_table_end(table);
 }
 
 void km_table_build(km_model *model) {

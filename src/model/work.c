@@ -171,6 +171,10 @@ void km_work_destroy(km_work *work) {
     }
 }
 
+const float *km_work_mixture(const km_work *work) {
+    return work->stacks[KM_ENCODER].dmix;
+}
+
 const float *km_work_hidden(const km_work *work, km_stack_name stack, int layer) {
     const km_work_options *options = &work->options;
     return (int)stack >= work->model->stack_count || layer < 0 || layer > work->model->stacks[stack].L ||

@@ -174,6 +174,16 @@ km_status km_check_rows(km_run *run, bool make) {
     return status;
 }
 
+km_status km_check_marks(km_run *run) {
+    const km_config *config = &run->config;
+    const km_mark_request request = {.corpus = run->corpus,
+                                     .rows = run->rows,
+                                     .count = km_rows_count(run->rows),
+                                     .folder = config->run.dir,
+                                     .threads = (int)config->parallel.threads};
+    return km_run_mark(&run->marks, run->comm, &config->mask, &request);
+}
+
 static km_status check_work(const km_run *run, int ranks) {
     enum { MOST = 8192 }; /* what the 64 bits of the gradient sum allow: see KM_FIXED_LIMIT */
     int batches = km_reader_micro_batches(run->reader), views = km_reader_views(run->reader);
@@ -206,6 +216,12 @@ km_status km_check_reader(km_run *run, int ranks) {
     km_masking masking;
     KM_TRY(km_masking_of(&masking, &config->mask, km_model_decoder_start(&config->model)));
     const int64_t views = config->train.sequences * (masking.over_epochs ? 1 : config->mask.splits);
+    masking.spec.marks = run->marks;
+    if (run->comm == NULL && masking.policy->needs_model) {
+        /* A plan makes no marks: it counts the work of random masks, which hide at least as much. */
+        masking.policy = km_mask_policy_named("random");
+        masking.spec.ratio = 0.3;
+    }
     km_source *source = NULL;
     KM_TRY(km_source_rows_create(&source, run->rows, run->corpus, &masking, (uint64_t)config->run.seed));
     KM_TRY(km_reader_create(&run->reader, source, views, config->train.micro_batch));

@@ -134,6 +134,7 @@ km_status km_run_setup(km_run *run, km_comm *comm, const km_config *config) {
     km_comm_broadcast(comm, &run->config, sizeof run->config);
     KM_TRY(km_comm_agree(comm, km_model_create(&run->model, &run->config.model, KM_HEAD_TOKENS)));
     KM_TRY(open_rows(run));
+    KM_TRY(km_check_marks(run));
     KM_TRY(km_comm_agree(comm, km_check_reader(run, km_comm_size(comm))));
     if (run->resume_step >= run->config.train.steps) {
         return KM_OK;
@@ -169,6 +170,7 @@ void km_run_teardown(km_run *run) {
     if (run->model != NULL) {
         km_model_destroy(run->model);
     }
+    km_marks_close(run->marks);
     if (run->rows != NULL) {
         km_rows_close(run->rows);
     }

@@ -1,0 +1,131 @@
+/* policy: masking policies that are learned from a task's own examples (Q. Ye et al., "On the influence of masking policies in
+ * intermediate pre-training", EMNLP 2021). A policy is a small network that gives two numbers to each token of a text:
+ *
+ *   supervised   the logits of an answer that starts, and of one that ends here (section 4.2)
+ *   meta         the logits of leaving the token as it is, and of masking it (section 4.3)
+ *
+ * Policies are files of their own. They are trained from examples (context, source, target), and used by pre-training, for which they
+ * mark the rows of a corpus once (km_marks in kmask/data.h). Calls are local unless their comment ends with "Collective.". */
+#ifndef KMASK_POLICY_H
+#define KMASK_POLICY_H
+
+#include "kmask/base.h"
+#include "kmask/comm.h"
+#include "kmask/data.h"
+#include "kmask/modelfile.h"
+#include "kmask/run.h"
+#include "kmask/train.h"
+
+/* ---- Options ---------------------------------------------------------------------------------------------------- */
+
+typedef struct km_policy_config {
+    uint64_t given;
+    char kind[KM_WORD];
+    char examples[KM_PATH], dev[KM_PATH], init[KM_PATH];
+    double dev_share;
+    char embeddings[KM_WORD]; /* trained | frozen */
+    int64_t width, hidden, layers, kernel, length, longest;
+    int64_t epochs, batch, micro_batch;
+    double lr, weight_decay, clip;
+    /* meta */
+    double alpha0, alpha1, alpha2, beta, gamma, epsilon, temperature;
+    bool hard, keep_pretrained;
+    char objective[KM_WORD]; /* decrease | loss */
+} km_policy_config;
+extern const km_section km_policy_section;
+
+/* The config of `kmask policy train`. Plain bytes: ranks broadcast it as it is. */
+typedef struct km_policy_input {
+    km_run_config run;
+    km_policy_config policy;
+    km_checkpoint_config checkpoint;
+    km_parallel_config parallel;
+} km_policy_input;
+extern const km_schema km_policy_schema;
+/* Reads and checks a config and fills in defaults. Every failure is KM_USAGE. */
+km_status km_policy_load(km_policy_input *out, const km_config_source *source) KM_NODISCARD;
+
+/* ---- Networks ----------------------------------------------------------------------------------------------------- */
+
+typedef enum km_policy_kind { KM_POLICY_SUPERVISED, KM_POLICY_META, KM_POLICY_KINDS } km_policy_kind;
+bool km_policy_kind_named(km_policy_kind *out, const char *name);
+const char *km_policy_kind_name(km_policy_kind kind);
+
+/* V rows of embeddings, C wide; supervised: L layers of an LSTM with H units in each direction; meta: a convolution of width K to H
+ * channels, and a linear layer from H to M. */
+typedef struct km_policy_shape {
+    km_policy_kind kind;
+    int V, C, H, L, K, M;
+} km_policy_shape;
+
+/* A network: sizes, and a table of its parameters, under the names of PyTorch's modules: embed.weight (V,C); lstm.weight_ih_l0 (4H,C) and
+ * so on as nn.LSTM has them, start.weight (1,2H), start.bias, end.*; or conv.weight (H, C*K), which is (H,C,K) of nn.Conv1d, conv.bias,
+ * linear1.* (M,H), linear2.* (2,M). */
+typedef struct km_policy_net km_policy_net;
+/* KM_USAGE where a size makes no sense. The caller destroys. */
+km_status km_policy_net_create(km_policy_net **out, const km_policy_shape *shape) KM_NODISCARD;
+void km_policy_net_destroy(km_policy_net *net); /* NULL is fine */
+const km_table *km_policy_net_table(const km_policy_net *net);
+const km_policy_shape *km_policy_net_shape(const km_policy_net *net);
+/* Initial weights as PyTorch's modules have them, functions of seed and name: uniform between -1/sqrt(n) and 1/sqrt(n), n the hidden
+ * size of the LSTM or the inputs of one output; embeddings are normal with deviation 0.02. */
+void km_policy_net_init(const km_policy_net *net, float *weights, uint64_t seed);
+
+/* Activations of one thread, for batches of at most so many tokens and views. */
+typedef struct km_policy_work km_policy_work;
+km_status km_policy_work_create(km_policy_work **out, const km_policy_net *net, int tokens, int views) KM_NODISCARD;
+void km_policy_work_destroy(km_policy_work *work); /* NULL is fine */
+/* The two logits of each token, (N,2), the work area's, for the sequences of a stream (ids and starts are read). The result is a function
+ * of the arguments to the bit. */
+const float *km_policy_forward(const km_policy_net *net, const float *weights, const km_stream *stream, int views,
+                               km_policy_work *work);
+/* The gradient of the parameters from that of the logits, dlogits (N,2), behind km_policy_forward of the same stream. embeddings false:
+ * nothing is reported for embed.weight. The sink's last call is done(0). */
+void km_policy_backward(const km_policy_net *net, const float *weights, const km_stream *stream, int views,
+                        const float *dlogits, bool embeddings, km_policy_work *work, const km_sink *sink);
+
+/* Cross entropy of the spans first..last (places of the stream, both included) of `views` sequences against their logits (N,2): the
+ * softmax is over a sequence's tokens, and the loss of one is the mean of start and end. *dlogits (N,2), where not NULL, becomes the
+ * gradient of the sum that is returned. */
+double km_span_loss(const float *logits, const int32_t *starts, int views, const int32_t *first,
+                    const int32_t *last, float *dlogits);
+/* The `top` best spans of a sequence of `length` tokens with logits (length,2), by start + end logit, the best first; of equal ones the
+ * earlier start, then the shorter. Spans have at most `longest` tokens, all of them allowed (1). Returns how many there are. */
+int km_span_best(km_mark_span *out, int top, const float *logits, const uint8_t *allowed, int length, int longest);
+
+/* ---- Files -------------------------------------------------------------------------------------------------------- */
+
+/* A policy file, opened for use. */
+typedef struct km_policy {
+    km_policy_net *net;
+    float *weights;
+    km_tokenizer *tokenizer; /* NULL: a safetensors file, which has none */
+    int64_t longest;         /* tokens of a span, at most */
+    double temperature;      /* of the Gumbel softmax that it was trained with */
+    km_hash weights_hash;
+} km_policy;
+/* The caller closes. Of a safetensors file the sizes follow from the shapes, and the kind from the names. [HDF5] */
+km_status km_policy_open(km_policy **out, const char *path) KM_NODISCARD;
+void km_policy_close(km_policy *policy); /* NULL is fine */
+
+/* ---- Training ------------------------------------------------------------------------------------------------------ */
+
+/* Trains a policy, or goes on with what is in the run folder, which then has policy.h5, config.json, metrics.jsonl and checkpoints.
+ * *out on rank 0: {"kind", "step", "examples", "left_out", "weights_hash", ...}, the caller's; NULL elsewhere. KM_STOPPED after a signal
+ * or run.max_hours. Collective. */
+km_status km_policy_train(km_comm *comm, const km_policy_input *input, km_json **out) KM_NODISCARD;
+
+/* ---- Marks --------------------------------------------------------------------------------------------------------- */
+
+/* Opens the marks that the policy at request->model gives to the rows, and makes them first where the file is not there: all ranks share
+ * the rows. It is what km_run_set_marker is given. Collective, and local with comm NULL. */
+km_status km_policy_mark(km_comm *comm, const km_mark_request *request, km_marks **out) KM_NODISCARD;
+
+/* ---- Probing ------------------------------------------------------------------------------------------------------- */
+
+/* Writes what a policy makes of given ids to the HDF5 file `output` (section 9 of src/README.md). model: of kind meta, the model that
+ * the inner steps train; else NULL. */
+km_status km_policy_probe(const char *net, km_policy_kind kind, const char *model, const char *input,
+                          const char *output) KM_NODISCARD;
+
+#endif

@@ -217,9 +217,12 @@ static char *describe_labels(const km_task *task, const km_model_config *shape, 
 static km_status open_model(km_tuner *t, const char *init, uint64_t seed) {
     const km_finetune_input *input = t->input;
     KM_TRY(km_bundle_open_classifier(&t->bundle, init, t->task->label_count, seed));
-    KM_TRY(km_model_config_check(&t->bundle->shape, input->task.length) == KM_OK
-               ? KM_OK
-               : km_context(KM_USAGE, "%s", init));
+    const int64_t longest = km_model_longest(&t->bundle->shape);
+    if (input->task.length > longest) {
+        return km_fail(KM_USAGE,
+                       "task.length: found %lld, expected at most %lld, the longest text that %s can read",
+                       (long long)input->task.length, (long long)longest, init);
+    }
     if (input->finetune.dropout >= 0) {
         KM_TRY(km_tuner_set_dropout(t, KM_HEAD_CLASSES, input->finetune.dropout));
     }

@@ -169,6 +169,7 @@ printf '{"text": "red1"}\n' >lacking.jsonl
 bad 'lacking.jsonl: line 1: no text or number under the key "label"' --set task.dev=lacking.jsonl
 printf 'text,label\n"red1,few\n' >open.csv
 bad "open.csv: line 2: a quoted field does not end" --set task.dev=open.csv
+expect 2 "task.length: found 65, expected at most 64" "$KMASK" finetune c.json --set run.dir=bad --set task.length=65
 expect 2 "task.metrics: found pearson" "$KMASK" finetune c.json --set run.dir=bad --set 'task.metrics=["pearson"]'
 gzip -c dev.tsv | head -c 200 >cut.tsv.gz
 bad "cut.tsv.gz" --set task.dev=cut.tsv.gz

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""compare_torch.py [--kmask build/release/kmask] [--work n512,n128,small] [--threads 1,2] [--laps 5]
+"""compare_torch.py [--kmask build/release/kmask] [--work n512,n128,small] [--bart] [--threads 1,2] [--laps 5]
     [--precision fp32|bf16] [--blas-kernel NAME] [--out FILE.json]
 
 A training step of the same masked language model in kmask and in PyTorch with transformers, in turns, and the ratio of
@@ -15,6 +15,10 @@ through a step in micro-batches of about 1,024 tokens, PyTorch through all views
 Two opponents: the best of eager attention, scaled_dot_product_attention, and torch.compile of either, with the vocabulary's head at
 masked tokens alone and the allocator tuned (MALLOC_* below), each tried first; and what transformers' run_mlm does: its
 default attention, the head at every token, nothing tuned. AdamW is the fused one on both.
+
+--bart (or --work bart-full,bart-masked): BART-base, whose sources are 8 rows of 128 tokens with 15 % of them replaced. Its decoder
+writes the whole row (128 tokens) or what was hidden (21 tokens). Every token of a target counts, so there is one opponent: the
+best. attention_dropout and activation_dropout are 0 as in BART's config.
 
 PyTorch's MKL does not use all of every CPU (on AMD it leaves AVX-512 alone), so its product's rate is printed too: a ratio is one of
 programs, libraries included.
@@ -34,6 +38,9 @@ WORK = {
     "n512": dict(preset="bert-base", length=512, views=4, vocabulary=30522, sizes=(12, 768, 12, 3072)),
     "n128": dict(preset="bert-base", length=128, views=8, vocabulary=30522, sizes=(12, 768, 12, 3072)),
     "small": dict(preset="small", length=128, views=32, vocabulary=8192, sizes=(4, 256, 4, 1024)),
+    "bart-full": dict(preset="bart-base", length=128, views=8, vocabulary=50265, sizes=(6, 768, 12, 3072), target="full", written=128),
+    "bart-masked": dict(preset="bart-base", length=128, views=8, vocabulary=50265, sizes=(6, 768, 12, 3072), target="masked", written=21),
+    "bart-tiny": dict(preset="bart-tiny", length=32, views=8, vocabulary=512, sizes=(2, 128, 2, 512), target="full", written=32),
     "tiny": dict(preset="tiny", length=32, views=8, vocabulary=512, sizes=(2, 128, 2, 512)),
 }
 TUNED = {"MALLOC_TOP_PAD_": str(1 << 28), "MALLOC_MMAP_THRESHOLD_": str(1 << 33), "MALLOC_TRIM_THRESHOLD_": str(1 << 34)}
@@ -42,7 +49,8 @@ RATIO = 0.15
 
 
 def masked_of_view(work):
-    return max(1, int(RATIO * (work["length"] - 2) + 0.5))
+    """Predicted tokens."""
+    return work["written"] if "target" in work else max(1, int(RATIO * (work["length"] - 2) + 0.5))
 
 
 # ---- PyTorch: a server that makes a step for each line it reads ------------------------------------------------------
@@ -53,9 +61,25 @@ def peak_bytes():
         return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM:"))
 
 
+def make_bart(torch, work, attention):
+    from transformers import BartConfig, BartForConditionalGeneration
+
+    layers, width, heads, wide = work["sizes"]
+    config = BartConfig(
+        vocab_size=work["vocabulary"], d_model=width, encoder_layers=layers, decoder_layers=layers, encoder_attention_heads=heads,
+        decoder_attention_heads=heads, encoder_ffn_dim=wide, decoder_ffn_dim=wide, dropout=0.1, attention_dropout=0.0,
+        activation_dropout=0.0)
+    if attention is not None:
+        config._attn_implementation = attention
+    torch.manual_seed(1)
+    return BartForConditionalGeneration(config).train()
+
+
 def make_model(torch, work, attention):
     from transformers import BertConfig, BertForMaskedLM
 
+    if "target" in work:
+        return make_bart(torch, work, attention)
     layers, width, heads, wide = work["sizes"]
     config = BertConfig(
         vocab_size=work["vocabulary"], hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads,
@@ -69,6 +93,9 @@ def make_model(torch, work, attention):
 
 def make_batch(torch, work):
     """Ids with the masked ones replaced, where those are (flat), and what stood there."""
+    if "target" in work:
+        return (torch.randint(5, work["vocabulary"], (work["views"], work["length"])),
+                torch.randint(5, work["vocabulary"], (work["views"], work["written"])))
     views, length, count = work["views"], work["length"], masked_of_view(work)
     ids = torch.randint(5, work["vocabulary"], (views, length))
     at = torch.stack([torch.randperm(length - 2)[:count].sort().values + 1 for _ in range(views)])
@@ -111,7 +138,10 @@ def serve(work, variant, threads, precision):
         every[flat] = labels
         return model(input_ids=ids, attention_mask=torch.ones_like(ids), labels=every.view_as(ids)).loss
 
-    loss_of = full_head if name == "run_mlm" else masked_head
+    def of_target(ids, labels):
+        return model(input_ids=ids, attention_mask=torch.ones_like(ids), labels=labels).loss
+
+    loss_of = of_target if "target" in work else full_head if name == "run_mlm" else masked_head
     if "compile" in flags:
         loss_of = torch.compile(loss_of)
 
@@ -167,6 +197,9 @@ def kmask_lap(program, work, threads, cores, kernel, precision):
     command = [program, "bench", "--preset", work["preset"], "--length", str(work["length"]), "--views", str(work["views"]),
                "--threads", str(threads), "--precision", precision, "--repeat", "1", "--steps-only", "--json",
                "--set", f"model.vocab_size={work['vocabulary']}", "--set", f"mask.ratio={RATIO}"]
+    if "target" in work:
+        for key in ("policy=random", f"target={work['target']}", "merge=false", "splits=1"):
+            command += ["--set", "mask." + key]
     environment = {k: v for k, v in os.environ.items() if k != "OPENBLAS_CORETYPE"}
     if kernel:
         environment["OPENBLAS_CORETYPE"] = kernel
@@ -206,10 +239,11 @@ def compare(program, work_name, threads, laps, names, tries, kernel, precision):
     print(f"{work_name}: {work['preset']}, {work['views']} views of {work['length']} tokens, "
           f"{masked_of_view(work)} masked in each, {threads} thread(s), {precision}", flush=True)
     best, tried = find_best(work_name, threads, cores, names, tries, precision)
-    rivals = {"best": Server(work_name, best, threads, cores, precision),
-              "run_mlm": Server(work_name, "run_mlm", threads, cores, precision)}
+    rivals = {"best": Server(work_name, best, threads, cores, precision)}
+    if "target" not in work:
+        rivals["run_mlm"] = Server(work_name, "run_mlm", threads, cores, precision)
     print(f"  PyTorch's own product of a layer's widest shape: {rivals['best'].product_rate:.0f} GFLOP/s", flush=True)
-    times, peaks = {"kmask": [], "best": [], "run_mlm": []}, {}
+    times, peaks = {"kmask": [], **{name: [] for name in rivals}}, {}
     for _ in range(laps):
         for name in times:
             lap = kmask_lap(program, work, threads, cores, kernel, precision) if name == "kmask" else rivals[name].lap()
@@ -220,7 +254,7 @@ def compare(program, work_name, threads, laps, names, tries, kernel, precision):
     result = {"work": work_name, "threads": threads, "precision": precision, "best": best, "tried_seconds": tried, "laps": times, "peak_bytes": peaks,
               "product_gflops": rivals["best"].product_rate,
               "tokens_per_s": {name: tokens / statistics.median(seconds) for name, seconds in times.items()}}
-    for name in ("best", "run_mlm"):
+    for name in rivals:
         ratios = sorted(b / a for a, b in zip(times["kmask"], times[name]))
         result[f"over_{name}"] = {"median": statistics.median(ratios), "least": ratios[0], "most": ratios[-1],
                                   "memory": peaks["kmask"] / peaks[name]}
@@ -232,10 +266,12 @@ def show(results):
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for r in results:
         speed, peak = r["tokens_per_s"], r["peak_bytes"]
-        ratios = [f"{o['median']:.2f} ({o['least']:.2f} to {o['most']:.2f})" for o in (r["over_best"], r["over_run_mlm"])]
-        print(f"| {r['work']} | {r['threads']} | {speed['kmask']:.0f} tokens/s | {speed['best']:.0f} ({r['best']}) | {ratios[0]} | "
-              f"{speed['run_mlm']:.0f} | {ratios[1]} | "
-              f"{peak['kmask'] / 1e9:.2f}, {peak['best'] / 1e9:.2f}, {peak['run_mlm'] / 1e9:.2f} GB |")
+        def ratio(name):
+            over = r.get(f"over_{name}")
+            return f"{over['median']:.2f} ({over['least']:.2f} to {over['most']:.2f})" if over else ""
+        plain = f"{speed['run_mlm']:.0f}" if "run_mlm" in speed else ""
+        print(f"| {r['work']} | {r['threads']} | {speed['kmask']:.0f} tokens/s | {speed['best']:.0f} ({r['best']}) | {ratio('best')} | "
+              f"{plain} | {ratio('run_mlm')} | {', '.join(f'{size / 1e9:.2f}' for size in peak.values())} GB |")
 
 
 def main():
@@ -243,6 +279,7 @@ def main():
     here = os.path.dirname(os.path.abspath(__file__))
     parser.add_argument("--kmask", default=os.path.join(here, "..", "build", "release", "kmask"))
     parser.add_argument("--work", default="n512,n128,small", help="of " + ", ".join(WORK))
+    parser.add_argument("--bart", action="store_true", help="the same as --work bart-full,bart-masked")
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--laps", type=int, default=5)
     parser.add_argument("--tries", type=int, default=3, help="steps of each candidate when the best is looked for")
@@ -256,6 +293,7 @@ def main():
         serve(WORK[options.serve[0]], options.serve[1], int(options.serve[2]), options.serve[3])
         return
     results = []
+    options.work = "bart-full,bart-masked" if options.bart else options.work
     for work in options.work.split(","):
         if work not in WORK:
             parser.error(f"--work: no {work}; there are {', '.join(WORK)}")

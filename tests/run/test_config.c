@@ -478,16 +478,16 @@ static void a_resumed_run_may_change_these_alone(void **state) {
     goes_on("optimizer.lr=0.0010000000000000002", false, "optimizer.lr (was 0.001, now 0.0010000000000000002)");
     goes_on("schedule.name=cosine", false, "schedule.name");
     goes_on("model.hidden_size=64", false, "model.hidden_size (was 128, now 64)");
-    goes_on("model.hidden_dropout_prob=0", false, "model.hidden_dropout_prob");
+    goes_on("model.hidden_dropout_prob=0.1", false, "model.hidden_dropout_prob");
     goes_on("model.intermediate_size=512", true, NULL);
 }
 
 static void a_preset_is_only_an_origin(void **state) {
     (void)state;
     km_config *was = km_new(1, sizeof *was);
-    WELL("model.preset=tiny");
+    WELL("model.preset=small");
     *was = config;
-    WELL("model.type=bert", "model.hidden_size=128", "model.num_hidden_layers=2", "model.num_attention_heads=2");
+    WELL("model.type=bert", "model.hidden_size=256", "model.num_hidden_layers=4", "model.num_attention_heads=4");
     km_buffer changes = {0};
     assert_int_equal(km_config_continues(was, &config, &changes), KM_OK);
     assert_int_equal(changes.size, 0);

@@ -61,6 +61,7 @@ typedef struct km_corpus_report {
     uint64_t spans, holdout_spans, bad_spans;                /* bad: given, but left out */
     uint64_t tagged_tokens, holdout_tagged_tokens, bad_tags; /* likewise */
     uint64_t unknown_tokens;
+    uint64_t joined_lines;  /* byte-level BPE: lines before which the line end was read as a blank */
     uint64_t median_tokens; /* of a document, to within 5 % */
     uint64_t bytes;         /* of text read */
 } km_corpus_report;

@@ -26,6 +26,9 @@ typedef struct km_bundle {
      * "single_label_classification"}; with one label that type is "regression". Else NULL. */
     char *classifier;
 } km_bundle;
+/* The model that a path means: of a run folder the newest checkpoint, or where it has none the newest snapshot, which a line in the
+ * log says; any other path as it is. The caller frees. */
+char *km_bundle_file_of(const char *path);
 /* Verifies the file and reads all but the optimizer's state; also takes a safetensors folder. A classifier's file is refused: the
  * model is one that predicts tokens. The caller closes. */
 km_status km_bundle_open(km_bundle **out, const char *path) KM_NODISCARD;

@@ -44,6 +44,8 @@ km_status km_tokenizer_save(const km_tokenizer *tokenizer, const char *folder) K
  * language modelling needs. GPT-2's vocabulary is such a one. `origin` begins the message. */
 km_status km_tokenizer_can_mask(const km_tokenizer *tokenizer, const char *origin) KM_NODISCARD;
 int32_t km_tokenizer_size(const km_tokenizer *tokenizer); /* V: ids are 0..V-1 */
+/* Whether blanks are part of pieces, as in byte-level BPE: a line end inside a paragraph must then be read as a blank. */
+bool km_tokenizer_has_blanks(const km_tokenizer *tokenizer);
 km_specials km_tokenizer_specials(const km_tokenizer *tokenizer);
 /* A piece as the vocabulary writes it, such as "##ing" or "\u0120the"; NULL for an id out of range. */
 const char *km_tokenizer_piece(const km_tokenizer *tokenizer, int32_t id);

@@ -1,6 +1,7 @@
 /* One option's value: its range, reading it from JSON or from --set, printing it back. */
 #include "option.h"
 
+#include <ctype.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -103,7 +104,7 @@ void km_option_expected(const km_option *option, km_buffer *out) {
     const char *choices = km_option_choices(option);
     km_buffer_print(out, "%s", words[option->kind]);
     if (option->kind == KM_FILE) {
-        km_buffer_print(out, " of at most %d bytes", KM_PATH - 1);
+        km_buffer_print(out, " of at most %d bytes, with $NAMES that the environment has", KM_PATH - 1);
     } else if (option->kind == KM_EVERY) {
         km_buffer_print(out, " (at most %d, each %s)", KM_STEPS, option->range);
     } else if (option->kind == KM_NUMBER_LIST) {
@@ -206,7 +207,51 @@ static bool read_steps(km_steps *out, const km_option *option, const km_json *js
     return true;
 }
 
+/* A path with ~ at its beginning, and $NAME and ${NAME} anywhere, replaced by what the environment has; NULL where a variable is not
+ * set. The caller frees. */
+static char *expand_path(const char *text) {
+    km_buffer path = {0};
+    const char *home = getenv("HOME");
+    const bool from_home = text[0] == '~' && (text[1] == '/' || text[1] == '\0') && home != NULL;
+    km_buffer_print(&path, "%s", from_home ? home : "");
+    for (const char *at = text + from_home; *at != '\0';) {
+        const bool braces = at[0] == '$' && at[1] == '{';
+        const char *name = at + 1 + braces;
+        size_t length = 0;
+        while (at[0] == '$' && (isalnum((unsigned char)name[length]) || name[length] == '_')) {
+            length++;
+        }
+        if (length == 0 || (braces && name[length] != '}')) {
+            km_buffer_add(&path, at++, 1);
+            continue;
+        }
+        char *variable = km_format("%.*s", (int)length, name);
+        const char *value = getenv(variable);
+        free(variable);
+        if (value == NULL) {
+            km_buffer_free(&path);
+            return NULL;
+        }
+        km_buffer_add(&path, value, strlen(value));
+        at = name + length + braces;
+    }
+    return path.data;
+}
+
+static bool read_path(char *out, const km_option *option, const char *text) {
+    char *path = text != NULL && text[0] != '\0' ? expand_path(text) : NULL;
+    const bool fits = path != NULL && path[0] != '\0' && strlen(path) < size_of(option);
+    if (fits) {
+        memcpy(out, path, strlen(path));
+    }
+    free(path);
+    return fits;
+}
+
 static bool read_text(char *out, const km_option *option, const char *text) {
+    if (option->kind == KM_FILE) {
+        return read_path(out, option, text);
+    }
     if (text == NULL || text[0] == '\0' || strlen(text) >= size_of(option) ||
         (option->kind == KM_CHOICE && !is_choice(km_option_choices(option), text))) {
         return false;

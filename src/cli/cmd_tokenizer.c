@@ -45,16 +45,21 @@ typedef struct learner {
     km_wordpiece_trainer *wordpiece;
     km_bpe_trainer *bpe;
     km_buffer line;
+    bool inside; /* the next line goes on with a paragraph */
 } learner;
 
 /* Takes a line as `corpus build` would encode it, with the line end, which no word crosses. */
 static km_status take_line(void *context, const char *text, size_t count) {
     learner *l = context;
-    if (text == NULL) {
+    count = text != NULL ? km_line_trim(text, count) : 0;
+    if (count == 0) { /* a document or paragraph ends */
+        l->inside = false;
         return KM_OK;
     }
     l->line.size = 0;
-    km_buffer_add(&l->line, text, km_line_trim(text, count));
+    km_buffer_add(&l->line, " ", l->inside && l->bpe != NULL);
+    km_buffer_add(&l->line, text, count);
+    l->inside = true;
     km_buffer_add(&l->line, "\n", 1);
     if (l->bpe != NULL) {
         km_bpe_trainer_add(l->bpe, l->line.data, l->line.size);

@@ -46,6 +46,11 @@ km_status km_comm_open(km_comm **out, int *argc, char ***argv) {
     MPI_Comm_dup(MPI_COMM_WORLD, &comm->mpi);
     MPI_Comm_rank(comm->mpi, &comm->rank);
     MPI_Comm_size(comm->mpi, &comm->size);
+    km_status status = comm->opened_mpi ? km_launcher_check(comm->size) : KM_OK;
+    if (status != KM_OK) { /* on every rank, since all have the launcher's variables */
+        km_comm_close(comm);
+        return status;
+    }
     comm->node_ranks = find_node_ranks(comm->mpi, comm->rank, comm->size);
     km_log_mute(comm->rank != 0);
     *out = comm;

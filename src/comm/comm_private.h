@@ -70,4 +70,7 @@ static inline void km_wait_end(km_comm *comm) {
     km_comm_end(comm);
 }
 
+/* KM_USAGE where the launcher started more tasks than MPI has ranks. */
+km_status km_launcher_check(int ranks) KM_NODISCARD;
+
 #endif

@@ -320,6 +320,9 @@ static km_status lay_out(const build *b, output *t) {
     const char *source = b->options->spans == KM_SPANS_FIND ? "found" : b->with_spans ? "given" : "none";
     KM_TRY(km_store_set_text(t->store, "sentence_rules", km_spill_sentence_rules(b->spill)));
     KM_TRY(km_store_set_text(t->store, "spans", source));
+    if (b->report.joined_lines > 0) { /* corpora of earlier versions ran the words at line ends together */
+        KM_TRY(km_store_set_text(t->store, "line_ends", "blank"));
+    }
     KM_TRY(b->with_tags ? set_tags(b, t->store) : KM_OK);
     KM_TRY(km_store_layout(t->store));
     for (int array = 0; array < SPILL_ARRAYS; array++) {

@@ -231,6 +231,11 @@ static km_status take_line(km_reading *reading, const char *text, size_t count, 
     return KM_OK;
 }
 
+/* A blank line inside a document. It is no line of the text, but ends a paragraph for those to whom that matters. */
+static km_status end_paragraph(km_reading *reading) {
+    return reading->spill == NULL || km_spill_joins(reading->spill) ? take_line(reading, "", 0, NULL) : KM_OK;
+}
+
 static km_status end_document(km_reading *reading) {
     if (reading->spill == NULL) {
         return reading->take(reading->context, NULL, 0);
@@ -265,6 +270,8 @@ static km_status read_plain(km_reading *reading, const km_input_piece *piece, km
             KM_TRY(skip ? KM_OK : take_line(reading, text, count, NULL));
             ends = line.last && reading->document == KM_DOCUMENT_LINE;
             open = true;
+        } else if (open && !ends) {
+            KM_TRY(end_paragraph(reading));
         }
         if (ends) {
             KM_TRY(end_document(reading));
@@ -303,7 +310,9 @@ static km_status read_wiki(km_reading *reading, const km_input_piece *piece, km_
         if (begins || begins_with(&line, "</doc>")) {
             KM_TRY(open ? end_document(reading) : KM_OK);
             open = begins;
-        } else if (!skip && !is_blank(&line)) {
+        } else if (is_blank(&line)) {
+            KM_TRY(open ? end_paragraph(reading) : KM_OK);
+        } else if (!skip) {
             reading->cut_lines += line.first && !line.last;
             KM_TRY(take_line(reading, line.text, line.count, NULL));
             open = true;
@@ -391,6 +400,7 @@ static km_status spill_value(km_reading *reading, const char *value, bool has_sp
         size_t count = strcspn(at, "\n");
         const char *after = at + count + (at[count] == '\n');
         reading->cut_lines += count > KM_LINE_LIMIT;
+        KM_TRY(count == 0 ? end_paragraph(reading) : KM_OK);
         while (count > 0) {
             size_t part = count > KM_LINE_LIMIT ? km_line_cut(at, KM_LINE_LIMIT) : count;
             const size_t begin = (size_t)(at - value);
@@ -409,8 +419,10 @@ static km_status spill_value(km_reading *reading, const char *value, bool has_sp
     return KM_OK;
 }
 
+/* Each field, and each string of a list, is a paragraph. */
 static km_status take_value(km_reading *reading, const km_json *record, const char *field, size_t count,
                             const char *value) {
+    KM_TRY(end_paragraph(reading));
     const km_json *entities = NULL;
     const km_json *tags = find_list(reading, record, "tags", field, count, &reading->bad_tags);
     if (reading->spans != KM_SPANS_NONE) {
@@ -443,6 +455,7 @@ static km_status take_text(km_reading *reading, const km_json *record, const cha
     }
     reading->tags.count = 0;
     for (const km_json *part = km_json_first(value); part != NULL; part = km_json_next(part)) {
+        KM_TRY(end_paragraph(reading));
         KM_TRY(spill_value(reading, km_json_string(part), false));
     }
     return KM_OK;
@@ -516,7 +529,9 @@ static km_status take_row(km_reading *reading, const km_input_piece *piece, cons
         KM_TRY(count_bytes(reading, piece, values[i], strlen(values[i]), line, &skip));
         any = any || skip;
     }
+    reading->tags.count = 0;
     for (int i = 0; i < km_table_columns(table) && !any; i++) {
+        KM_TRY(end_paragraph(reading));
         KM_TRY(spill_value(reading, values[i], false));
     }
     return any ? KM_OK : end_document(reading);

@@ -28,7 +28,10 @@ struct km_spill {
     double holdout;
     stream streams[SPILL_SIDES][SPILL_ARRAYS];
 
-    km_sentences *sentences;         /* NULL: lines are sentences */
+    km_sentences *sentences; /* NULL: lines are sentences */
+    bool joins, inside;      /* line ends are blanks to the tokenizer; the next line goes on with a paragraph */
+    km_buffer joined;        /* a line with the blank before it */
+    uint64_t joined_lines;
     km_ids ids, placed;              /* of a line; with the places of tokens where they are needed */
     uint64_t document[SPILL_ARRAYS]; /* elements of the training side when the document began */
     uint64_t document_unknown;
@@ -174,6 +177,7 @@ km_status km_spill_open(km_spill **out, const char *path, int rank, const km_tok
     spill->tokenizer = tokenizer;
     spill->special = km_tokenizer_specials(tokenizer);
     spill->holdout = options->holdout;
+    spill->joins = km_tokenizer_has_blanks(tokenizer);
     spill->placed.ranges = true;
     for (int array = 0; array < SPILL_ARRAYS; array++) {
         spill->element[array] = counts_tokens(array)    ? sizeof(uint64_t)
@@ -202,6 +206,7 @@ void km_spill_close(km_spill *spill) {
         (void)km_hasher_end(spill->hasher);
     }
     km_sentences_destroy(spill->sentences);
+    km_buffer_free(&spill->joined);
     km_ids_free(&spill->ids);
     km_ids_free(&spill->placed);
     free(spill);
@@ -312,10 +317,29 @@ static void hash_line(km_spill *spill, const char *text, size_t count) {
     }
 }
 
+/* Encodes a line. One that goes on with a paragraph is encoded with a blank before it where blanks are part of pieces, so that the
+ * line end between two words is what a blank is: its ids are those of the paragraph in one line. */
+static void encode_line(km_spill *spill, const char *text, size_t count, km_ids *line) {
+    if (!spill->inside || !spill->joins) {
+        km_encode(spill->tokenizer, text, count, false, line, &spill->invalid_utf8);
+        return;
+    }
+    spill->joined.size = 0;
+    km_buffer_add(&spill->joined, " ", 1);
+    km_buffer_add(&spill->joined, text, count);
+    km_encode(spill->tokenizer, spill->joined.data, spill->joined.size, false, line, &spill->invalid_utf8);
+    spill->joined_lines++;
+    for (size_t i = 0; line->ranges && i < line->count; i++) { /* places are those in the line */
+        line->begins[i] -= line->begins[i] > 0;
+        line->ends[i] -= line->ends[i] > 0;
+    }
+}
+
 km_status km_spill_line(km_spill *spill, const char *text, size_t count, const km_spans *spans,
                         const km_spans *tags) {
     count = km_line_trim(text, count);
     if (count == 0) {
+        spill->inside = false;
         return KM_OK;
     }
     hash_line(spill, text, count);
@@ -329,7 +353,8 @@ km_status km_spill_line(km_spill *spill, const char *text, size_t count, const k
     const bool has_tags = tags != NULL && tags->count > 0;
     km_ids *line = end > 0 || has_spans || has_tags ? &spill->placed : &spill->ids;
     line->count = 0;
-    km_encode(spill->tokenizer, text, count, false, line, &spill->invalid_utf8);
+    encode_line(spill, text, count, line);
+    spill->inside = true;
     if (line->count == 0) {
         spill->lost_spans += has_spans ? spans->count : 0;
         return KM_OK;
@@ -375,6 +400,7 @@ static bool held_out(km_spill *spill) {
 }
 
 km_status km_spill_end_document(km_spill *spill) {
+    spill->inside = false;
     bool holdout = held_out(spill);
     uint64_t begin = spill->document[SPILL_TOKENS], end = km_spill_count(spill, SPILL_TRAIN, SPILL_TOKENS);
     if (end == begin) {
@@ -424,7 +450,12 @@ void km_spill_report(const km_spill *spill, km_corpus_report *report) {
     report->bad_spans = spill->lost_spans;
     report->empty_documents = spill->empty_documents;
     report->invalid_utf8 = spill->invalid_utf8;
+    report->joined_lines = spill->joined_lines;
     report->unknown_tokens = spill->unknown_tokens;
+}
+
+bool km_spill_joins(const km_spill *spill) {
+    return spill->joins;
 }
 
 const char *km_spill_sentence_rules(const km_spill *spill) {

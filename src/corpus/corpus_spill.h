@@ -32,8 +32,8 @@ km_status km_spill_open(km_spill **out, const char *path, int rank, const km_tok
                         const km_corpus_options *options) KM_NODISCARD;
 void km_spill_close(km_spill *spill);
 
-/* Adds a line to the document: one sentence or several, none of them without a token. Blanks at its end are cut off, and a blank line
- * is passed over. `spans` (NULL: none) are names, dates and numbers in the line, ascending and without overlap; no sentence ends
+/* Adds a line to the document: one sentence or several, none of them without a token. Blanks at its end are cut off; a blank line only
+ * ends a paragraph. To byte-level BPE the line end before a line that goes on with a paragraph is a blank. `spans` (NULL: none) are names, dates and numbers in the line, ascending and without overlap; no sentence ends
  * inside one. A span in which no token begins is counted and left out. `tags` (NULL: none) are tagged ranges of the line, likewise;
  * a token has the tag of the first range that it shares a byte with. (With WordPiece all tokens of a word lie where the word does, and
  * have one tag.) */
@@ -46,6 +46,7 @@ km_status km_spill_end_document(km_spill *spill) KM_NODISCARD;
  * invalid_utf8, unknown_tokens, bad_spans. */
 void km_spill_report(const km_spill *spill, km_corpus_report *report);
 const int64_t *km_spill_histogram(const km_spill *spill); /* (SPILL_BINS), of the training side */
+bool km_spill_joins(const km_spill *spill);               /* whether it matters where paragraphs end */
 /* The rules for sentence ends, as the corpus' attribute names them. */
 const char *km_spill_sentence_rules(const km_spill *spill);
 /* Elements of an array. Ends count from the spill's own first token. */

@@ -157,8 +157,7 @@ static km_status open_file(km_bundle *bundle, const char *path, const opening *h
     return status;
 }
 
-static km_status open_any(km_bundle **out, const char *path, const opening *how) {
-    *out = NULL;
+static km_status open_path(km_bundle **out, const char *path, const opening *how) {
     KM_TRY(km_model_path_check(path));
     if (km_import_is_folder(path)) {
         return km_import_open_head(out, path, how->any, how->num_labels, how->seed);
@@ -171,6 +170,14 @@ static km_status open_any(km_bundle **out, const char *path, const opening *how)
     }
     *out = bundle;
     return KM_OK;
+}
+
+static km_status open_any(km_bundle **out, const char *path, const opening *how) {
+    *out = NULL;
+    char *file = km_bundle_file_of(path);
+    km_status status = open_path(out, file, how);
+    free(file);
+    return status;
 }
 
 km_status km_bundle_open(km_bundle **out, const char *path) {

@@ -22,11 +22,21 @@ km_status km_check_resume(km_run *run) {
 km_status km_check_start(km_run *run) {
     KM_TRY(km_run_folder_check(run->config.run.dir));
     KM_TRY(km_check_resume(run));
+    KM_TRY(run->start_file == NULL ? km_check_not_lost(run) : KM_OK);
     if (run->start_file == NULL && run->config.model.init[0] != '\0') {
-        const char *init = run->config.model.init;
-        KM_TRY(km_model_path_check(init));
-        KM_TRY(km_import_is_folder(init) ? km_import_open(&run->start_folder, init, (uint64_t)run->config.run.seed)
-                                         : km_store_open(&run->start_file, init));
+        char *init = km_bundle_file_of(run->config.model.init);
+        km_status status = km_model_path_check(init);
+        if (status == KM_OK) {
+            status = km_import_is_folder(init)
+                         ? km_import_open(&run->start_folder, init, (uint64_t)run->config.run.seed)
+                         : km_store_open(&run->start_file, init);
+        }
+        if (status == KM_OK && run->comm != NULL) {
+            km_log("the run in %s starts from the weights of %s; its moments and steps begin at 0",
+                   run->config.run.dir, init);
+        }
+        free(init);
+        return status;
     }
     return KM_OK;
 }

@@ -35,4 +35,8 @@ km_status km_checkpoint_write(km_store *store, const km_state_part *part, int ra
  * bits of a step depend. The differences are added to `out` in one line; nothing where there are none. Local. */
 void km_checkpoint_compare_machine(km_buffer *out, const km_store *store, const km_config *config);
 
+/* KM_NO_CHECKPOINT where the run's folder has no checkpoint, but status.json, metrics.jsonl or snapshots show that steps had been
+ * saved. Nothing is changed. */
+km_status km_check_not_lost(const km_run *run) KM_NODISCARD;
+
 #endif

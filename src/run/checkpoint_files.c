@@ -9,10 +9,6 @@
 #include <string.h>
 #include <unistd.h>
 
-static char *checkpoint_folder(const char *dir) {
-    return km_format("%s/checkpoints", dir);
-}
-
 char *km_checkpoint_path(const char *dir, int64_t step) {
     return km_format("%s/checkpoints/step-%08lld.h5", dir, (long long)step);
 }
@@ -36,9 +32,9 @@ static int newest_first(const void *a, const void *b) {
     return x < y ? 1 : x > y ? -1 : 0;
 }
 
-km_status km_checkpoint_files_list(km_checkpoint_files *out, const char *dir) {
+static km_status list_files(km_checkpoint_files *out, const char *dir, const char *name) {
     *out = (km_checkpoint_files){0};
-    char *folder = checkpoint_folder(dir);
+    char *folder = km_format("%s/%s", dir, name);
     DIR *list = opendir(folder);
     if (list == NULL) {
         km_status status =
@@ -60,6 +56,14 @@ km_status km_checkpoint_files_list(km_checkpoint_files *out, const char *dir) {
     }
     free(folder);
     return KM_OK;
+}
+
+km_status km_checkpoint_files_list(km_checkpoint_files *out, const char *dir) {
+    return list_files(out, dir, "checkpoints");
+}
+
+km_status km_snapshot_files_list(km_checkpoint_files *out, const char *dir) {
+    return list_files(out, dir, "snapshots");
 }
 
 void km_checkpoint_files_free(km_checkpoint_files *files) {

@@ -15,6 +15,7 @@ typedef struct km_checkpoint_files {
 
 /* Lists the checkpoints of a run folder, by the names of the files; nothing is read. A missing folder is an empty list. */
 km_status km_checkpoint_files_list(km_checkpoint_files *out, const char *dir) KM_NODISCARD;
+km_status km_snapshot_files_list(km_checkpoint_files *out, const char *dir) KM_NODISCARD; /* of <dir>/snapshots */
 void km_checkpoint_files_free(km_checkpoint_files *files);
 char *km_snapshot_path(const char *dir, int64_t step); /* <dir>/snapshots/step-<number>.h5; the caller frees */
 

@@ -144,16 +144,27 @@ static km_status open_index(km_store *store, const char *path) {
 /* ---- Folders ---- */
 
 static km_status no_weights(const char *folder) {
-    static const char *const others[] = {"pytorch_model.bin", "pytorch_model.bin.index.json"};
+    static const char unpickled[] = "a program for Python's unpickler", flax[] = "weights of Flax",
+                      tensorflow[] = "weights of TensorFlow", adapter[] = "an adapter, which is no whole model",
+                      python[] = "Turn it into one with tools/convert_pytorch_bin.py.",
+                      save[] = "Load it with transformers (from_flax or from_tf) and save_pretrained it.",
+                      merge[] = "Merge it into its model with peft (merge_and_unload) and save that.";
+    static const char *const others[][3] = {{"pytorch_model.bin", unpickled, python},
+                                            {"pytorch_model.bin.index.json", unpickled, python},
+                                            {"adapter_model.safetensors", adapter, merge},
+                                            {"adapter_model.bin", adapter, merge},
+                                            {"adapter_config.json", adapter, merge},
+                                            {"flax_model.msgpack", flax, save},
+                                            {"tf_model.h5", tensorflow, save},
+                                            {"bert_model.ckpt.index", tensorflow, save},
+                                            {"model.ckpt.index", tensorflow, save}};
     for (size_t i = 0; i < KM_COUNT(others); i++) {
-        char *path = km_format("%s/%s", folder, others[i]);
+        char *path = km_format("%s/%s", folder, others[i][0]);
         bool there = km_file_exists(path);
         free(path);
         if (there) {
-            return km_fail(KM_FAILED,
-                           "%s: holds %s, a program for Python's unpickler, expected %s. Turn it into one with "
-                           "tools/convert_pytorch_bin.py.",
-                           folder, others[i], SINGLE);
+            return km_fail(KM_FAILED, "%s: holds %s, %s, expected %s. %s", folder, others[i][0], others[i][1],
+                           SINGLE, others[i][2]);
         }
     }
     return km_fail(KM_FAILED, "%s: found a folder without %s (or %s), expected a file or a model's folder.", folder,

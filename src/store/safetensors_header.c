@@ -215,6 +215,11 @@ static km_status read_header(char **out, size_t *count, const km_shard *shard, u
                             shard->path, (unsigned long long)size);
     }
     KM_TRY(km_pread_all(shard->fd, &length, sizeof length, 0, shard->path));
+    if (memcmp(&length, "version ", sizeof length) == 0) {
+        return km_fail_kind(KM_ERROR_DAMAGED,
+                            "%s: a Git LFS pointer in place of the weights. Fetch them with `git lfs pull`.",
+                            shard->path);
+    }
     if (length == 0 || length > MOST_HEADER || length > size - sizeof length) {
         return km_fail_kind(
             KM_ERROR_DAMAGED,

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "bpe.h"
 #include "tokenizer.h"
 
 enum { VOCAB_BYTES = 1 << 30, CONFIG_BYTES = 1 << 26 };
@@ -32,23 +33,120 @@ static km_status read_lines(char **text, size_t *bytes, const char *path, const 
     return KM_OK;
 }
 
+/* The text behind a byte order mark, if there is one. */
+static const char *behind_mark(const char *text, size_t bytes) {
+    return text + (bytes >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0);
+}
+
+typedef struct vocab_line {
+    const char *text;
+    size_t size;
+} vocab_line;
+
+/* What is unusual about the lines of a vocabulary. */
+typedef struct odd_lines {
+    size_t blanks, empty, doubled;
+} odd_lines;
+
+static bool is_white(uint32_t code) {
+    return (code >= 0x09 && code <= 0x0D) || code == ' ' || code == 0x85 || code == 0xA0 || code == 0x1680 ||
+           (code >= 0x2000 && code <= 0x200A) || code == 0x2028 || code == 0x2029 || code == 0x202F ||
+           code == 0x205F || code == 0x3000;
+}
+
+/* Bytes of a line without white space at its end, as the tokenizers package reads it. */
+static size_t trimmed(const char *line, size_t size) {
+    size_t kept = 0;
+    for (const char *at = line, *end = line + size; at < end;) {
+        const int32_t code = km_utf8_next(&at, end);
+        kept = code >= 0 && is_white((uint32_t)code) ? kept : (size_t)(at - line);
+    }
+    return kept;
+}
+
+/* Adds the pieces of all lines. An empty line, and one whose piece stands again further down, is a hole. */
+static km_status add_lines(km_tokenizer *t, const vocab_line *lines, size_t count, odd_lines *odd,
+                           const char *path) {
+    bool *last = km_new(count + 1, sizeof *last);
+    km_strings seen = {0};
+    for (size_t i = count; i-- > 0;) {
+        const uint32_t before = seen.count;
+        last[i] = lines[i].size > 0 && km_strings_add(&seen, lines[i].text, lines[i].size) == before;
+        odd->doubled += lines[i].size > 0 && !last[i];
+    }
+    km_status status = KM_OK;
+    for (size_t i = 0; i < count && status == KM_OK; i++) {
+        status = last[i] ? km_tokenizer_add(t, lines[i].text, lines[i].size, path) : km_tokenizer_add_hole(t, path);
+    }
+    km_strings_free(&seen);
+    free(last);
+    return status;
+}
+
 static km_status read_vocab_txt(km_tokenizer *t, const char *path) {
     char *text = NULL;
     size_t bytes = 0, size = 0;
+    size_t count = 0;
     km_status status = read_lines(&text, &bytes, path, "piece");
-    const char *at = text, *line;
+    const char *at = behind_mark(text, bytes), *line;
+    vocab_line *lines = NULL;
+    odd_lines odd = {0};
     while (status == KM_OK && (line = next_line(&at, text + bytes, &size)) != NULL) {
-        text[line - text + (long)size] = '\0'; /* in place of the line end */
-        status = km_tokenizer_add(t, line, size, path);
+        if ((count & (count + 1)) == 0) {
+            lines = km_grow(lines, 2 * count + 2, sizeof *lines);
+        }
+        const size_t kept = trimmed(line, size);
+        odd.blanks += kept < size;
+        odd.empty += kept == 0;
+        lines[count++] = (vocab_line){line, kept};
     }
+    status = status == KM_OK ? add_lines(t, lines, count, &odd, path) : status;
+    if (status == KM_OK && odd.blanks + odd.empty + odd.doubled > 0) {
+        km_warn("%s: %zu lines have blanks behind the piece (left out), %zu are empty and %zu pieces stand again "
+                "further "
+                "down (the last counts); no text yields the ids of the last two",
+                path, odd.blanks, odd.empty, odd.doubled);
+    }
+    free(lines);
     free(text);
     return status;
 }
 
-static km_status read_vocab_json(km_tokenizer *t, const char *path) {
+/* What BPE of another kind shows in its pieces: ends of words as "</w>", or characters in place of the 256 bytes. */
+static km_status check_byte_level(const km_tokenizer *t, const char *path) {
+    enum { TOY = 512, BYTES = 256 /* a smaller vocabulary may have been made by hand, for a test */ };
+    int bytes = 0, ends = 0;
+    for (int byte = 0; byte < BYTES; byte++) {
+        char piece[8] = "";
+        piece[km_utf8_put(piece, km_byte_char((uint8_t)byte))] = '\0';
+        bytes += km_tokenizer_id(t, piece) >= 0;
+    }
+    for (int32_t id = 0; id < km_tokenizer_size(t); id++) {
+        const char *piece = km_tokenizer_piece(t, id);
+        const size_t size = strlen(piece);
+        ends += size > 4 && strcmp(piece + size - 4, "</w>") == 0;
+    }
+    if (ends > 0 || (bytes < BYTES && km_tokenizer_size(t) >= TOY)) {
+        return km_fail(
+            KM_FAILED,
+            "%s: no byte-level BPE: %d pieces end in </w> and %d of the 256 bytes have a piece; expected the "
+            "vocabulary of GPT-2's, RoBERTa's or BART's kind",
+            path, ends, bytes);
+    }
+    return KM_OK;
+}
+
+static km_status read_vocab_json(km_tokenizer *t, const km_settings *settings, const char *path) {
     km_json *json = NULL;
-    KM_TRY(km_json_load(&json, path, VOCAB_BYTES));
-    km_status status = km_tokenizer_read_vocab(t, json, path);
+    char *text = NULL;
+    size_t bytes = 0;
+    KM_TRY(km_file_read(&text, &bytes, path, VOCAB_BYTES));
+    const char *begin = behind_mark(text, bytes);
+    km_status status = km_json_parse(&json, begin, bytes - (size_t)(begin - text), path);
+    free(text);
+    KM_TRY(status);
+    status = km_tokenizer_read_vocab(t, settings, json, path);
+    status = status == KM_OK ? check_byte_level(t, path) : status;
     km_json_destroy(json);
     return status;
 }
@@ -57,7 +155,7 @@ static km_status read_merges(km_tokenizer *t, const char *path) {
     char *text = NULL;
     size_t bytes = 0, size = 0, number = 0;
     km_status status = read_lines(&text, &bytes, path, "merge");
-    const char *at = text, *line;
+    const char *at = behind_mark(text, bytes), *line;
     while (status == KM_OK && (line = next_line(&at, text + bytes, &size)) != NULL) {
         number++;
         const char version[] = "#version";
@@ -192,6 +290,43 @@ static km_status find_files(files *found, const char *folder) {
         folder);
 }
 
+/* Returns the first id at which the pieces differ; -1 where they are the same. */
+static int32_t first_difference(const km_tokenizer *a, const km_tokenizer *b) {
+    const int32_t size = KM_MAX(a->pieces.count, b->pieces.count);
+    for (int32_t id = 0; id < size; id++) {
+        const char *x = km_tokenizer_piece(a, id), *y = km_tokenizer_piece(b, id);
+        if (x == NULL || y == NULL || strcmp(x, y) != 0) {
+            return id;
+        }
+    }
+    return -1;
+}
+
+/* Where a tokenizer.json beside the classic files has other pieces, it counts, because transformers reads it first. */
+static km_status prefer_whole(km_tokenizer **out, km_settings *settings, const char *folder) {
+    char *path = km_format("%s/tokenizer.json", folder);
+    km_settings own;
+    km_settings_init(&own);
+    km_tokenizer *whole = NULL;
+    km_status status = km_file_exists(path) ? km_tokenizer_json_read(&whole, &own, path) : KM_OK;
+    const int32_t differs = whole != NULL ? first_difference(*out, whole) : -1;
+    if (differs >= 0) {
+        const char *classic = km_tokenizer_piece(*out, differs), *other = km_tokenizer_piece(whole, differs);
+        km_warn(
+            "%s: the vocabulary beside tokenizer.json has other pieces: id %d is \"%.60s\" there and \"%.60s\" in "
+            "tokenizer.json, which counts, as for transformers",
+            folder, differs, classic != NULL ? classic : "(none)", other != NULL ? other : "(none)");
+        km_tokenizer_destroy(*out);
+        *out = whole;
+        whole = NULL;
+        status = km_tokenizer_json_read(NULL, settings, path);
+    }
+    km_tokenizer_destroy(whole);
+    km_settings_free(&own);
+    free(path);
+    return status;
+}
+
 static km_status read_files(km_tokenizer **out, km_settings *settings, const files *from, const char *folder) {
     KM_TRY(km_settings_read(settings, folder));
     if (from->family == NULL) {
@@ -201,9 +336,10 @@ static km_status read_files(km_tokenizer **out, km_settings *settings, const fil
     if (from->merges == NULL) {
         KM_TRY(read_vocab_txt(*out, from->vocab));
     } else {
-        KM_TRY(read_vocab_json(*out, from->vocab));
+        KM_TRY(read_vocab_json(*out, settings, from->vocab));
         KM_TRY(read_merges(*out, from->merges));
     }
+    KM_TRY(prefer_whole(out, settings, folder));
     return complete(*out, settings, folder);
 }
 

@@ -184,7 +184,47 @@ static km_status read_decoder(km_settings *settings, const km_json *tokens, cons
     return KM_OK;
 }
 
+/* Refuses a tokenizer that works otherwise than the files beside it look: those that are read are BERT's WordPiece, the byte-level
+ * BPE of GPT-2, RoBERTa and BART, their copies under other models' names, and the classes that read tokenizer.json. */
+static km_status check_class(const km_json *json, const char *path) {
+    static const char *const known[] = {"Bert",    "Roberta",    "GPT2",        "Bart",      "DistilBert",
+                                        "Electra", "MobileBert", "SqueezeBert", "ConvBert",  "Longformer",
+                                        "LED",     "RetriBert",  "PreTrained",  "Blenderbot"};
+    const char *class = km_json_text(json, "tokenizer_class");
+    bool meant = *class == '\0' || strcmp(class, "TokenizersBackend") == 0;
+    for (size_t i = 0; i < KM_COUNT(known) && !meant; i++) {
+        const size_t length = strlen(known[i]);
+        meant = strncmp(class, known[i], length) == 0 &&
+                (strcmp(class + length, "Tokenizer") == 0 || strcmp(class + length, "TokenizerFast") == 0);
+    }
+    if (!meant) {
+        return km_fail(
+            KM_FAILED,
+            "%s: tokenizer_class is %.100s, which splits text otherwise than the tokenizers that are read: "
+            "BertTokenizer, RobertaTokenizer, GPT2Tokenizer, their copies and Fast forms, PreTrainedTokenizerFast "
+            "and TokenizersBackend",
+            path, class);
+    }
+    static const char *const parts[][2] = {{"word_tokenizer_type", "basic"},
+                                           {"subword_tokenizer_type", "wordpiece"}};
+    for (size_t i = 0; i < KM_COUNT(parts); i++) {
+        const char *found = km_json_text(json, parts[i][0]);
+        if (*found != '\0' && strcmp(found, parts[i][1]) != 0) {
+            return km_fail(KM_FAILED, "%s: %s is %.100s, which is not supported; expected %s", path, parts[i][0],
+                           found, parts[i][1]);
+        }
+    }
+    return KM_OK;
+}
+
+/* Of a model's config.json only the tokenizer's class matters. */
+static km_status read_model_config(km_settings *settings, const km_json *json, const char *path) {
+    (void)settings;
+    return check_class(json, path);
+}
+
 static km_status read_config(km_settings *settings, const km_json *json, const char *path) {
+    KM_TRY(check_class(json, path));
     KM_TRY(km_settings_flag(&settings->lowercase, json, "do_lower_case", path));
     KM_TRY(km_settings_flag(&settings->strip_accents, json, "strip_accents", path));
     KM_TRY(km_settings_flag(&settings->chinese, json, "tokenize_chinese_chars", path));
@@ -226,6 +266,7 @@ static km_status read_file(km_settings *settings, const char *folder, const char
 
 km_status km_settings_read(km_settings *settings, const char *folder) {
     KM_TRY(read_file(settings, folder, "tokenizer_config.json", read_config));
+    KM_TRY(read_file(settings, folder, "config.json", read_model_config));
     KM_TRY(read_file(settings, folder, "special_tokens_map.json", read_roles));
     return read_file(settings, folder, "added_tokens.json", read_added);
 }

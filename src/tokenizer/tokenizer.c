@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { MOST_HOLES = 100000 /* ids without a piece before an added token */ };
+
 static const char *const role_keys[] = {"pad", "unk", "cls", "sep", "mask"};
 
 km_tokenizer *km_tokenizer_new(const km_family *family) {
@@ -44,6 +46,10 @@ const char *km_tokenizer_piece(const km_tokenizer *tokenizer, int32_t id) {
 
 int32_t km_tokenizer_size(const km_tokenizer *tokenizer) {
     return (int32_t)tokenizer->pieces.count;
+}
+
+bool km_tokenizer_has_blanks(const km_tokenizer *tokenizer) {
+    return tokenizer->family == &km_family_bpe;
 }
 
 km_specials km_tokenizer_specials(const km_tokenizer *tokenizer) {
@@ -119,6 +125,12 @@ km_status km_tokenizer_add(km_tokenizer *tokenizer, const char *piece, size_t si
     return KM_OK;
 }
 
+km_status km_tokenizer_add_hole(km_tokenizer *tokenizer, const char *origin) {
+    char name[32];
+    const int size = snprintf(name, sizeof name, "[no piece %u]", tokenizer->pieces.count);
+    return km_tokenizer_add(tokenizer, name, (size_t)size, origin);
+}
+
 km_status km_tokenizer_merge(km_tokenizer *tokenizer, const char *left, size_t left_size, const char *right,
                              size_t right_size, const char *origin) {
     const km_strings *pieces = &tokenizer->pieces;
@@ -183,10 +195,12 @@ static km_status place_added(km_tokenizer *t, const km_settings *settings, const
             }
             continue;
         }
-        if (token->id > (int32_t)t->pieces.count) {
-            return km_fail(KM_FAILED,
-                           "%s: the added token \"%.100s\" has the id %d, expected %u: ids are without holes",
+        if (token->id > 2 * (int32_t)t->pieces.count + MOST_HOLES) {
+            return km_fail(KM_FAILED, "%s: the added token \"%.100s\" has the id %d, far behind the %u pieces",
                            origin, token->content, token->id, t->pieces.count);
+        }
+        while (token->id > (int32_t)t->pieces.count) {
+            KM_TRY(km_tokenizer_add_hole(t, origin));
         }
         KM_TRY(km_tokenizer_add(t, token->content, strlen(token->content), origin));
     }

@@ -72,6 +72,8 @@ km_tokenizer *km_tokenizer_new(const km_family *family);
 /* Adds the next piece. `origin` begins error messages, here and below. */
 km_status km_tokenizer_add(km_tokenizer *tokenizer, const char *piece, size_t size,
                            const char *origin) KM_NODISCARD;
+/* Adds a piece that no text yields, for an id that has none: "[no piece 12]", whose blanks no word has. */
+km_status km_tokenizer_add_hole(km_tokenizer *tokenizer, const char *origin) KM_NODISCARD;
 /* Adds the merge of two pieces. Both, and the piece that they make, must be in the vocabulary. */
 km_status km_tokenizer_merge(km_tokenizer *tokenizer, const char *left, size_t left_size, const char *right,
                              size_t right_size, const char *origin) KM_NODISCARD;
@@ -81,8 +83,10 @@ km_status km_tokenizer_finish(km_tokenizer **tokenizer, const km_settings *setti
 
 /* Adds the pieces of the member "vocab" of km_tokenizer_print's object. */
 km_status km_tokenizer_read_pieces(km_tokenizer *tokenizer, const km_json *json, const char *origin) KM_NODISCARD;
-/* Adds the pieces of {"piece": id, ...}; the ids must be 0 to the number of pieces - 1. */
-km_status km_tokenizer_read_vocab(km_tokenizer *tokenizer, const km_json *vocab, const char *path) KM_NODISCARD;
+/* Adds the pieces of {"piece": id, ...}. An id without a piece is a hole, unless one of the settings' added tokens has it; of a piece
+ * with two ids the last counts. Both are told in a warning. */
+km_status km_tokenizer_read_vocab(km_tokenizer *tokenizer, const km_settings *settings, const km_json *vocab,
+                                  const char *path) KM_NODISCARD;
 
 /* ---- tokenizer.json ---------------------------------------------------------------------------------------------- */
 

@@ -5,7 +5,7 @@
 
 #include "tokenizer.h"
 
-enum { JSON_BYTES = 1 << 30 };
+enum { JSON_BYTES = 1 << 30, HOLES = 100000 };
 
 static const char *type_of(const km_json *object) {
     const char *type = km_json_string(km_json_get(object, "type"));
@@ -164,34 +164,84 @@ static km_status read_added(km_settings *settings, const km_json *json, const ch
 
 /* ---- The model ------------------------------------------------------------------------------------------ */
 
-/* Sets pieces[id] to the piece, for every member of {"piece": id, ...}. The ids must be 0 to count - 1. */
-static km_status place_pieces(const char **pieces, size_t count, const km_json *vocab, const char *path) {
+/* The largest id of {"piece": id, ...} in *largest. */
+static km_status find_largest(size_t *largest, const km_json *vocab, const char *path) {
+    const double most = 2 * (double)km_json_size(vocab) + HOLES; /* more holes than that are no vocabulary */
+    *largest = 0;
     for (const km_json *item = km_json_first(vocab); item != NULL; item = km_json_next(item)) {
         double id = -1;
-        if (!km_json_number(&id, item) || !(id >= 0 && id < (double)count) || id > (double)(size_t)id) {
-            return km_fail(KM_FAILED, "%s: the id of piece \"%.100s\" is not a whole number from 0 to %zu", path,
-                           km_json_key(item), count - 1);
+        if (!km_json_number(&id, item) || !(id >= 0 && id < most) || id > (double)(size_t)id) {
+            return km_fail(KM_FAILED, "%s: the id of piece \"%.100s\" is not a whole number from 0 to %.0f", path,
+                           km_json_key(item), most - 1);
         }
-        if (pieces[(size_t)id] != NULL) {
-            return km_fail(KM_FAILED, "%s: pieces \"%.100s\" and \"%.100s\" have the same id", path,
-                           pieces[(size_t)id], km_json_key(item));
-        }
-        pieces[(size_t)id] = km_json_key(item);
+        *largest = KM_MAX(*largest, (size_t)id);
     }
     return KM_OK;
 }
 
-km_status km_tokenizer_read_vocab(km_tokenizer *tokenizer, const km_json *vocab, const char *path) {
+/* Sets pieces[id] to the piece, for every member of {"piece": id, ...}; of a piece that is there twice, for the last. */
+static km_status place_pieces(const char **pieces, const km_json *vocab, size_t *doubled, const char *path) {
+    km_strings seen = {0};
+    size_t *places = km_new(km_json_size(vocab) + 1, sizeof *places); /* by the number in `seen` */
+    km_status status = KM_OK;
+    *doubled = 0;
+    for (const km_json *item = km_json_first(vocab); item != NULL && status == KM_OK; item = km_json_next(item)) {
+        double id = 0;
+        const char *piece = km_json_key(item);
+        (void)km_json_number(&id, item);
+        const uint32_t before = seen.count, number = km_strings_add(&seen, piece, strlen(piece));
+        if (number < before) {
+            pieces[places[number]] = NULL;
+            (*doubled)++;
+        }
+        if (pieces[(size_t)id] != NULL) {
+            status = km_fail(KM_FAILED, "%s: pieces \"%.100s\" and \"%.100s\" have the same id", path,
+                             pieces[(size_t)id], piece);
+        }
+        pieces[(size_t)id] = piece;
+        places[number] = (size_t)id;
+    }
+    free(places);
+    km_strings_free(&seen);
+    return status;
+}
+
+/* Adds pieces[0..count-1], with holes where there is none; *holes counts them. */
+static km_status add_pieces(km_tokenizer *t, const km_settings *settings, const char **pieces, size_t count,
+                            size_t *holes, const char *path) {
+    *holes = 0;
+    for (size_t i = 0; settings != NULL && i < settings->added_count; i++) {
+        const km_added_token *token = &settings->added[i];
+        if (token->id >= 0 && (size_t)token->id < count && pieces[token->id] == NULL) {
+            pieces[token->id] = token->content;
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        const bool hole = pieces[i] == NULL || pieces[i][0] == '\0';
+        *holes += hole;
+        KM_TRY(hole ? km_tokenizer_add_hole(t, path) : km_tokenizer_add(t, pieces[i], strlen(pieces[i]), path));
+    }
+    return KM_OK;
+}
+
+km_status km_tokenizer_read_vocab(km_tokenizer *tokenizer, const km_settings *settings, const km_json *vocab,
+                                  const char *path) {
     if (!km_json_is_object(vocab)) {
         return km_fail(KM_FAILED, "%s: no vocabulary here, expected an object {\"piece\": id, ...}", path);
     }
-    size_t count = km_json_size(vocab);
-    const char **pieces = km_new(count + 1, sizeof *pieces);
-    km_status status = place_pieces(pieces, count, vocab, path);
-    for (size_t i = 0; status == KM_OK && i < count; i++) {
-        status = km_tokenizer_add(tokenizer, pieces[i], strlen(pieces[i]), path);
+    size_t largest = 0, doubled = 0, holes = 0;
+    if (km_json_first(vocab) == NULL) {
+        return KM_OK; /* finishing says that there are no pieces */
     }
+    KM_TRY(find_largest(&largest, vocab, path));
+    const char **pieces = km_new(largest + 1, sizeof *pieces);
+    km_status status = place_pieces(pieces, vocab, &doubled, path);
+    status = status == KM_OK ? add_pieces(tokenizer, settings, pieces, largest + 1, &holes, path) : status;
     free(pieces);
+    if (status == KM_OK && holes > 0) {
+        km_warn("%s: %zu ids have no piece (%zu pieces stand twice, of which the last counts); no text yields them",
+                path, holes, doubled);
+    }
     return status;
 }
 
@@ -224,14 +274,14 @@ static km_status demand_empty(const km_json *model, const char *key, const char 
     return empty ? KM_OK : km_fail(KM_FAILED, "%s: the BPE model has a %s, which is not supported", path, key);
 }
 
-static km_status read_bpe(km_tokenizer *t, const km_json *model, const char *path) {
+static km_status read_bpe(km_tokenizer *t, const km_settings *settings, const km_json *model, const char *path) {
     static const char *const empty[] = {"dropout", "continuing_subword_prefix", "end_of_word_suffix"};
     static const char *const off[] = {"fuse_unk", "byte_fallback", "ignore_merges"};
     for (size_t i = 0; i < 3; i++) {
         KM_TRY(demand_empty(model, empty[i], path));
         KM_TRY(demand(model, off[i], false, path));
     }
-    KM_TRY(km_tokenizer_read_vocab(t, km_json_get(model, "vocab"), path));
+    KM_TRY(km_tokenizer_read_vocab(t, settings, km_json_get(model, "vocab"), path));
     const km_json *merges = km_json_get(model, "merges");
     if (!km_json_is_array(merges)) {
         return km_fail(KM_FAILED, "%s: the BPE model has no list of merges", path);
@@ -244,7 +294,8 @@ static km_status read_bpe(km_tokenizer *t, const km_json *model, const char *pat
     return KM_OK;
 }
 
-static km_status read_wordpiece(km_tokenizer *t, const km_json *model, const char *path) {
+static km_status read_wordpiece(km_tokenizer *t, const km_settings *settings, const km_json *model,
+                                const char *path) {
     const char *prefix = km_json_string(km_json_get(model, "continuing_subword_prefix"));
     if (prefix != NULL && strcmp(prefix, "##") != 0) {
         return km_fail(KM_FAILED, "%s: continuing_subword_prefix is \"%.100s\", expected \"##\"", path, prefix);
@@ -254,7 +305,7 @@ static km_status read_wordpiece(km_tokenizer *t, const km_json *model, const cha
     if (limit < KM_WORD_CHARS || limit > KM_WORD_CHARS) {
         return km_fail(KM_FAILED, "%s: max_input_chars_per_word is %g, expected %d", path, limit, KM_WORD_CHARS);
     }
-    return km_tokenizer_read_vocab(t, km_json_get(model, "vocab"), path);
+    return km_tokenizer_read_vocab(t, settings, km_json_get(model, "vocab"), path);
 }
 
 static km_status read_all(km_tokenizer **out, km_settings *settings, const km_json *json, const char *path) {
@@ -280,7 +331,7 @@ static km_status read_all(km_tokenizer **out, km_settings *settings, const km_js
         return KM_OK;
     }
     *out = km_tokenizer_new(wordpiece ? &km_family_wordpiece : &km_family_bpe);
-    return wordpiece ? read_wordpiece(*out, model, path) : read_bpe(*out, model, path);
+    return wordpiece ? read_wordpiece(*out, settings, model, path) : read_bpe(*out, settings, model, path);
 }
 
 km_status km_tokenizer_json_read(km_tokenizer **out, km_settings *settings, const char *path) {

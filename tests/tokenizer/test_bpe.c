@@ -354,8 +354,10 @@ static void bad_folders_are_sentences(void **state) {
     put("merges.txt", MERGES);
     put("vocab.json", "[]");
     refused("no vocabulary here");
-    put("vocab.json", "{\"a\":1}");
+    put("vocab.json", "{\"a\":-1}");
     refused("the id of piece \"a\"");
+    put("vocab.json", "{\"a\":0,\"b</w>\":1}");
+    refused("1 pieces end in </w>");
     put("vocab.json", "{\"a\":0,\"b\":0}");
     refused("the same id");
     put("vocab.json", "{}");
@@ -369,7 +371,7 @@ static void bad_folders_are_sentences(void **state) {
         {"{\"mask_token\":{}}", "no \"content\""},
         {"{\"added_tokens_decoder\":{\"x\":{\"content\":\"a\"}}}", "expected an id"},
         {"{\"added_tokens_decoder\":{\"5\":{\"content\":\"a\"}}}", "has the id 5"},
-        {"{\"added_tokens_decoder\":{\"50\":{\"content\":\"new\"}}}", "without holes"},
+        {"{\"added_tokens_decoder\":{\"5000000\":{\"content\":\"new\"}}}", "far behind the"},
         {"{\"added_tokens_decoder\":{\"9\":{\"content\":\"n\"},\"09\":{\"content\":\"m\"}}}", "have the same id 9"},
         {"{\"added_tokens_decoder\":{\"9\":{\"content\":\"n\",\"single_word\":1}}}",
          "\"single_word\" is not true or false"}};

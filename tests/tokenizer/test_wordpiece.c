@@ -316,10 +316,6 @@ static void bad_folders_are_sentences(void **state) {
     refused("no pieces");
     put_vocab("[PAD]\n[UNK]\n[CLS]\na\n");
     refused("no [SEP], [MASK] among");
-    put_vocab(NAMES "a\nb\na\n");
-    refused("\"a\" stands twice, as 5 and as 7");
-    put_vocab(NAMES "a\n\nb\n");
-    refused("piece 6 is empty");
     put_vocab(NAMES "\xC3\n");
     refused("piece 5 is not valid UTF-8");
     put_vocab(NAMES "a\rb\n");
@@ -426,8 +422,8 @@ static void tokenizer_json_is_read(void **state) {
     refused("the model is not there");
     put_whole(NORMALIZER "\"model\":{\"type\":\"Unigram\"}}");
     refused("the model is Unigram, which is not supported");
-    put_whole(NORMALIZER MODEL "\"[MASK]\":5}}}");
-    refused("the id of piece \"[MASK]\" is not a whole number from 0 to 4");
+    put_whole(NORMALIZER MODEL "\"[MASK]\":-5}}}");
+    refused("the id of piece \"[MASK]\" is not a whole number from 0");
     put_whole(NORMALIZER MODEL "\"[MASK]\":3}}}");
     refused("the same id");
     put_whole(NORMALIZER MODEL "\"[MASK]\":\"4\"}}}");

@@ -1,0 +1,88 @@
+#!/usr/bin/env bash
+# Tokenizer folders as they are published: odd lines in vocab.txt, holes, files that disagree, classes that split otherwise.
+. "$SOURCE/tests/common.sh"
+encode() { # FOLDER TEXT -> ids
+    printf '%s\n' "$2" | "$KMASK" tokenizer encode --tokenizer "$1" 2>err.txt
+}
+gives() { # FOLDER TEXT IDS WORDS
+    local found
+    found=$(encode "$1" "$2")
+    [ "$found" = "$3" ] || fail "$1: '$2' is '$found', expected '$3' ($(cat err.txt))"
+    [ -z "$4" ] || grep -qF -- "$4" err.txt || fail "$1: no '$4' in: $(cat err.txt)"
+}
+refused() { # FOLDER WORDS
+    encode "$1" x >/dev/null && fail "$1 is read"
+    grep -qF -- "$2" err.txt || fail "$1: no '$2' in: $(cat err.txt)"
+}
+names='[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n'
+mkdir blanks wide doubles empty mark hole differ japanese words clip gpt
+
+# ---- Lines of vocab.txt ----
+printf "${names}the \nriver\t\n##s\n" >blanks/vocab.txt
+gives blanks 'The river rivers' '5 6 6 7' '2 lines have blanks behind the piece'
+printf "${names}the\xc2\xa0\nriver\xe3\x80\x80 \r\n##s\n" >wide/vocab.txt
+gives wide 'The river rivers' '5 6 6 7' 'blanks behind'
+printf "${names}the\nriver\nthe\n##s\n" >doubles/vocab.txt
+gives doubles 'The river rivers' '7 6 6 8' '1 pieces stand again'
+printf "${names}the\n\nriver\n\n##s\n\n" >empty/vocab.txt
+gives empty 'The river rivers' '5 7 7 9' '3 are empty'
+printf "\xef\xbb\xbf${names}the\n" >mark/vocab.txt
+gives mark 'the' '5' ''
+# What is exported or kept in a corpus has the same ids.
+printf 'the river rivers the river\n' >text.txt
+"$KMASK" corpus build --tokenizer doubles --out d.h5 text.txt >/dev/null 2>err.txt || fail "corpus of doubles: $(cat err.txt)"
+"$KMASK" corpus show d.h5 --row 0 --json | tr -d ' \n' | grep -qF '"input_ids":[2,7,6,6,8,7,6,3]' || fail "ids of the corpus"
+
+# ---- Holes and doubled keys in tokenizer.json ----
+whole() { # VOCAB [ADDED]
+    printf '{"version":"1.0","added_tokens":[%s],"normalizer":{"type":"BertNormalizer","clean_text":true,"handle_chinese_chars":true,"strip_accents":null,"lowercase":true},"pre_tokenizer":{"type":"BertPreTokenizer"},"model":{"type":"WordPiece","unk_token":"[UNK]","continuing_subword_prefix":"##","max_input_chars_per_word":100,"vocab":{"[PAD]":0,"[UNK]":1,"[CLS]":2,"[SEP]":3,"[MASK]":4,%s}}}' "$2" "$1"
+}
+whole '"the":6,"##s":9,"river":8' >hole/tokenizer.json
+gives hole 'The river rivers' '6 8 8 9' '2 ids have no piece'
+whole '"the":5,"river":6,"the":7' >hole/tokenizer.json
+gives hole 'the river' '7 6' '1 pieces stand twice'
+whole '"the":6' '{"id":5,"content":"new","special":false},{"id":9,"content":"far","special":false}' >hole/tokenizer.json
+gives hole 'the new far' '6 5 9' ''
+
+# ---- Files that disagree ----
+printf "${names}the\nriver\n" >differ/vocab.txt
+whole '"river":5,"the":6' >differ/tokenizer.json
+gives differ 'the river' '6 5' 'id 5 is "the" there and "river" in tokenizer.json, which counts'
+
+# ---- Classes ----
+printf "${names}a\n" | tee japanese/vocab.txt words/vocab.txt >/dev/null
+for class in BertJapaneseTokenizer BertweetTokenizer PhobertTokenizer XLMTokenizer CLIPTokenizer T5Tokenizer; do
+    echo "{\"tokenizer_class\": \"$class\"}" >japanese/tokenizer_config.json
+    refused japanese "tokenizer_class is $class"
+done
+rm japanese/tokenizer_config.json
+echo '{"model_type": "bert", "tokenizer_class": "BertJapaneseTokenizer"}' >japanese/config.json
+refused japanese "config.json: tokenizer_class is BertJapaneseTokenizer"
+echo '{"word_tokenizer_type": "mecab"}' >words/tokenizer_config.json
+refused words "word_tokenizer_type is mecab"
+for class in BertTokenizer BertTokenizerFast DistilBertTokenizer ElectraTokenizerFast PreTrainedTokenizerFast TokenizersBackend; do
+    echo "{\"tokenizer_class\": \"$class\"}" >words/tokenizer_config.json
+    gives words a 5 ''
+done
+echo '{"a":0,"b</w>":1,"ab</w>":2}' >clip/vocab.json
+printf '#version: 0.2\na b</w>\n' >clip/merges.txt
+refused clip "end in </w>"
+awk 'BEGIN { printf "{"; for (i = 0; i < 600; i++) printf "%s\"p%d\":%d", i ? "," : "", i, i; print "}" }' >gpt/vocab.json
+: >gpt/merges.txt
+refused gpt "no byte-level BPE"
+
+# ---- A line end inside a paragraph is a blank to byte-level BPE ----
+make_text >text.txt
+"$KMASK" tokenizer train --type bpe --vocab-size 500 --out bpe text.txt >/dev/null 2>&1 || fail "bpe"
+printf 'We walk with\nalmost no\nlight.\n\nBut then\nagain.\n' >wrapped.txt
+printf 'We walk with almost no light.\n\nBut then again.\n' >flat.txt
+printf '{"text": "We walk with\\nalmost no\\nlight."}\n{"text": "But then\\nagain."}\n' >wrapped.jsonl
+ids() { "$KMASK" corpus show "$1" --row 0 --json | tr -d ' \n' | grep -oE '"(input_ids|word_starts)":\[[^]]*\]'; }
+for form in wrapped.txt flat.txt wrapped.jsonl; do
+    "$KMASK" corpus build --tokenizer bpe --out "$form.h5" "$form" >/dev/null 2>&1 || fail "$form"
+    ids "$form.h5" >"$form.ids"
+    cmp "$form.ids" flat.txt.ids || fail "$form has other ids than the text in one line"
+done
+"$KMASK" corpus build --tokenizer bpe --document file --out f.h5 wrapped.txt >/dev/null 2>&1 || fail "--document file"
+"$KMASK" corpus show f.h5 --row 0 | grep -qF "light.But then again" || fail "a blank line is taken for a blank: $("$KMASK" corpus show f.h5 --row 0)"
+finish

@@ -49,6 +49,7 @@ typedef struct km_corpus_options {
     km_document document; /* plain text: what separates documents */
     const char *field;    /* JSONL: "text", or "a.b,c": several, each a paragraph; CSV and TSV: columns */
     double holdout;       /* share of documents, by hash of their text; 0 = none */
+    bool force;           /* replace a corpus that has a held-out one by one without, and remove that */
     km_sentence_rule sentences;
     km_span_source spans;
 } km_corpus_options;
@@ -94,6 +95,10 @@ km_status km_corpus_count(const km_corpus *corpus, uint64_t first, uint64_t coun
                           int64_t *by_tag) KM_NODISCARD;
 km_hash km_corpus_hash(const km_corpus *corpus); /* of its content: two copies are equal */
 const char *km_corpus_path(const km_corpus *corpus);
+/* How many of the held-out documents of at least `least` tokens (*documents) the training corpus has too, by a hash of their ids. Reads
+ * both corpora once; memory grows with the documents of the held-out one. */
+km_status km_corpus_shared(const km_corpus *held_out, const km_corpus *train, uint64_t least, uint64_t *shared,
+                           uint64_t *documents) KM_NODISCARD;
 
 /* ---- Rows -------------------------------------------------------------------------------------------------- */
 /* A row is [CLS] tokens [SEP], at most `length` long. full_sentences: whole sentences, greedily, across documents,

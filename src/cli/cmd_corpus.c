@@ -40,6 +40,8 @@ static const char help[] =
     "...],\n"
     "                                likewise (`kmask masks` counts them).\n"
     "    --holdout 0.01              share of documents, by hash of their text, that go to FILE.holdout.h5\n"
+    "    --force                     without --holdout, replace a corpus that has a held-out one, which is "
+    "removed\n"
     "    --json                      the counts as JSON\n"
     "\n"
     "kmask corpus show FILE.h5 [options]\n"
@@ -61,12 +63,12 @@ static const char help[] =
     "\n"
     "Example:\n"
     "    mpirun -n 8 kmask corpus build --tokenizer tok --out wiki.h5 --holdout 0.01 wiki/\n"
-    "    kmask corpus build --tokenizer tok --out c.h5 shards/*.jsonl.zst         # compressed, one or many\n"
+    "    kmask corpus build --tokenizer tok --out c.h5 shards/*.jsonl.zst\n"
     "    kmask corpus build --tokenizer tok --out c.h5 books.zip logs.tar.xz      # archives: each entry is a "
     "file\n"
-    "    kmask corpus build --tokenizer tok --out c.h5 --field body,title t.csv   # columns of a table\n"
-    "    kmask corpus build --tokenizer tok --out c.h5 --encoding cp1251 old/     # another encoding\n"
-    "    kmask corpus build --tokenizer tok --out c.h5 --format jsonl dump.txt    # JSON lines under another name\n"
+    "    kmask corpus build --tokenizer tok --out c.h5 --field body,title t.csv\n"
+    "    kmask corpus build --tokenizer tok --out c.h5 --encoding cp1251 old/\n"
+    "    kmask corpus build --tokenizer tok --out c.h5 --format jsonl dump.txt\n"
     "    kmask corpus build --tokenizer tok --out c.h5 extracted/AA               # WikiExtractor, with or without "
     "--json\n"
     "    tools/parquet_text.py data/*.parquet | kmask corpus build --tokenizer tok --out c.h5 -\n"
@@ -111,6 +113,7 @@ static km_status parse_build(int argc, char **argv, build_arguments *out) {
                                   {"sentences", CLI_TEXT, &sentences, 0, 0, "icu|line"},
                                   {"spans", CLI_TEXT, &spans, 0, 0, "given|find|none"},
                                   {"holdout", CLI_NUMBER, &out->options.holdout, 0, 1, NULL},
+                                  {"force", CLI_FLAG, &out->options.force, 0, 0, NULL},
                                   {"json", CLI_FLAG, &out->json, 0, 0, NULL}};
     KM_TRY(cli_parse(&argc, argv, options, KM_COUNT(options)));
     if (out->options.tokenizer == NULL || out->options.out == NULL) {

@@ -57,12 +57,40 @@ static km_status check_options(const km_corpus_options *options) {
     return KM_OK;
 }
 
+/* A corpus that has a held-out one is not replaced by one without: that one's documents would then be trained on. */
+static km_status check_held_out(const build *b) {
+    const char *held_out = b->outputs[SPILL_HOLDOUT];
+    if (b->options->holdout > 0 || b->options->force || !km_file_exists(held_out)) {
+        return KM_OK;
+    }
+    return km_fail(
+        KM_FAILED,
+        "%s: a held-out corpus, whose documents would be in %s too without --holdout, and be trained on. Give "
+        "--holdout, another --out, or --force, which removes it.",
+        held_out, b->outputs[SPILL_TRAIN]);
+}
+
+/* Removes a held-out corpus that belongs to a training corpus that is no longer there. */
+static km_status remove_stale(const build *b) {
+    const char *held_out = b->outputs[SPILL_HOLDOUT];
+    if (b->report.holdout_tokens > 0 || !km_file_exists(held_out)) {
+        return KM_OK;
+    }
+    if (unlink(held_out) != 0) {
+        return km_fail_errno(errno, "%s: cannot remove this held-out corpus, whose documents are in %s now",
+                             held_out, b->outputs[SPILL_TRAIN]);
+    }
+    km_log("%s is removed: it belonged to the corpus that was replaced", held_out);
+    return KM_OK;
+}
+
 static km_status find_work(build *b) {
     const km_corpus_options *o = b->options;
     for (int side = 0; side < SPILL_SIDES;
          side++) { /* first, so that hours of work do not end at what cannot be written */
         KM_TRY(side == SPILL_TRAIN || o->holdout > 0 ? km_out_check(b->outputs[side]) : KM_OK);
     }
+    KM_TRY(check_held_out(b));
     KM_TRY(km_tokenizer_open(&b->tokenizer, o->tokenizer));
     KM_TRY(km_tokenizer_can_mask(b->tokenizer, o->tokenizer));
     b->tokenizer_json = km_tokenizer_print(b->tokenizer);
@@ -430,6 +458,7 @@ static km_status run(build *b) {
     KM_TRY(check_totals(b));
     KM_TRY(number_tags(b));
     KM_TRY(write_corpora(b));
+    KM_TRY(km_comm_agree(b->comm, first_rank(b) ? remove_stale(b) : KM_OK));
     if (b->options->holdout > 0 && b->report.holdout_documents == 0) {
         km_warn("--holdout %g: none of %llu documents was held out, so %s is not written", b->options->holdout,
                 (unsigned long long)b->report.documents, b->outputs[SPILL_HOLDOUT]);

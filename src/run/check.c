@@ -116,6 +116,29 @@ static km_status check_resume(km_run *run, const start_facts *from) {
     return status;
 }
 
+/* The documents of a held-out corpus must not be trained on. Two corpora that were split from each other share none by text, and so
+ * few by ids that these are no sign of another origin. */
+static km_status check_held_out(const km_run *run) {
+    enum { LEAST = 16 /* tokens: shorter documents are alike by chance */, MOST = 100 /* one in so many */ };
+    uint64_t shared = 0, documents = 0;
+    KM_TRY(run->eval_corpus != NULL ? km_corpus_shared(run->eval_corpus, run->corpus, LEAST, &shared, &documents)
+                                    : KM_OK);
+    if (shared * MOST > documents) {
+        return km_fail(
+            KM_USAGE,
+            "data.eval: %llu of the %llu documents of %s are in data.train, %s, too: they are not held out. "
+            "Build both in one go with `kmask corpus build --holdout`.",
+            (unsigned long long)shared, (unsigned long long)documents, run->config.data.eval,
+            run->config.data.train);
+    }
+    if (shared > 0) {
+        km_warn("data.eval: %llu of the %llu documents of %s have the ids of documents in %s",
+                (unsigned long long)shared, (unsigned long long)documents, run->config.data.eval,
+                run->config.data.train);
+    }
+    return KM_OK;
+}
+
 km_status km_check_config(km_run *run) {
     km_config *config = &run->config;
     const km_tokenizer *tokenizer = km_corpus_tokenizer(run->corpus);
@@ -147,7 +170,7 @@ km_status km_check_config(km_run *run) {
         return km_fail(KM_USAGE, "data.length: %lld is more than the %lld positions of the model",
                        (long long)config->data.length, (long long)room);
     }
-    return run->resume_path != NULL ? check_resume(run, &from) : KM_OK;
+    return run->resume_path != NULL ? check_resume(run, &from) : check_held_out(run);
 }
 
 /* ---- Data ---- */

@@ -98,6 +98,7 @@ static km_status read_vocab_txt(km_tokenizer *t, const char *path) {
         const size_t kept = trimmed(line, size);
         odd.blanks += kept < size;
         odd.empty += kept == 0;
+        text[line - text + (long)kept] = '\0'; /* in place of the line end */
         lines[count++] = (vocab_line){line, kept};
     }
     status = status == KM_OK ? add_lines(t, lines, count, &odd, path) : status;
@@ -292,7 +293,7 @@ static km_status find_files(files *found, const char *folder) {
 
 /* Returns the first id at which the pieces differ; -1 where they are the same. */
 static int32_t first_difference(const km_tokenizer *a, const km_tokenizer *b) {
-    const int32_t size = KM_MAX(a->pieces.count, b->pieces.count);
+    const int32_t size = (int32_t)KM_MAX(a->pieces.count, b->pieces.count);
     for (int32_t id = 0; id < size; id++) {
         const char *x = km_tokenizer_piece(a, id), *y = km_tokenizer_piece(b, id);
         if (x == NULL || y == NULL || strcmp(x, y) != 0) {

@@ -136,6 +136,16 @@ grep -Eq "^ +1  the +DET +[.#]" tags.txt || fail "a table without tags"
 "$KMASK" corpus show t1.h5 --row 0 --length 20 --json | grep -A3 '"tags"' | grep -q '"DET"' || fail "JSON without tags"
 "$KMASK" inspect t1.h5 --json | grep -q '"DET"' || fail "inspect without tags"
 
+# ---- Held-out text stays held out ----
+"$KMASK" corpus build --tokenizer tok --out held.h5 --holdout 0.1 text >out.txt 2>&1 || fail "held.h5"
+cp held.h5 kept.h5
+refused 1 'held.holdout.h5: a held-out corpus' corpus build --tokenizer tok --out held.h5 text
+cmp held.h5 kept.h5 || fail "a refused build changed the corpus"
+[ -e held.holdout.h5 ] || fail "a refused build removed the held-out corpus"
+"$KMASK" corpus build --tokenizer tok --out held.h5 --force text >out.txt 2>err.txt || fail "--force: $(cat err.txt)"
+[ ! -e held.holdout.h5 ] || fail "a stale held-out corpus is left"
+says err.txt "held.holdout.h5 is removed"
+
 # ---- What is wrong is a sentence, and nothing is left behind ----
 refused 1 'missing.txt' corpus build --tokenizer tok --out x.h5 missing.txt
 refused 1 'no/tok' corpus build --tokenizer no/tok --out x.h5 text

@@ -33,6 +33,7 @@ static km_status build(const char *const *names, int count, uint64_t piece, doub
                                        .inputs = (const char *const *)paths,
                                        .input_count = count,
                                        .field = "text",
+                                       .force = true,
                                        .holdout = holdout};
     km_status status = km_corpus_build_pieces(comm, &options, piece, report);
     for (int i = 0; i < count; i++) {

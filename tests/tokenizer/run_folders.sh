@@ -31,11 +31,11 @@ gives mark 'the' '5' ''
 # What is exported or kept in a corpus has the same ids.
 printf 'the river rivers the river\n' >text.txt
 "$KMASK" corpus build --tokenizer doubles --out d.h5 text.txt >/dev/null 2>err.txt || fail "corpus of doubles: $(cat err.txt)"
-"$KMASK" corpus show d.h5 --row 0 --json | tr -d ' \n' | grep -qF '"input_ids":[2,7,6,6,8,7,6,3]' || fail "ids of the corpus"
+"$KMASK" corpus show d.h5 --row 0 --json | tr -d ' \t\n' | grep -qF '"input_ids":[2,7,6,6,8,7,6,3]' || fail "ids of the corpus"
 
 # ---- Holes and doubled keys in tokenizer.json ----
 whole() { # VOCAB [ADDED]
-    printf '{"version":"1.0","added_tokens":[%s],"normalizer":{"type":"BertNormalizer","clean_text":true,"handle_chinese_chars":true,"strip_accents":null,"lowercase":true},"pre_tokenizer":{"type":"BertPreTokenizer"},"model":{"type":"WordPiece","unk_token":"[UNK]","continuing_subword_prefix":"##","max_input_chars_per_word":100,"vocab":{"[PAD]":0,"[UNK]":1,"[CLS]":2,"[SEP]":3,"[MASK]":4,%s}}}' "$2" "$1"
+    printf '{"version":"1.0","added_tokens":[%s],"normalizer":{"type":"BertNormalizer","clean_text":true,"handle_chinese_chars":true,"strip_accents":null,"lowercase":true},"pre_tokenizer":{"type":"BertPreTokenizer"},"model":{"type":"WordPiece","unk_token":"[UNK]","continuing_subword_prefix":"##","max_input_chars_per_word":100,"vocab":{"[PAD]":0,"[UNK]":1,"[CLS]":2,"[SEP]":3,"[MASK]":4,%s}}}' "${2:-}" "$1"
 }
 whole '"the":6,"##s":9,"river":8' >hole/tokenizer.json
 gives hole 'The river rivers' '6 8 8 9' '2 ids have no piece'
@@ -77,8 +77,8 @@ make_text >text.txt
 printf 'We walk with\nalmost no\nlight.\n\nBut then\nagain.\n' >wrapped.txt
 printf 'We walk with almost no light.\n\nBut then again.\n' >flat.txt
 printf '{"text": "We walk with\\nalmost no\\nlight."}\n{"text": "But then\\nagain."}\n' >wrapped.jsonl
-ids() { "$KMASK" corpus show "$1" --row 0 --json | tr -d ' \n' | grep -oE '"(input_ids|word_starts)":\[[^]]*\]'; }
-for form in wrapped.txt flat.txt wrapped.jsonl; do
+ids() { "$KMASK" corpus show "$1" --row 0 --json | tr -d ' \t\n' | grep -oE '"(input_ids|word_starts)":\[[^]]*\]'; }
+for form in flat.txt wrapped.txt wrapped.jsonl; do
     "$KMASK" corpus build --tokenizer bpe --out "$form.h5" "$form" >/dev/null 2>&1 || fail "$form"
     ids "$form.h5" >"$form.ids"
     cmp "$form.ids" flat.txt.ids || fail "$form has other ids than the text in one line"

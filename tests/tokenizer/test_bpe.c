@@ -431,7 +431,7 @@ static void tokenizer_json_is_read(void **state) {
                                      {"\"merges\":[[\"a\"]]", "merge 1"},
                                      {"\"merges\":3", "no list of merges"}};
     for (size_t i = 0; i < KM_COUNT(models); i++) {
-        char *text = km_format("{%s%s,%s,\"merges\":[]}}", JSON_PARTS, JSON_MODEL, models[i][0]);
+        char *text = km_format("{%s%s,\"merges\":[],%s}}", JSON_PARTS, JSON_MODEL, models[i][0]);
         put("tokenizer.json", text);
         refused(models[i][1]);
         free(text);

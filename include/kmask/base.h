@@ -194,6 +194,8 @@ enum { KM_SECRET = 32, KM_PROOF = 32, KM_SHA256_TEXT = 45 };
 void km_random_bytes(void *out, size_t count);
 /* The keyed hash (HMAC-SHA-512-256) of `count` bytes: only who knows the secret can compute it. */
 void km_prove(unsigned char out[KM_PROOF], const void *bytes, size_t count, const unsigned char secret[KM_SECRET]);
+/* Compares in a time that does not depend on where two texts differ. */
+bool km_same_bytes(const void *a, const void *b, size_t count);
 /* Whether `proof` is the keyed hash of these bytes; takes the same time for any wrong proof. */
 bool km_proves(const unsigned char proof[KM_PROOF], const void *bytes, size_t count,
                const unsigned char secret[KM_SECRET]);

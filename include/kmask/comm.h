@@ -96,8 +96,9 @@ void km_heartbeat_pace(km_comm *comm, double seconds);
  * reached every host; under srun over TCP by a server on rank 0's host, before MPI has even started, since its start needs all
  * connections. Under other launchers texts go by MPI messages. Everything has a time limit. */
 typedef struct km_rendezvous km_rendezvous;
-/* Opens the rendezvous, and starts MPI where texts are exchanged by MPI. Collective. */
-km_status km_rendezvous_open(km_rendezvous **out, int *argc, char ***argv) KM_NODISCARD;
+/* Opens the rendezvous, and starts MPI where texts are exchanged by MPI. Under srun rank 0 leaves a file in `folder`, or near it, by which
+ * the ranks know each other; all hosts must share that folder. Collective. */
+km_status km_rendezvous_open(km_rendezvous **out, int *argc, char ***argv, const char *folder) KM_NODISCARD;
 /* Starts MPI where it has not started yet: needed before km_rendezvous_ping. Collective. */
 km_status km_rendezvous_start_mpi(km_rendezvous *rendezvous, int *argc, char ***argv) KM_NODISCARD;
 /* Closes the rendezvous and ends MPI. MPI is not ended where a message has not finished in time, because ending it would wait

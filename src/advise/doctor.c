@@ -31,8 +31,10 @@ typedef struct doctor {
 /* Reports on this rank that rank 0 cannot be reached. Everything else is reported by rank 0, which cannot know of this. */
 static void report_out_of_reach(const doctor *d) {
     km_process self = km_process_self();
-    fprintf(stderr, "kmask: rank %d on %s: nothing came from rank 0 within %g s: the two do not reach each other\n",
-            km_rendezvous_rank(d->rendezvous), self.host, KM_TEXT_LIMIT);
+    fprintf(stderr,
+            "kmask: rank %d on %s: nothing came from rank 0 within %g s: the two do not reach each other, or "
+            "do not share the folder %s, in which rank 0 leaves what ranks under srun know each other by\n",
+            km_rendezvous_rank(d->rendezvous), self.host, KM_TEXT_LIMIT, d->options->folder);
 }
 
 static bool take_list(doctor *d, char *text) {
@@ -167,7 +169,7 @@ km_status km_doctor(int *argc, char ***argv, const km_doctor_options *options, k
                     void *payload) {
     doctor d = {.options = options, .argc = argc, .argv = argv, .self = -1};
     km_kernel_start();
-    km_status status = km_rendezvous_open(&d.rendezvous, argc, argv);
+    km_status status = km_rendezvous_open(&d.rendezvous, argc, argv, options->folder);
     if (status == KM_OK) {
         status = km_connection_server_open(&d.server);
     }

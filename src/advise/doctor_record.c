@@ -146,7 +146,8 @@ bool km_host_check_record_connections(km_host_check *check, char **texts) {
     bool all = true;
     for (int rank = 0; rank < check->ranks; rank++) {
         km_checked_rank *p = &check->checked[rank];
-        km_json *found = km_facts_parse(texts[rank]);
+        /* A rank whose facts never came is on no known host: what it says later is not used. */
+        km_json *found = p->absent ? NULL : km_facts_parse(texts[rank]);
         p->gflops = number(found, "gflops");
         bool visible = true;
         if (km_json_boolean(&visible, km_json_get(found, "sees")) && !visible) {
@@ -156,7 +157,7 @@ bool km_host_check_record_connections(km_host_check *check, char **texts) {
         }
         int to = 0;
         const km_json *one = km_json_first(km_json_get(found, "connections"));
-        for (; one != NULL; one = km_json_next(one), to++) {
+        for (; one != NULL && to < check->hosts; one = km_json_next(one), to++) {
             if (to != p->host) {
                 all = record_connection(check, links, p->host, to, one) && all;
             }
@@ -186,9 +187,18 @@ static km_json *find_link(const km_host_check *check, int from, int to) {
     return (km_json *)(uintptr_t)link;
 }
 
+/* The number of a host that a text names; -1 where there is no such host. */
+static int host_in(const km_host_check *check, const km_json *result, const char *key) {
+    const double host = km_json_number_or(result, key, -1);
+    return host >= 0 && host < check->hosts ? (int)host : -1;
+}
+
 static void record_message(km_host_check *check, int from, const km_json *result) {
     double seconds = number(result, "seconds"), latency = number(result, "latency");
-    int to = (int)number(result, "to");
+    int to = host_in(check, result, "to");
+    if (to < 0) {
+        return;
+    }
     km_json *link = find_link(check, from, to);
     if (link == NULL) { /* two ranks of one host */
         link = km_json_object();
@@ -217,7 +227,7 @@ static void record_message(km_host_check *check, int from, const km_json *result
 bool km_host_check_record_messages(km_host_check *check, char **texts) {
     bool good = true;
     for (int rank = 0; rank < check->ranks; rank++) {
-        km_json *result = km_facts_parse(texts[rank]);
+        km_json *result = check->checked[rank].absent ? NULL : km_facts_parse(texts[rank]);
         if (km_json_get(result, "to") != NULL) {
             record_message(check, check->checked[rank].host, result);
             good = good && number(result, "seconds") > 0;

@@ -38,3 +38,8 @@ void km_sha256_base64(char out[KM_SHA256_TEXT], const void *bytes, size_t count)
     crypto_hash_sha256(hash, bytes, count);
     sodium_bin2base64(out, KM_SHA256_TEXT, hash, sizeof hash, sodium_base64_VARIANT_ORIGINAL);
 }
+
+bool km_same_bytes(const void *a, const void *b, size_t count) {
+    start();
+    return sodium_memcmp(a, b, count) == 0;
+}

@@ -80,7 +80,7 @@ km_status km_connection_server_open(km_connection_server **out) {
         return km_fail_errno(errno, "no random numbers or no pipe");
     }
     server->token >>= 1;
-    server->count = km_listen(server->listeners, server->addresses, KM_ADDRESSES);
+    server->count = km_listen(server->listeners, server->addresses, KM_ADDRESSES, false);
     if (server->count == 0) {
         return km_fail(KM_FAILED, "no network address to listen on");
     }

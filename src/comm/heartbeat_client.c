@@ -11,7 +11,7 @@ typedef struct client {
     double retry;  /* the earliest time of the next attempt to connect */
 } client;
 
-/* Called when connect has finished. Over a new connection the first heartbeat is sent; after an error the socket is dropped. */
+/* Called when connect has finished: greets the server; after an error the socket is dropped. */
 static void finish_connect(km_heartbeat *heartbeat, int i) {
     int error = 0;
     socklen_t size = sizeof error;
@@ -20,7 +20,7 @@ static void finish_connect(km_heartbeat *heartbeat, int i) {
         return;
     }
     heartbeat->connections[i].connecting = false;
-    km_net_send(heartbeat, &heartbeat->connections[i], KM_PACKET_BEAT, -1);
+    km_net_greet(heartbeat, &heartbeat->connections[i]);
 }
 
 /* Closes the connections to rank 0's other addresses, once rank 0 has answered on this one. */
@@ -58,6 +58,9 @@ static bool receive(client *c, int i, double now) {
     km_packet packet;
     bool was_answered = c->answered;
     km_received got = km_net_receive(heartbeat, &heartbeat->connections[i], &packet);
+    if (got == KM_RECEIVED_NONCE) {
+        km_net_send(heartbeat, &heartbeat->connections[i], KM_PACKET_BEAT, -1);
+    }
     if (got == KM_RECEIVED_PACKET) {
         return handle(c, &packet, heartbeat->connections[i].fd, now) && was_answered == c->answered;
     }

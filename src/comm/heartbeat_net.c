@@ -6,7 +6,6 @@
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -38,23 +37,35 @@ void km_net_accept(km_heartbeat *heartbeat, int listener) {
         }
         (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
         add_connection(heartbeat, fd, false);
+        km_net_greet(heartbeat, &heartbeat->connections[heartbeat->connection_count - 1]);
+    }
+}
+
+/* Whether to try an address of rank 0. Where both run on one machine its loopback addresses come first. */
+static bool is_tried(const km_address *address, bool same_machine, km_reach least) {
+    return same_machine ? address->loopback || least < KM_REACH_NEAR
+                        : !address->loopback && km_address_reach(address) >= least;
+}
+
+static void connect_to(km_heartbeat *heartbeat, const km_address *address) {
+    km_endpoint to;
+    socklen_t size = km_endpoint_of(&to, address);
+    int fd = km_socket_open(address->family);
+    if (fd >= 0 && (connect(fd, &to.any, size) == 0 || errno == EINPROGRESS)) {
+        add_connection(heartbeat, fd, true);
+    } else if (fd >= 0) {
+        close(fd);
     }
 }
 
 void km_net_connect(km_heartbeat *heartbeat) {
-    bool same_machine = heartbeat->processes[0].machine == heartbeat->processes[heartbeat->rank].machine;
-    for (int i = 0; i < heartbeat->server.count; i++) {
-        const km_address *address = &heartbeat->server.addresses[i];
-        int fd = address->loopback && !same_machine ? -1 : km_socket_open(address->family);
-        if (fd < 0) {
-            continue;
-        }
-        km_endpoint to;
-        socklen_t size = km_endpoint_of(&to, address);
-        if (connect(fd, &to.any, size) == 0 || errno == EINPROGRESS) {
-            add_connection(heartbeat, fd, true);
-        } else {
-            close(fd);
+    const bool same_machine = heartbeat->processes[0].machine == heartbeat->processes[heartbeat->rank].machine;
+    km_reach least = heartbeat->attempts++ == 0 ? KM_REACH_NEAR : KM_REACH_FAR;
+    for (; heartbeat->connection_count == 0 && least >= KM_REACH_FAR; least--) {
+        for (int i = 0; i < heartbeat->server.count; i++) {
+            if (is_tried(&heartbeat->server.addresses[i], same_machine, least)) {
+                connect_to(heartbeat, &heartbeat->server.addresses[i]);
+            }
         }
     }
 }
@@ -63,12 +74,39 @@ void km_net_connect(km_heartbeat *heartbeat) {
 
 void km_net_listen(km_heartbeat *heartbeat) {
     km_server_address *server = &heartbeat->server;
-    if (getrandom(server->token, sizeof server->token, 0) == (ssize_t)sizeof server->token) {
-        server->count = km_listen(heartbeat->listeners, server->addresses, KM_ADDRESSES);
+    bool one_machine = true;
+    for (int rank = 1; rank < heartbeat->size; rank++) {
+        one_machine = one_machine && heartbeat->processes[rank].machine == heartbeat->processes[0].machine;
     }
+    km_random_bytes(server->secret, sizeof server->secret);
+    server->count = km_listen(heartbeat->listeners, server->addresses, KM_ADDRESSES, one_machine);
 }
 
 /* ---- Packets ---- */
+
+/* The keyed hash that goes with packet number `number` of one side. */
+static void prove(unsigned char out[KM_PROOF], const km_heartbeat *heartbeat, const km_connection *connection,
+                  bool from_server, uint64_t number, const km_packet *packet) {
+    struct proved {
+        unsigned char nonces[2][KM_NONCE];
+        uint64_t from_server, number;
+        km_packet packet;
+    } proved;
+    memset(&proved, 0, sizeof proved);
+    memcpy(proved.nonces, connection->nonces, sizeof proved.nonces);
+    proved.from_server = from_server;
+    proved.number = number;
+    proved.packet = *packet;
+    memset(proved.packet.proof, 0, sizeof proved.packet.proof);
+    km_prove(out, &proved, sizeof proved, heartbeat->server.secret);
+}
+
+void km_net_greet(km_heartbeat *heartbeat, km_connection *connection) {
+    unsigned char *own = connection->nonces[heartbeat->rank == 0 ? 0 : 1];
+    km_random_bytes(own, KM_NONCE);
+    /* A new socket has room for it; where not, no packet of this side will be believed, and the connection is dropped. */
+    (void)!send(connection->fd, own, KM_NONCE, MSG_NOSIGNAL);
+}
 
 /* Sends as much of the packet in `leaving` as the socket takes. */
 static void send_some(km_connection *connection) {
@@ -82,7 +120,7 @@ static void send_some(km_connection *connection) {
 /* A packet of which the socket takes nothing is dropped: the other side has not read for a long time, and a later heartbeat will
  * hold newer state. A packet that the socket has taken in part is completed before the next one is begun. */
 void km_net_send(km_heartbeat *heartbeat, km_connection *connection, km_packet_kind kind, int kill_rank) {
-    if (connection->connecting) {
+    if (connection->connecting || !connection->greeted) {
         return;
     }
     send_some(connection);
@@ -93,11 +131,12 @@ void km_net_send(km_heartbeat *heartbeat, km_connection *connection, km_packet_k
                         .rank = heartbeat->rank,
                         .kill_rank = kill_rank,
                         .beat = km_heartbeat_own_beat(heartbeat)};
-    memcpy(packet.token, heartbeat->server.token, sizeof packet.token);
+    prove(packet.proof, heartbeat, connection, heartbeat->rank == 0, connection->sent, &packet);
     memcpy(connection->leaving, &packet, sizeof packet);
     connection->out = sizeof packet;
     size_t before = connection->out;
     send_some(connection);
+    connection->sent += connection->out < before;
     connection->out = connection->out == before ? 0 : connection->out;
 }
 
@@ -109,16 +148,34 @@ void km_net_send_all(km_heartbeat *heartbeat, km_packet_kind kind, int kill_rank
     }
 }
 
-/* Whether the packet is of this run and makes sense: any program on the network may connect. */
+/* Whether the packet is of this run, the next one, and makes sense. */
 static bool is_ours(const km_heartbeat *heartbeat, const km_connection *connection, const km_packet *packet) {
-    return memcmp(packet->token, heartbeat->server.token, sizeof packet->token) == 0 && packet->rank >= 0 &&
+    unsigned char proof[KM_PROOF];
+    prove(proof, heartbeat, connection, heartbeat->rank != 0, connection->received, packet);
+    return km_same_bytes(proof, packet->proof, sizeof proof) && packet->rank >= 0 &&
            packet->rank < heartbeat->size && (connection->rank < 0 || connection->rank == packet->rank) &&
            packet->beat.phase >= 0 && packet->beat.phase < KM_PHASES;
 }
 
+/* Takes what has arrived in full: the nonce, or after it a packet. */
+static km_received take(km_heartbeat *heartbeat, km_connection *connection, km_packet *packet) {
+    connection->in = 0;
+    if (!connection->greeted) {
+        memcpy(connection->nonces[heartbeat->rank == 0 ? 1 : 0], connection->arriving, KM_NONCE);
+        connection->greeted = true;
+        return KM_RECEIVED_NONCE;
+    }
+    memcpy(packet, connection->arriving, sizeof *packet);
+    if (!is_ours(heartbeat, connection, packet)) {
+        return KM_RECEIVED_ERROR;
+    }
+    connection->received++;
+    return KM_RECEIVED_PACKET;
+}
+
 km_received km_net_receive(km_heartbeat *heartbeat, km_connection *connection, km_packet *packet) {
-    ssize_t got = recv(connection->fd, connection->arriving + connection->in,
-                       sizeof connection->arriving - connection->in, 0);
+    const size_t whole = connection->greeted ? sizeof connection->arriving : KM_NONCE;
+    ssize_t got = recv(connection->fd, connection->arriving + connection->in, whole - connection->in, 0);
     if (got == 0) {
         return KM_RECEIVED_CLOSE;
     }
@@ -127,12 +184,7 @@ km_received km_net_receive(km_heartbeat *heartbeat, km_connection *connection, k
         return later ? KM_RECEIVED_NOTHING : errno == ECONNRESET ? KM_RECEIVED_CLOSE : KM_RECEIVED_ERROR;
     }
     connection->in += (size_t)got;
-    if (connection->in < sizeof connection->arriving) {
-        return KM_RECEIVED_NOTHING;
-    }
-    connection->in = 0;
-    memcpy(packet, connection->arriving, sizeof *packet);
-    return is_ours(heartbeat, connection, packet) ? KM_RECEIVED_PACKET : KM_RECEIVED_ERROR;
+    return connection->in < whole ? KM_RECEIVED_NOTHING : take(heartbeat, connection, packet);
 }
 
 /* ---- Waiting ---- */

@@ -10,35 +10,43 @@
 #include <poll.h>
 #include <pthread.h>
 
-/* ---- The protocol: packets of one size, in both directions ---- */
+/* ---- The protocol ---- */
+/* Any program on the network may connect, so each side proves with every packet that it knows the secret, which rank 0 has drawn and
+ * broadcast over MPI. When a connection opens, both sides send a nonce: KM_NONCE random bytes. After that they send packets of one
+ * size. A packet's proof is the keyed hash of both nonces, of who sends, of how many packets that side has sent before, and of the
+ * packet; so no packet can be made, changed, repeated, or sent back by somebody who does not know the secret. */
 
 typedef enum km_packet_kind {
     KM_PACKET_BEAT = 1, /* a heartbeat */
     KM_PACKET_LEAVE,    /* the sender leaves: its silence from now on is no failure */
     KM_PACKET_END       /* from the server: end this process */
 } km_packet_kind;
+enum { KM_NONCE = 16 };
 typedef struct km_packet {
-    uint64_t token[2]; /* of this run: packets with another one are refused */
     int32_t kind, rank;
     int32_t kill_rank; /* of KM_PACKET_END: a rank that the ranks of its host are to kill; -1: none */
     int32_t reserved;
     km_beat beat;
+    unsigned char proof[KM_PROOF];
 } km_packet;
 
 /* One TCP connection. */
 typedef struct km_connection {
     int fd;
-    int rank;        /* of the other side; -1: not known yet */
-    bool connecting; /* connect has not finished yet */
-    double since;    /* when it was opened */
-    size_t in;       /* bytes of `arriving` that are there */
-    size_t out;      /* bytes at the end of `leaving` that the socket has not taken yet */
+    int rank;                          /* of the other side; -1: not known yet */
+    bool connecting;                   /* connect has not finished yet */
+    double since;                      /* when it was opened */
+    bool greeted;                      /* the other side's nonce is there: packets can be sent */
+    unsigned char nonces[2][KM_NONCE]; /* the server's and the client's */
+    uint64_t sent, received;           /* packets */
+    size_t in;                         /* bytes of `arriving` that are there */
+    size_t out;                        /* bytes at the end of `leaving` that the socket has not taken yet */
     char arriving[sizeof(km_packet)], leaving[sizeof(km_packet)];
 } km_connection;
 
 /* Where the server listens: rank 0 broadcasts it over MPI. */
 typedef struct km_server_address {
-    uint64_t token[2];
+    unsigned char secret[KM_SECRET];
     int32_t count; /* 0: the server cannot listen */
     km_address addresses[KM_ADDRESSES];
 } km_server_address;
@@ -55,6 +63,7 @@ typedef struct km_heartbeat {
     int listeners[2];     /* the server's: IPv4 and IPv6; -1: none */
     km_connection *connections;
     int connection_count;
+    int attempts;         /* a client's, to connect */
     struct pollfd *polls; /* the wake-up pipe, the two listeners, then the connections */
     int poll_count;
     int wake[2]; /* a pipe: the thread returns when it can be read */
@@ -69,13 +78,17 @@ enum { KM_FIRST_CONNECTION = 3 }; /* in polls */
 /* ---- heartbeat_net.c ---- */
 void km_net_listen(km_heartbeat *heartbeat);               /* fills `listeners` and `server` */
 void km_net_accept(km_heartbeat *heartbeat, int listener); /* adds connections of unknown rank */
-void km_net_connect(km_heartbeat *heartbeat);              /* begins a connection to every address of the server */
+/* Begins connections to addresses of the server: at first those in a network that this host is in too, later all but those that are
+ * this host's own. */
+void km_net_connect(km_heartbeat *heartbeat);
+void km_net_greet(km_heartbeat *heartbeat, km_connection *connection); /* sends this side's nonce */
 void km_net_drop(km_heartbeat *heartbeat, int connection); /* closes it; the last connection takes its place */
 void km_net_send(km_heartbeat *heartbeat, km_connection *connection, km_packet_kind kind, int kill_rank);
 /* Sends a packet on all connections whose rank is known. */
 void km_net_send_all(km_heartbeat *heartbeat, km_packet_kind kind, int kill_rank);
 typedef enum km_received {
     KM_RECEIVED_NOTHING, /* no whole packet is there yet */
+    KM_RECEIVED_NONCE,   /* the other side's nonce: packets can be sent now */
     KM_RECEIVED_PACKET,
     KM_RECEIVED_CLOSE, /* the other side has closed the connection */
     KM_RECEIVED_ERROR  /* the connection is broken, or what came is no packet of this run */

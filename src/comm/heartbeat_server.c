@@ -7,6 +7,7 @@ static void receive(km_heartbeat *heartbeat, int i, double now) {
     km_packet packet;
     switch (km_net_receive(heartbeat, connection, &packet)) {
     case KM_RECEIVED_NOTHING:
+    case KM_RECEIVED_NONCE:
         return;
     case KM_RECEIVED_PACKET:
         if (packet.kind == KM_PACKET_LEAVE) {

@@ -128,14 +128,11 @@ km_status km_rendezvous_start_mpi(km_rendezvous *rendezvous, int *argc, char ***
     return KM_OK;
 }
 
-km_status km_rendezvous_open(km_rendezvous **out, int *argc, char ***argv) {
+km_status km_rendezvous_open(km_rendezvous **out, int *argc, char ***argv, const char *folder) {
     km_rendezvous *rendezvous = km_new(1, sizeof *rendezvous);
     *out = rendezvous;
     if (km_srun_task(&rendezvous->rank, &rendezvous->size) && rendezvous->size > 1) {
-        rendezvous->server = km_text_server_open(rendezvous->rank);
-        if (rendezvous->server == NULL) {
-            return km_fail_errno(errno, "no port to listen on for the other ranks");
-        }
+        KM_TRY(km_text_server_open(&rendezvous->server, rendezvous->rank, rendezvous->size, folder));
     } else {
         KM_TRY(km_rendezvous_start_mpi(rendezvous, argc, argv));
         /* The name service is tried under mpirun only: without mpirun Open MPI prints a page about the missing service. All

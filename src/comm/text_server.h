@@ -1,6 +1,6 @@
 /* text_server: a server on rank 0's host where ranks put and get texts, over TCP and before MPI has started. `kmask doctor`
- * needs it under srun, where starting MPI (PMIx) hangs or fails if two hosts do not reach each other. Host and port follow from
- * the SLURM step's environment, so the ranks need no other way to find it. */
+ * needs it under srun, where starting MPI (PMIx) hangs or fails if two hosts do not reach each other. The host
+ * follows from the SLURM step's environment; port and secret are in a file that only this user can read. */
 #ifndef KM_TEXT_SERVER_H
 #define KM_TEXT_SERVER_H
 
@@ -12,8 +12,9 @@ typedef struct km_text_server km_text_server;
 /* Whether this process is a task of a SLURM step that srun itself started; then *rank is its number and *size the number of
  * tasks. */
 bool km_srun_task(int *rank, int *size);
-/* On rank 0 it starts the server; NULL where rank 0 cannot listen. */
-km_text_server *km_text_server_open(int rank);
+/* On rank 0 it starts the server, and leaves the step's secret in a file in `folder` or near it (text_secret.h); an error where it
+ * cannot. The other ranks look for that file with every request. `size`: the number of ranks. */
+km_status km_text_server_open(km_text_server **out, int rank, int size, const char *folder) KM_NODISCARD;
 void km_text_server_close(km_text_server *server); /* NULL is fine */
 /* Puts a text, which is found by the round and the rank that put it. It makes one attempt: false where rank 0's host did not
  * take it. */

@@ -127,7 +127,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(servers_answer_and_other_tokens_do_not_count),
         cmocka_unit_test_setup(texts_of_any_length_arrive_in_order, by_messages),
     };
-    if (km_rendezvous_open(&rendezvous, &argc, &argv) != KM_OK) {
+    if (km_rendezvous_open(&rendezvous, &argc, &argv, ".") != KM_OK) {
         return 1;
     }
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -180,20 +180,17 @@ kmask_requeue() {
 # ---- Pre-training ----
 
 kmask_run_dir() { # ARGUMENTS...: run.dir as kmask will see it; --set wins over the file
-    local dir='' config=''
+    local config='' set=()
     while [ $# -gt 0 ]; do
         case $1 in
-            --set) shift; set -- "--set=${1:-}" "${@:2}"; continue ;;
-            --set=run.dir=*) dir=${1#--set=run.dir=} ;;
+            --set) set+=(--set "${2:-}"); shift ;;
+            --set=*) set+=("$1") ;;
             -*) ;;
             *) config=${config:-$1} ;;
         esac
         shift
     done
-    [ -n "$dir" ] || dir=$(tr '\n' ' ' <"$config" 2>/dev/null |
-        sed -nE 's/.*"run"[[:space:]]*:[[:space:]]*\{[^}]*"dir"[[:space:]]*:[[:space:]]*"([^"]*)".*/\1/p')
-    dir=${dir#\"}
-    echo "${dir%\"}"
+    "$kmask" config run.dir "$config" "${set[@]}"
 }
 
 # The step of the newest checkpoint: what a restart goes on from; -1: there is none.

@@ -24,7 +24,7 @@ typedef struct cli_verb {
 
 extern const cli_verb cmd_tokenizer, cmd_corpus, cmd_pretrain, cmd_doctor, cmd_plan, cmd_eval, cmd_fill,
     cmd_generate, cmd_score, cmd_finetune, cmd_predict, cmd_compare, cmd_probe, cmd_variance, cmd_masks, cmd_bench,
-    cmd_import, cmd_export, cmd_inspect, cmd_report, cmd_manual, cmd_policy;
+    cmd_import, cmd_export, cmd_inspect, cmd_report, cmd_manual, cmd_policy, cmd_config;
 /* All verbs, NULL at the end (verbs.c). */
 extern const cli_verb *const cli_verbs[];
 

@@ -448,6 +448,12 @@ void km_option_type(const km_option *option, km_buffer *out);
 /* The word of `words` (NULL-terminated) nearest to `word` by edit distance; NULL when none is near. */
 const char *km_nearest(const char *word, const char *const *words);
 
+/* ---- Text on terminals ---- */
+/* Adds text with its control characters escaped, but for tabs and newlines: "\\x1b", "\\u202e". Bytes that are no UTF-8 are escaped too.
+ * Returns how many bytes were used: where `last` is false, a character whose rest is still to come is left. */
+size_t km_printable_add(km_buffer *out, const char *text, size_t count, bool last);
+char *km_printable(const char *text); /* the same of a whole text; the caller frees */
+
 /* ---- Log and progress ------------------------------------------------------------------------------------- */
 
 /* The log is lines on standard error. One rank writes them, the others are muted. Errors are printed by main only. */

@@ -24,9 +24,10 @@ static void write_line(const char *head, const char *format, va_list list) {
     if (km_log_muted() || vasprintf(&text, format, list) < 0) {
         return;
     }
-    char *line = km_format("%s%s\n", head, text);
+    char *shown = km_printable(text), *line = km_format("%s%s\n", head, shown);
     km_log_write(line);
     free(line);
+    free(shown);
     free(text);
 }
 

@@ -1,5 +1,6 @@
 /* main: finds the verb that is asked for, and turns its status into one sentence on standard error and the exit status. */
 #include "cli.h"
+#include "safe_output.h"
 
 #include "kmask/kernel.h"
 #include "kmask/policy.h"
@@ -142,7 +143,9 @@ static void choose_blas_kernel(char **argv) {
 static void complain(km_status status) {
     static bool said;
     if (status != KM_OK && !said && !km_log_muted()) {
-        fprintf(stderr, "kmask: %s\n", km_message()[0] != '\0' ? km_message() : "failed without a message");
+        char *text = km_printable(km_message()[0] != '\0' ? km_message() : "failed without a message");
+        fprintf(stderr, "kmask: %s\n", text);
+        free(text);
     }
     said = said || status != KM_OK;
 }
@@ -154,12 +157,26 @@ km_status cli_close(km_comm *comm, km_status status) {
     return status;
 }
 
+/* Whether what the verb prints is for programs: JSON, or text itself, which must stay what it is. */
+static bool prints_data(int argc, char **argv) {
+    static const char *const verbs[] = {"tokenizer", "generate", "manual", "config"};
+    bool data = false;
+    for (int i = 1; i < argc; i++) {
+        data = data || strcmp(argv[i], "--json") == 0;
+    }
+    for (size_t i = 0; i < KM_COUNT(verbs) && argc > 1; i++) {
+        data = data || strcmp(argv[1], verbs[i]) == 0;
+    }
+    return data;
+}
+
 int main(int argc, char **argv) {
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);    /* a file above the user's size limit then makes write fail, which is reported */
     prctl(PR_SET_NAME, "kmask"); /* for ps and top, which show "exe" after choose_blas_kernel */
     km_log_mute(!is_first_rank());
     choose_blas_kernel(argv);
+    cli_filter_output(prints_data(argc, argv));
     km_run_set_marker(km_policy_mark);
     km_status status = run(argc, argv);
     status = status == KM_OK ? finish_output() : status;

@@ -37,7 +37,7 @@ static km_hash get_hash(const char *from) {
 
 km_status km_user_block_hash(km_hash *out, int fd, uint64_t size, const char *path) {
     void *piece = NULL;
-    KM_TRY(km_allocate(&piece, PIECE, "reading a file"));
+    KM_TRY(km_allocate(&piece, (size_t)KM_MIN((uint64_t)PIECE, size + 1), "reading a file"));
     km_hasher *hasher = km_hasher_create();
     km_status status = KM_OK;
     (void)posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);

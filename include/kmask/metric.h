@@ -10,8 +10,10 @@
  *
  *   accuracy, f1, f1_macro, f1_micro, matthews   scikit-learn; what has no denominator is 0
  *   pearson, spearman                            scipy.stats; NaN where one side is constant or there are fewer than 2 examples
- *   em, f1_token                                 the SQuAD script: lower case, no ASCII punctuation, no articles, one blank between
+ *   em, f1_token                                 the SQuAD script, which KILT's and DPR's agree with: lower case, no ASCII punctuation, no articles, one blank between
  *                                                words; the best over an example's accepted answers
+ *   em_regex                                     DrQA's script for CuratedTREC: accepted answers are regular expressions, of which one
+ *                                                matches at the prediction's beginning
  *   rouge_l                                      rouge_score's rougeL, F-measure without stemming; the best over accepted answers
  *   choice                                       the share of examples whose prediction overlaps most with the right option
  *
@@ -28,6 +30,7 @@ typedef enum km_metric {
     KM_METRIC_F1_TOKEN,
     KM_METRIC_ROUGE_L,
     KM_METRIC_CHOICE,
+    KM_METRIC_EM_REGEX,
     KM_METRICS
 } km_metric;
 

@@ -43,6 +43,10 @@ bool km_is_word_char(uint32_t code);
  * final one). Bytes that are not UTF-8 become U+FFFD. The caller frees. */
 char *km_text_lower(const char *text);
 
+/* Whether the text begins with a match of the regular expression, in any case and with ^ and $ at line ends, as Python's
+ * re.match(pattern, text, re.IGNORECASE | re.MULTILINE) has it. A pattern that is none, or takes too long, matches nothing. */
+bool km_text_matches(const char *text, const char *pattern);
+
 /* ---- Words as BERT normalizes them ----------------------------------------------------------------------------- */
 /* BERT's normalizer removes control characters, sets Chinese characters apart, strips accents (decomposes, and drops the
  * combining marks) and lower-cases; the last three can be switched off. The result is the one of the tokenizers package's

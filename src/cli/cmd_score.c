@@ -12,6 +12,7 @@ static const char help[] =
     "  pearson, spearman                            a number a line\n"
     "  em, f1_token, rouge_l                        an answer a line; FILE of --gold: accepted answers, tabs "
     "between them\n"
+    "  em_regex                                     likewise; accepted answers are regular expressions\n"
     "  choice                                       likewise, the right option first, then the others\n"
     "\n"
     "  kmask score --metrics accuracy,f1 --gold dev.labels --pred dev.predictions\n"

@@ -149,6 +149,10 @@ static double f_measure(size_t common, size_t predicted, size_t accepted) {
     return 2 * precision * recall / (precision + recall);
 }
 
+static double regex_match(const char *predicted, const char *accepted) {
+    return km_text_matches(predicted, accepted);
+}
+
 static double f1_token(const char *predicted, const char *accepted) {
     words a = normalized_words(predicted), b = normalized_words(accepted);
     double f1 = f_measure(words_in_common(&a, &b), a.count, b.count);
@@ -236,6 +240,8 @@ double km_metric_of_answer(km_metric metric, const km_answer *answer) {
         return best(rouge_l, answer);
     case KM_METRIC_CHOICE:
         return choice(answer);
+    case KM_METRIC_EM_REGEX:
+        return best(regex_match, answer);
     default:
         return best(exact_match, answer);
     }

@@ -200,7 +200,7 @@ static void print_answer(km_buffer *out, const km_task *task, int split, size_t 
 const km_task_kind km_kind_seq2seq = {.name = "seq2seq",
                                       .measures = KM_METRIC_OF_ANSWERS,
                                       .measured = "answers",
-                                      .fitting = "em, f1_token, rouge_l or choice",
+                                      .fitting = "em, em_regex, f1_token, rouge_l or choice",
                                       .metrics = "em,f1_token",
                                       .read = read,
                                       .label = label,

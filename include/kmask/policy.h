@@ -124,8 +124,8 @@ km_status km_policy_mark(km_comm *comm, const km_mark_request *request, km_marks
 /* ---- Probing ------------------------------------------------------------------------------------------------------- */
 
 /* Writes what a policy makes of given ids to the HDF5 file `output` (section 9 of src/README.md). model: of kind meta, the model that
- * the inner steps train; else NULL. */
-km_status km_policy_probe(const char *net, km_policy_kind kind, const char *model, const char *input,
+ * the inner steps train; else NULL. `comm` is of one rank. Collective. */
+km_status km_policy_probe(km_comm *comm, const char *net, km_policy_kind kind, const char *model, const char *input,
                           const char *output) KM_NODISCARD;
 
 #endif

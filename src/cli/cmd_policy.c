@@ -99,9 +99,13 @@ static km_status probe(int argc, char **argv) {
         return km_fail(KM_USAGE, "policy probe --kind meta needs --model, which its inner steps train.");
     }
     km_kernel_start();
-    KM_TRY(km_policy_probe(net, which, model, input, output));
-    printf("wrote %s\n", output);
-    return KM_OK;
+    km_comm *comm = NULL;
+    KM_TRY(km_comm_open(&comm, &argc, &argv));
+    km_status status = km_policy_probe(comm, net, which, model, input, output);
+    if (status == KM_OK) {
+        printf("wrote %s\n", output);
+    }
+    return cli_close(comm, status);
 }
 
 static km_status command(int argc, char **argv) {

@@ -8,8 +8,8 @@
 
 /* ---- The table ---- */
 
-static const km_mask_policy *const policies[] = {&km_mask_fully_explored, &km_mask_random, &km_mask_salient,
-                                                 &km_mask_denoise, &km_mask_supervised};
+static const km_mask_policy *const policies[] = {&km_mask_fully_explored, &km_mask_random,     &km_mask_salient,
+                                                 &km_mask_denoise,        &km_mask_supervised, &km_mask_meta};
 
 const km_mask_policy *km_mask_policy_at(int index) {
     return index >= 0 && index < (int)KM_COUNT(policies) ? policies[index] : NULL;

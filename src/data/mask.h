@@ -56,5 +56,6 @@ extern const km_mask_policy km_mask_salient;
 extern const km_mask_policy km_mask_denoise;
 extern const km_mask_policy km_mask_fully_explored;
 extern const km_mask_policy km_mask_supervised;
+extern const km_mask_policy km_mask_meta;
 
 #endif

@@ -8,7 +8,7 @@ static const km_option mask_options[] = {
     {"policy", KM_CHOICE, AT(policy), NULL, "fully_explored", KM_FIXED,
      .help = "how the K masks of a row are drawn: disjoint, independent, names and dates, BART's noise, or likely "
              "answers",
-     .choices = km_mask_policy_names, .planned = "meta|proposal",
+     .choices = km_mask_policy_names, .planned = "proposal",
      .also = "masking|strategy|mask_strategy|masking_strategy|mask_type"},
     {"unit", KM_CHOICE, AT(unit), NULL, NULL, KM_FIXED,
      .help = "what is masked as a whole (default: subword; denoise: word)", .choices = km_unit_names,

@@ -5,8 +5,9 @@
 
 #define AT(member) offsetof(km_policy_config, member)
 static const km_option policy_options[] = {
-    {"kind", KM_CHOICE, AT(kind), "supervised", "supervised", KM_FIXED,
-     .help = "learned from where answers stand in contexts", .planned = "meta|proposal"},
+    {"kind", KM_CHOICE, AT(kind), "supervised|meta", "supervised", KM_FIXED,
+     .help = "learned from where answers stand in contexts, or from what masking does to the loss of the task",
+     .planned = "proposal"},
     {"examples", KM_FILE, AT(examples), NULL, KM_REQUIRED, KM_FIXED,
      .help = "JSONL, or .gz of it: context, source, target (a text or a list of accepted ones)"},
     {"dev", KM_FILE, AT(dev), NULL, NULL, KM_FIXED, .help = "examples that choose the best epoch (supervised)"},
@@ -34,6 +35,23 @@ static const km_option policy_options[] = {
     {"weight_decay", KM_DOUBLE, AT(weight_decay), "0..1", "0", KM_FIXED, .help = "supervised: AdamW's"},
     {"clip", KM_DOUBLE, AT(clip), "0..1e9", "0", KM_FIXED,
      .help = "the largest norm of the policy's gradient; 0: no clipping"},
+    {"alpha0", KM_DOUBLE, AT(alpha0), "0..1e6", "1e-2", KM_FIXED,
+     .help = "meta: rate of the inner pre-training step"},
+    {"alpha1", KM_DOUBLE, AT(alpha1), "0..1e6", "1e-2", KM_FIXED,
+     .help = "meta: rate of the inner fine-tuning step"},
+    {"alpha2", KM_DOUBLE, AT(alpha2), "0..1e9", "1", KM_FIXED, .help = "meta: rate of the policy's SGD"},
+    {"beta", KM_DOUBLE, AT(beta), "0..1e9", "1e-3", KM_FIXED, .help = "meta: weight of the budget term"},
+    {"gamma", KM_DOUBLE, AT(gamma), "0..1", "0.15", KM_FIXED, .help = "meta: share of a context to mask"},
+    {"epsilon", KM_DOUBLE, AT(epsilon), "0..1", "0.05", KM_FIXED,
+     .help = "meta: deviation from it that costs nothing"},
+    {"temperature", KM_DOUBLE, AT(temperature), ">0..1e3", "1", KM_FIXED, .help = "meta: of the Gumbel softmax"},
+    {"hard", KM_FLAG, AT(hard), NULL, "false", KM_FIXED,
+     .help = "meta: decisions are 0 or 1, with the gradient of soft ones"},
+    {"keep_pretrained", KM_FLAG, AT(keep_pretrained), NULL, "true", KM_FIXED,
+     .help = "meta: the model keeps each inner pre-training step (Algorithm 1); false: it starts from policy.init "
+             "at each"},
+    {"objective", KM_CHOICE, AT(objective), "decrease|loss", "decrease", KM_FIXED,
+     .help = "meta: what is minimized, the change of the task's loss by a step (Eq. 5), or the loss behind it"},
 };
 #undef AT
 KM_SECTION(km_policy_section, "policy", km_policy_config, policy_options);

@@ -190,8 +190,8 @@ void km_probe_free(km_probe_file *file) {
 
 /* ---- All of it ---- */
 
-static km_status probe(const km_policy *policy, km_policy_kind kind, const char *model, const char *input,
-                       const char *output) {
+static km_status probe(km_comm *comm, const km_policy *policy, km_policy_kind kind, const char *model,
+                       const char *input, const char *output) {
     km_json *json = NULL;
     km_probe_file file = {0};
     const km_policy_kind found = km_policy_net_shape(policy->net)->kind;
@@ -200,19 +200,19 @@ static km_status probe(const km_policy *policy, km_policy_kind kind, const char 
                        km_policy_kind_name(kind), km_policy_kind_name(found));
     }
     KM_TRY(km_json_load(&json, input, MOST_BYTES));
-    (void)model;
-    km_status status = km_probe_supervised(policy, json, input, &file);
+    km_status status = kind == KM_POLICY_SUPERVISED ? km_probe_supervised(policy, json, input, &file)
+                                                    : km_probe_meta(comm, policy, model, json, input, &file);
     km_json_destroy(json);
     status = status == KM_OK ? km_probe_write(&file, output) : status;
     km_probe_free(&file);
     return status;
 }
 
-km_status km_policy_probe(const char *net, km_policy_kind kind, const char *model, const char *input,
+km_status km_policy_probe(km_comm *comm, const char *net, km_policy_kind kind, const char *model, const char *input,
                           const char *output) {
     km_policy *policy = NULL;
     KM_TRY(km_policy_open(&policy, net));
-    km_status status = probe(policy, kind, model, input, output);
+    km_status status = probe(comm, policy, kind, model, input, output);
     km_policy_close(policy);
     return status;
 }

@@ -53,7 +53,7 @@ void km_probe_free(km_probe_file *file);
 
 km_status km_probe_supervised(const km_policy *policy, const km_json *json, const char *path,
                               km_probe_file *out) KM_NODISCARD;
-km_status km_probe_meta(const km_policy *policy, const char *model, const km_json *json, const char *path,
-                        km_probe_file *out) KM_NODISCARD;
+km_status km_probe_meta(km_comm *comm, const km_policy *policy, const char *model, const km_json *json,
+                        const char *path, km_probe_file *out) KM_NODISCARD;
 
 #endif

@@ -266,7 +266,7 @@ km_status km_policy_train(km_comm *comm, const km_policy_input *input, km_json *
     km_metrics *metrics = NULL;
     *out = NULL;
     km_kernel_start();
-    t.kind = &km_training_supervised;
+    t.kind = strcmp(input->policy.kind, "meta") == 0 ? &km_training_meta : &km_training_supervised;
     km_heartbeat_start(comm, input->parallel.timeout, NULL, NULL);
     km_status status = set_up(&t, &lock, &metrics);
     status = status == KM_OK ? make_steps(&t, metrics) : status;

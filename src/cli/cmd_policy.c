@@ -8,15 +8,17 @@
 
 static const char help[] =
     "kmask policy train CONFIG.json [--json] [--set section.key=value ...]\n"
-    "kmask policy probe --net NET --kind supervised --input JSON --out OUT.h5\n"
+    "kmask policy probe --net NET --kind supervised|meta [--model MODEL] --input JSON --out OUT.h5\n"
     "\n"
     "A policy decides what pre-training hides. It is learned from examples of a task, a JSON object a\n"
     "line: {\"context\": ..., \"source\": ..., \"target\": ...}.\n"
     "\n"
     "train makes run.dir/policy.h5, which `kmask pretrain` uses with mask.policy and mask.model, on any\n"
     "corpus of its tokenizer. supervised: an LSTM learns where answers stand in contexts; examples whose\n"
-    "target is not in the context are counted and left out. Under mpirun the ranks share each step, and\n"
-    "the policy is the same to the bit on any number of them; run it again to go on after a stop.\n"
+    "target is not in the context are counted and left out. meta: a convolution learns which tokens to\n"
+    "mask so that pre-training on the context lowers the loss of the task; policy.init is then an\n"
+    "encoder-decoder. Under mpirun the ranks share each step, and the policy is the same to the bit on\n"
+    "any number of them; run it again to go on after a stop.\n"
     "\n"
     "  mpirun -n 2 kmask policy train policy.json\n"
     "  kmask corpus show corpus.h5 --row 0 --mask policy=supervised,model=runs/policy/policy.h5,top=5\n"
@@ -29,7 +31,9 @@ static const char help[] =
     "probe writes what a policy makes of given ids, for comparison with another program. NET is a\n"
     "policy file, or a safetensors file with embed.weight and the tensors of PyTorch's nn.LSTM as lstm.*,\n"
     "start.*, end.*. Input: input_ids, attention_mask, start, end; output: /start_logits, /end_logits,\n"
-    "/loss and /grad/<tensor>.\n";
+    "/loss and /grad/<tensor>. meta: embed.weight, conv.*, linear1.*, linear2.*; MODEL is what the inner\n"
+    "steps train. Input: context, source, target, gumbel and the options of a step; output: /decisions,\n"
+    "/loss_pretrain, /loss_before, /loss_after, /meta_loss, /regularizer and /grad/<tensor>.\n";
 
 /* ---- train ---- */
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A supervised policy: the same file on any number of ranks, after a kill and after a stop; marks that are the same on any ranks, are found
+# Learned policies. Supervised: the same file on any number of ranks, after a kill and after a stop; marks that are the same on any ranks, are found
 # again and are refused with another tokenizer; masks that are spans of the policy's, and K different ones.
 . "$SOURCE/tests/common.sh"
 
@@ -88,4 +88,42 @@ grep -q 'marked [0-9]* rows' log.txt && fail "marks are made again on resume"
 "$KMASK" plan c.json --set run.dir=c >/dev/null 2>log.txt || { cat log.txt; fail "plan"; }
 "$LAUNCH" 1 "$KMASK" pretrain c.json --set run.dir=d --set data.train=other.h5 >/dev/null 2>log.txt && fail "pretrain with another tokenizer is not refused"
 grep -q 'another tokenizer' log.txt || { cat log.txt; fail "pretrain: the refusal does not speak of the tokenizer"; }
+
+# A meta-learned policy: the inner steps train a small encoder-decoder; the same bits on any ranks and after a stop; masks of whole words.
+"$KMASK" pretrain c.json --set run.dir=start --set mask.policy=random --set mask.target=full --set mask.model=null --set mask.top=null \
+    --set mask.splits=1 --set train.steps=2 >/dev/null 2>log.txt || { cat log.txt; fail "no model to start from"; }
+cp start/checkpoints/step-00000002.h5 start.h5
+sed 's/"init": "tok", "width": 16/"kind": "meta", "init": "start.h5"/; s/"dev_share": 0.2/"length": 24, "alpha0": 0.1, "alpha1": 0.1, "beta": 0.01/; s/"epochs": 6/"epochs": 2/; s/"lr": 0.02/"alpha2": 5/' \
+    p.json >m.json
+meta() { # DIR RANKS [--set ...]
+    local dir=$1 ranks=$2
+    shift 2
+    "$LAUNCH" "$ranks" "$KMASK" policy train m.json --set "run.dir=$dir" "$@" >"$dir.txt" 2>log.txt || { cat log.txt; fail "policy train of $dir"; }
+}
+meta m1 1
+for key in loss_pretrain loss_before loss_after masked_share within_budget; do
+    grep -q "\"$key\"" m1/metrics.jsonl || fail "no $key in the log"
+done
+for ranks in 2 3; do
+    meta m$ranks $ranks
+    [ "$(hash_of m1)" = "$(hash_of m$ranks)" ] || fail "meta on $ranks ranks: another policy"
+done
+meta threads2 1 --set parallel.threads=2
+[ "$(hash_of m1)" = "$(hash_of threads2)" ] || fail "meta with two threads: another policy"
+rm m2/policy.h5
+for file in m2/checkpoints/step-*.h5; do last_file=$file; done
+rm "$last_file"
+meta m2 3
+[ "$(hash_of m1)" = "$(hash_of m2)" ] || fail "meta after the loss of its last checkpoint: another policy"
+"$KMASK" corpus show corpus.h5 --rows 20 --length 16 --packing documents --mask "policy=meta,model=m1/policy.h5" --json >rows.txt 2>log.txt ||
+    { cat log.txt; fail "corpus show under a meta-learned policy"; }
+grep -q '"masks":\[\[\]\]' rows.txt && fail "a row without a masked token"
+meta_run() { "$LAUNCH" "$1" "$KMASK" pretrain c.json --set "run.dir=$2" --set mask.policy=meta --set mask.model=m1/policy.h5 --set mask.top=null >/dev/null 2>log.txt ||
+    { cat log.txt; fail "pretrain under a meta-learned policy"; }; }
+meta_run 1 e
+meta_run 3 f
+cmp -s e/marks-*.idx f/marks-*.idx || fail "meta: other marks on 3 ranks"
+[ -n "$(last e)" ] && [ "$(last e)" = "$(last f)" ] || fail "meta: other weights on 3 ranks"
+"$KMASK" policy train m.json --set run.dir=g --set policy.init=tok >/dev/null 2>log.txt && fail "meta without a model is not refused"
+grep -q 'policy.init' log.txt || { cat log.txt; fail "the refusal does not name policy.init"; }
 finish

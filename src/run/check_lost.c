@@ -24,18 +24,19 @@ static int64_t finished_step(const char *dir) {
     return saved && step > 0 ? (int64_t)step : 0;
 }
 
-/* The last step but one of which metrics.jsonl has a save. A save begins when the one before it has ended; the last one may never
- * have. 0: none. */
+/* The last step but two of which metrics.jsonl has a save; 0: none. A save's line is written first, then the save before it is waited
+ * for, and then it begins: the last two may never have ended. */
 static int64_t logged_step(const char *dir) {
     static const char key[] = "\"step\":";
     char *path = km_format("%s/metrics.jsonl", dir), *line = km_new(LINE_BYTES, 1);
     FILE *file = fopen(path, "r");
-    int64_t last = 0, before = 0;
+    int64_t saves[3] = {0}; /* the last three, the latest first */
     while (file != NULL && fgets(line, LINE_BYTES, file) != NULL) {
         const char *step = strstr(line, key);
         if (step != NULL && strstr(line, "\"weights_hash\":\"") != NULL) {
-            before = last;
-            last = strtoll(step + sizeof key - 1, NULL, 10);
+            saves[2] = saves[1];
+            saves[1] = saves[0];
+            saves[0] = strtoll(step + sizeof key - 1, NULL, 10);
         }
     }
     if (file != NULL) {
@@ -43,7 +44,7 @@ static int64_t logged_step(const char *dir) {
     }
     free(line);
     free(path);
-    return before;
+    return saves[2];
 }
 
 /* Whether a snapshot is one that this very run would write again: it was taken before the first checkpoint was due, and its config

@@ -76,20 +76,22 @@ for at in 0 200; do
 done
 refused 2 deeper "$LAUNCH" 3 "$KMASK" pretrain deep.json
 refused 2 "key=value" "$LAUNCH" 3 "$KMASK" pretrain c.json --set run.dir
-bad_tokenizer() { # WORDS; the folder bad/ is made again
+bad_tokenizer() { # WORDS; the folder bad/ is made again, without the tokenizer.json, which would count in place of vocab.txt
     refused 1 "$1" "$KMASK" corpus build --tokenizer bad --out new.h5 text.txt
     [ -e new.h5 ] && fail "a corpus of a bad tokenizer"
     rm -rf bad
-    cp -r tok bad
+    cp -r plain bad
 }
-cp -r tok bad
+cp -r tok plain
+rm plain/tokenizer.json
+cp -r plain bad
 : >bad/vocab.txt && bad_tokenizer "no pieces"
 cp corpus.h5 bad/vocab.txt && bad_tokenizer "NUL"
 cp text.txt bad/vocab.txt && bad_tokenizer "vocab.txt"
 rm bad/vocab.txt && mkfifo bad/vocab.txt && bad_tokenizer "no pieces"
 cp deep.json bad/tokenizer_config.json && bad_tokenizer "deeper"
 rm bad/tokenizer_config.json && mkfifo bad/tokenizer_config.json && bad_tokenizer "empty"
-refused 1 "device" "$KMASK" tokenizer train --type wordpiece --vocab-size 100 --out new /dev/zero
+refused 1 "neither a file nor a folder" "$KMASK" tokenizer train --type wordpiece --vocab-size 100 --out new /dev/zero
 
 # ---- What lies in the run folder: resumed with the same bits, or refused ----
 again() { # WHAT [STEPS]; goes on in damaged/ to step 12

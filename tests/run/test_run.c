@@ -90,14 +90,19 @@ static void a_late_evaluation_joins_its_line(void **state) {
     assert_false(km_metrics_lacks_eval(folder, 0));
     assert_true(km_metrics_lacks_eval(folder, 3));
     assert_int_equal(km_metrics_open(&metrics, folder, 3), KM_OK);
-    assert_int_equal(km_metrics_add_eval(metrics, 3, &(km_eval_result){.loss = 5.5, .accuracy = 0.25, .unigram_entropy = 6}), KM_OK);
+    assert_int_equal(
+        km_metrics_add_eval(metrics, 3, &(km_eval_result){.loss = 5.5, .accuracy = 0.25, .unigram_entropy = 6}),
+        KM_OK);
     assert_false(km_metrics_lacks_eval(folder, 3));
     add(metrics, 4); /* goes to the file that is there now */
     km_metrics_close(metrics);
-    holds("{\"step\":0,\"eval_loss\":7}\n{\"step\":2}\n"
-          "{\"step\":3,\"loss\":0.1,\"eval_loss\":5.5,\"eval_accuracy\":0.25,\"unigram_entropy\":6}\n{\"step\":4}\n");
+    holds(
+        "{\"step\":0,\"eval_loss\":7}\n{\"step\":2}\n"
+        "{\"step\":3,\"loss\":0.1,\"eval_loss\":5.5,\"eval_accuracy\":0.25,\"unigram_entropy\":6}\n{\"step\":4}\n");
     assert_int_equal(km_metrics_open(&metrics, folder, -1), KM_OK);
-    assert_int_equal(km_metrics_add_eval(metrics, 0, &(km_eval_result){.loss = 5.5, .accuracy = 0.25, .unigram_entropy = 6}), KM_OK);
+    assert_int_equal(
+        km_metrics_add_eval(metrics, 0, &(km_eval_result){.loss = 5.5, .accuracy = 0.25, .unigram_entropy = 6}),
+        KM_OK);
     km_metrics_close(metrics);
     holds("{\"step\":0,\"eval_loss\":5.5,\"eval_accuracy\":0.25,\"unigram_entropy\":6}\n");
 }

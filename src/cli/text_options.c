@@ -3,7 +3,7 @@
 
 #include "cli.h"
 
-/* The place of a name in "first|second|third", from 0. */
+/* The place of a name in "first|second|third", from 0. The name is one of them: cli_parse has refused all others. */
 static int place_of(const char *name, const char *choices) {
     int place = 0;
     for (const char *at = choices; *at != '\0'; at += *at == '|', place++) {
@@ -13,7 +13,7 @@ static int place_of(const char *name, const char *choices) {
         }
         at += length;
     }
-    return -1;
+    return 0;
 }
 
 km_form cli_form(const char *name) {

@@ -24,6 +24,7 @@ static void judge_kernel(km_host_check *check, int host, const km_json *facts) {
             check, cure, "%s: OpenBLAS runs its kernel %s%s%s%s, this CPU could run %s, which is faster",
             km_host_check_name(check, host), km_json_text(facts, "kernel"),
             forced[0] != '\0' ? " (OPENBLAS_CORETYPE=" : "", forced, forced[0] != '\0' ? ")" : "", better);
+        free(cure);
     }
     if (!concurrent && check->options->threads > 1) {
         km_host_check_problem(

@@ -439,7 +439,8 @@ static void find_in_block(finder *f, size_t count) {
             n = name_at(f, i);
         }
         if (n > 0) {
-            km_spans_add(f->out, f->base + f->words.words[i].begin, f->base + f->words.words[i + n - 1].end, kind);
+            km_spans_add(f->out, f->base + f->words.words[i].begin, f->base + f->words.words[i + n - 1].end,
+                         (int)kind);
         }
         i += n > 0 ? n : 1;
     }

@@ -170,7 +170,7 @@ static void wrong_values_are_named(void **state) {
     refused("model.type=gpt2", "model.type", "expected one of bert|roberta|bart");
     refused("train.precision=fp16", "train.precision", "expected one of fp32|bf16");
     refused("parallel.gemm=mkl", "parallel.gemm", "expected one of openblas|onednn");
-    refused("mask.policy=meta", "mask.policy", "cannot do yet");
+    refused("mask.policy=proposal", "mask.policy", "cannot do yet");
     char *path = km_new(3000, 1);
     memcpy(path, "run.dir=", 8);
     memset(path + 8, 'x', 1024);

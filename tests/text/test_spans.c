@@ -77,7 +77,7 @@ static char *unlabelled(const char *from, km_spans *labels) {
             begin = text.size;
             at += 2;
         } else if (*at == ']') {
-            km_spans_add(labels, begin, text.size, kind);
+            km_spans_add(labels, begin, text.size, (int)kind);
         } else {
             km_buffer_add(&text, at, 1);
         }
@@ -100,7 +100,8 @@ static void compare(const char *text, const km_spans *found, const km_spans *lab
         scores[found->spans[i].kind].found++;
         scores[found->spans[i].kind].right += right;
         if (!right) {
-            print_message("    not labelled so: %s \"%.*s\" in: %s\n", km_span_kind_name(found->spans[i].kind),
+            print_message("    not labelled so: %s \"%.*s\" in: %s\n",
+                          km_span_kind_name((km_span_kind)found->spans[i].kind),
                           (int)(found->spans[i].end - found->spans[i].begin), text + found->spans[i].begin, text);
         }
     }

@@ -41,21 +41,17 @@ static void take_line(km_table *t, const char *text, size_t count, bool *quoted)
     }
     for (size_t i = 0; i < count; i++) {
         const char c = text[i];
-        if (*quoted && c == '"' && i + 1 < count && text[i + 1] == '"') {
-            km_buffer_add(&t->row, "\"", 1);
-            i++;
-        } else if (*quoted && c == '"') {
-            *quoted = false;
-        } else if (*quoted) {
-            km_buffer_add(&t->row, &c, 1);
-        } else if (c == t->separator) {
+        const bool doubled = *quoted && c == '"' && i + 1 < count && text[i + 1] == '"';
+        i += doubled ? 1 : 0; /* a doubled quote stands for one */
+        if (!*quoted && c == t->separator) {
             km_buffer_add(&t->row, "\0", 1);
             begin_field(t);
             begins = true;
             continue;
-        } else if (t->quotes && begins && c == '"') {
-            *quoted = true;
-        } else if (!(c == '\r' && i + 1 == count)) {
+        }
+        if (c == '"' && !doubled && (*quoted || (t->quotes && begins))) {
+            *quoted = !*quoted;
+        } else if (*quoted || c != '\r' || i + 1 != count) {
             km_buffer_add(&t->row, &c, 1);
         }
         begins = false;

@@ -88,6 +88,8 @@ make_text() {
         }'
 }
 make_text >text.txt
+# A line a document, for byte-level BPE: builds differ in what a line end inside a paragraph is to it.
+awk 'BEGIN { RS = ""; FS = "\n"; OFS = " "; ORS = "\n\n" } { $1 = $1; print }' text.txt >lines.txt
 cat >c.json <<'END'
 {"run": {"dir": "run", "seed": 3},
  "model": {"type": "bert", "hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -206,9 +208,9 @@ config() { # config NAME RANKS [--set ...]
 line what OLD NEW ""
 line --- --- --- ---
 both tok.txt tokenizer train --type wordpiece --vocab-size 700 --out @/tok text.txt || give_up "no tokenizer" old/tok.txt.log
-both bpe.txt tokenizer train --type bpe --vocab-size 700 --out @/bpe text.txt || give_up "no tokenizer" old/bpe.txt.log
+both bpe.txt tokenizer train --type bpe --vocab-size 700 --out @/bpe lines.txt || give_up "no tokenizer" old/bpe.txt.log
 both wordpiece.txt corpus build --tokenizer old/tok --holdout 0.1 --out @/wordpiece.h5 text.txt || give_up "no corpus" old/wordpiece.txt.log
-both bpe.txt corpus build --tokenizer old/bpe --holdout 0.1 --spans find --out @/bpe.h5 text.txt || give_up "no corpus" old/bpe.txt.log
+both bpe.txt corpus build --tokenizer old/bpe --holdout 0.1 --spans find --out @/bpe.h5 lines.txt || give_up "no corpus" old/bpe.txt.log
 if wanted "tokenizers and corpora"; then
     tokenizer_files() { (cd "$1" && find tok bpe -type f | sort); }
     mapfile -t files < <(tokenizer_files old)
@@ -230,7 +232,7 @@ fi
 
 # ---- Configs ----
 
-epochs=(--set mask.over=epochs --set data.train=old/wordpiece.holdout.h5 --set train.sequences=24) # several epochs in eight steps
+epochs=(--set mask.over=epochs --set data.train=old/wordpiece.holdout.h5 --set data.eval=old/wordpiece.h5 --set train.sequences=24) # several epochs in eight steps
 bf16=(--set train.precision=bf16)
 config "bert, subword, 1 rank" 1
 config "bert, subword, 2 threads" 1 --set parallel.threads=2
@@ -253,7 +255,7 @@ config "bert, stream, saves and evaluations" 2 --set data.packing=stream --set e
 config "roberta, subword, 1 rank" 1 "${roberta[@]}"
 config "roberta, word, 3 ranks" 3 "${roberta[@]}" --set mask.unit=word
 config "roberta, span, 2 threads, recompute" 1 "${roberta[@]}" --set mask.unit=span --set parallel.threads=2 --set train.recompute=true
-config "roberta, word, over epochs, 2 ranks" 2 "${roberta[@]}" --set mask.unit=word "${epochs[@]}" --set data.train=old/bpe.holdout.h5
+config "roberta, word, over epochs, 2 ranks" 2 "${roberta[@]}" --set mask.unit=word "${epochs[@]}" --set data.train=old/bpe.holdout.h5 --set data.eval=old/bpe.h5
 config "roberta, random, 80/10/10" 1 "${roberta[@]}" --set mask.policy=random --set mask.replace_mask=0.8 --set mask.replace_random=0.1
 config "bert, bf16" 1 "${bf16[@]}"
 config "bert, bf16, span, 2 ranks x 2 threads" 2 "${bf16[@]}" --set mask.unit=span --set parallel.threads=2

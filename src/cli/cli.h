@@ -71,6 +71,17 @@ const char *cli_choices(const km_section *section, const char *name);
 km_form cli_form(const char *name);
 km_invalid cli_invalid(const char *name); /* "": KM_INVALID_JUDGE */
 km_document cli_document(const char *name);
+/* What a verb does with one config file on all ranks. */
+typedef struct cli_config_job {
+    const char *verb; /* as messages name it: "finetune" */
+    size_t size;      /* of the verb's input, plain bytes that rank 0 broadcasts */
+    km_status (*load)(void *input, const km_config_source *source); /* on rank 0 */
+    km_status (*run)(km_comm *comm, void *input, bool json);        /* Collective. */
+} cli_config_job;
+/* Runs a verb whose arguments are CONFIG.json, --set and --json: signals ask for an orderly stop, rank 0 reads the config, all ranks run. */
+km_status cli_run_config(int argc, char **argv, const cli_config_job *job) KM_NODISCARD;
+/* Says where the results of a measurement were saved; NULL: nowhere. */
+void cli_log_saved(const char *folder);
 /* Ends a command that has opened a communicator: prints the message of a failure, closes it, and returns `status`. Collective. */
 km_status cli_close(km_comm *comm, km_status status);
 /* True when argv has --help or -h before any "--". */

@@ -80,48 +80,28 @@ static void print(const km_json *results) {
     }
 }
 
-/* Rank 0 reads the file; all ranks have the same bytes. */
-static km_status load(km_comm *comm, km_finetune_input *input, const char *path, const cli_list *set) {
-    const km_config_source source = cli_config_source(path, set);
-    KM_TRY(km_comm_agree(comm, km_comm_rank(comm) == 0 ? km_finetune_load(input, &source) : KM_OK));
-    km_comm_broadcast(comm, input, sizeof *input);
+static km_status load(void *input, const km_config_source *source) {
+    return km_finetune_load(input, source);
+}
+
+static km_status tune(km_comm *comm, void *payload, bool json) {
+    const km_finetune_input *input = payload;
+    km_json *results = NULL;
+    KM_TRY(km_finetune(comm, input, &results));
+    if (results != NULL && json) {
+        cli_print_json(results);
+    } else if (results != NULL) {
+        print(results);
+        km_log("saved in %s: results.json, model.h5, predictions/", input->run.dir);
+        km_json_destroy(results);
+    }
     return KM_OK;
 }
 
-static km_status tune(km_comm *comm, const char *path, const cli_list *set, bool json) {
-    km_finetune_input *input = km_new(1, sizeof *input);
-    km_json *results = NULL;
-    km_status status = load(comm, input, path, set);
-    status = status == KM_OK ? km_finetune(comm, input, &results) : status;
-    if (status == KM_OK && results != NULL) {
-        if (json) {
-            cli_print_json(results);
-        } else {
-            print(results);
-            km_log("saved in %s: results.json, model.h5, predictions/", input->run.dir);
-            km_json_destroy(results);
-        }
-    }
-    free(input);
-    return status;
-}
-
 static km_status command(int argc, char **argv) {
-    cli_list set = {0};
-    bool json = false;
-    const cli_option options[] = {{.name = "set", .kind = CLI_LIST, .out = &set},
-                                  {.name = "json", .kind = CLI_FLAG, .out = &json}};
-    KM_TRY(cli_parse(&argc, argv, options, KM_COUNT(options)));
-    if (argc != 2) {
-        return km_fail(KM_USAGE, "finetune takes one config file, found %d. See `kmask finetune --help`.",
-                       argc - 1);
-    }
-    km_signals_catch();
-    km_comm *comm = NULL;
-    KM_TRY(km_comm_open(&comm, &argc, &argv));
-    km_status status = tune(comm, argv[1], &set, json);
-    free(set.items);
-    return cli_close(comm, status);
+    static const cli_config_job job = {
+        .verb = "finetune", .size = sizeof(km_finetune_input), .load = load, .run = tune};
+    return cli_run_config(argc, argv, &job);
 }
 
 const cli_verb cmd_finetune = {.name = "finetune",

@@ -148,8 +148,7 @@ static km_status count_masks(km_comm *comm, km_census_input *inputs, int count, 
     km_status status = km_census(comm, inputs, count, folder, &found);
     if (status == KM_OK && found != NULL) {
         print(found, json);
-        km_log("%s%s", folder != NULL ? "saved in " : "without run.dir or --out nothing is saved",
-               folder != NULL ? folder : "");
+        cli_log_saved(folder);
     }
     free(folder);
     return status;

@@ -37,12 +37,8 @@ static const char help[] =
 
 /* ---- train ---- */
 
-/* Rank 0 reads the file; all ranks have the same bytes. */
-static km_status load(km_comm *comm, km_policy_input *input, const char *path, const cli_list *set) {
-    const km_config_source source = cli_config_source(path, set);
-    KM_TRY(km_comm_agree(comm, km_comm_rank(comm) == 0 ? km_policy_load(input, &source) : KM_OK));
-    km_comm_broadcast(comm, input, sizeof *input);
-    return KM_OK;
+static km_status load(void *input, const km_config_source *source) {
+    return km_policy_load(input, source);
 }
 
 static void print(const km_json *result) {
@@ -51,37 +47,22 @@ static void print(const km_json *result) {
            km_json_number_or(result, "left_out", 0), km_json_text(result, "weights_hash"));
 }
 
-static km_status run_training(km_comm *comm, const char *path, const cli_list *set, bool json) {
-    km_policy_input *input = km_new(1, sizeof *input);
+static km_status run_training(km_comm *comm, void *input, bool json) {
     km_json *result = NULL;
-    km_status status = load(comm, input, path, set);
-    status = status == KM_OK ? km_policy_train(comm, input, &result) : status;
+    const km_status status = km_policy_train(comm, input, &result);
     if (result != NULL && json) {
         cli_print_json(result);
     } else if (result != NULL) {
         print(result);
         km_json_destroy(result);
     }
-    free(input);
     return status;
 }
 
 static km_status train(int argc, char **argv) {
-    cli_list set = {0};
-    bool json = false;
-    const cli_option options[] = {{.name = "set", .kind = CLI_LIST, .out = &set},
-                                  {.name = "json", .kind = CLI_FLAG, .out = &json}};
-    KM_TRY(cli_parse(&argc, argv, options, KM_COUNT(options)));
-    if (argc != 2) {
-        return km_fail(KM_USAGE, "policy train takes one config file, found %d. See `kmask policy --help`.",
-                       argc - 1);
-    }
-    km_signals_catch();
-    km_comm *comm = NULL;
-    KM_TRY(km_comm_open(&comm, &argc, &argv));
-    km_status status = run_training(comm, argv[1], &set, json);
-    free(set.items);
-    return cli_close(comm, status);
+    static const cli_config_job job = {
+        .verb = "policy train", .size = sizeof(km_policy_input), .load = load, .run = run_training};
+    return cli_run_config(argc, argv, &job);
 }
 
 /* ---- probe ---- */

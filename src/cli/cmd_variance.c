@@ -111,8 +111,7 @@ static km_status measure(km_comm *comm, const char *path, const cli_list *set, c
         status = km_variance(comm, input, folder, &found);
         if (status == KM_OK && found != NULL) {
             print(found, json);
-            km_log("%s%s", folder != NULL ? "saved in " : "without run.dir or --out nothing is saved",
-                   folder != NULL ? folder : "");
+            cli_log_saved(folder);
         }
         free(folder);
     }

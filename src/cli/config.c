@@ -1,6 +1,8 @@
-/* config: finding a verb, the schemas of all verbs, and where a verb's config comes from. */
+/* config: finding a verb, the schemas of all verbs, where a verb's config comes from, and verbs of one config. */
 #include "cli.h"
+#include "kmask/run.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 const cli_verb *cli_verb_named(const char *name) {
@@ -32,4 +34,39 @@ km_config_source cli_config_source(const char *path, const cli_list *set) {
 
 const char *cli_choices(const km_section *section, const char *name) {
     return km_option_choices(km_section_option(section, name));
+}
+
+/* ---- Verbs of one config ---- */
+
+static km_status load_and_run(km_comm *comm, const cli_config_job *job, void *input, const km_config_source *source,
+                              bool json) {
+    KM_TRY(km_comm_agree(comm, km_comm_rank(comm) == 0 ? job->load(input, source) : KM_OK));
+    km_comm_broadcast(comm, input, job->size);
+    return job->run(comm, input, json);
+}
+
+km_status cli_run_config(int argc, char **argv, const cli_config_job *job) {
+    cli_list set = {0};
+    bool json = false;
+    const cli_option options[] = {{.name = "set", .kind = CLI_LIST, .out = &set},
+                                  {.name = "json", .kind = CLI_FLAG, .out = &json}};
+    KM_TRY(cli_parse(&argc, argv, options, KM_COUNT(options)));
+    if (argc != 2) {
+        return km_fail(KM_USAGE, "%s takes one config file, found %d. See `kmask %.*s --help`.", job->verb,
+                       argc - 1, (int)strcspn(job->verb, " "), job->verb);
+    }
+    km_signals_catch();
+    km_comm *comm = NULL;
+    KM_TRY(km_comm_open(&comm, &argc, &argv));
+    void *input = km_new(1, job->size);
+    const km_config_source source = cli_config_source(argv[1], &set);
+    km_status status = load_and_run(comm, job, input, &source, json);
+    free(input);
+    free(set.items);
+    return cli_close(comm, status);
+}
+
+void cli_log_saved(const char *folder) {
+    km_log("%s%s", folder != NULL ? "saved in " : "without run.dir or --out nothing is saved",
+           folder != NULL ? folder : "");
 }

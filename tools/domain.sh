@@ -9,7 +9,8 @@
 #   --steps N         of pre-training for each arm (600), --views N views a step (24: divisible by every K), --length N tokens (128)
 #   --seeds LIST      of fine-tuning (1..5); --epochs N (6); --lr X of fine-tuning (1e-4); --share X of the training examples (1)
 #   --example N       tokens of an example at most (128); --tasks "..." of the table (all four);
-#   --splits "..."    values of K (2 4 6 8); --ranks N (2); --text MB of text at most (20)
+#   --splits "..."    values of K (2 4 6 8); --ranks N (2); --text MB of text at most (20); --precision fp32|bf16 of all training (fp32)
+#   --most N          training examples of a task at most (all)
 #   --quick           12 steps, 2 seeds, a share of the examples, the table of ACL-ARC alone: some minutes
 #
 # Arms: masked language modelling (one random mask a row) and fully-explored masks (K = 4), of subwords and of spans, all with the same views
@@ -20,7 +21,7 @@
 set -euo pipefail
 project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 kmask=$(realpath "${KMASK:-$project/build/release/kmask}")
-out=$PWD/domain data=$PWD/data model='' steps=600 views=24 length=128 seeds=1..5 epochs=6 lr=1e-4 share=1 ranks=2 megabytes=20 example=128
+out=$PWD/domain data=$PWD/data model='' steps=600 views=24 length=128 seeds=1..5 epochs=6 lr=1e-4 share=1 ranks=2 megabytes=20 example=128 precision=fp32 most=
 tasks="acl-arc sciie sci-cite ag-news" splits="2 4 6 8"
 fail() { echo "domain.sh: $*" >&2; exit 1; }
 usage() { echo "domain.sh: $*; see its first lines" >&2; exit 2; }
@@ -47,6 +48,8 @@ while [ $# -gt 0 ]; do
         --ranks) ranks=$2 ;;
         --example) example=$2 ;;
         --text) megabytes=$2 ;;
+        --precision) precision=$2 ;;
+        --most) most=$2 ;;
         *) usage "no option $1" ;;
     esac
     shift 2
@@ -123,7 +126,7 @@ pretrain() { # NAME POLICY UNIT K
     cat >"$1.json" <<EOF
 {"run": {"dir": "$1", "seed": 1}, "model": {"init": "start.h5"}, "data": {"train": "corpus.h5", "length": $length},
  "mask": {"policy": "$2", "unit": "$3", "splits": $4, "ratio": 0.125},
- "train": {"steps": $steps, "sequences": $((views / $4)), "micro_batch": 6}, "optimizer": {"lr": 1e-4},
+ "train": {"steps": $steps, "sequences": $((views / $4)), "micro_batch": 6, "precision": "$precision"}, "optimizer": {"lr": 1e-4},
  "schedule": {"warmup": $((steps / 16 + 1))},
  "checkpoint": {"every": $steps, "keep": 1, "snapshots": [$(tr ' ' ',' <<<"${snapshots% }")]}, "eval": {"every": 0}}
 EOF
@@ -156,9 +159,10 @@ find_split() { # TASK SPLIT: the file, plain, in tasks/
 }
 # The section `task` of a config; nothing where the task is not there.
 task_section() { # TASK
-    local train dev test section
+    local train dev test section share=$share
     train=$(find_split "$1" train) dev=$(find_split "$1" dev) test=$(find_split "$1" test)
     [ -n "$train" ] || return 0
+    [ -z "$most" ] || share=$(awk -v share="$share" -v most="$most" 'END { print NR * share > most ? most / NR : share }' "$train")
     section="\"train\": \"$train\", \"metrics\": [\"f1_macro\", \"accuracy\"], \"length\": $example, \"train_share\": $share"
     [ -n "$dev" ] && section+=", \"dev\": \"$dev\"" || section+=', "dev_share": 0.1'
     if [ -n "$test" ]; then section+=", \"test\": \"$test\""; elif [ -z "$dev" ]; then section+=', "test_share": 0.1'; fi
@@ -178,7 +182,8 @@ tune() { # NAME TASK INIT: in tuned/NAME/TASK
     mkdir -p "tuned/$1"
     cat >"tuned/$1/$2.json" <<EOF
 {"run": {"dir": "$dir"}, "task": {$section},
- "finetune": {"init": $3, "epochs": $epochs, "batch": 16, "lr": $lr, "warmup": 0.06, "weight_decay": 0.1, "seeds": "$seeds"}}
+ "finetune": {"init": $3, "epochs": $epochs, "batch": 16, "lr": $lr, "warmup": 0.06, "weight_decay": 0.1, "precision": "$precision",
+              "seeds": "$seeds"}}
 EOF
     sed -i "s/\"seeds\": \"\([0-9,]*\)\"/\"seeds\": [\1]/" "tuned/$1/$2.json"
     echo "fine-tuning: $1 on $2"

@@ -38,7 +38,7 @@ typedef struct km_finetune_config {
     int64_t steps; /* 0: from epochs */
     km_numbers batch;
     km_doubles lr;
-    char search[KM_WORD], schedule[KM_WORD];
+    char search[KM_WORD], schedule[KM_WORD], precision[KM_WORD];
     double warmup; /* below 1 a share of the steps, else steps */
     double weight_decay, beta1, beta2, eps, clip;
     double dropout; /* negative: the model's own shares */

@@ -60,12 +60,13 @@ typedef struct km_trainer_options {
 /* KM_USAGE where `threads` is more than one and this machine has the serial build of OpenBLAS, which several threads may not
  * call. */
 km_status km_threads_check(int64_t threads) KM_NODISCARD;
-/* Whether this CPU and this build can multiply in bf16; KM_USAGE says what is missing. With computes = false the products run on
- * another machine (for example, when planning on a login node), so a missing CPU feature is only a warning. */
-km_status km_bf16_check(bool computes) KM_NODISCARD;
-/* Selects the library for the products that the config asks for, and checks that it and this CPU can make them; `computes` as in
- * km_bf16_check. */
-km_status km_products_check(const km_train_config *train, const km_parallel_config *parallel,
+/* Whether this CPU and this build can multiply in bf16, which `key` of the config or of the command line asks for; KM_USAGE says
+ * what is missing. With computes = false the products run on another machine (for example, when planning on a login node), so a
+ * missing CPU feature is only a warning. */
+km_status km_bf16_check(const char *key, bool computes) KM_NODISCARD;
+/* Selects the library for the products that the config asks for, and checks that it and this CPU can make them; `key` (of the
+ * precision) and `computes` as in km_bf16_check. */
+km_status km_products_check(const char *key, const km_train_config *train, const km_parallel_config *parallel,
                             bool computes) KM_NODISCARD;
 bool km_is_bf16(const km_train_config *train); /* whether train.precision is "bf16" */
 /* The library and kernel that compute a step's products: "OpenBLAS 0.3.21" and "SkylakeX", or "oneDNN 2.6.3" and

@@ -67,7 +67,7 @@ static km_status set_up(bench *b, km_comm *comm, const km_config *config) {
     run->config.train.steps = WARM_UP + b->repeat + 1;
     km_kernel_start();
     KM_TRY(km_comm_agree(comm, km_threads_check(config->parallel.threads)));
-    KM_TRY(km_comm_agree(comm, km_products_check(&config->train, &config->parallel, true)));
+    KM_TRY(km_comm_agree(comm, km_products_check("train.precision", &config->train, &config->parallel, true)));
     KM_TRY(km_comm_agree(comm, open_data(run)));
     KM_TRY(km_comm_agree(comm, km_model_create(&run->model, &run->config.model, KM_HEAD_TOKENS)));
     KM_TRY(km_comm_agree(comm, km_check_reader(run, km_comm_size(comm))));

@@ -71,7 +71,7 @@ static km_status check_folders(const km_run *run) {
 static km_status check_all(km_run *run, int ranks, km_scaling *scaling) {
     km_kernel_start();
     KM_TRY(km_threads_check(run->config.parallel.threads));
-    KM_TRY(km_products_check(&run->config.train, &run->config.parallel, false));
+    KM_TRY(km_products_check("train.precision", &run->config.train, &run->config.parallel, false));
     KM_TRY(km_check_corpora(run));
     KM_TRY(km_check_start(run));
     KM_TRY(km_lock_check(run->config.run.dir, &km_lock_standard));

@@ -93,7 +93,7 @@ static km_status command(int argc, char **argv) {
     km_kernel_start();
     const bool bf16 = strcmp(precision, "bf16") == 0;
     if (bf16) {
-        KM_TRY(km_bf16_check(true));
+        KM_TRY(km_bf16_check("--precision", true));
     }
     km_bundle *bundle = NULL;
     km_probe_result result = {0};

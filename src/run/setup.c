@@ -126,7 +126,7 @@ km_status km_run_setup(km_run *run, km_comm *comm, const km_config *config) {
     *run = (km_run){.comm = comm, .config = *config, .resume_step = -1, .started = km_seconds()};
     km_kernel_start();
     KM_TRY(km_comm_agree(comm, km_threads_check(config->parallel.threads)));
-    KM_TRY(km_comm_agree(comm, km_products_check(&config->train, &config->parallel, true)));
+    KM_TRY(km_comm_agree(comm, km_products_check("train.precision", &config->train, &config->parallel, true)));
     KM_TRY(km_comm_agree(comm, km_check_corpora(run)));
     KM_TRY(km_comm_agree(comm, is_root(run) ? open_folder(run) : KM_OK));
     km_comm_broadcast(comm, &run->resume_step, sizeof run->resume_step);

@@ -74,6 +74,9 @@ static const km_option finetune_options[] = {
     {"search", KM_CHOICE, AT(search), "grid|lr_then_batch", "grid", KM_FIXED,
      .help = "grid: every lr with every batch; lr_then_batch: every lr with the first batch, then the best lr with "
              "the other batches (Ye et al. 2021)"},
+    {"precision", KM_CHOICE, AT(precision), "fp32|bf16", "fp32", KM_FIXED,
+     .help = "of the products of training; dev and test are always computed in fp32",
+     .also = "fp16|bf16|dtype|torch_dtype|mixed_precision|amp"},
     {"schedule", KM_CHOICE, AT(schedule), "linear|cosine|constant", "linear", KM_FIXED,
      .help = "of the learning rate after the warmup", .also = "lr_scheduler_type|scheduler"},
     {"warmup", KM_DOUBLE, AT(warmup), "0..1000000000", "0.1", KM_FIXED,
@@ -136,6 +139,11 @@ static km_status finish(km_finetune_input *in) {
     KM_TRY(km_schema_fill(&km_finetune_schema, in));
     if (in->finetune.evaluate_every > 0 && in->finetune.evaluate_epochs > 0) {
         return km_fail(KM_USAGE, "finetune.evaluate_epochs: found beside evaluate_every, expected one of both");
+    }
+    if (strcmp(in->finetune.precision, "bf16") == 0 && in->finetune.label_smoothing > 0) {
+        return km_fail(KM_USAGE,
+                       "finetune.precision: found bf16 with label_smoothing %g, expected fp32 or no smoothing",
+                       in->finetune.label_smoothing);
     }
     if (in->task.dev[0] == '\0' && in->task.dev_share == 0) {
         return km_fail(KM_USAGE,

@@ -153,6 +153,9 @@ static void complete(const km_search *search, km_tuning *run) {
     if (f->evaluate_epochs > 0) {
         km_buffer_print(&text, " %.17g", f->evaluate_epochs);
     }
+    if (strcmp(f->precision, "fp32") != 0) {
+        km_buffer_print(&text, " %s", f->precision);
+    }
     if (search->task->kind->identify != NULL) {
         search->task->kind->identify(&text, search->input);
     }

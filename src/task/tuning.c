@@ -36,8 +36,8 @@ static km_trainer_options options_of(const training *t) {
     options.train = (km_train_config){.steps = t->run->steps,
                                       .sequences = t->run->batch,
                                       .micro_batch = t->run->micro_batch,
-                                      .loss_norm = "tokens",
-                                      .precision = "fp32"};
+                                      .loss_norm = "tokens"};
+    snprintf(options.train.precision, KM_WORD, "%s", f->precision);
     options.optimizer = (km_optimizer_config){.lr = t->run->lr,
                                               .beta1 = f->beta1,
                                               .beta2 = f->beta2,
@@ -70,7 +70,7 @@ static km_status set_up(training *t) {
     const km_trainer_options options = options_of(t);
     km_status status = make_reader(t);
     if (status == KM_OK) {
-        status = km_products_check(&options.train, &options.parallel, true);
+        status = km_products_check("finetune.precision", &options.train, &options.parallel, true);
     }
     if (status == KM_OK) {
         status = km_allocate((void **)&t->best, table->size * sizeof *t->best, "the weights of the best step");

@@ -25,38 +25,40 @@ km_gemm_name km_gemm_named(const km_train_config *train, const km_parallel_confi
                                                 : (km_gemm_name){km_kernel_blas(), km_kernel_core()};
 }
 
-km_status km_bf16_check(bool computes) {
+km_status km_bf16_check(const char *key, bool computes) {
     switch (km_bf16_supported()) {
     case KM_BF16_NOT_BUILT:
         return km_fail(KM_USAGE,
-                       "train.precision: found bf16, but this kmask was built without oneDNN, or with one whose "
+                       "%s: found bf16, but this kmask was built without oneDNN, or with one whose "
                        "threads cannot be turned off. Install it (Debian: libdnnl-dev), configure with "
-                       "-DKMASK_ONEDNN=ON and build again; or train in fp32.");
+                       "-DKMASK_ONEDNN=ON and build again; or train in fp32.",
+                       key);
     case KM_BF16_NO_CPU:
         if (computes) {
-            return km_fail(
-                KM_USAGE,
-                "train.precision: found bf16, but oneDNN cannot multiply in bf16 on this CPU, which has no "
-                "AVX-512. Use nodes with AVX512_BF16 or AMX, or train in fp32.");
+            return km_fail(KM_USAGE,
+                           "%s: found bf16, but oneDNN cannot multiply in bf16 on this CPU, which has no "
+                           "AVX-512. Use nodes with AVX512_BF16 or AMX, or train in fp32.",
+                           key);
         }
-        km_warn("train.precision: this node's CPU cannot multiply in bf16; those of the compute nodes must");
+        km_warn("%s: this node's CPU cannot multiply in bf16; those of the compute nodes must", key);
         return KM_OK;
     case KM_BF16_SLOW:
-        km_warn(
-            "train.precision: this CPU has neither AVX512_BF16 nor AMX: it computes in bf16, but no faster than "
-            "in fp32, and to other bits than CPUs that have");
+        km_warn("%s: this CPU has neither AVX512_BF16 nor AMX: it computes in bf16, but no faster than "
+                "in fp32, and to other bits than CPUs that have",
+                key);
         return KM_OK;
     default:
         return KM_OK;
     }
 }
 
-km_status km_products_check(const km_train_config *train, const km_parallel_config *parallel, bool computes) {
+km_status km_products_check(const char *key, const km_train_config *train, const km_parallel_config *parallel,
+                            bool computes) {
     if (!km_kernel_use(parallel->gemm)) {
         return km_fail(KM_USAGE,
                        "parallel.gemm: found onednn, but this kmask was built without oneDNN, or with one whose "
                        "threads cannot be turned off. Install it (Debian: libdnnl-dev), configure with "
                        "-DKMASK_ONEDNN=ON and build again; or leave the key out.");
     }
-    return km_is_bf16(train) ? km_bf16_check(computes) : KM_OK;
+    return km_is_bf16(train) ? km_bf16_check(key, computes) : KM_OK;
 }

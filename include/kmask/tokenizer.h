@@ -111,6 +111,7 @@ typedef struct km_bpe_trainer km_bpe_trainer;
 typedef struct km_bpe_options {
     int vocab_size;    /* at least 261 */
     int min_frequency; /* least number of occurrences of a pair that is merged; usually 2 */
+    bool prefix_space; /* the tokenizer puts a space before a text; texts to learn from come with that space */
 } km_bpe_options;
 km_bpe_trainer *km_bpe_trainer_create(const km_bpe_options *options);
 /* Takes whole lines. A long line may come in several parts that are cut behind a word, before white space. */

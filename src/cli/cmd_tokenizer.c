@@ -14,6 +14,9 @@ static const char help[] =
     "    --min-frequency 2    pairs that are rarer are not merged\n"
     "    --cased              WordPiece: keep upper case and accents\n"
     "    --alphabet 1000      WordPiece: different characters kept, most frequent first\n"
+    "    --prefix-space       bpe: the first word of a text is encoded as behind a blank, so that an answer has "
+    "the\n"
+    "                         pieces that it has within a sentence\n"
     "    --force              replace another tokenizer that is in DIR\n"
     "    Text is read as `kmask corpus build` reads it, with its options --format, --encoding, --invalid, --field "
     "and\n"
@@ -36,7 +39,7 @@ static const char help[] =
 typedef struct train_arguments {
     const char *type, *out;
     int64_t vocab_size, min_frequency, alphabet;
-    bool cased, force;
+    bool cased, prefix_space, force;
     km_corpus_options text; /* how files are read */
 } train_arguments;
 
@@ -46,6 +49,7 @@ typedef struct learner {
     km_bpe_trainer *bpe;
     km_buffer line;
     bool inside; /* the next line goes on with a paragraph */
+    bool prefix_space;
 } learner;
 
 /* Takes a line as `corpus build` would encode it, with the line end, which no word crosses. */
@@ -57,7 +61,7 @@ static km_status take_line(void *context, const char *text, size_t count) {
         return KM_OK;
     }
     l->line.size = 0;
-    km_buffer_add(&l->line, " ", l->inside && l->bpe != NULL);
+    km_buffer_add(&l->line, " ", (l->inside || l->prefix_space) && l->bpe != NULL);
     km_buffer_add(&l->line, text, count);
     l->inside = true;
     km_buffer_add(&l->line, "\n", 1);
@@ -132,6 +136,7 @@ static km_status train(int argc, char **argv) {
         {"min-frequency", CLI_INTEGER, &a.min_frequency, 1, 2e9, NULL},
         {"alphabet", CLI_INTEGER, &a.alphabet, 1, 2e6, NULL},
         {"cased", CLI_FLAG, &a.cased, 0, 0, NULL},
+        {"prefix-space", CLI_FLAG, &a.prefix_space, 0, 0, NULL},
         {"force", CLI_FLAG, &a.force, 0, 0, NULL},
         {"document", CLI_TEXT, &document, 0, 0, CLI_DOCUMENTS},
         {"field", CLI_TEXT, &a.text.field, 0, 0, NULL},
@@ -157,6 +162,9 @@ static km_status train(int argc, char **argv) {
         return km_fail(KM_USAGE, "--%s is for --type wordpiece; byte-level BPE knows all bytes and keeps them",
                        a.cased ? "cased" : "alphabet");
     }
+    if (!bpe && a.prefix_space) {
+        return km_fail(KM_USAGE, "--prefix-space is for --type bpe; WordPiece has the same pieces everywhere");
+    }
     if (bpe && a.vocab_size < 261) {
         return km_fail(KM_USAGE,
                        "--vocab-size %lld: byte-level BPE takes 261 pieces for its special tokens and bytes",
@@ -167,9 +175,11 @@ static km_status train(int argc, char **argv) {
                                             .cased = a.cased,
                                             .min_frequency = (int)a.min_frequency,
                                             .alphabet_limit = a.alphabet > 0 ? (int)a.alphabet : 1000};
-    const km_bpe_options pairs = {.vocab_size = (int)a.vocab_size, .min_frequency = (int)a.min_frequency};
+    const km_bpe_options pairs = {
+        .vocab_size = (int)a.vocab_size, .min_frequency = (int)a.min_frequency, .prefix_space = a.prefix_space};
     learner l = {.wordpiece = bpe ? NULL : km_wordpiece_trainer_create(&wordpiece),
-                 .bpe = bpe ? km_bpe_trainer_create(&pairs) : NULL};
+                 .bpe = bpe ? km_bpe_trainer_create(&pairs) : NULL,
+                 .prefix_space = a.prefix_space};
     km_status status = learn(&a, &l);
     km_buffer_free(&l.line);
     km_wordpiece_trainer_destroy(l.wordpiece);

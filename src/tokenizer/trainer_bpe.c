@@ -125,11 +125,13 @@ static learned *merge_pairs(const km_bpe_trainer *t, km_strings *pieces, km_merg
 }
 
 /* Makes the tokenizer. */
-static km_status make(km_tokenizer **out, const km_strings *pieces, const learned *pairs, size_t count) {
+static km_status make(km_tokenizer **out, const km_bpe_trainer *trainer, const km_strings *pieces,
+                      const learned *pairs, size_t count) {
     static const char origin[] = "the learned vocabulary";
     km_tokenizer *t = km_tokenizer_new(&km_family_bpe);
     km_settings settings;
     km_settings_init(&settings);
+    settings.prefix_space = trainer->options.prefix_space;
     km_status status = KM_OK;
     for (uint32_t i = 0; status == KM_OK && i < pieces->count; i++) {
         status = km_tokenizer_add(t, km_strings_get(pieces, i), km_strings_size(pieces, i), origin);
@@ -169,7 +171,7 @@ km_status km_bpe_trainer_end(km_bpe_trainer *trainer, km_tokenizer **out) {
     size_t count = 0;
     learned *pairs = merge_pairs(trainer, &pieces, learner, &count);
     km_merge_learner_destroy(learner);
-    km_status status = make(out, &pieces, pairs, count);
+    km_status status = make(out, trainer, &pieces, pairs, count);
     free(pairs);
     km_strings_free(&pieces);
     return status;

@@ -85,4 +85,14 @@ for form in flat.txt wrapped.txt wrapped.jsonl; do
 done
 "$KMASK" corpus build --tokenizer bpe --document file --out f.h5 wrapped.txt >/dev/null 2>&1 || fail "--document file"
 "$KMASK" corpus show f.h5 --row 0 | grep -qF "light.But then again" || fail "a blank line is taken for a blank: $("$KMASK" corpus show f.h5 --row 0)"
+
+# ---- --prefix-space: a word at the beginning of a text has the pieces that it has within one ----
+"$KMASK" tokenizer train --type bpe --vocab-size 500 --prefix-space --out spaced text.txt >/dev/null 2>&1 || fail "--prefix-space"
+first() { echo "$2" | "$KMASK" tokenizer encode --tokenizer "$1" | cut -d ' ' -f 1; }
+[ "$(first spaced We)" = "$(first spaced ' We')" ] || fail "--prefix-space: another first piece than behind a blank"
+[ "$(first bpe We)" != "$(first bpe ' We')" ] || fail "without --prefix-space a blank makes no difference"
+echo 'We walk' | "$KMASK" tokenizer encode --tokenizer spaced >ids.txt
+rm spaced/tokenizer.json
+echo 'We walk' | "$KMASK" tokenizer encode --tokenizer spaced | cmp -s - ids.txt || fail "--prefix-space is not in tokenizer_config.json"
+expect 2 "--prefix-space is for --type bpe" "$KMASK" tokenizer train --type wordpiece --vocab-size 500 --prefix-space --out wp text.txt
 finish

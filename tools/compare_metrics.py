@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""compare_metrics.py [KMASK] [--cases N] [--seed S]: `kmask score` against scikit-learn, scipy, rouge_score and the SQuAD script.
+"""compare_metrics.py [KMASK] [--cases N] [--seed S]: `kmask score` against scikit-learn, scipy, rouge_score, the SQuAD script and DPR's has_answer.
 
 Random and degenerate inputs; every value must agree to 1e-9 (undefined values must be undefined on both sides). Needs
-scikit-learn, scipy, numpy and rouge-score from PyPI.
+scikit-learn, scipy, numpy, regex and rouge-score from PyPI.
 """
 import argparse
 import collections
@@ -15,9 +15,11 @@ import string
 import subprocess
 import sys
 import tempfile
+import unicodedata
 import warnings
 
 import numpy as np
+import regex
 from rouge_score import rouge_scorer
 from scipy import stats
 from sklearn import metrics
@@ -37,12 +39,21 @@ def f1_token(predicted, accepted):
     return 0.0 if common == 0 else 2 * common / (len(a) + len(b))
 
 
+TOKEN = regex.compile(r"[\p{L}\p{N}\p{M}]+|[^\p{Z}\p{C}]", regex.UNICODE)
+
+
+def has_answer(predicted, accepted):
+    text, answer = ([token.lower() for token in TOKEN.findall(unicodedata.normalize("NFD", t))] for t in (predicted, accepted))
+    return any(text[i:i + len(answer)] == answer for i in range(len(text) - len(answer) + 1))
+
+
 def of_answers(gold, predicted):
     accepted = [line.split("\t") for line in gold]
     pairs = list(zip(predicted, accepted))
     return {
         "em": np.mean([max(normalize(p) == normalize(g) for g in gs) for p, gs in pairs]),
         "f1_token": np.mean([max(f1_token(p, g) for g in gs) for p, gs in pairs]),
+        "has_answer": np.mean([max(has_answer(p, g) for g in gs) for p, gs in pairs]),
         "rouge_l": np.mean([max(ROUGE.score(g, p)["rougeL"].fmeasure for g in gs) for p, gs in pairs]),
     }
 

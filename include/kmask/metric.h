@@ -14,6 +14,7 @@
  *                                                words; the best over an example's accepted answers
  *   em_regex                                     DrQA's script for CuratedTREC: accepted answers are regular expressions, of which one
  *                                                matches at the prediction's beginning
+ *   has_answer                                   DPR's qa_validation: the tokens of an accepted answer (km_text_tokens) occur in the prediction's, one behind the other
  *   rouge_l                                      rouge_score's rougeL, F-measure without stemming; the best over accepted answers
  *   choice                                       the share of examples whose prediction overlaps most with the right option
  *
@@ -31,6 +32,7 @@ typedef enum km_metric {
     KM_METRIC_ROUGE_L,
     KM_METRIC_CHOICE,
     KM_METRIC_EM_REGEX,
+    KM_METRIC_HAS_ANSWER,
     KM_METRICS
 } km_metric;
 

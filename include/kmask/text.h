@@ -43,6 +43,11 @@ bool km_is_word_char(uint32_t code);
  * final one). Bytes that are not UTF-8 become U+FFFD. The caller frees. */
 char *km_text_lower(const char *text);
 
+/* The tokens of a text as DrQA's and DPR's SimpleTokenizer finds them, in canonical decomposition and lower case: runs of letters, marks
+ * and numbers, and other visible characters one by one. A blank stands before the first token and behind each one, so that one text's
+ * tokens occur within another's where strstr finds them. The caller frees. */
+char *km_text_tokens(const char *text);
+
 /* Whether the text begins with a match of the regular expression, in any case and with ^ and $ at line ends, as Python's
  * re.match(pattern, text, re.IGNORECASE | re.MULTILINE) has it. A pattern that is none, or takes too long, matches nothing. */
 bool km_text_matches(const char *text, const char *pattern);

@@ -13,6 +13,8 @@ static const char help[] =
     "  em, f1_token, rouge_l                        an answer a line; FILE of --gold: accepted answers, tabs "
     "between them\n"
     "  em_regex                                     likewise; accepted answers are regular expressions\n"
+    "  has_answer                                   likewise; 1 where the prediction holds an accepted answer "
+    "(DPR)\n"
     "  choice                                       likewise, the right option first, then the others\n"
     "\n"
     "  kmask score --metrics accuracy,f1 --gold dev.labels --pred dev.predictions\n"

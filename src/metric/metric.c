@@ -19,6 +19,7 @@ static const struct {
     [KM_METRIC_ROUGE_L] = {"rouge_l", KM_METRIC_OF_ANSWERS},
     [KM_METRIC_CHOICE] = {"choice", KM_METRIC_OF_ANSWERS},
     [KM_METRIC_EM_REGEX] = {"em_regex", KM_METRIC_OF_ANSWERS},
+    [KM_METRIC_HAS_ANSWER] = {"has_answer", KM_METRIC_OF_ANSWERS},
 };
 
 const char *km_metric_name(km_metric metric) {
@@ -40,5 +41,5 @@ bool km_metric_named(km_metric *out, const char *name) {
 }
 
 const char *km_metric_names(void) {
-    return "accuracy|f1|f1_macro|f1_micro|matthews|pearson|spearman|em|f1_token|rouge_l|choice|em_regex";
+    return "accuracy|f1|f1_macro|f1_micro|matthews|pearson|spearman|em|f1_token|rouge_l|choice|em_regex|has_answer";
 }

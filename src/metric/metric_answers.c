@@ -153,6 +153,14 @@ static double regex_match(const char *predicted, const char *accepted) {
     return km_text_matches(predicted, accepted);
 }
 
+static double has_answer(const char *predicted, const char *accepted) {
+    char *text = km_text_tokens(predicted), *answer = km_text_tokens(accepted);
+    const double found = strstr(text, answer) != NULL;
+    free(answer);
+    free(text);
+    return found;
+}
+
 static double f1_token(const char *predicted, const char *accepted) {
     words a = normalized_words(predicted), b = normalized_words(accepted);
     double f1 = f_measure(words_in_common(&a, &b), a.count, b.count);
@@ -242,6 +250,8 @@ double km_metric_of_answer(km_metric metric, const km_answer *answer) {
         return choice(answer);
     case KM_METRIC_EM_REGEX:
         return best(regex_match, answer);
+    case KM_METRIC_HAS_ANSWER:
+        return best(has_answer, answer);
     default:
         return best(exact_match, answer);
     }

@@ -10,7 +10,8 @@ activations, scaled embeddings or not, forced first and last tokens or not, one 
 in generation_config.json. A model with freshly drawn weights repeats its last
 token for ever, so the decoder's weights are larger than usual, and the row of </s> is scaled until some answers end early and others
 do not. Each model answers random sources of 2 to 60 tokens under random options: 1 to 6 beams, minimum and maximum lengths, length
-penalties from 0 to 2, no_repeat_ngram_size. transformers takes one source at a time; kmask takes all of them together.
+penalties from 0 to 2, no_repeat_ngram_size. Every other set of options stands in the model's config.json or generation_config.json, from which
+kmask has to take it. transformers takes one source at a time; kmask takes all of them together.
 
 transformers computes in float64, though it adds up scores in float32. Sequences must be equal, or their scores tie to 1e-5; scores
 must agree to 1e-4, of a score below -1 relative to it (transformers reports none for greedy search: there the tokens alone are
@@ -85,6 +86,15 @@ def write_model(kmask, model, ids, named_in, folder):
     subprocess.run([kmask, "import", folder, "--out", f"{folder}/model.h5"], check=True, stdout=subprocess.DEVNULL,
                    stderr=subprocess.DEVNULL)
     return f"{folder}/model.h5"
+
+
+def write_options(folder, named_in, options):
+    """The options stand in the model's own file; min_new_tokens and max_new_tokens, which win, now and then."""
+    with open(f"{folder}/{named_in}") as f:
+        config = json.load(f)
+    new = {"max_new_tokens": options["max_length"] - 1, "max_length": 60} if options["max_length"] % 2 else {}
+    with open(f"{folder}/{named_in}", "w") as f:
+        json.dump({**config, "max_new_tokens": None, **options, **new}, f)
 
 
 def draw_sources(seed, vocab, count):
@@ -213,12 +223,17 @@ def main():
     for seed in range(given.seed, given.seed + given.models):
         model, special = draw_model(seed)
         with tempfile.TemporaryDirectory() as folder:
-            path = write_model(kmask, model, special, ("config.json", "generation_config.json")[seed % 2], folder)
+            named_in = ("config.json", "generation_config.json")[seed % 2]
+            path = write_model(kmask, model, special, named_in, folder)
             sources = draw_sources(seed, model.config.vocab_size, given.sources)
             for number in range(given.options):
                 options = draw_options(seed, number)
-                text = generate(kmask, path, sources, options, folder)
-                if given.ranks > 1 and text != generate(kmask, path, sources, options, folder, ("mpirun", "-n", str(given.ranks))):
+                said = number % 2 == 1
+                if said:
+                    write_options(folder, named_in, options)
+                text = generate(kmask, folder if said else path, sources, {} if said else options, folder)
+                if given.ranks > 1 and text != generate(
+                        kmask, folder if said else path, sources, {} if said else options, folder, ("mpirun", "-n", str(given.ranks))):
                     sys.exit(f"model {seed}, {options}: {given.ranks} ranks answer otherwise than one")
                 for i, line in enumerate(text.splitlines()):
                     tally.take(f"model {seed}, source {i}, {options}", reference(model, sources[i], options), json.loads(line),

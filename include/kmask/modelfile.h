@@ -20,7 +20,8 @@ typedef struct km_bundle {
     float *weights;
     int64_t step; /* of training, that the weights were saved after */
     km_hash weights_hash;
-    /* JSON: what an imported model has beside the parameters of the table; NULL where nothing was imported. */
+    /* JSON: what the model has beside the parameters of the table: what it was imported with ("config", "generation", "extras"), and
+     * what km_bundle_note added. NULL: nothing. */
     char *source;
     /* Of a model with a classification head, JSON: {"num_labels": 2, "labels": ["no", "yes"], "problem_type":
      * "single_label_classification"}; with one label that type is "regression". Else NULL. */
@@ -45,6 +46,16 @@ km_status km_bundle_save(const km_bundle *bundle, const char *path) KM_NODISCARD
 void km_bundle_close(km_bundle *bundle);
 /* Sets what is not the caller's choice: the ids that begin and end an answer, by the model's config and its tokenizer. */
 void km_generate_take_tokens(km_generate_options *options, const km_bundle *bundle);
+/* Sets all options: 4 beams, a length of 1 to 20 and a penalty of 1, unless the model's generation settings name others: those of its
+ * generation_config.json, or of its config.json where it came without one, as transformers reads them. Settings that kmask does not
+ * follow, such as sampling, are warned of. KM_FAILED for a value out of range; `path` is the model's, for messages. */
+km_status km_generate_take_settings(km_generate_options *options, const km_bundle *bundle,
+                                    const char *path) KM_NODISCARD;
+/* Makes the options the model's generation settings, which an export writes to generation_config.json. */
+void km_generate_note_settings(km_bundle *bundle, const km_generate_options *options);
+/* Notes a value under a key of bundle->source, which takes ownership; and a copy of what is noted, the caller's, or NULL. */
+void km_bundle_note(km_bundle *bundle, const char *key, km_json *value);
+km_json *km_bundle_noted(const km_bundle *bundle, const char *key);
 /* KM_FAILED where nothing is at `path`, which may well be the name of a model on a hub. */
 km_status km_model_path_check(const char *path) KM_NODISCARD;
 /* Whether a path is a safetensors folder. */

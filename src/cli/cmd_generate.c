@@ -4,6 +4,7 @@
 #include "kmask/run.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,13 +27,18 @@ static const char help[] =
     "tokens'\n"
     "log probabilities, divided by (their number)^length-penalty. --no-repeat-ngram N: no answer has the same N "
     "tokens in a\n"
-    "row twice. --truncate: sources that are longer than the model's positions are cut; without it they are "
+    "row twice. What is not given is as the model says: by its generation_config.json (num_beams, min_length, "
+    "...), or "
+    "as it\n"
+    "was fine-tuned; else as above. --truncate: sources that are longer than the model's positions are cut; "
+    "without it they are "
     "refused.\n"
     "\n"
     "Sources of like length are computed together, so the last bits of a score may differ when other sources are "
     "in the\n"
     "file. They do not depend on the number of ranks.\n";
 
+/* Numbers that are not given are -1, and the penalty NaN. */
 typedef struct arguments {
     const char *in;
     int64_t beam, min_length, max_length, no_repeat_ngram;
@@ -79,21 +85,20 @@ static km_status print(void *payload, const int32_t *ids, int count, float score
     return ferror(stdout) ? km_fail_errno(errno, "standard output") : KM_OK;
 }
 
-static km_generate_options options_of(const arguments *given, const km_bundle *bundle) {
-    km_generate_options options = {.beams = (int)given->beam,
-                                   .min_length = (int)given->min_length,
-                                   .max_length = (int)given->max_length,
-                                   .length_penalty = given->length_penalty,
-                                   .no_repeat_ngram = (int)given->no_repeat_ngram};
-    km_generate_take_tokens(&options, bundle);
-    return options;
+static void override(int *option, int64_t given) {
+    *option = given >= 0 ? (int)given : *option;
 }
 
 /* The options are checked before the sources are read, which may take long or wait for someone to type. */
 static km_status open_model(km_bundle **bundle, km_generate_options *options, const char *model,
                             const arguments *given) {
     KM_TRY(km_bundle_open(bundle, model));
-    *options = options_of(given, *bundle);
+    KM_TRY(km_generate_take_settings(options, *bundle, model));
+    override(&options->beams, given->beam);
+    override(&options->min_length, given->min_length);
+    override(&options->max_length, given->max_length);
+    override(&options->no_repeat_ngram, given->no_repeat_ngram);
+    options->length_penalty = isnan(given->length_penalty) ? options->length_penalty : given->length_penalty;
     return km_generate_options_check((*bundle)->model, options);
 }
 
@@ -124,7 +129,8 @@ static km_status generate(km_comm *comm, const char *model, const arguments *giv
 }
 
 static km_status command(int argc, char **argv) {
-    arguments given = {.beam = 4, .min_length = 1, .max_length = 20, .length_penalty = 1};
+    arguments given = {
+        .beam = -1, .min_length = -1, .max_length = -1, .length_penalty = NAN, .no_repeat_ngram = -1};
     const cli_option options[] = {
         {.name = "in", .kind = CLI_TEXT, .out = &given.in},
         {.name = "beam", .kind = CLI_INTEGER, .out = &given.beam, .low = 1, .high = 256},

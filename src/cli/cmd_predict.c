@@ -1,4 +1,4 @@
-/* cmd_predict: labels or numbers of a fine-tuned model. */
+/* cmd_predict: labels, numbers or answers of a fine-tuned model. */
 #include "cli.h"
 #include "kmask/task.h"
 
@@ -11,10 +11,14 @@ static const char help[] =
     "Predicts the label, or the number, of every text with a fine-tuned model: a model file of `kmask\n"
     "finetune`, or a published classifier's folder. FILE is TSV, CSV or JSONL (by its name, also .gz). The\n"
     "output has a line for each text: its index, the prediction, and the probability of each label.\n"
+    "An encoder-decoder answers questions, in any form that task.kind seq2seq reads; the output has an\n"
+    "object for each: source, prediction, score, and the accepted answers of the file. Lengths and beams are\n"
+    "those of the fine-tuning (see `kmask generate` for others).\n"
     "Columns are names, or numbers from 1; several --text are joined by a blank. --length: tokens of a\n"
     "text at most (default: as in fine-tuning).\n"
     "\n"
-    "  kmask predict runs/rte/model.h5 --in dev.tsv --text sentence1 --text-pair sentence2 --out dev.out\n";
+    "  kmask predict runs/rte/model.h5 --in dev.tsv --text sentence1 --text-pair sentence2 --out dev.out\n"
+    "  kmask predict runs/webquestions/model.h5 --in questions.jsonl --out answers.jsonl\n";
 
 /* The columns of the command line; text has room for all. */
 static km_status fill_columns(km_columns *columns, const cli_list *text) {
@@ -22,7 +26,6 @@ static km_status fill_columns(km_columns *columns, const cli_list *text) {
     if (text->count > room) {
         return km_fail(KM_USAGE, "--text: found %d columns, expected at most %d", text->count, room);
     }
-    columns->text[0] = "text";
     for (int i = 0; i < text->count; i++) {
         columns->text[i] = text->items[i];
     }
@@ -58,7 +61,7 @@ static km_status command(int argc, char **argv) {
 const cli_verb cmd_predict = {.name = "predict",
                               .arguments = "MODEL --in FILE --out FILE",
                               .also = "infer|inference",
-                              .summary = "labels or numbers of a fine-tuned model, with probabilities",
+                              .summary = "labels, numbers or answers of a fine-tuned model",
                               .help = help,
                               .run = command,
                               .computes = true};

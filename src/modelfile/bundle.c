@@ -195,18 +195,6 @@ km_status km_bundle_open_classifier(km_bundle **out, const char *path, int64_t n
     return open_any(out, path, &how);
 }
 
-void km_generate_take_tokens(km_generate_options *options, const km_bundle *bundle) {
-    const km_model_config *shape = &bundle->shape;
-    options->start = (int32_t)shape->decoder_start_token_id;
-    options->end = (int32_t)shape->eos_token_id.list[0];
-    options->more_end_count = shape->eos_token_id.count - 1;
-    for (int i = 0; i < options->more_end_count; i++) {
-        options->more_ends[i] = (int32_t)shape->eos_token_id.list[i + 1];
-    }
-    options->forced_first = (int32_t)shape->forced_bos_token_id;
-    options->forced_last = (int32_t)shape->forced_eos_token_id;
-}
-
 void km_bundle_close(km_bundle *bundle) {
     if (bundle == NULL) {
         return;

@@ -18,8 +18,8 @@ typedef struct km_model_files {
 /* Reads the shape and the dropout probabilities of a model, and sets *length to the default length of a row (at most 128). A
  * missing key has the default of HuggingFace transformers. A key by which the model would compute something else than kmask does
  * (an unknown type or activation, untied weights, a decoder) is an error. Keys that change nothing are ignored. Of
- * generation_config.json the ids that are forced and those that end a text are read; of lengths, beams and penalties nothing, since
- * they are options of `kmask generate`. */
+ * generation_config.json the ids that are forced and those that end a text are read; lengths, beams and penalties by
+ * km_generate_take_settings. */
 km_status km_model_json_read(km_model_config *out, int64_t *length, const km_model_files *files) KM_NODISCARD;
 /* Completes `json` to the config.json of a model. It is empty, or holds the config.json that the model was imported with. */
 void km_model_json_write(km_json *json, const km_model_config *model, km_specials specials, const char *dtype,

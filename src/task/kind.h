@@ -56,6 +56,9 @@ struct km_task_kind {
     void (*print)(km_buffer *out, const km_task *task, int split, size_t index, const km_outputs *outputs);
 };
 
+/* How the sources and answers of a text-to-text model were made in its fine-tuning; of another model all that it can read. */
+void km_task_recall(km_task_config *task, const km_bundle *bundle);
+
 extern const km_task_kind km_kind_classification, km_kind_regression, km_kind_seq2seq;
 const km_task_kind *km_task_kind_named(const char *name); /* NULL when unknown */
 const char *km_task_kind_names(void);                     /* "classification|regression|seq2seq" */

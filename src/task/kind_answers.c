@@ -77,6 +77,30 @@ static int target_length(const km_tuner *t) {
     return (int)(task->target_length > 0 ? task->target_length : task->length);
 }
 
+/* ---- What a model's file says of its fine-tuning, for predictions ---- */
+
+static const char TASK[] = "task";
+
+static void note_task(km_bundle *bundle, const km_task_config *task, int target) {
+    km_json *json = km_json_object();
+    km_json_set_string(json, "kind", km_kind_seq2seq.name);
+    km_json_set_number(json, "length", (double)task->length);
+    km_json_set_number(json, "target_length", target);
+    km_json_set_boolean(json, "context_in_source", task->context_in_source);
+    km_json_set_boolean(json, "lower_case", task->lower_case);
+    km_bundle_note(bundle, TASK, json);
+}
+
+void km_task_recall(km_task_config *task, const km_bundle *bundle) {
+    km_json *json = km_bundle_noted(bundle, TASK);
+    const double longest = (double)km_model_longest(&bundle->shape);
+    task->length = (int64_t)km_json_number_or(json, "length", longest);
+    task->target_length = (int64_t)km_json_number_or(json, "target_length", longest);
+    (void)km_json_boolean(&task->context_in_source, km_json_get(json, "context_in_source"));
+    (void)km_json_boolean(&task->lower_case, km_json_get(json, "lower_case"));
+    km_json_destroy(json);
+}
+
 static km_status open_model(km_tuner *t, const char *init, uint64_t seed) {
     (void)seed; /* nothing is fresh */
     KM_TRY(km_bundle_open(&t->bundle, init));
@@ -91,6 +115,8 @@ static km_status open_model(km_tuner *t, const char *init, uint64_t seed) {
         KM_TRY(km_tuner_set_dropout(t, KM_HEAD_TOKENS, t->input->finetune.dropout));
     }
     const km_generate_options options = generate_options(t);
+    note_task(t->bundle, &t->input->task, target_length(t));
+    km_generate_note_settings(t->bundle, &options);
     return km_generate_options_check(t->bundle->model, &options);
 }
 
@@ -200,7 +226,7 @@ static void print_answer(km_buffer *out, const km_task *task, int split, size_t 
 const km_task_kind km_kind_seq2seq = {.name = "seq2seq",
                                       .measures = KM_METRIC_OF_ANSWERS,
                                       .measured = "answers",
-                                      .fitting = "em, em_regex, f1_token, rouge_l or choice",
+                                      .fitting = "em, em_regex, has_answer, f1_token, rouge_l or choice",
                                       .metrics = "em,f1_token",
                                       .read = read,
                                       .label = label,

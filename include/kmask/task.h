@@ -162,7 +162,9 @@ int32_t km_best_class(const float *logits, int count);
 km_status km_finetune(km_comm *comm, const km_finetune_input *input, km_json **out) KM_NODISCARD;
 
 /* Predicts the label, or the number, of every text in a file with a fine-tuned model and writes a line for each: index and prediction, for classes
- * also the probability of every one. `columns` says where the texts are. length 0: as in the model's fine-tuning. Collective. */
+ * also the probability of every one. `columns` says where the texts are; without a text they are where such files usually have them. An
+ * encoder-decoder answers questions, whose file has a form of task.kind seq2seq; a line is then an object as in the predictions of a
+ * fine-tuning. length 0: as in the model's fine-tuning. Collective. */
 km_status km_predict(km_comm *comm, const char *model, const char *in, const char *out, const km_columns *columns,
                      int length) KM_NODISCARD;
 
@@ -177,7 +179,8 @@ km_status km_compare_average(km_json **out, const char *const *paths, int count)
 /* Models by tasks, as Tables 1 to 3 of Ye et al. 2021: *out is {"tasks": [{"task", "metric", "split"}], "rows": [{"init", "cells": [{"n",
  * "mean", "sd", "best", "p", "not_worse"}]}]}, the caller's. A row is a model (init) of any of the files, a cell what was chosen for
  * it. p is that of a paired t-test over the seeds against the task's best mean, not_worse whether it is above 0.1. `split`: NULL or
- * "" is test where there is one, else dev. Files without scores of it, and a model with two results for a task, are KM_FAILED. */
+ * "" is test where there is one, else dev. A model's results for a task may come from several files, each with seeds of its own. Files
+ * without scores of the split, and two results with one seed, are KM_FAILED. */
 km_status km_compare_table(km_json **out, const char *const *paths, int count, const char *split) KM_NODISCARD;
 
 #endif

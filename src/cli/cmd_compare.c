@@ -17,7 +17,7 @@ static const char help[] =
     "\n"
     "--table is a table (Markdown) of models by tasks: what each search has chosen for each of its models, the\n"
     "best of a task in bold, and marked with ~ what is not significantly worse: p > 0.1 in a paired t-test.\n"
-    "--split says which scores count.\n"
+    "--split says which scores count. Results of one task and model may come from files with different seeds.\n"
     "\n"
     "  kmask compare runs/mlm/results.json runs/fully-explored/results.json\n"
     "  kmask compare --table runs/webquestions/results.json runs/ropes/results.json\n"

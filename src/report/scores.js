@@ -22,10 +22,10 @@
     const known = new Map((result.inits || []).map(i => [i.init, i]));
     return (result.chosen_by_init || []).filter(c => c.init).map(c => {
       const split = c.test && has((c.test[result.metric] || {}).mean) ? "test" : "dev";
-      const scores = result.runs.filter(r => r.init === c.init && r.lr === c.lr && r.batch === c.batch && r[split])
-        .map(r => r[split][result.metric]).filter(has);
+      const runs = result.runs.filter(r => r.init === c.init && r.lr === c.lr && r.batch === c.batch && r[split] && has(r[split][result.metric]));
+      const scores = runs.map(r => r[split][result.metric]), seeds = runs.map(r => r.seed);
       const from = armOf(c.init), more = known.get(c.init) || {};
-      return { task: taskOf(result), metric: result.metric, split, scores, arm: from.arm,
+      return { task: taskOf(result), metric: result.metric, split, scores, seeds, arm: from.arm,
         step: has(more.step) && more.step > 0 ? more.step : from.step, policy: more.policy, unit: more.unit, splits: more.splits };
     }).filter(e => e.scores.length);
   }
@@ -155,20 +155,54 @@
     place(into, svg, width, height, arms.filter(arm => all.some(b => b.arm === arm)).map(arm => ({ name: nameOf(arm), ...ofArm(arm) })));
   }
 
+  /* Two-sided p of Student's t with n - 1 degrees of freedom (Abramowitz and Stegun 26.7.3 and 26.7.4); 1 where no score differs, NaN
+   * with fewer than two seeds in common. */
+  function pairedTest(a, b) {
+    const xs = a.seeds.flatMap((seed, i) => b.seeds.includes(seed) ? [a.scores[i] - b.scores[b.seeds.indexOf(seed)]] : []);
+    const df = xs.length - 1, sd = deviationOf(xs);
+    if (df < 1) return NaN;
+    if (xs.every(x => x === 0)) return 1;
+    if (sd === 0) return 0;
+    const t = Math.abs(meanOf(xs)) / (sd / Math.sqrt(xs.length)), angle = Math.atan(t / Math.sqrt(df)), square = Math.cos(angle) ** 2;
+    const odd = df % 2 === 1;
+    let term = odd ? Math.cos(angle) : 1, sum = odd && df === 1 ? 0 : term;
+    for (let k = odd ? 2 : 1; k <= df - 3; k += 2) {
+      term *= square * k / (k + 1);
+      sum += term;
+    }
+    return 1 - (odd ? 2 / Math.PI * (angle + Math.sin(angle) * sum) : Math.sin(angle) * sum);
+  }
+
+  /* For each task: what the last snapshot of each arm has, and the best of them. */
+  function cellsOf(task) {
+    const cells = new Map(arms.map(arm => {
+      const of = last(entries.filter(e => e.arm === arm)).filter(e => e.task === task);
+      return [arm, { scores: of.flatMap(e => e.scores), seeds: of.flatMap(e => e.seeds) }];
+    }).filter(([, cell]) => cell.scores.length));
+    const best = [...cells.values()].sort((a, b) => meanOf(b.scores) - meanOf(a.scores))[0];
+    return { cells, best };
+  }
+
+  /* As `kmask compare --table`: the best of a task is bold, and ~ marks what is not significantly worse. */
   function scoreTable() {
     const number = text => ({ text, cls: "number" });
     const heads = [{ text: "model", cls: "name" }, ...["steps", "K"].map(number), ...["policy", "unit"].map(text => ({ text })), ...tasks.map(t => number(t))];
+    const columns = new Map(tasks.map(task => [task, cellsOf(task)]));
     const rows = arms.map(arm => {
       const of = last(entries.filter(e => e.arm === arm)), one = of[0];
       const cell = task => {
-        const scores = of.filter(e => e.task === task).flatMap(e => e.scores);
-        return number(scores.length ? [`${meanOf(scores).toFixed(4)} ± ${deviationOf(scores).toFixed(4)} `, node("small", {}, "n " + scores.length)] : "–");
+        const { cells, best } = columns.get(task), own = cells.get(arm);
+        if (!own) return number("–");
+        const score = `${meanOf(own.scores).toFixed(4)} ± ${deviationOf(own.scores).toFixed(4)}`, p = own === best ? NaN : pairedTest(own, best);
+        return number([own === best ? node("b", {}, score) : score, p > 0.1 ? " ~ " : " ",
+          node("small", {}, `n ${own.scores.length}${has(p) ? ", p " + digits(p, 2) : ""}`)]);
       };
       return [{ text: [dot(ofArm(arm)), " ", nameOf(arm)], cls: "name" }, number(has(one.step) ? String(one.step) : "–"),
         number(has(one.splits) ? String(one.splits) : "–"), { text: one.policy || "–" }, { text: one.unit || "–" }, ...tasks.map(cell)];
     });
     const notes = tasks.map(task => `${task}: ${splitOf(entries.filter(e => e.task === task))}`).join("; ");
-    $("score-table").replaceChildren(table(heads, rows), node("p", { class: "none" }, notes));
+    $("score-table").replaceChildren(table(heads, rows), node("p", { class: "none" },
+      notes + "; bold: best of its column; ~: not significantly worse (paired t-test by seed, p > 0.1)"));
     $("score-card").hidden = false;
   }
 

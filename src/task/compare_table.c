@@ -116,7 +116,7 @@ static void join_columns(table *t) {
     }
 }
 
-static const cell *find(const table *t, int row, int column) {
+static cell *find(const table *t, int row, int column) {
     for (int i = 0; i < t->cell_count; i++) {
         if (t->cells[i].row == row && t->cells[i].column == column) {
             return &t->cells[i];
@@ -125,14 +125,43 @@ static const cell *find(const table *t, int row, int column) {
     return NULL;
 }
 
-static km_status check_once(const table *t) {
-    for (int i = 0; i < t->cell_count; i++) {
-        const cell *c = &t->cells[i];
-        if (find(t, c->row, c->column) != c) {
+static bool has_seed(const cell *c, double seed) {
+    for (size_t i = 0; i < c->count; i++) {
+        if (c->seeds[i] == seed) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Appends the seeds of `from`, which `into` may not have. */
+static km_status add_seeds(const table *t, cell *into, const cell *from) {
+    const size_t count = into->count + from->count;
+    into->seeds = km_grow(into->seeds, count, sizeof *into->seeds);
+    into->scores = km_grow(into->scores, count, sizeof *into->scores);
+    into->mean = (into->mean * (double)into->count + from->mean * (double)from->count) / (double)count;
+    for (size_t i = 0; i < from->count; i++) {
+        if (has_seed(into, from->seeds[i])) {
             return km_fail(KM_FAILED,
-                           "%s has two results for %s, expected one. Give tasks names of their own "
+                           "%s has two results for %s with seed %.0f, expected one. Give tasks names of their own "
                            "(task.name).",
-                           t->rows[c->row], t->tasks[c->column]);
+                           t->rows[into->row], t->tasks[into->column], from->seeds[i]);
+        }
+        into->seeds[into->count] = from->seeds[i];
+        into->scores[into->count++] = from->scores[i];
+    }
+    return KM_OK;
+}
+
+/* Results of a model for a task from several files, each with seeds of its own, are one cell. */
+static km_status join_seeds(table *t) {
+    for (int i = t->cell_count - 1; i > 0; i--) {
+        cell *c = &t->cells[i], *first = find(t, c->row, c->column);
+        if (first != c) {
+            KM_TRY(add_seeds(t, first, c));
+            free(c->seeds);
+            free(c->scores);
+            *c = t->cells[--t->cell_count];
         }
     }
     return KM_OK;
@@ -248,7 +277,7 @@ km_status km_compare_table(km_json **out, const char *const *paths, int count, c
     }
     if (status == KM_OK) {
         join_columns(&t);
-        status = check_once(&t);
+        status = join_seeds(&t);
     }
     *out = status == KM_OK ? describe(&t) : NULL;
     free_table(&t);

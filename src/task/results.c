@@ -146,10 +146,11 @@ static void copy_scores(km_json *to, const km_json *record, const char *split) {
     km_json_set(to, split, copy);
 }
 
-static km_json *run_of(const km_json *record) {
+/* `init` is the run's own: models of equal weights share a record, which names the first of them. */
+static km_json *run_of(const km_json *record, const char *init) {
     static const char *const numbers[] = {"seed", "lr", "batch", "best_step"};
     km_json *json = km_json_object();
-    km_json_set_string(json, "init", km_json_text(record, "init"));
+    km_json_set_string(json, "init", init);
     for (size_t i = 0; i < KM_COUNT(numbers); i++) {
         km_json_set_number(json, numbers[i], km_json_number_or(record, numbers[i], NAN));
     }
@@ -188,7 +189,8 @@ km_json *km_results_make(const km_search *search, size_t *chosen) {
             *by_init = km_json_array();
     for (size_t i = 0; i < search->count; i++) {
         records[i] = km_tuning_record(search, &search->runs[i]);
-        km_json_push(runs, run_of(records[i]));
+        const char *init = km_texts_at(&search->input->finetune.init, search->runs[i].init);
+        km_json_push(runs, run_of(records[i], init));
     }
     for (size_t i = 0; i < search->count; i++) {
         if (is_first(search, i)) {

@@ -196,7 +196,7 @@ static void share_finished(km_search *search) {
 /* Which group makes which run, and who is in which group. */
 typedef struct division {
     int groups, ranks_per_run;
-    int *of_run; /* (count) -1: finished already */
+    int *of_run; /* (count) -1: finished already, or found by an earlier run that is the same */
 } division;
 
 static int most_ranks(const km_search *search) {
@@ -233,14 +233,25 @@ static void assign(division *d, const km_search *search) {
     free(load);
 }
 
+/* Whether an earlier run finds the same, as with two inits of equal weights. They share a record, which only one group may write. */
+static bool is_repeated(const km_search *search, size_t run) {
+    for (size_t i = 0; i < run; i++) {
+        if (strcmp(search->runs[i].identity, search->runs[run].identity) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static km_status divide(division *d, const km_search *search) {
     const int ranks = km_comm_size(search->comm), most = most_ranks(search);
     const int64_t wanted = search->input->finetune.ranks_per_run;
     size_t open = 0;
     d->of_run = km_new(search->count, sizeof *d->of_run);
     for (size_t i = 0; i < search->count; i++) {
-        d->of_run[i] = search->runs[i].finished ? -1 : -2; /* -2: not assigned yet */
-        open += !search->runs[i].finished;
+        const bool done = search->runs[i].finished || is_repeated(search, i);
+        d->of_run[i] = done ? -1 : -2; /* -2: not assigned yet */
+        open += !done;
     }
     if (wanted > most) {
         return km_fail(

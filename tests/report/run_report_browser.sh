@@ -80,6 +80,23 @@ for part in 'id="charts"><div class="card chart' 'id="finals"><table>' 'id="conf
 done
 grep -iE 'content security|refused|trusted|uncaught' browser.log && fail "the browser complains of the page"
 
+# The table of scores: the best is bold, and ~ marks what a paired t-test does not find worse. p is that of scipy.stats.ttest_rel.
+mkdir -p table && awk 'BEGIN {
+    split("best near worse", name, " ")
+    split("0.5 0.6 0.7 0.8 0.45 0.62 0.66 0.71 0.4 0.5 0.58 0.7", score, " ")
+    printf "{\"task\": \"t\", \"metric\": \"em\", \"chosen\": {}, \"runs\": ["
+    for (i = 0; i < 12; i++)
+        printf "%s{\"init\": \"%s.h5\", \"seed\": %d, \"lr\": 1, \"batch\": 8, \"test\": {\"em\": %s}}", i ? ", " : "", name[int(i / 4) + 1], i % 4, score[i + 1]
+    printf "], \"chosen_by_init\": ["
+    for (i = 1; i <= 3; i++) printf "%s{\"init\": \"%s.h5\", \"lr\": 1, \"batch\": 8, \"test\": {\"em\": {\"mean\": 1}}}", (i > 1 ? ", " : ""), name[i]
+    print "]}" }' >table/results.json
+expect 0 "1 folder on one page" "$KMASK" report table --out table.html
+dom table.html | grep -o 'id="score-table">.*' | sed 's/<[^>]*>/ /g' | tr -s ' ' >cells.txt
+for cell in 'best.h5 0 – – – 0.6500 ± 0.1291 n 4' 'near.h5 0 – – – 0.6100 ± 0.1128 ~ n 4, p 0.18' 'worse.h5 0 – – – 0.5450 ± 0.1269 n 4, p 0.00024'; do
+    grep -qF -- "$cell" cells.txt || fail "no $cell in the table of scores: $(cat cells.txt)"
+done
+dom table.html | grep -q '<b>0.6500' || fail "the best of the table is not bold"
+
 # Figures and data as files: the text that a click saves. The page's policy would stop this test's script, so it is taken out here.
 sed -e '/http-equiv="Content-Security-Policy"/d' \
     -e 's|</body>|<script>document.title = [svgOf(active[0]).slice(0, 5), csvOf(active[0]).split("\\n").slice(0, 1)].join(" ");</script>&|' page.html >files.html

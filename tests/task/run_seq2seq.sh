@@ -73,11 +73,32 @@ cmp -s predicted.txt generated.txt || fail "generate answers otherwise than the 
 grep -q BartForConditionalGeneration hf/config.json || fail "config.json of the export"
 "$KMASK" generate hf --in sources.jsonl --max-length 12 2>log.txt | cmp -s - predicted.txt || fail "the export answers otherwise"
 
+# predict answers as the search did, in its form; the export hands the settings of the search on, and options override them.
+"$KMASK" predict one/model.h5 --in test.jsonl --out predicted.jsonl 2>log.txt || fail "predict: $(cat log.txt)"
+cmp -s predicted.jsonl one/predictions/test.jsonl || fail "predict answers otherwise than the search has written"
+"$LAUNCH" 3 "$KMASK" predict one/model.h5 --in sources.jsonl --out three.jsonl 2>log.txt || fail "predict on 3 ranks: $(cat log.txt)"
+sed 's/"id":"[^"]*",//; s/"target":.*/"target":[]}/' predicted.jsonl | cmp -s - three.jsonl || fail "questions without answers, on 3 ranks"
+printf 'where does anna 70 live\nwhere does bert 71 live\n' >bare.tsv
+"$KMASK" predict one/model.h5 --in bare.tsv --out bare.jsonl 2>log.txt || fail "predict of a table: $(cat log.txt)"
+[ "$(grep -c '"source":"where does [ab][a-z]* 7[01] live","prediction":"' bare.jsonl)" -eq 2 ] || fail "answers to a table: $(cat bare.jsonl)"
+expect 2 "--text-pair: found x, expected nothing" "$KMASK" predict one/model.h5 --in test.jsonl --text-pair x --out no.jsonl
+for key in '"num_beams":4' '"max_length":12' '"min_length":1' '"length_penalty":1.0'; do
+    tr -d ' \t\n' <hf/generation_config.json | grep -qF "$key" || fail "no $key in the export: $(cat hf/generation_config.json)"
+done
+"$KMASK" generate hf --in sources.jsonl 2>log.txt | cmp -s - predicted.txt || fail "generate does not take generation_config.json"
+sed -i 's/"num_beams":[^,]*/"num_beams": 1/; s/"max_length":[^,]*/"max_new_tokens": 2/; s/"early_stopping":[^,]*/"early_stopping": true/' hf/generation_config.json
+"$KMASK" generate hf --in sources.jsonl --json >short.json 2>log.txt || fail "max_new_tokens: $(cat log.txt)"
+grep -q "early_stopping true, which kmask does not follow" log.txt || fail "early stopping is not said: $(cat log.txt)"
+"$KMASK" generate one/model.h5 --in sources.jsonl --json --beam 1 --max-length 3 2>log.txt | cmp -s - short.json || fail "options do not override"
+sed -i 's/"num_beams":[^,]*/"num_beams": "many"/' hf/generation_config.json
+expect 1 'hf: its generation settings have num_beams "many", expected a number from 1 to 256' "$KMASK" generate hf --in sources.jsonl
+
 # Open book, in lower case, a share of train, UnifiedQA's table and DPR's, greedily: another model of each, but the same for both ranks.
 tune open 2 --set task.context_in_source=true --set task.length=48 --set task.lower_case=true --set task.train_share=0.5 --set finetune.lr=2e-3 \
     --set finetune.beam=1 --set finetune.epochs=2 --set finetune.seeds=1 --set finetune.smoothing_form=transformers
 grep -q '"source":"where does' open/predictions/dev.jsonl || fail "no predictions of the open book"
 printf 'where does anna live? \\n (A) rome (B) oslo \\n anna lives in oslo.\toslo\nwhere does bert live? \\n (A) rome (B) oslo \\n bert lives in rome.\t["rome", "roma"]\n' >unified.tsv
+"$KMASK" predict open/model.h5 --in dev.jsonl --out open.jsonl 2>log.txt && cmp -s open.jsonl open/predictions/dev.jsonl || fail "predict of the open book"
 tune unified 1 --set task.train=unified.tsv --set task.dev=unified.tsv --set task.test=null --set task.matched_share=0 --set 'task.metrics=["choice"]' \
     --set finetune.epochs=1 --set finetune.batch=2 --set finetune.lr=2e-3 --set finetune.seeds=1 --set task.length=64
 grep -q '"target":\["rome","roma"\]' unified/predictions/dev.jsonl || fail "a list of answers in a table"
@@ -90,6 +111,15 @@ grep -q '| train.jsonl, em of test | other, em of test |' table.txt || fail "col
 tune both 2 --set 'finetune.init=["pre/checkpoints/step-00000002.h5","one/model.h5"]' --set finetune.lr=2e-3 --set finetune.epochs=2
 "$KMASK" compare --table --split matched --json both/results.json >table.json 2>log.txt || fail "compare --table: $(cat log.txt)"
 grep -q '"not_worse":.*true' table.json && grep -qE '"p":[^0-9a-z]*(0\.[0-9]+|0|1),' table.json || fail "no test against the best: $(cat table.json)"
+# Models of equal weights are rows of their own, whichever group of ranks works on them.
+cp pre/checkpoints/step-00000002.h5 copy.h5
+tune twins 2 --set 'finetune.init=["copy.h5","pre/checkpoints/step-00000002.h5"]' --set finetune.lr=2e-3 --set finetune.epochs=2
+[ "$(ls twins/runs/*.json | wc -l)" -eq 2 ] || fail "equal runs are made more than once"
+"$KMASK" compare --table twins/results.json >table.txt 2>log.txt || fail "compare --table of equal models: $(cat log.txt)"
+grep -q '^| copy.h5 | ' table.txt && grep -q '^| pre/checkpoints/step-00000002.h5 | ' table.txt || fail "equal models share a row: $(cat table.txt)"
+tune third 1 --set finetune.seeds=3 --set finetune.lr=2e-3 --set finetune.epochs=2
+"$KMASK" compare --table --json one/results.json third/results.json >table.json 2>log.txt || fail "seeds from two files: $(cat log.txt)"
+[ "$(tr -d ' \t\n' <table.json | grep -o '"n":3' | wc -l)" -eq 1 ] || fail "seeds of two files are not joined: $(cat table.json)"
 expect 1 "two results" "$KMASK" compare --table one/results.json two/results.json
 
 bad() { # "words" [--set ...]

@@ -40,23 +40,25 @@ km_status km_doctor(int *argc, char ***argv, const km_doctor_options *options, k
 typedef struct km_plan_options {
     int64_t nodes, ranks; /* 0: not given; ranks: on all nodes together */
     int64_t cores;        /* of a node */
-    double gflops;        /* of a core in training; 0: it is measured here */
-    double network;       /* bytes a second of a node, each way */
-    double latency;       /* seconds of a small message between nodes */
-    double memory;        /* bytes a second of a node's memory */
+    int64_t tokens; /* of a corpus that is not there yet, which random tokens stand for; 0: data.train is there */
+    double gflops;  /* of a core in training; 0: it is measured here */
+    double network; /* bytes a second of a node, each way */
+    double latency; /* seconds of a small message between nodes */
+    double memory;  /* bytes a second of a node's memory */
 } km_plan_options;
 /* Makes every check that km_pretrain makes before its first step, with the same messages, and then says what the run will take.
  * It changes nothing: it uses no MPI, takes no lock and writes nothing to the run folder. *out, which the caller destroys:
  *
- *   {"finished", "resume_step", "steps", "parameters", "rows", "rows_left_out", "views", "micro_batches", "tokens_a_step",
+ *   {"finished", "resume_step", "steps", "parameters", "tokens_assumed", "rows", "rows_left_out", "views", "micro_batches", "tokens_a_step",
  *    "epochs", "checkpoint_bytes", "snapshot_bytes", "disk_bytes", "disk_room",
  *    "core": {"measured", "cores", "gflops", "micro_batch_seconds", "micro_batch_gflop", "direct", "add_gbyte_per_s"},
  *    "network": {"gbyte_per_s", "latency_us", "memory_gbyte_per_s"},
  *    "nodes": [{"nodes", "ranks", "threads", "step_seconds", "hours", "efficiency", "tokens_per_s", "rank_bytes", "node_bytes",
  *               "arithmetic", "uneven", "update", "node_sum", "network_sum", "gather", "waits", "bottleneck"}],
+ *    "days", "shorter": [text],    where the job below takes more than a month: how long, and what shortens it
  *    "sbatch": {"nodes", "ntasks_per_node", "cpus_per_task", "mem_mib", "time", "jobs"}}
  *
- * Seconds are those of a step; hours are those of the steps that are left, with their evaluations. Local. */
+ * "tokens_assumed" is there with options->tokens alone: evaluations are not counted then. Seconds are those of a step; hours are those of the steps that are left, with their evaluations. Local. */
 km_status km_plan(const km_config *config, const km_plan_options *options, km_json **out) KM_NODISCARD;
 
 #endif

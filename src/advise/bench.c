@@ -46,16 +46,14 @@ typedef struct bench {
 /* ---- Setting up --------------------------------------------------------------------------------------------- */
 
 static km_status open_data(km_run *run) {
-    enum { MOST_ROWS = 4096, FEWEST_ROWS = 64 };
     const km_config *config = &run->config;
-    const int rows = (int)KM_MIN(KM_MAX(config->train.sequences, FEWEST_ROWS), MOST_ROWS);
     km_masking masking;
     KM_TRY(km_masking_of(&masking, &config->mask, -1));
     const km_rows_options options = {.length = (int)config->data.length,
                                      .packing = KM_PACK_STREAM,
                                      .unit = km_masking_unit(&masking),
                                      .min_units = masking.spec.splits};
-    KM_TRY(km_bench_corpus_open(&run->corpus, config->model.vocab_size, options.length, rows));
+    KM_TRY(km_bench_corpus_open(&run->corpus, config, NULL));
     const km_specials specials = km_tokenizer_specials(km_corpus_tokenizer(run->corpus));
     km_model_take_tokens(&run->config.model, specials.pad, specials.sep);
     return km_rows_open(&run->rows, run->corpus, &options, NULL);

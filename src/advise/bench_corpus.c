@@ -85,22 +85,25 @@ static km_status make_file(const char *path, const km_tokenizer *tokenizer, uint
     return km_store_commit(store);
 }
 
-static km_status make_and_open(km_corpus **out, const char *folder, int64_t vocabulary, uint64_t tokens) {
-    km_tokenizer *tokenizer = NULL;
-    KM_TRY(make_tokenizer(&tokenizer, folder, vocabulary));
+static km_status make_and_open(km_corpus **out, const char *folder, const km_config *config,
+                               const km_tokenizer *given, uint64_t tokens) {
+    km_tokenizer *made = NULL;
+    KM_TRY(given == NULL ? make_tokenizer(&made, folder, config->model.vocab_size) : KM_OK);
     char *path = km_format("%s/corpus.h5", folder);
-    km_status status = make_file(path, tokenizer, tokens);
+    km_status status = make_file(path, given != NULL ? given : made, tokens);
     if (status == KM_OK) {
         status = km_corpus_open(out, path);
     }
     (void)unlink(path); /* an open file stays readable */
     free(path);
-    km_tokenizer_destroy(tokenizer);
+    km_tokenizer_destroy(made);
     return status;
 }
 
-km_status km_bench_corpus_open(km_corpus **out, int64_t vocabulary, int length, int rows) {
-    enum { FRAME = 2 }; /* [CLS] and [SEP] */
+km_status km_bench_corpus_open(km_corpus **out, const km_config *config, const km_tokenizer *tokenizer) {
+    enum { FRAME = 2 /* [CLS] and [SEP] */, MOST_ROWS = 4096, FEWEST_ROWS = 64 };
+    const int64_t vocabulary = tokenizer != NULL ? km_tokenizer_size(tokenizer) : config->model.vocab_size;
+    const int64_t rows = KM_MIN(KM_MAX(config->train.sequences, FEWEST_ROWS), MOST_ROWS);
     *out = NULL;
     if (vocabulary <= 2 * SPECIALS) {
         return km_fail(KM_USAGE, "model.vocab_size: found %lld, expected more than %d", (long long)vocabulary,
@@ -115,7 +118,7 @@ km_status km_bench_corpus_open(km_corpus **out, int64_t vocabulary, int length, 
                               "megabytes.",
                               folder, strerror(errno));
     } else {
-        status = make_and_open(out, folder, vocabulary, (uint64_t)rows * (uint64_t)(length - FRAME));
+        status = make_and_open(out, folder, config, tokenizer, (uint64_t)(rows * (config->data.length - FRAME)));
         (void)rmdir(folder);
     }
     free(folder);

@@ -7,10 +7,14 @@
 #include "kmask/data.h"
 #include "kmask/kernel.h"
 #include "kmask/model.h"
+#include "kmask/run.h"
+#include "kmask/tokenizer.h"
 
-/* A corpus that stream packing cuts into `rows` rows of exactly `length` random tokens, with a WordPiece tokenizer of
- * `vocabulary` pieces. Its file is removed as soon as it is open. Each rank has a file of its own, with the same tokens. */
-km_status km_bench_corpus_open(km_corpus **out, int64_t vocabulary, int length, int rows) KM_NODISCARD;
+/* A corpus of random tokens, which stream packing cuts into rows of exactly data.length tokens: as many as a step reads, within
+ * bounds. tokenizer = NULL: it has a WordPiece tokenizer of model.vocab_size pieces. Its file is removed as soon as it is open.
+ * Each rank has a file of its own, with the same tokens. */
+km_status km_bench_corpus_open(km_corpus **out, const km_config *config,
+                               const km_tokenizer *tokenizer) KM_NODISCARD;
 
 /* A stack of layers whose sequences have T tokens each. */
 typedef struct km_product_stack {

@@ -69,16 +69,18 @@ static km_status check_folders(const km_run *run) {
 }
 
 static km_status check_all(km_run *run, int ranks, km_scaling *scaling) {
+    const int64_t assumed = scaling->options->tokens;
     km_kernel_start();
     KM_TRY(km_threads_check(run->config.parallel.threads));
     KM_TRY(km_products_check("train.precision", &run->config.train, &run->config.parallel, false));
-    KM_TRY(km_check_corpora(run));
+    KM_TRY(assumed > 0 ? KM_OK : km_check_corpora(run));
     KM_TRY(km_check_start(run));
+    KM_TRY(assumed > 0 ? km_plan_assume_corpus(run) : KM_OK);
     KM_TRY(km_lock_check(run->config.run.dir, &km_lock_standard));
     KM_TRY(km_check_config(run));
     KM_TRY(km_model_create(&run->model, &run->config.model, KM_HEAD_TOKENS));
     KM_TRY(km_check_rows(run, false));
-    KM_TRY(km_check_marks(run));
+    KM_TRY(assumed > 0 ? KM_OK : km_check_marks(run));
     KM_TRY(km_check_reader(run, ranks));
     KM_TRY(km_check_weights(run));
     KM_TRY(check_folders(run));
@@ -119,7 +121,7 @@ static double room_at(const char *dir) {
     return (double)info.f_bavail * (double)info.f_frsize;
 }
 
-static km_status add_disk(const km_run *run, km_json *out) {
+static km_status add_disk(const km_run *run, double rows, km_json *out) {
     const km_config *config = &run->config;
     const double line = 400; /* bytes of a line of metrics.jsonl */
     int64_t left = config->train.steps - KM_MAX(run->resume_step, 0);
@@ -129,7 +131,7 @@ static km_status add_disk(const km_run *run, km_json *out) {
     KM_TRY(km_run_checkpoints_due(&due, config));
     double snapshots = snapshot * (double)snapshots_of(config, KM_MAX(run->resume_step, 0));
     int64_t lines = left / config->log.every;
-    double rest = 16.0 * (double)km_rows_count(run->rows) + line * (double)lines;
+    double rest = 16.0 * rows + line * (double)lines;
     km_json_set_number(out, "checkpoint_bytes", one);
     km_json_set_number(out, "snapshot_bytes", snapshot);
     km_json_set_number(out, "disk_bytes", one * (double)(config->checkpoint.keep + 1) + snapshots + rest);
@@ -149,9 +151,9 @@ static km_status add_disk(const km_run *run, km_json *out) {
 
 /* ---- The work ---- */
 
-static void add_work(const km_run *run, km_json *out) {
+static void add_work(const km_run *run, double rows, km_json *out) {
     const km_config *config = &run->config;
-    double rows = (double)km_rows_count(run->rows), steps = (double)config->train.steps;
+    double steps = (double)config->train.steps;
     km_json_set_boolean(out, "finished", run->resume_step >= config->train.steps);
     km_json_set_number(out, "resume_step", (double)run->resume_step);
     km_json_set_number(out, "steps", steps);
@@ -190,11 +192,16 @@ static km_status plan(km_run *run, const km_plan_options *options, km_json *out)
     KM_TRY(check_all(run, (int)KM_MAX(asked, 1), &scaling));
     const double program = 64e6; /* bytes of a process for code, MPI, BLAS and HDF5 */
     scaling.spare += program;
-    add_work(run, out);
+    double rows = (double)km_rows_count(run->rows);
+    if (options->tokens > 0) {
+        rows = km_plan_assumed_rows(run, options->tokens);
+        km_json_set_number(out, "tokens_assumed", (double)options->tokens);
+    }
+    add_work(run, rows, out);
     if (run->resume_step >= run->config.train.steps) {
         return KM_OK;
     }
-    KM_TRY(add_disk(run, out));
+    KM_TRY(add_disk(run, rows, out));
     if (options->gflops == 0) {
         km_log("measuring how fast the cores of this machine train, which takes some seconds; --gflops N leaves it "
                "out");

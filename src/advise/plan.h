@@ -1,5 +1,6 @@
 /* plan: what the files of `kmask plan` share. plan.c makes the checks, plan_measure.c measures a core, plan_cost.c knows what a step's
- * communication costs, plan_scale.c puts them together for any number of nodes. */
+ * communication costs, plan_scale.c puts them together for any number of nodes, plan_corpus.c stands for a corpus that is not there
+ * yet. */
 #ifndef KMASK_ADVISE_PLAN_H
 #define KMASK_ADVISE_PLAN_H
 
@@ -32,5 +33,11 @@ typedef struct km_scaling {
 } km_scaling;
 /* Adds "nodes" (steps and hours on so many nodes) and "sbatch" (a job to ask for) to `out`. */
 void km_scale(const km_scaling *scaling, km_json *out);
+
+/* Makes the run's corpus one of random tokens, with the tokenizer of what the run starts from, or with a vocabulary of the
+ * model's size. Packing becomes `stream`, and a policy that needs names and dates becomes `random`. Called after km_check_start. */
+km_status km_plan_assume_corpus(km_run *run) KM_NODISCARD;
+/* The rows into which so many tokens are cut. */
+double km_plan_assumed_rows(const km_run *run, int64_t tokens);
 
 #endif

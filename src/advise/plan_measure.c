@@ -5,6 +5,8 @@
 #include "kmask/kernel.h"
 
 #include <math.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -40,9 +42,29 @@ typedef struct core_measurement {
     const km_run *run;
     const km_batch *batches;
     int count;
-    float *weights; /* NULL: the micro-batch is not measured */
-    core *measured; /* one for each core that is measured at the same time */
+    float *weights;         /* NULL: the micro-batch is not measured */
+    core *measured;         /* one for each core that is measured at the same time */
+    atomic_int done, share; /* of the first core: its micro-batches, and thousandths of its measurement */
+    atomic_bool ended;
 } core_measurement;
+
+/* ---- What a user sees meanwhile ---- */
+
+/* A thread that shows how far the first core is, also while one micro-batch takes many seconds. */
+static void *show_progress(void *payload) {
+    core_measurement *s = payload;
+    const struct timespec pause = {.tv_nsec = 100 * 1000 * 1000};
+    const double start = km_seconds();
+    km_progress *progress = km_progress_create("measuring the cores", 0, 1000);
+    while (!atomic_load(&s->ended)) {
+        km_progress_update(progress, (uint64_t)atomic_load(&s->share), "%d micro-batches in %.0f s",
+                           atomic_load(&s->done), km_seconds() - start);
+        nanosleep(&pause, NULL);
+    }
+    km_progress_clear(progress);
+    km_progress_destroy(progress);
+    return NULL;
+}
 
 /* ---- Micro-batches ---- */
 
@@ -56,7 +78,7 @@ static void finish_slices(void *payload, size_t offset) {
 }
 
 /* Computes micro-batches and adds their gradients until that has taken long enough; the first one is not counted. */
-static void time_gradient(const core_measurement *s, core *c) {
+static void time_gradient(core_measurement *s, core *c) {
     const uint64_t seed = (uint64_t)s->run->config.run.seed;
     const km_sink sink = {c, take_slice, finish_slices};
     km_loss_sum loss;
@@ -67,6 +89,10 @@ static void time_gradient(const core_measurement *s, core *c) {
         km_model_gradient(s->run->model, s->weights, &s->batches[(done + 1) % s->count], seed, true, c->work, &sink,
                           &loss);
         took = done >= 0 ? cpu_seconds() - start : 0;
+        if (c == s->measured) {
+            atomic_store(&s->done, done + 2);
+            atomic_store(&s->share, (int)(999 * fmin(took / long_enough, 1)));
+        }
     }
     c->rate.micro_batch = took / done;
 }
@@ -222,8 +248,14 @@ static km_status run_measurement(km_core_rate *out, core_measurement *s, bool to
     }
     KM_TRY(prepare(s, out->cores, out->direct));
     km_pool *pool = NULL;
+    pthread_t watcher;
     KM_TRY(km_pool_create(&pool, out->cores));
+    const bool shown = !told && km_thread_start(&watcher, show_progress, s) == 0;
     km_pool_run(pool, measure, s);
+    atomic_store(&s->ended, true);
+    if (shown) {
+        pthread_join(watcher, NULL);
+    }
     km_pool_destroy(pool);
     collect(out, s->measured, out->cores);
     out->measured = !told;

@@ -2,6 +2,7 @@
 #include "plan.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* A step on some nodes, in seconds. */
@@ -148,6 +149,55 @@ static km_json *job(const km_scaling *s, const step_time *t) {
     return out;
 }
 
+/* ---- What shortens a run of more than a month ---- */
+
+static void add_sentence(km_json *list, char *text) {
+    km_json_push_string(list, text);
+    free(text);
+}
+
+/* The first of the table's rows that has more nodes and is done within a month. */
+static const km_json *enough_nodes(const km_json *rows, const step_time *t, double month) {
+    const km_json *found = NULL;
+    for (const km_json *row = km_json_first(rows); row != NULL && found == NULL; row = km_json_next(row)) {
+        const bool more = km_json_number_or(row, "nodes", 0) > t->nodes;
+        found = more && km_json_number_or(row, "hours", 0) <= month ? row : NULL;
+    }
+    return found;
+}
+
+static void add_shorter(const km_scaling *s, const step_time *t, const km_json *rows, km_json *out) {
+    const double day = 24, month = 30 * day, hours = hours_of(s, t);
+    const km_config *config = &s->run->config;
+    if (hours <= month) {
+        return;
+    }
+    km_json *list = km_json_array();
+    const km_json *nodes = enough_nodes(rows, t, month);
+    if (nodes != NULL) {
+        add_sentence(list, km_format("more nodes: on %.0f it takes %.1f days", km_json_number_or(nodes, "nodes", 0),
+                                     km_json_number_or(nodes, "hours", 0) / day));
+    } else {
+        add_sentence(list, km_format("more nodes, where a step has micro-batches for them (--nodes N)"));
+    }
+    if (!km_is_bf16(&config->train)) {
+        add_sentence(list,
+                     km_format("bf16: train.precision=bf16 takes about half, on CPUs with AVX512_BF16 or AMX"));
+    }
+    if (km_reader_views(s->run->reader) > config->train.sequences) {
+        add_sentence(list,
+                     km_format("fewer views: with mask.splits=1 a step computes %lld instead of %d, each row once",
+                               (long long)config->train.sequences, km_reader_views(s->run->reader)));
+    }
+    add_sentence(list,
+                 km_format("fewer train.steps, or a smaller model%s",
+                           config->model.init[0] != '\0' ? "" : ", or to go on from a published one (model.init)"));
+    km_json_set_number(out, "days", hours / day);
+    km_json_set(out, "shorter", list);
+}
+
+/* ---- The table ---- */
+
 static step_time layout(const km_scaling *s, int nodes) {
     int threads = (int)s->run->config.parallel.threads;
     int locals = (int)KM_MAX(s->options->cores / threads, 1);
@@ -204,6 +254,7 @@ void km_scale(const km_scaling *s, km_json *out) {
         predict(&best, s);
         km_json_push(rows, row(s, &best));
     }
+    add_shorter(s, &best, rows, out);
     km_json_set(out, "nodes", rows);
     km_json_set(out, "sbatch", job(s, &best));
 }

@@ -6,8 +6,8 @@
 #include <string.h>
 
 static const char help[] =
-    "kmask plan CONFIG.json [--cores-per-node 32] [--nodes N] [--ranks N] [--gflops N]\n"
-    "           [--network GB/s] [--latency us] [--memory-bandwidth GB/s] [--json]\n"
+    "kmask plan CONFIG.json [--cores-per-node 32] [--nodes N] [--ranks N] [--tokens N]\n"
+    "           [--gflops N] [--network GB/s] [--latency us] [--memory-bandwidth GB/s] [--json]\n"
     "           [--set section.key=value ...]\n"
     "\n"
     "On a login node, without mpirun: makes every check that pretrain makes before its first step, with\n"
@@ -15,11 +15,14 @@ static const char help[] =
     "and hours on several numbers of nodes, with the #SBATCH lines to paste.\n"
     "\n"
     "  kmask plan config.json\n"
+    "  kmask plan config.json --tokens 3e9\n"
     "  kmask plan config.json --cores-per-node 48 --network 12 --set parallel.threads=4 --nodes 8\n"
     "\n"
     "  --cores-per-node N     cores that the job uses on a node (32); ranks of a node: this / "
     "parallel.threads\n"
     "  --nodes N, --ranks N   plan for so many, and check that there is work for them\n"
+    "  --tokens N             plan without data.train, for a corpus of so many tokens (3e9; a byte of\n"
+    "                         English text is about 0.25)\n"
     "  --gflops N             of a core in training, as metrics.jsonl has it; without: measured here, in\n"
     "                         seconds, on as many cores at once as the job uses and this host has\n"
     "  --network GB/s         of a node each way (10: most of 100 Gbit/s); kmask doctor measures it\n"
@@ -36,6 +39,10 @@ static void print_run(const km_json *plan) {
     char a[32], b[32], c[32], d[32];
     printf("model     %s, %s parameters\n", km_json_text(plan, "model"),
            km_quantity(a, number(plan, "parameters")));
+    if (number(plan, "tokens_assumed") > 0) {
+        printf("corpus    %s tokens, not there yet: random ones stand for it, and evaluations are not counted\n",
+               km_quantity(a, number(plan, "tokens_assumed")));
+    }
     printf("rows      %.0f (%.0f too short, left out)\n", number(plan, "rows"), number(plan, "rows_left_out"));
     printf("a step    %.0f views in %.0f micro-batches, %s tokens\n", number(plan, "views"),
            number(plan, "micro_batches"), km_quantity(a, number(plan, "tokens_a_step")));
@@ -95,17 +102,13 @@ static void print_job(const km_json *job) {
 
 /* Where the suggested job takes more than a month, says so, with what would shorten it. */
 static void print_month(const km_json *plan) {
-    const double month = 30 * 24;
-    const km_json *job = km_json_get(plan, "sbatch");
-    for (const km_json *n = km_json_first(km_json_get(plan, "nodes")); n != NULL; n = km_json_next(n)) {
-        if (number(n, "nodes") == number(job, "nodes") && number(n, "hours") > month) {
-            printf("but it takes %.0f days on %.0f node(s), more than a month. What shortens it: train.precision "
-                   "bf16 where\n"
-                   "          the CPUs have AVX512_BF16 or AMX, fewer views (mask.splits), fewer train.steps, a "
-                   "smaller model,\n"
-                   "          more nodes (--nodes N), or to go on from a published model (model.init)\n",
-                   number(n, "hours") / 24, number(n, "nodes"));
-        }
+    const km_json *shorter = km_json_get(plan, "shorter");
+    if (shorter != NULL) {
+        printf("but it takes %.0f days on %.0f node(s), more than a month. What shortens it:\n",
+               number(plan, "days"), number(km_json_get(plan, "sbatch"), "nodes"));
+    }
+    for (const km_json *one = km_json_first(shorter); one != NULL; one = km_json_next(one)) {
+        printf("          %s\n", km_json_string(one));
     }
 }
 
@@ -147,12 +150,13 @@ static km_status command(int argc, char **argv) {
     cli_list set = {0};
     bool json = false;
     km_plan_options wanted = {.cores = 32};
-    double network = 10, latency = 3, memory = 150; /* GB/s, us, GB/s */
+    double network = 10, latency = 3, memory = 150, tokens = 0; /* GB/s, us, GB/s */
     const cli_option options[] = {
         {.name = "set", .kind = CLI_LIST, .out = &set},
         {.name = "cores-per-node", .kind = CLI_INTEGER, .out = &wanted.cores, .low = 1, .high = 4096},
         {.name = "nodes", .kind = CLI_INTEGER, .out = &wanted.nodes, .low = 1, .high = 65536},
         {.name = "ranks", .kind = CLI_INTEGER, .out = &wanted.ranks, .low = 1, .high = 1048576},
+        {.name = "tokens", .kind = CLI_NUMBER, .out = &tokens, .low = 1, .high = 1e15},
         {.name = "gflops", .kind = CLI_NUMBER, .out = &wanted.gflops, .low = 0.001, .high = 1e6},
         {.name = "network", .kind = CLI_NUMBER, .out = &network, .low = 0.001, .high = 1e4},
         {.name = "latency", .kind = CLI_NUMBER, .out = &latency, .low = 0, .high = 1e6},
@@ -166,6 +170,7 @@ static km_status command(int argc, char **argv) {
         free(set.items);
         return KM_OK;
     }
+    wanted.tokens = (int64_t)tokens;
     wanted.network = network * 1e9;
     wanted.latency = latency * 1e-6;
     wanted.memory = memory * 1e9;

@@ -140,11 +140,46 @@ plan --gflops 1 --cores-per-node 16 --set parallel.threads=4
 grep -qE '"ntasks_per_node":[[:space:]]*4' plan.txt && grep -qE '"cpus_per_task":[[:space:]]*4' plan.txt || fail "threads: $(cat plan.txt)"
 expect 2 "plan takes one config file" "$KMASK" plan a.json b.json
 expect 2 "--gflops: found -1" "$KMASK" plan c.json --gflops -1
-# More than a month is said before the numbers, with what shortens it; measuring is announced.
+# More than a month is said before the numbers, with what shortens it; measuring is announced, and shown while it goes on.
 "$KMASK" plan c.json --cores-per-node 1 --nodes 1 --gflops 0.001 --set train.steps=100000000 --set run.dir=month >month.txt 2>err.txt || fail "month: $(cat err.txt)"
 sed -n 2p month.txt | grep -qE '^but it takes [0-9]+ days on 1 node' || fail "more than a month is not said at the top: $(head -n 3 month.txt)"
+for cure in '^ +more nodes' '^ +bf16: train.precision=bf16' '^ +fewer views: with mask.splits=1 a step computes' '^ +fewer train.steps.*model\.init'; do
+    sed -n 3,6p month.txt | grep -qE "$cure" || fail "nothing of '$cure': $(head -n 6 month.txt)"
+done
+"$KMASK" plan c.json --cores-per-node 1 --gflops 0.02 --set train.steps=1000000 --set train.sequences=512 --set run.dir=month --json >plan.txt 2>err.txt ||
+    fail "month: $(cat err.txt)"
+if [ "$(field days | cut -d. -f1)" -ge 30 ]; then
+    grep -qE 'more nodes: on [0-9]+ it takes [0-9.]+ days' plan.txt || fail "no number of nodes is named: $(cat plan.txt)"
+else
+    fail "not a month: $(field days) days"
+fi
 grep -q 'measuring' err.txt && fail "a given rate is measured"
-"$KMASK" plan c.json --cores-per-node 1 --nodes 1 --set run.dir=month >month.txt 2>err.txt || fail "measured: $(cat err.txt)"
+KMASK_PROGRESS=live "$KMASK" plan c.json --cores-per-node 1 --nodes 1 --set run.dir=month >month.txt 2>err.txt || fail "measured: $(cat err.txt)"
 grep -q 'measuring how fast' err.txt || fail "measuring is not announced"
+[ "$(tr '\r' '\n' <err.txt | grep -c 'measuring the cores \[')" -ge 5 ] || fail "no progress is shown while it measures: $(cat err.txt)"
 grep -q 'but it takes' month.txt && fail "twenty steps take more than a month"
+
+# Without a corpus: a number of tokens stands for it. Shapes and micro-batches are those of the run; a run that has begun has its corpus.
+"$KMASK" plan c.json "${fast[@]}" --set run.dir=later --json >plan.txt 2>err.txt || fail "with the corpus: $(cat err.txt)"
+there=$(field micro_batches) parameters=$(field parameters)
+tokens=(--tokens 3e6 "${fast[@]}" --set data.train=later.h5 --set data.eval=later.holdout.h5 --set run.dir=later)
+vocabulary=$(wc -l <tok/vocab.txt)
+expect 1 "later.h5" "$KMASK" plan c.json "${tokens[@]:2}"
+before=$(everything)
+"$KMASK" plan c.json "${tokens[@]}" --set model.vocab_size="$vocabulary" --json >plan.txt 2>err.txt || fail "--tokens: $(cat err.txt)"
+[ "$(everything)" = "$before" ] || fail "plan --tokens made something"
+[ "$(field micro_batches) $(field parameters)" = "$there $parameters" ] || fail "--tokens: $(field micro_batches) micro-batches, $(field parameters) parameters"
+length=$(grep -oE '"length": *[0-9]+' c.json | grep -oE '[0-9]+')
+[ "$(field rows)" = $(((3000000 + length - 3) / (length - 2))) ] || fail "--tokens: $(field rows) rows"
+"$KMASK" plan c.json "${tokens[@]}" >out.txt 2>err.txt || fail "--tokens: $(cat err.txt)"
+grep -qE '^corpus +3.00 M tokens, not there yet' out.txt || fail "--tokens: $(cat out.txt)"
+for policy in salient denoise; do # a policy that needs names and dates, and an encoder-decoder's
+    sed -e 's/"init": [^}]*/"preset": "bart-tiny"/' -e "s/\"salient\"/\"$policy\"/" -e '/"spans"/d' "$SOURCE/jobs/bart-ssm.json" >bart.json
+    "$KMASK" plan bart.json "${tokens[@]}" >out.txt 2>err.txt ||
+        fail "--tokens, $policy: $(cat err.txt)"
+done
+"$KMASK" pretrain c.json --set run.dir=begun --set train.steps=1 --set schedule.warmup=0 >log.txt 2>&1 || fail "$(tail -n 2 log.txt)"
+expect 2 "--tokens: the run in begun has begun" "$KMASK" plan c.json "${tokens[@]}" --set run.dir=begun --set train.steps=4
+sed -e 's/^ "model": .*/ "model": {"init": "begun"},/' -e '/"intermediate_size"/d' c.json >from.json
+"$KMASK" plan from.json "${tokens[@]}" >out.txt 2>err.txt || fail "--tokens with model.init: $(cat err.txt)"
 finish

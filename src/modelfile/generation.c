@@ -1,38 +1,8 @@
-/* generation: how an encoder-decoder answers, as its model file says it. */
+/* generation: how an encoder-decoder answers, as its model's file says. */
 #include "kmask/modelfile.h"
 
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
-
-/* ---- What a bundle notes beside its weights ---- */
-
-static km_json *notes_of(const km_bundle *bundle) {
-    km_json *json = NULL;
-    const char *text = bundle->source;
-    return text != NULL && km_json_parse_decimals(&json, text, strlen(text), "source") == KM_OK ? json : NULL;
-}
-
-void km_bundle_note(km_bundle *bundle, const char *key, km_json *value) {
-    km_json *notes = notes_of(bundle);
-    notes = notes != NULL ? notes : km_json_object();
-    km_json_set(notes, key, value);
-    free(bundle->source);
-    bundle->source = km_json_print(notes, false);
-    km_json_destroy(notes);
-}
-
-km_json *km_bundle_noted(const km_bundle *bundle, const char *key) {
-    km_json *notes = notes_of(bundle), *copy = NULL;
-    const km_json *found = km_json_get(notes, key);
-    char *text = found != NULL ? km_json_print(found, false) : NULL;
-    if (text != NULL && km_json_parse_decimals(&copy, text, strlen(text), key) != KM_OK) {
-        copy = NULL; /* what was printed is always JSON */
-    }
-    free(text);
-    km_json_destroy(notes);
-    return copy;
-}
 
 /* ---- Tokens ---- */
 

@@ -5,6 +5,7 @@
 #include "holes.h"
 #include "kmask/store.h"
 #include "model_json.h"
+#include "notes.h"
 #include "shape.h"
 
 #include <stdlib.h>
@@ -587,8 +588,11 @@ static km_status save(const import *in, const char *path) {
 
 km_status km_bundle_save(const km_bundle *bundle, const char *path) {
     km_json *none = km_json_array();
-    const import in = {.bundle = (km_bundle *)bundle, .extras = none};
+    km_bundle own = *bundle;
+    own.source = km_notes_without(bundle, "extras");
+    const import in = {.bundle = &own, .extras = none};
     km_status status = save(&in, path);
+    free(own.source);
     km_json_destroy(none);
     return status;
 }

@@ -74,6 +74,15 @@ back bert-whole --extras; same out-bert-whole "$golden/bert-whole"
 grep -q '"BertForPreTraining"' out-bert-whole/config.json || fail "--extras has another architecture than the import had"
 tr -d ' \t\n' <out-bert-whole/config.json | grep -qF '"a_key_that_changes_nothing":{"kept":[1,2.5,null]}' ||
     fail "a key that changes nothing is lost"
+
+# A fine-tuned model does not name the tensors that its import had kept beside the model, and is exported.
+printf 'text\tlabel\na b\tx\nb c\ty\na c\tx\nc c\ty\n' >few.tsv
+cat >tuned.json <<'EOF'
+{"run": {"dir": "tuned"}, "task": {"train": "few.tsv", "dev": "few.tsv", "length": 8},
+ "finetune": {"init": "bert-whole.h5", "steps": 1, "batch": 4, "lr": 1e-3}}
+EOF
+"$KMASK" finetune tuned.json >out.txt 2>err.txt || fail "a fine-tuning: $(cat err.txt)"
+"$KMASK" export tuned/model.h5 --out out-tuned >out.txt 2>err.txt || fail "an export after fine-tuning: $(cat err.txt)"
 back bert-bare
 grep -q '"BertForMaskedLM"' out-bert-bare/config.json || fail "no architecture in config.json"
 grep -q "bert.pooler.dense.bias" out.txt || fail "what is left out is not said"

@@ -91,9 +91,11 @@ export PATH=$project/build/release:$PATH
 cd "$out"
 
 # ---- Text: a page is a document, a paragraph is a line, a blank line ends the document.
-render() {
-    local page
-    while IFS= read -r page; do
+render() { # FILE...: to standard output; every ten seconds says how far it is
+    local page done=0 next=$((SECONDS + 10))
+    for page; do
+        done=$((done + 1))
+        [ "$SECONDS" -lt "$next" ] || { printf '   %d of %d pages\n' "$done" $# >&2 && next=$((SECONDS + 10)); }
         # Pages that only name another one are left out.
         [ -L "$page" ] && continue
         gzip -dc "$page" | head -c 4 | grep -q '^\.so ' && continue
@@ -118,7 +120,8 @@ if ! $own_text; then
         for package in pages/*.deb; do dpkg-deb -x "$package" pages; done
         list() { find pages/usr/share/man -type f; }
     fi
-    list | grep -E '/man/man[2-8]/[^/]*\.gz$' | LC_ALL=C sort | render >text
+    mapfile -t files < <(list | grep -E '/man/man[2-8]/[^/]*\.gz$' | LC_ALL=C sort)
+    render "${files[@]}" >text
     texts=("$out/text")
 fi
 bytes=$(cat "${texts[@]}" | wc -c)

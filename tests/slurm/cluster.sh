@@ -10,6 +10,8 @@
 . "$SOURCE/tests/hosts/hosts.sh"
 hosts_net=10.213.$((100 + $$ % 150)) # several clusters may be up
 cluster=
+cluster_select=CR_Core # what a job takes of a node; CR_Core_Memory: its memory too
+cluster_more=          # further lines of slurm.conf
 cluster_task_plugin=task/none # task/affinity binds, where the nodes' cores are not pretended
 export PATH=$PATH:/usr/sbin:/sbin
 
@@ -47,7 +49,7 @@ JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
 MpiDefault=none
 SelectType=select/cons_tres
-SelectTypeParameters=CR_Core
+SelectTypeParameters=$cluster_select
 SchedulerType=sched/backfill
 SchedulerParameters=bf_interval=2,sched_interval=2,sched_min_interval=0,batch_sched_delay=0
 SlurmdParameters=config_overrides
@@ -58,6 +60,7 @@ MessageTimeout=10
 KillWait=5
 OverTimeLimit=0
 MinJobAge=3600
+$cluster_more
 NodeName=host[1-$1] NodeAddr=$hosts_net.[1-$1] CPUs=$2 Boards=1 SocketsPerBoard=1 CoresPerSocket=$2 ThreadsPerCore=1 RealMemory=4000 State=UNKNOWN
 PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP OverSubscribe=NO
 END

@@ -23,7 +23,7 @@ log() {
     for step in 1 2 3; do
         echo "{\"step\":$step,\"loss\":$2.$step,\"lr\":0.1,\"grad_norm\":1,\"tokens\":$((step * 64)),\"masked\":7,\"tokens_per_s\":9,\"seconds\":1,\"comm_seconds\":0.1,\"eval_loss\":2.5,\"eval_accuracy\":0.5,\"unigram_entropy\":2.75,\"weights_hash\":\"<img src=x>\"}"
     done >"$1/metrics.jsonl"
-    printf '%s\n' "{\"started\":\"$json_bad\",\"step\":2,\"host\":\"$json_bad\",\"cpu\":\"$json_bad\",\"ranks\":2,\"threads\":1,\"corpus\":\"$json_bad\",\"tokenizer_hash\":\"$1\"}" \
+    printf '%s\n' "{\"started\":\"$json_bad\",\"step\":2,\"host\":\"$json_bad\",\"cpu\":\"$json_bad\",\"ranks\":2,\"threads\":1,\"corpus\":\"$json_bad\",\"tokenizer_hash\":\"${1%/*}\"}" \
         "{\"ended\":\"$json_bad\",\"step\":3,\"status\":0}" torn >"$1/starts.jsonl"
 }
 for panel in "${bad}1" "${bad}2"; do # two panels, each with two seeds of one arm

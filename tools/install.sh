@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
-# install.sh [--test] [--quickstart] [--lint] [--fuzz]: installs what kmask needs and this machine lacks, with apt, asking nothing.
+# install.sh [--test] [--quickstart] [--lint] [--fuzz] [--verbose]: installs what kmask needs and this machine lacks, with apt, asking nothing.
 #   (nothing)     what the build needs, and oneDNN, which it can do without
 #   --test        and what the tests need; for root also SLURM's daemons, which the tests start
 #   --quickstart  and what renders Debian's manual pages, the quickstart's text
 #   --lint        and clang, clang-format and clang-tidy
 #   --fuzz        and clang with libFuzzer, for tools/fuzz.sh
+#   --verbose     shows all that apt-get says; else its last words where it fails
 # Where everything is there (also from modules or Spack) it does nothing and needs neither root nor Debian.
 set -euo pipefail
 
 missing=()
 wanted=()
+verbose=false
 need() { # need PACKAGE PROBE...: the package counts as missing where its probe fails
     local package=$1
     shift
@@ -70,8 +72,9 @@ for option; do
             need clang program clang
             need libclang-rt-dev fuzzes
             ;;
+        --verbose) verbose=true ;;
         *)
-            echo "install.sh: no option $option; there are --test, --quickstart, --lint and --fuzz" >&2
+            echo "install.sh: no option $option; there are --test, --quickstart, --lint, --fuzz and --verbose" >&2
             exit 2
             ;;
     esac
@@ -100,9 +103,10 @@ apt() { "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -y -q "$@"; }
 echo "Installing ${missing[*]} ${wanted[*]}"
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-install() { apt install --no-install-recommends "$@" >"$log" 2>&1; }
+told() { if $verbose; then "$@" 2>&1 | tee "$log"; else "$@" >"$log" 2>&1; fi; }
+install() { told apt install --no-install-recommends "$@"; }
 # The package lists may be missing or old; what can be done without may not exist in this distribution.
-install "${missing[@]}" "${wanted[@]}" || { apt update >"$log" 2>&1 && install "${missing[@]}" "${wanted[@]}"; } ||
+install "${missing[@]}" "${wanted[@]}" || { told apt update && install "${missing[@]}" "${wanted[@]}"; } ||
     { [ ${#missing[@]} -gt 0 ] && install "${missing[@]}"; } || {
     tail -n 20 "$log" >&2
     give_up "apt-get could not install them; its last words are above."

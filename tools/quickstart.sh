@@ -72,12 +72,12 @@ echo '*' >"$out/.gitignore"
 rm -rf "$out"/{install.log,run,tokenizer,pages,text,corpus.h5,corpus.holdout.h5,config.json,report.html,eval.json,fill}
 
 say "Installing what is missing"
-needs=()
+needs=(--verbose)
 $own_text || needs+=(--quickstart)
 : >"$out/install.log"
-watch "$out/install.log" bash "$project/tools/install.sh" ${needs[@]+"${needs[@]}"} ||
+watch "$out/install.log" bash "$project/tools/install.sh" "${needs[@]}" ||
     { tail -n 5 "$out/install.log" >&2; fail "not everything could be installed; $out/install.log has all of it"; }
-tail -n 1 "$out/install.log"
+grep '^Installing ' "$out/install.log" || tail -n 1 "$out/install.log"
 
 say "Building"
 generator=()

@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# ablation.sh [--dir DIR] [--steps N] [--seeds "1 2 3 4 5"] [--jobs N]: the paper's Figure 4 at the quickstart's size, with held-out
-# loss as the measure. DIR (./quickstart) is a folder that tools/quickstart.sh has filled. Three comparisons, each at equal views
-# a step and equal steps, each run once a seed, with the same seeds in every arm:
+# ablation.sh [--dir DIR] [--steps N] [--seeds "1 2 3 4 5"] [--jobs N] [--only "continued"]: the paper's Figure 4 at the quickstart's size, with held-out
+# loss as the measure. DIR (./quickstart) is a folder that tools/quickstart.sh has filled. Three comparisons (or those of --only), each
+# at equal views a step and equal steps, each run once a seed, with the same seeds in every arm:
 #   splits     K = 2, 4, 6, 8 disjoint masks of 12.5 %, from the quickstart's last checkpoint; sequences = views / K
-#   continued  four arms from the quickstart's last checkpoint, which is past the unigram plateau
+#   continued  six arms from the quickstart's last checkpoint, which is past the unigram plateau
 #   scratch    the same arms from fresh weights
 #     explored  fully-explored S x 4      random    random S x 4 (Theorem 1's control)
 #     standard  random 4S x 1 (MLM)       epochs    fully-explored, its 4 masks spread over 4 visits, 4S x 1 a step
+#     proposal  masks that a network proposes, S x 4 independent ones with exact weights
+#     tokens    the same, S x 4 disjoint ones with weights by token
 # The runs lie in DIR/ablation/<comparison>/<arm>-<seed>; what is finished is not trained again, what was interrupted goes on.
 # At the end: DIR/ablation.html, and tables (Markdown) of rows, views, tau, masked tokens and held-out loss, with the difference to
 # the first arm, paired by seed, and its 95 % interval.
@@ -16,13 +18,15 @@ dir=$PWD/quickstart
 steps=1000
 seeds="1 2 3 4 5"
 jobs=$(nproc)
+only="splits continued scratch"
 while [ $# -gt 0 ]; do
     case $1 in
         --dir) dir=$2 ;;
         --steps) steps=$2 ;;
         --seeds) seeds=$2 ;;
         --jobs) jobs=$2 ;;
-        *) echo "ablation.sh: no option $1; there are --dir, --steps, --seeds and --jobs" >&2; exit 2 ;;
+        --only) only=$2 ;;
+        *) echo "ablation.sh: no option $1; there are --dir, --steps, --seeds, --jobs and --only" >&2; exit 2 ;;
     esac
     shift 2
 done
@@ -42,16 +46,19 @@ arms() { # arms COMPARISON STEPS SEED COMMON...
     echo "$comparison/random-$seed $common --set mask.policy=random --set mask.splits=4 --set train.sequences=16"
     echo "$comparison/standard-$seed $common --set mask.policy=random --set mask.splits=1 --set train.sequences=64"
     echo "$comparison/epochs-$seed $common --set mask.policy=fully_explored --set mask.splits=4 --set mask.over=epochs --set train.sequences=64"
+    echo "$comparison/proposal-$seed $common --set mask.policy=proposal --set mask.splits=4 --set train.sequences=16"
+    echo "$comparison/tokens-$seed $common --set mask.policy=proposal --set mask.splits=4 --set mask.weights=token --set mask.disjoint=true --set train.sequences=16"
 }
+wanted() { case " $only " in *" $1 "*) true ;; *) false ;; esac; }
 plan() {
     local seed splits from="--set model.init=$start --set optimizer.lr=1e-3"
     for seed in $seeds; do
-        arms continued "$steps" "$seed" "$from"
+        ! wanted continued || arms continued "$steps" "$seed" "$from"
         for splits in 2 4 6 8; do
-            echo "splits/k$splits-$seed --set run.seed=$seed --set train.steps=$steps $from --set mask.ratio=0.125" \
+            ! wanted splits || echo "splits/k$splits-$seed --set run.seed=$seed --set train.steps=$steps $from --set mask.ratio=0.125" \
                 "--set mask.splits=$splits --set train.sequences=$((48 / splits))"
         done
-        arms scratch $((2 * steps)) "$seed" ""
+        ! wanted scratch || arms scratch $((2 * steps)) "$seed" ""
     done
 }
 
@@ -109,19 +116,27 @@ compare() { # compare COMPARISON STEPS
     row "$1" random explored 16 4 "$2"
     row "$1" standard explored 64 1 "$2"
     row "$1" epochs explored 64 1 "$2"
+    row "$1" proposal explored 16 4 "$2"
+    row "$1" tokens explored 16 4 "$2"
 }
-entropy=$(sed -nE 's/.*unigram entropy ([0-9.]+).*/\1/p' ablation/continued/*.log | head -n 1)
+entropy=$(sed -nE 's/.*unigram entropy ([0-9.]+).*/\1/p' ablation/*/*.log | head -n 1)
 echo
 echo "Seeds $seeds; held-out loss in nats (unigram entropy $entropy); $((SECONDS - began)) s for what was not there yet."
-head_of "**splits**: $steps steps from $start, ratio 0.125"
-for splits in 2 4 6 8; do row splits "k$splits" k2 $((48 / splits)) "$splits" "$steps"; done
-head_of "**continued**: $steps steps from $start, ratio 0.15"
-compare continued "$steps"
-head_of "**scratch**: $((2 * steps)) steps from fresh weights, ratio 0.15"
-compare scratch $((2 * steps))
+if wanted splits; then
+    head_of "**splits**: $steps steps from $start, ratio 0.125"
+    for splits in 2 4 6 8; do row splits "k$splits" k2 $((48 / splits)) "$splits" "$steps"; done
+fi
+if wanted continued; then
+    head_of "**continued**: $steps steps from $start, ratio 0.15"
+    compare continued "$steps"
+fi
+if wanted scratch; then
+    head_of "**scratch**: $((2 * steps)) steps from fresh weights, ratio 0.15"
+    compare scratch $((2 * steps))
+fi
 folders=()
 for comparison in splits continued scratch; do
-    for arm in k2 k4 k6 k8 explored random standard epochs; do
+    for arm in k2 k4 k6 k8 explored random standard epochs proposal tokens; do
         for seed in $seeds; do [ ! -d "ablation/$comparison/$arm-$seed" ] || folders+=("ablation/$comparison/$arm-$seed"); done
     done
 done

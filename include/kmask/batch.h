@@ -31,6 +31,8 @@ typedef struct km_batch {
     int labelled;          /* M; 0: no token is predicted */
     const int32_t *at;     /* (M) places in 0..N-1 of that stream, ascending */
     const int32_t *labels; /* (M) the ids to predict there */
+    const float *weights;  /* (M) what the loss of each label is multiplied by, as importance weights of a mask; or
+                              NULL: all 1 */
     /* or one class, or one number, of each view: */
     const int32_t *classes; /* (B) or NULL */
     const float *numbers;   /* (B) or NULL */

@@ -22,6 +22,9 @@ typedef struct km_mask_config {
     double poisson_lambda, permute_sentences, insert, rotate; /* denoise */
     char model[KM_PATH];                                      /* supervised, meta */
     int64_t top;                                              /* supervised */
+    char weights[KM_WORD];                                    /* proposal */
+    double sharpness, uniform;                                /* proposal */
+    bool disjoint;                                            /* proposal */
 } km_mask_config;
 extern const km_section km_mask_section;
 /* Fills in what was not given and follows from the policy: unit, splits and ratio. */
@@ -38,6 +41,10 @@ km_status km_mask_config_check(const km_mask_config *mask) KM_NODISCARD;
 /* What a learned policy says of the rows of a corpus (below). */
 typedef struct km_marks km_marks;
 
+/* What the losses of proposed masks are multiplied by: src/data/mask_proposal.c. */
+typedef enum km_weighting { KM_WEIGHTS_EXACT, KM_WEIGHTS_TOKEN, KM_WEIGHTS_NONE } km_weighting;
+bool km_weighting_named(km_weighting *out, const char *name);
+
 /* What is asked of a policy. */
 typedef struct km_mask_spec {
     km_unit unit;
@@ -51,6 +58,10 @@ typedef struct km_mask_spec {
     double rotate;            /* denoise: share of the views that begin at another token */
     int top;                  /* supervised: a mask hides one of so many best spans */
     const km_marks *marks;    /* supervised: of the rows, the caller's; NULL where nothing is drawn */
+    km_weighting weighting;   /* proposal, as all that follow */
+    double sharpness;         /* what scores are multiplied by; 0: 1/tau with exact weights, else 1 */
+    double uniform;           /* share of each draw of a unit that is uniform */
+    bool disjoint;            /* the K masks are disjoint, else independent */
 } km_mask_spec;
 
 /* tau = max(1, floor(ratio n + 0.5)), at most floor(n/K) where K ratio <= 1; partition: floor(n/K). */
@@ -65,6 +76,7 @@ enum { KM_INSERTED = -1 };
 typedef struct km_masks {
     int splits, stride;
     uint8_t *masks; /* (K, stride), the caller's */
+    float *weights; /* (K, stride) what the loss of a hidden token is multiplied by; NULL: all 1 */
     int units, tau; /* of the (first) mask: units of the row, and how many each mask hides */
     /* For policies that reorder: under mask k the row is shown as orders[k * order_stride + i], i < counts[k]. These are the
      * positions of the row, each once, and KM_INSERTED. NULL: tokens keep their order. */
@@ -73,11 +85,13 @@ typedef struct km_masks {
     int order_stride;
 } km_masks;
 
-/* One reading of a row. Masks are a function of the row and of this, and of nothing else. */
+/* One reading of a row. Masks are a function of the row and of this, and of nothing else. scores: for a live policy (row->length), what
+ * its network says of each token. */
 typedef struct km_mask_visit {
     uint64_t seed;
     km_purpose purpose;
     uint64_t number; /* counts the visits of each row: the epoch, or over epochs the epoch divided by K */
+    const float *scores;
 } km_mask_visit;
 
 /* What is predicted of a masked row: see "Views" below. */
@@ -100,6 +114,9 @@ typedef struct km_mask_policy {
     bool needs_sentences; /* rows must be read with their sentences */
     bool
         needs_model; /* it was learned: mask.model names its file, and its masks are drawn from marks of the rows */
+    bool
+        live; /* masks follow scores of the tokens (km_mask_visit) by a network that is trained with the model; for encoders */
+    bool weighted;    /* masks have weights */
     km_target target; /* with a decoder, mask.target unless given; KM_TARGET_TOKENS: full */
     bool
         needs_merge; /* its masks are made to be shown with mask.merge: only models with a decoder can be trained on them */
@@ -139,6 +156,13 @@ km_status km_masker_draw(km_masker *masker, const km_row *row, const km_mask_vis
 
 /* How likely one mask of the row is to hide each of its tokens, exactly: see km_mask_policy.expect. */
 bool km_masker_expect(km_masker *masker, const km_row *row, double *probability);
+
+/* How `proposal` draws, for whoever enumerates its masks. The probability that the next draw takes `unit`, which is left, when those with
+ * taken[i] = 1 are not; odds, taken (count). And the weights (draws) of a sequence of draws from `units` units, of which each mask has
+ * tau, by the ratios (draws) of uniform probabilities to those of the draws. */
+double km_proposal_chance(const double *odds, const uint8_t *taken, int count, int unit, double uniform);
+void km_proposal_weigh(double *weights, const double *ratios, km_weighting weighting, int units, int tau,
+                       int draws);
 
 /* Units of the row; for spans its words, of which spans are made anew for every mask. */
 int km_row_units(const km_row *row, km_unit unit);
@@ -267,11 +291,21 @@ typedef struct km_batch_builder km_batch_builder;
 /* A source makes examples for a model. Example i is a function of the source and of i alone, so that any process can make any of
  * them: in training, view j of step s is example s * views + j. A source is this struct, with what it needs behind it. */
 typedef struct km_source km_source;
+/* Gives every token of a row a score, for policies that are live: scores (row->length). */
+typedef struct km_scorer {
+    void (*score)(void *payload, const km_row *row, float *scores);
+    void *payload;
+} km_scorer;
 struct km_source {
     /* What no batch of `views` examples exceeds; KM_USAGE where that is more than a batch can count. */
     km_status (*limits)(const km_source *source, int views, km_batch_limits *out);
     /* Appends example `number` to the batch as one view. Called from one thread at a time. */
     km_status (*make)(km_source *source, uint64_t number, km_batch_builder *out);
+    /* A live source's examples depend on weights that change from step to step, through a scorer. Prepare reads ahead what does not
+     * depend on them. */
+    bool live;
+    km_scorer scorer; /* the reader's caller's; score NULL: there is none */
+    km_status (*prepare)(km_source *source, uint64_t number);
     void (*destroy)(km_source *source);
 };
 void km_source_destroy(km_source *source); /* NULL is fine */
@@ -328,6 +362,12 @@ int km_reader_views(const km_reader *reader);         /* of a step */
 int km_reader_micro_batches(const km_reader *reader); /* of a step: ceil(views / micro_batch) */
 /* Upper limits of any batch, for planning memory. */
 km_batch_limits km_reader_limits(const km_reader *reader);
+/* Whether its source is live. Then a request only reads ahead, until km_reader_release; the scorer is called from then on until the
+ * batches are taken, by the reader's thread. */
+bool km_reader_is_live(const km_reader *reader);
+void km_reader_set_scorer(km_reader *reader, km_scorer scorer); /* before the first request */
+/* Lets the requests that are open be made. Without a live source there is nothing to do. */
+void km_reader_release(km_reader *reader);
 /* Begins to make micro-batches first..first+count-1 of step (from 0). At most two requests may be open. */
 void km_reader_request(km_reader *reader, uint64_t step, int first, int count);
 /* Waits for the oldest request; batches (count) are the reader's and valid until the take after the next. */

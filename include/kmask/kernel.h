@@ -222,6 +222,12 @@ void km_loss_smoothed(float *logits, float *loss, uint8_t *hit, const float *bia
 /* km_loss with `backward` and with both outputs. The gradient is bf16 and fills the first half of each row of logits, so that
  * there are 2 V bf16 numbers from one row to the next. */
 void km_loss_bf16(float *logits, float *loss, uint8_t *hit, const float *bias, const int32_t *labels, int M, int V);
+/* norms (M): the Euclidean norm of each row of x (M,C). In bf16 there are `ld` numbers from one row to the next. */
+void km_row_norms(float *norms, const float *x, int M, int C);
+void km_row_norms_bf16(float *norms, const km_bf16 *x, int ld, int M, int C);
+/* Multiplies row m of x (M,C) by factors[m]. */
+void km_scale_rows(float *x, const float *factors, int M, int C);
+void km_scale_rows_bf16(km_bf16 *x, const float *factors, int ld, int M, int C);
 /* Overwrites each row of logits (M,V) with softmax(logits + bias). bias (V) may be NULL. */
 void km_softmax(float *logits, const float *bias, int M, int V);
 /* Overwrites each row of logits (M,V) with the logarithm of its softmax. */

@@ -236,6 +236,7 @@ typedef struct km_work_options {
     bool backward;                /* false: forward only needs less */
     bool recompute;               /* keep only layer inputs, compute the rest again in backward (no bit changes) */
     bool bf16;                    /* products in bf16, where km_bf16_supported() */
+    bool norms;                   /* km_model_gradient leaves km_work_norms; not of classes */
     km_label_smoothing smoothing; /* of the gradient's loss; not with bf16, nor of classes */
     /* With bf16: the weights rounded, of the table's layout, the caller's, as they are when a pass begins. NULL: every
      * pass rounds them for itself. */
@@ -257,7 +258,7 @@ typedef struct km_sink {
 } km_sink;
 
 typedef struct km_loss_sum {
-    double loss;    /* sum over labelled tokens of -log p(label) */
+    double loss;    /* sum over labelled tokens of weight (km_batch.weights) times -log p(label) */
     int64_t masked; /* labelled tokens */
     int64_t correct;
 } km_loss_sum;
@@ -276,6 +277,10 @@ const float *km_model_logits(const km_model *model, const float *weights, const 
 /* The gradient of the summed loss in the mixture of the encoder's embeddings (km_stream.mix), of the last km_model_gradient: (N), the work
  * area's. */
 const float *km_work_mixture(const km_work *work);
+/* With options.norms, of the last km_model_gradient, (M): for each labelled token the norm of the gradient of its own loss, before its
+ * weight, in the output layer: |d logits| sqrt(|h|^2 + 1), where h is what the layer multiplies and 1 stands for its bias (where it has a
+ * trained one). The work area's. */
+const float *km_work_norms(const km_work *work);
 /* Hidden states of the last pass: layer 0 is the embeddings', l is layer l's output: (N,C); of the last layer of the stream that
  * predicts (M,C), at the labelled tokens. NULL where the work area does not keep them (backward false; bf16 without recompute) or
  * there is no such one. */

@@ -5,6 +5,7 @@
 
 #include "kmask/base.h"
 #include "kmask/model.h"
+#include "kmask/net.h"
 #include "kmask/store.h"
 #include "kmask/tokenizer.h"
 
@@ -109,6 +110,11 @@ typedef struct km_network_tensor {
 } km_network_tensor;
 /* Parses the name of an array; false where it is not of the form above. */
 bool km_network_parse(km_network_tensor *out, const char *array);
+
+/* The network that was trained beside a model to propose masks (mask.policy "proposal"); NULL and NULL where the file has none. The caller
+ * destroys the network and frees the weights. [HDF5] */
+#define KM_PROPOSAL_NETWORK "proposal"
+km_status km_proposal_open(km_policy_net **net, float **weights, const char *path) KM_NODISCARD;
 
 /* Reads all weights of the model. */
 km_status km_weights_read(const km_store *store, const km_table *table, float *weights) KM_NODISCARD;

@@ -13,6 +13,7 @@
 #include "kmask/comm.h"
 #include "kmask/data.h"
 #include "kmask/modelfile.h"
+#include "kmask/net.h"
 #include "kmask/run.h"
 #include "kmask/train.h"
 
@@ -45,44 +46,7 @@ extern const km_schema km_policy_schema;
 /* Reads and checks a config and fills in defaults. Every failure is KM_USAGE. */
 km_status km_policy_load(km_policy_input *out, const km_config_source *source) KM_NODISCARD;
 
-/* ---- Networks ----------------------------------------------------------------------------------------------------- */
-
-typedef enum km_policy_kind { KM_POLICY_SUPERVISED, KM_POLICY_META, KM_POLICY_KINDS } km_policy_kind;
-bool km_policy_kind_named(km_policy_kind *out, const char *name);
-const char *km_policy_kind_name(km_policy_kind kind);
-
-/* V rows of embeddings, C wide; supervised: L layers of an LSTM with H units in each direction; meta: a convolution of width K to H
- * channels, and a linear layer from H to M. */
-typedef struct km_policy_shape {
-    km_policy_kind kind;
-    int V, C, H, L, K, M;
-} km_policy_shape;
-
-/* A network: sizes, and a table of its parameters, under the names of PyTorch's modules: embed.weight (V,C); lstm.weight_ih_l0 (4H,C) and
- * so on as nn.LSTM has them, start.weight (1,2H), start.bias, end.*; or conv.weight (H, C*K), which is (H,C,K) of nn.Conv1d, conv.bias,
- * linear1.* (M,H), linear2.* (2,M). */
-typedef struct km_policy_net km_policy_net;
-/* KM_USAGE where a size makes no sense. The caller destroys. */
-km_status km_policy_net_create(km_policy_net **out, const km_policy_shape *shape) KM_NODISCARD;
-void km_policy_net_destroy(km_policy_net *net); /* NULL is fine */
-const km_table *km_policy_net_table(const km_policy_net *net);
-const km_policy_shape *km_policy_net_shape(const km_policy_net *net);
-/* Initial weights as PyTorch's modules have them, functions of seed and name: uniform between -1/sqrt(n) and 1/sqrt(n), n the hidden
- * size of the LSTM or the inputs of one output; embeddings are normal with deviation 0.02. */
-void km_policy_net_init(const km_policy_net *net, float *weights, uint64_t seed);
-
-/* Activations of one thread, for batches of at most so many tokens and views. */
-typedef struct km_policy_work km_policy_work;
-km_status km_policy_work_create(km_policy_work **out, const km_policy_net *net, int tokens, int views) KM_NODISCARD;
-void km_policy_work_destroy(km_policy_work *work); /* NULL is fine */
-/* The two logits of each token, (N,2), the work area's, for the sequences of a stream (ids and starts are read). The result is a function
- * of the arguments to the bit. */
-const float *km_policy_forward(const km_policy_net *net, const float *weights, const km_stream *stream, int views,
-                               km_policy_work *work);
-/* The gradient of the parameters from that of the logits, dlogits (N,2), behind km_policy_forward of the same stream. embeddings false:
- * nothing is reported for embed.weight. The sink's last call is done(0). */
-void km_policy_backward(const km_policy_net *net, const float *weights, const km_stream *stream, int views,
-                        const float *dlogits, bool embeddings, km_policy_work *work, const km_sink *sink);
+/* ---- Spans ---------------------------------------------------------------------------------------------------------- */
 
 /* Cross entropy of the spans first..last (places of the stream, both included) of `views` sequences against their logits (N,2): the
  * softmax is over a sequence's tokens, and the loss of one is the mean of start and end. *dlogits (N,2), where not NULL, becomes the

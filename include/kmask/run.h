@@ -49,6 +49,7 @@ typedef struct km_config {
     km_eval_config eval;
     km_parallel_config parallel;
     km_log_config log;
+    km_proposal_config proposal;
 } km_config;
 extern const km_schema km_config_schema;
 
@@ -230,7 +231,8 @@ typedef struct km_run {
     km_marks *marks; /* of the rows, for a policy that was learned; else NULL */
     km_reader *reader;
     km_model *model;
-    km_trainer *trainer; /* NULL where all steps are done */
+    km_policy_net *proposal; /* the network of a live policy, which is trained beside the model; else NULL */
+    km_trainer *trainer;     /* NULL where all steps are done */
     /* What is written. */
     km_saver *saver;
     km_metrics *metrics; /* rank 0 */
@@ -259,11 +261,14 @@ km_status km_check_config(km_run *run) KM_NODISCARD;
 km_status km_check_rows(km_run *run, bool make) KM_NODISCARD;
 /* Opens the marks of the rows, where the policy needs such. Collective; local in a plan. */
 km_status km_check_marks(km_run *run) KM_NODISCARD;
-/* Makes the reader with its source, and checks whether a step has work for so many ranks. */
+/* Makes the network of a live policy, and the reader with its source, and checks whether a step has work for so many ranks. */
 km_status km_check_reader(km_run *run, int ranks) KM_NODISCARD;
 /* Whether run->start_file holds every tensor that the run takes from it, in the right shape: all of a checkpoint, or the weights of
  * model.init. For a plan; setup finds out when it reads them. */
 km_status km_check_weights(const km_run *run) KM_NODISCARD;
+
+/* The options of the run's trainer. */
+km_trainer_options km_run_trainer_options(const km_run *run);
 
 /* ---- What a run takes ------------------------------------------------------------------------------------------ */
 

@@ -10,6 +10,7 @@
 #include "kmask/comm.h"
 #include "kmask/data.h"
 #include "kmask/model.h"
+#include "kmask/net.h"
 
 /* ---- Options ------------------------------------------------------------------------------------------------- */
 
@@ -37,7 +38,16 @@ typedef struct km_parallel_config {
     double timeout;     /* of the heartbeat, in seconds (km_heartbeat_start) */
     char gemm[KM_WORD]; /* the library for products in fp32 */
 } km_parallel_config;
-extern const km_section km_train_section, km_optimizer_section, km_schedule_section, km_parallel_section;
+/* The network of mask.policy "proposal": sizes, and the learning rate of its own Adam. */
+typedef struct km_proposal_config {
+    uint64_t given;
+    int64_t width, kernel, hidden;
+    double lr;
+} km_proposal_config;
+extern const km_section km_train_section, km_optimizer_section, km_schedule_section, km_parallel_section,
+    km_proposal_section;
+/* Creates the network that the section describes, for a vocabulary of V ids. */
+km_status km_proposal_net_create(km_policy_net **out, const km_proposal_config *config, int V) KM_NODISCARD;
 
 /* Fills in two options where they were not given: micro_batch, from the length of a row, and clip, which is 0 with loss_norm
  * "masks". */
@@ -53,6 +63,9 @@ typedef struct km_trainer_options {
     km_schedule_config schedule;
     km_parallel_config parallel;
     km_label_smoothing smoothing; /* not with train.precision bf16 */
+    /* The network that is trained beside the model to propose masks, the caller's; NULL: there is none. A live reader needs one. */
+    const km_policy_net *proposal;
+    double proposal_lr;
 } km_trainer_options;
 
 /* ---- What this machine can compute --------------------------------------------------------------------------- */
@@ -146,6 +159,7 @@ void km_parameters_update(km_parameters *parameters, km_pool *pool, const km_upd
 
 /* ---- The trainer -------------------------------------------------------------------------------------------------- */
 
+struct km_proposal_trainer;
 typedef struct km_trainer {
     km_comm *comm;
     km_trainer_options options;
@@ -153,10 +167,11 @@ typedef struct km_trainer {
     km_reader *reader;
     uint64_t first_batch, batches; /* this rank's micro-batches of every step */
     km_pool *pool;
-    km_work **works;             /* activations, one for each worker of the pool */
-    km_parameters *parameters;   /* the model's */
-    int64_t step;                /* finished updates */
-    void (*poll)(void *payload); /* may be NULL; see km_trainer_set_poll */
+    km_work **works;                      /* activations, one for each worker of the pool */
+    km_parameters *parameters;            /* the model's */
+    struct km_proposal_trainer *proposal; /* NULL without options.proposal */
+    int64_t step;                         /* finished updates */
+    void (*poll)(void *payload);          /* may be NULL; see km_trainer_set_poll */
     void *poll_payload;
 } km_trainer;
 
@@ -165,6 +180,11 @@ typedef struct km_trainer {
 km_status km_trainer_create(km_trainer **out, km_comm *comm, const km_trainer_options *options,
                             const km_model *model, km_reader *reader) KM_NODISCARD;
 void km_trainer_destroy(km_trainer *trainer); /* NULL is fine. Collective. */
+/* The parameters of the network that proposes masks, whose weights a new trainer has set already; NULL where there is none. Local. */
+km_parameters *km_trainer_proposal(const km_trainer *trainer);
+/* The scores of a row's tokens (row->length) by such a network, with a work area for one row of that length. Local. */
+void km_score_row(const km_policy_net *net, const float *weights, const km_row *row, km_policy_work *work,
+                  float *scores);
 /* `poll` is called from the main thread between slices of the gradient and between collectives, so that work beside the training
  * (such as a checkpoint on its way to the disk) can advance. NULL: nothing. Local. */
 void km_trainer_set_poll(km_trainer *trainer, void (*poll)(void *payload), void *payload);
@@ -179,14 +199,16 @@ typedef struct km_step_wish {
 } km_step_wish;
 /* What a step reports: the same on all ranks, apart from the seconds. */
 typedef struct km_step_report {
-    double loss;      /* mean over masked tokens, with label smoothing where there is any */
+    double loss;      /* mean over masked tokens, times their weights, with label smoothing where there is any */
     double grad_norm; /* before clipping */
     double lr;
     int64_t masked, correct, tokens; /* of all ranks: masked tokens, those predicted right, all tokens */
     double flops;                    /* of all ranks */
     double seconds, comm_seconds;    /* of this rank; comm_seconds: transfers, and waiting for other ranks */
     int64_t stop, save;              /* how many ranks wished to stop, and to save */
-    bool diverged;                   /* the step failed because a loss or gradient is not finite */
+    /* Of a network that proposes masks: mean squared error of its scores at masked tokens, and their correlation with the true ones. */
+    double proposal_loss, proposal_correlation;
+    bool diverged; /* the step failed because a loss or gradient is not finite */
 } km_step_report;
 /* Makes one step. A gradient or loss that is not finite is KM_FAILED with step, rows and parameter named, before any weight has
  * changed. Collective. */

@@ -69,7 +69,7 @@ static km_status set_up(bench *b, km_comm *comm, const km_config *config) {
     KM_TRY(km_comm_agree(comm, open_data(run)));
     KM_TRY(km_comm_agree(comm, km_model_create(&run->model, &run->config.model, KM_HEAD_TOKENS)));
     KM_TRY(km_comm_agree(comm, km_check_reader(run, km_comm_size(comm))));
-    const km_trainer_options options = km_config_trainer(&run->config);
+    const km_trainer_options options = km_run_trainer_options(run);
     KM_TRY(km_trainer_create(&run->trainer, comm, &options, run->model, run->reader));
     km_model_init_weights(run->model, run->trainer->parameters->weights, (uint64_t)config->run.seed);
     km_trainer_memory(&b->memory, run->trainer);

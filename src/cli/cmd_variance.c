@@ -54,11 +54,19 @@ static void print_estimates(const km_json *list) {
     }
 }
 
-static void print_ratios(const km_json *list) {
-    if (km_json_size(list) > 0) {
-        puts("\nVar(fully_explored) / Var(random)");
-    }
+/* The ratios of one policy; those of fully_explored have no name. */
+static void print_ratios(const km_json *list, const char *policy) {
+    const bool explored = strcmp(policy, "fully_explored") == 0;
+    bool first = true;
     for (const km_json *r = km_json_first(list); r != NULL; r = km_json_next(r)) {
+        const char *name = km_json_string(km_json_get(r, "policy"));
+        if (name == NULL ? !explored : strcmp(name, policy) != 0) {
+            continue;
+        }
+        if (first) {
+            printf("\nVar(%s) / Var(random)\n", policy);
+            first = false;
+        }
         printf("%-8s K = %-3.0f %8.4f  %8.4f .. %-8.4f  %s\n", km_json_text(r, "unit"), number(r, "splits"),
                number(r, "ratio"), number(r, "ratio_low"), number(r, "ratio_high"), km_json_text(r, "model"));
     }
@@ -85,7 +93,8 @@ static void print(km_json *found, bool json) {
            km_json_size(km_json_get(found, "rows")), number(found, "maskable"),
            km_json_text(found, "distance_unit"), number(found, "tau"));
     print_estimates(km_json_get(found, "estimates"));
-    print_ratios(km_json_get(found, "ratios"));
+    print_ratios(km_json_get(found, "ratios"), "fully_explored");
+    print_ratios(km_json_get(found, "ratios"), "proposal");
     print_curve(km_json_get(found, "distance"), km_json_get(found, "distance_weighted"));
     km_json_destroy(found);
 }

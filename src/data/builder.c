@@ -20,6 +20,7 @@ static void place(km_batch_builder *builder, km_arena *arena) {
     place_stream(&builder->decoder, arena, views, (size_t)most->decoder_tokens);
     builder->at = km_arena_take(arena, labelled, sizeof *builder->at);
     builder->labels = km_arena_take(arena, labelled, sizeof *builder->labels);
+    builder->weights = km_arena_take(arena, labelled, sizeof *builder->weights);
     builder->classes = km_arena_take(arena, views, sizeof *builder->classes);
     builder->numbers = km_arena_take(arena, views, sizeof *builder->numbers);
     builder->rows = km_arena_take(arena, views, sizeof *builder->rows);
@@ -93,7 +94,17 @@ void km_view_label(km_batch_builder *builder, int32_t label) {
     km_batch *batch = &builder->batch;
     assert(batch->labelled < builder->limits.labelled);
     builder->at[batch->labelled] = builder->last;
+    builder->weights[batch->labelled] = 1;
     builder->labels[batch->labelled++] = label;
+}
+
+void km_view_weight(km_batch_builder *builder, float weight) {
+    km_batch *batch = &builder->batch;
+    assert(batch->labelled > 0);
+    if (weight < 1 || weight > 1) {
+        builder->weights[batch->labelled - 1] = weight;
+        batch->weights = builder->weights;
+    }
 }
 
 void km_view_class(km_batch_builder *builder, int32_t label) {

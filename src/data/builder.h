@@ -17,7 +17,7 @@ struct km_batch_builder {
     void *block; /* all arrays; NULL: none yet */
     km_stream_room input, decoder;
     int32_t *at, *labels, *classes;
-    float *numbers;
+    float *numbers, *weights;
     uint64_t *rows;
     uint64_t view; /* the number of the view that has begun: its tokens are keyed by it */
     int last;      /* the token that was added last, in its stream */
@@ -37,6 +37,9 @@ void km_view_add(km_batch_builder *builder, int32_t id, int32_t type);
 void km_view_add_decoder(km_batch_builder *builder, int32_t id);
 /* `label` is to be predicted at the token that was added last. All labels of a batch belong to one stream. */
 void km_view_label(km_batch_builder *builder, int32_t label);
+/* What the loss of the label that was added last is multiplied by; 1 where this is not called. The batch has weights once one that is not
+ * 1 was given. */
+void km_view_weight(km_batch_builder *builder, float weight);
 /* The view's class, or its number: of a batch all views have one, or none has. */
 void km_view_class(km_batch_builder *builder, int32_t label);
 void km_view_number(km_batch_builder *builder, float number);

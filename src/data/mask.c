@@ -9,7 +9,8 @@
 /* ---- The table ---- */
 
 static const km_mask_policy *const policies[] = {&km_mask_fully_explored, &km_mask_random,     &km_mask_salient,
-                                                 &km_mask_denoise,        &km_mask_supervised, &km_mask_meta};
+                                                 &km_mask_denoise,        &km_mask_supervised, &km_mask_meta,
+                                                 &km_mask_proposal};
 
 const km_mask_policy *km_mask_policy_at(int index) {
     return index >= 0 && index < (int)KM_COUNT(policies) ? policies[index] : NULL;
@@ -132,6 +133,7 @@ void km_masks_create(km_masks *out, const km_masker *masker) {
     const size_t splits = (size_t)masker->spec.splits;
     *out = (km_masks){.splits = masker->spec.splits, .stride = masker->length};
     out->masks = km_new(splits * (size_t)masker->length, 1);
+    out->weights = policy->weighted ? km_new(splits * (size_t)masker->length, sizeof *out->weights) : NULL;
     if (policy->longest_order != NULL) {
         out->order_stride = policy->longest_order(&masker->spec, masker->length);
         out->orders = km_new(splits * (size_t)out->order_stride, sizeof *out->orders);
@@ -141,6 +143,7 @@ void km_masks_create(km_masks *out, const km_masker *masker) {
 
 void km_masks_free(km_masks *masks) {
     free(masks->masks);
+    free(masks->weights);
     free(masks->orders);
     free(masks->counts);
     *masks = (km_masks){0};
@@ -154,6 +157,7 @@ bool km_masker_expect(km_masker *masker, const km_row *row, double *probability)
 km_status km_masker_draw(km_masker *masker, const km_row *row, const km_mask_visit *visit, km_masks *out) {
     assert(out->masks != NULL && out->stride >= row->length);
     assert(masker->policy->longest_order == NULL || out->orders != NULL);
+    assert(!masker->policy->weighted || out->weights != NULL);
     out->splits = masker->spec.splits;
     memset(out->masks, 0, (size_t)out->splits * (size_t)out->stride);
     return masker->policy->draw(masker, row, visit, out);

@@ -39,6 +39,8 @@ typedef struct km_unit_masker {
 km_status km_unit_masker_create(km_masker **out, const km_mask_spec *spec, const km_corpus *corpus,
                                 int length) KM_NODISCARD;
 void km_unit_masker_destroy(km_masker *masker);
+/* The part of create that fills in a state which begins with theirs. */
+void km_unit_masker_prepare(km_unit_masker *masker, const km_mask_spec *spec, int length);
 int km_most_hidden_units(const km_mask_spec *spec, int tokens);
 /* Their expect: each unit is hidden with probability tau / units. False for spans, which are tiled anew at each draw. */
 bool km_unit_masker_expect(km_masker *masker, const km_row *row, double *probability);
@@ -57,5 +59,6 @@ extern const km_mask_policy km_mask_denoise;
 extern const km_mask_policy km_mask_fully_explored;
 extern const km_mask_policy km_mask_supervised;
 extern const km_mask_policy km_mask_meta;
+extern const km_mask_policy km_mask_proposal;
 
 #endif

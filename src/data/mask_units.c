@@ -3,11 +3,15 @@
 
 #include <stdlib.h>
 
+void km_unit_masker_prepare(km_unit_masker *masker, const km_mask_spec *spec, int length) {
+    masker->units = km_units_create(length);
+    masker->spans = spec->unit == KM_UNIT_SPAN ? km_units_create(length) : NULL;
+}
+
 km_status km_unit_masker_create(km_masker **out, const km_mask_spec *spec, const km_corpus *corpus, int length) {
     (void)corpus;
     km_unit_masker *masker = km_new(1, sizeof *masker);
-    masker->units = km_units_create(length);
-    masker->spans = spec->unit == KM_UNIT_SPAN ? km_units_create(length) : NULL;
+    km_unit_masker_prepare(masker, spec, length);
     *out = &masker->masker;
     return KM_OK;
 }

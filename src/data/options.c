@@ -6,10 +6,9 @@
 #define AT(member) offsetof(km_mask_config, member)
 static const km_option mask_options[] = {
     {"policy", KM_CHOICE, AT(policy), NULL, "fully_explored", KM_FIXED,
-     .help = "how the K masks of a row are drawn: disjoint, independent, names and dates, BART's noise, or likely "
-             "answers",
-     .choices = km_mask_policy_names, .planned = "proposal",
-     .also = "masking|strategy|mask_strategy|masking_strategy|mask_type"},
+     .help = "how the K masks of a row are drawn: disjoint, independent, names and dates, BART's noise, likely "
+             "answers, or as a network proposes",
+     .choices = km_mask_policy_names, .also = "masking|strategy|mask_strategy|masking_strategy|mask_type"},
     {"unit", KM_CHOICE, AT(unit), NULL, NULL, KM_FIXED,
      .help = "what is masked as a whole (default: subword; denoise: word)", .choices = km_unit_names,
      .also = "whole_word_mask|whole_word_masking|do_whole_word_mask|wwm|mask_whole_words"},
@@ -48,6 +47,15 @@ static const km_option mask_options[] = {
      .help = "supervised: the policy's file, which `kmask policy train` makes"},
     {"top", KM_INT, AT(top), "1..1000", "1", KM_FIXED,
      .help = "supervised: a mask hides one of so many best spans of the row"},
+    {"weights", KM_CHOICE, AT(weights), "exact|token|none", "exact", KM_FIXED,
+     .help = "proposal: importance weights of masks (the gradient is unbiased), of tokens (so but for contexts), "
+             "or none"},
+    {"sharpness", KM_DOUBLE, AT(sharpness), ">0..1000", NULL, KM_FIXED,
+     .help = "proposal: what scores are multiplied by (default: 1 / tau with exact weights, else 1)"},
+    {"uniform", KM_DOUBLE, AT(uniform), ">0..1", "0.1", KM_FIXED,
+     .help = "proposal: share of each draw of a unit that is uniform; ratios of probabilities are at most 1 / it"},
+    {"disjoint", KM_FLAG, AT(disjoint), NULL, "false", KM_FIXED,
+     .help = "proposal: the K masks of a row are drawn without replacement, else independently"},
 };
 #undef AT
 KM_SECTION(km_mask_section, "mask", km_mask_config, mask_options);
@@ -116,6 +124,19 @@ static km_status check_merge(const km_mask_config *mask, const char *model, bool
     return KM_OK;
 }
 
+static km_status check_live(const km_mask_config *mask, const char *model, bool decoder) {
+    const km_mask_policy *policy = km_mask_policy_named(mask->policy);
+    if (policy != NULL && policy->live && decoder) {
+        return km_fail(
+            KM_USAGE,
+            "mask.policy: found %s, whose network learns from the gradients at masked tokens in their "
+            "places, but %s predicts with its decoder. Take random or fully_explored, or an encoder such "
+            "as model.type bert.",
+            mask->policy, model);
+    }
+    return KM_OK;
+}
+
 km_status km_mask_resolve_target(km_mask_config *mask, const char *model, bool decoder) {
     if (mask->target[0] == '\0') {
         const km_mask_policy *policy = km_mask_policy_named(mask->policy);
@@ -126,6 +147,7 @@ km_status km_mask_resolve_target(km_mask_config *mask, const char *model, bool d
         mask->merge = decoder;
     }
     KM_TRY(check_target(mask, model, decoder));
+    KM_TRY(check_live(mask, model, decoder));
     return check_merge(mask, model, decoder);
 }
 
@@ -152,12 +174,18 @@ km_status km_masking_of(km_masking *out, const km_mask_config *config, int64_t d
                                  .permute_sentences = config->permute_sentences,
                                  .insert = config->insert,
                                  .rotate = config->rotate,
-                                 .top = (int)config->top},
+                                 .top = (int)config->top,
+                                 .sharpness = config->sharpness,
+                                 .uniform = config->uniform,
+                                 .disjoint = config->disjoint},
                         .over_epochs = strcmp(config->over, "epochs") == 0,
                         .view = {.merge = config->merge,
                                  .decoder_start = (int32_t)decoder_start,
                                  .replace_mask = config->replace_mask,
                                  .replace_random = config->replace_random}};
+    if (config->weights[0] != '\0' && !km_weighting_named(&out->spec.weighting, config->weights)) {
+        return km_fail(KM_USAGE, "mask.weights: unknown name %s", config->weights);
+    }
     if (out->policy == NULL || !km_unit_named(&out->spec.unit, config->unit) ||
         (config->target[0] != '\0' && !km_target_named(&out->view.target, config->target))) {
         return km_fail(KM_USAGE, "mask.policy, mask.unit or mask.target: unknown name");
@@ -179,6 +207,13 @@ km_status km_mask_config_check(const km_mask_config *mask) {
             KM_USAGE,
             "mask.model: not given, but mask.policy %s is learned. Name the file that `kmask policy train` "
             "made.",
+            mask->policy);
+    }
+    if (masking.policy->live && masking.spec.disjoint && masking.over_epochs) {
+        return km_fail(
+            KM_USAGE,
+            "mask.disjoint: found true with mask.over epochs, but the scores of mask.policy %s change from "
+            "epoch to epoch, so masks of several epochs are not disjoint. Leave one of both out.",
             mask->policy);
     }
     if (!km_at_most(shown, 1)) {

@@ -29,9 +29,9 @@ struct km_reader {
 
     pthread_t thread;
     bool running;
-    pthread_mutex_t mutex; /* guards the three counters; a slot belongs to the side they say */
+    pthread_mutex_t mutex; /* guards the counters; a slot belongs to the side they say */
     pthread_cond_t wanted, ready;
-    uint64_t requested, made, taken;
+    uint64_t requested, released, made, taken; /* released: of a live source, requests that may be made */
     atomic_bool stop;
     slot slots[SLOTS];
 };
@@ -78,6 +78,28 @@ static km_status make_all(km_reader *reader, slot *s) {
     return KM_OK;
 }
 
+/* Reads ahead what a live source can read before its request is released, and waits for that. */
+static km_status await_release(km_reader *reader, const slot *s) {
+    km_status status = KM_OK;
+    const uint64_t first = s->step * (uint64_t)reader->views;
+    const int from = s->first * reader->micro_batch;
+    const int to = KM_MIN((s->first + s->count) * reader->micro_batch, reader->views);
+    for (int j = from; j < to && status == KM_OK && !atomic_load(&reader->stop); j++) {
+        status = reader->source->prepare(reader->source, first + (uint64_t)j);
+    }
+    pthread_mutex_lock(&reader->mutex);
+    while (reader->released == reader->made && !atomic_load(&reader->stop)) {
+        pthread_cond_wait(&reader->wanted, &reader->mutex);
+    }
+    pthread_mutex_unlock(&reader->mutex);
+    return status;
+}
+
+static km_status fulfil(km_reader *reader, slot *s) {
+    KM_TRY(reader->source->live ? await_release(reader, s) : KM_OK);
+    return make_all(reader, s);
+}
+
 static void *work(void *payload) {
     km_reader *reader = payload;
     pthread_mutex_lock(&reader->mutex);
@@ -90,7 +112,7 @@ static void *work(void *payload) {
         }
         slot *s = &reader->slots[reader->made % SLOTS];
         pthread_mutex_unlock(&reader->mutex);
-        km_error_copy(&s->error, make_all(reader, s));
+        km_error_copy(&s->error, fulfil(reader, s));
         pthread_mutex_lock(&reader->mutex);
         reader->made++;
         pthread_cond_signal(&reader->ready);
@@ -179,6 +201,21 @@ int km_reader_views(const km_reader *reader) {
 
 km_batch_limits km_reader_limits(const km_reader *reader) {
     return reader->limits;
+}
+
+bool km_reader_is_live(const km_reader *reader) {
+    return reader->source->live;
+}
+
+void km_reader_set_scorer(km_reader *reader, km_scorer scorer) {
+    reader->source->scorer = scorer;
+}
+
+void km_reader_release(km_reader *reader) {
+    pthread_mutex_lock(&reader->mutex);
+    reader->released = reader->requested;
+    pthread_cond_signal(&reader->wanted);
+    pthread_mutex_unlock(&reader->mutex);
 }
 
 void km_reader_request(km_reader *reader, uint64_t step, int first, int count) {

@@ -14,6 +14,7 @@ typedef struct row_source {
     km_masker *masker;
     /* The row that was read last, the masks drawn for it, and the visit they are of. */
     km_row *row;
+    float *scores; /* (length) of its tokens, for a live policy */
     km_masks masks;
     uint64_t visit;
     bool have_row;
@@ -42,7 +43,11 @@ static km_status load(row_source *self, const place *wanted) {
     self->have_row = false;
     KM_TRY(km_rows_read(self->rows, wanted->row, self->row));
     KM_TRY(km_view_rule_check(&self->rule, self->row));
-    const km_mask_visit visit = {.seed = self->seed, .purpose = KM_RNG_MASK, .number = wanted->visit};
+    km_mask_visit visit = {.seed = self->seed, .purpose = KM_RNG_MASK, .number = wanted->visit};
+    if (self->source.scorer.score != NULL) {
+        self->source.scorer.score(self->source.scorer.payload, self->row, self->scores);
+        visit.scores = self->scores;
+    }
     km_status status = km_masker_draw(self->masker, self->row, &visit, &self->masks);
     if (status != KM_OK) {
         return km_context(status, "%s", self->rule.origin);
@@ -61,6 +66,14 @@ static km_status make(km_source *source, uint64_t number, km_batch_builder *out)
     return KM_OK;
 }
 
+/* Reads the row, so that it is in memory when its masks can be drawn. */
+static km_status read_ahead(km_source *source, uint64_t number) {
+    row_source *self = (row_source *)source;
+    const place wanted = locate(self, number);
+    self->have_row = false;
+    return self->row->number == wanted.row ? KM_OK : km_rows_read(self->rows, wanted.row, self->row);
+}
+
 static km_status limits(const km_source *source, int views, km_batch_limits *out) {
     const row_source *self = (const row_source *)source;
     const km_mask_policy *policy = self->masking.policy;
@@ -74,6 +87,7 @@ static void destroy(km_source *source) {
     row_source *self = (row_source *)source;
     km_masker_destroy(self->masker);
     km_row_destroy(self->row);
+    free(self->scores);
     km_masks_free(&self->masks);
     free(self);
 }
@@ -93,12 +107,14 @@ km_status km_source_rows_create(km_source **out, const km_rows *rows, const km_c
         return km_fail(KM_FAILED, "there are no rows to train on.");
     }
     row_source *self = km_new(1, sizeof *self);
-    self->source = (km_source){.limits = limits, .make = make, .destroy = destroy};
+    self->source = (km_source){
+        .limits = limits, .make = make, .live = masking->policy->live, .prepare = read_ahead, .destroy = destroy};
     self->masking = *masking;
     self->seed = seed;
     self->rows = rows;
     self->row = km_row_create(km_rows_length(rows));
     self->row->wants_sentences = masking->policy->needs_sentences;
+    self->scores = km_new((size_t)km_rows_length(rows), sizeof *self->scores);
     km_status status = prepare_drawing(self, corpus);
     if (status != KM_OK) {
         destroy(&self->source);

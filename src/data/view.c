@@ -132,6 +132,7 @@ typedef struct view {
     const km_view_rule *rule;
     const km_row *row;
     const uint8_t *mask;
+    const float *weights; /* NULL: all 1 */
     const int32_t *order; /* NULL: the row's */
     int count;
 } view;
@@ -164,6 +165,7 @@ static void show(const view *v, km_rng *rng) {
         }
         if (hidden && v->rule->options.target == KM_TARGET_TOKENS) {
             km_view_label(v->builder, id);
+            km_view_weight(v->builder, v->weights != NULL ? v->weights[p] : 1);
         }
     }
 }
@@ -203,6 +205,7 @@ void km_view_append(km_batch_builder *builder, const km_view_rule *rule, const k
                     .rule = rule,
                     .row = row,
                     .mask = masks->masks + (size_t)k * (size_t)masks->stride,
+                    .weights = masks->weights != NULL ? masks->weights + (size_t)k * (size_t)masks->stride : NULL,
                     .order = ordered ? masks->orders + (size_t)k * (size_t)masks->order_stride : NULL,
                     .count = ordered ? masks->counts[k] : row->length};
     km_view_begin(builder, number, row->number);

@@ -139,7 +139,8 @@ struct km_work {
     km_stack_work stacks[KM_STACKS];
     void *head;    /* of head->kind->work_size bytes */
     float *logits; /* the head's: (M,V), then probabilities or its gradient: in bf16 in the first halves of rows */
-    float *attention; /* the attention kernel's scratch */
+    float *attention;            /* the attention kernel's scratch */
+    float *norms, *hidden_norms; /* (M) km_work_norms, and of the hidden states; NULL without options.norms */
     /* backward only */
     float *d_at;        /* (M,C): gradient of the outputs */
     km_bf16 *d_rounded; /* (N,C): gradient of hidden states where a product reads it; NULL in fp32 */

@@ -2,6 +2,7 @@
 #include "vocabulary.h"
 
 #include <assert.h>
+#include <math.h>
 
 const km_stack *km_vocabulary_stack(const km_model *model) {
     return &model->stacks[model->stack_count - 1];
@@ -17,6 +18,10 @@ void km_vocabulary_place_work(km_work *work, km_arena *arena, km_vocabulary_acts
     work->logits = km_work_floats(arena, M, work->model->V);
     acts->loss = km_work_floats(arena, M, 1);
     acts->hit = km_arena_take(arena, (size_t)M, sizeof *acts->hit);
+    if (work->options.norms) {
+        work->norms = km_work_floats(arena, M, 1);
+        work->hidden_norms = km_work_floats(arena, M, 1);
+    }
 }
 
 size_t km_vocabulary_largest_slice(const km_model *model) {
@@ -37,11 +42,11 @@ void km_vocabulary_forward(const km_pass *pass, const km_dense *out, km_tensor h
     km_dense_forward(pass, out, (km_tensor){pass->work->logits, NULL}, h, pass->outputs.count, pass->sink == NULL);
 }
 
-/* In double and in the order of tokens. */
-static km_loss_sum sum_losses(const km_vocabulary_acts *acts, int M) {
+/* In double and in the order of tokens. weights (M) or NULL: all 1. */
+static km_loss_sum sum_losses(const km_vocabulary_acts *acts, const float *weights, int M) {
     km_loss_sum sum = {.masked = M};
     for (int m = 0; m < M; m++) {
-        sum.loss += (double)acts->loss[m];
+        sum.loss += (double)acts->loss[m] * (weights != NULL ? (double)weights[m] : 1.0);
         sum.correct += acts->hit[m];
     }
     return sum;
@@ -72,7 +77,7 @@ km_loss_sum km_vocabulary_loss(const km_pass *pass, const km_vocabulary_acts *ac
     } else {
         KM_TIMED(KM_OP_LOSS, km_loss(logits, acts->loss, acts->hit, b, labels, true, M, V));
     }
-    return sum_losses(acts, M);
+    return sum_losses(acts, pass->batch->weights, M);
 }
 
 void km_vocabulary_predict(const km_pass *pass) {
@@ -87,10 +92,44 @@ static km_tensor gradient_of(const km_pass *pass, int *ld) {
     return halves ? (km_tensor){NULL, (km_bf16 *)(void *)logits} : (km_tensor){logits, NULL};
 }
 
+/* work->norms from the gradient of the logits, as the loss has left it. */
+static void take_norms(const km_pass *pass, const km_dense *out, km_tensor dlogits, int ld, km_tensor h) {
+    const km_work *work = pass->work;
+    const int M = pass->outputs.count;
+    if (pass->rounded != NULL) {
+        km_row_norms_bf16(work->norms, dlogits.h, ld, M, out->out);
+        km_row_norms_bf16(work->hidden_norms, h.h, out->in, M, out->in);
+    } else {
+        km_row_norms(work->norms, dlogits.f, M, out->out);
+        km_row_norms(work->hidden_norms, h.f, M, out->in);
+    }
+    const float bias = out->b == KM_NO_BIAS ? 0 : 1;
+    for (int m = 0; m < M; m++) {
+        work->norms[m] *= sqrtf(work->hidden_norms[m] * work->hidden_norms[m] + bias);
+    }
+}
+
+/* Multiplies the gradient of the logits by the labels' weights. */
+static void weigh(const km_pass *pass, const km_dense *out, km_tensor dlogits, int ld) {
+    const float *weights = pass->batch->weights;
+    const int M = pass->outputs.count;
+    if (pass->rounded != NULL) {
+        km_scale_rows_bf16(dlogits.h, weights, ld, M, out->out);
+    } else {
+        km_scale_rows(dlogits.f, weights, M, out->out);
+    }
+}
+
 /* A block of the vocabulary at a time: whole, it would be the model's largest gradient. */
 void km_vocabulary_report(const km_pass *pass, const km_dense *out, km_tensor h) {
     int ld = 0;
     const km_tensor dlogits = gradient_of(pass, &ld);
+    if (pass->work->norms != NULL) {
+        KM_TIMED(KM_OP_LOSS, take_norms(pass, out, dlogits, ld, h));
+    }
+    if (pass->batch->weights != NULL) {
+        KM_TIMED(KM_OP_LOSS, weigh(pass, out, dlogits, ld));
+    }
     for (int first = 0; first < out->out; first += KM_VOCAB_BLOCK) {
         int count = KM_MIN(out->out - first, KM_VOCAB_BLOCK);
         size_t row = (size_t)first, bias = out->b == KM_NO_BIAS ? KM_NO_BIAS : out->b + row;

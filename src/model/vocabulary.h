@@ -26,7 +26,8 @@ void km_vocabulary_forward(const km_pass *pass, const km_dense *out, km_tensor h
 /* km_head.loss and predict. `bias` is the offset of what forward has left out. */
 km_loss_sum km_vocabulary_loss(const km_pass *pass, const km_vocabulary_acts *acts, size_t bias);
 void km_vocabulary_predict(const km_pass *pass);
-/* Reports the gradient of the word embeddings, and of the bias unless out->b is KM_NO_BIAS. */
+/* Multiplies the gradient of the logits by the labels' weights, with the norms taken before where they are wanted; then reports the
+ * gradient of the word embeddings, and of the bias unless out->b is KM_NO_BIAS. */
 void km_vocabulary_report(const km_pass *pass, const km_dense *out, km_tensor h);
 /* dh (M,C), of floats, is overwritten with the gradient of h. */
 void km_vocabulary_backward(const km_pass *pass, const km_dense *out, float *dh);

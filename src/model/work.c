@@ -175,6 +175,10 @@ const float *km_work_mixture(const km_work *work) {
     return work->stacks[KM_ENCODER].dmix;
 }
 
+const float *km_work_norms(const km_work *work) {
+    return work->norms;
+}
+
 const float *km_work_hidden(const km_work *work, km_stack_name stack, int layer) {
     const km_work_options *options = &work->options;
     return (int)stack >= work->model->stack_count || layer < 0 || layer > work->model->stacks[stack].L ||

@@ -2,8 +2,6 @@
  * safetensors files of PyTorch's modules are read too. */
 #include "file.h"
 
-#include "net.h"
-
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,7 +31,7 @@ km_status km_policy_set_facts(km_store *store, const km_policy_net *net, const k
     char hash[33];
     km_hash_text(hash, km_tokenizer_hash(facts->tokenizer));
     KM_TRY(km_store_set_text(store, "created_by", "kmask " KM_VERSION));
-    KM_TRY(set_and_free(store, "shape", print_shape(&net->shape)));
+    KM_TRY(set_and_free(store, "shape", print_shape(km_policy_net_shape(net))));
     KM_TRY(set_and_free(store, "config", km_schema_print(&km_policy_schema, facts->input)));
     KM_TRY(set_and_free(store, "tokenizer", km_tokenizer_print(facts->tokenizer)));
     KM_TRY(km_store_set_text(store, "tokenizer_hash", hash));
@@ -42,9 +40,9 @@ km_status km_policy_set_facts(km_store *store, const km_policy_net *net, const k
 
 static km_status write_policy(km_store *store, const km_policy_net *net, const float *weights,
                               const km_policy_facts *facts) {
-    const km_network network = {.name = KM_POLICY_NETWORK, .table = &net->table, .groups = 1};
+    const km_network network = {.name = KM_POLICY_NETWORK, .table = km_policy_net_table(net), .groups = 1};
     char hash[33], *name = km_network_hash_name(&network);
-    km_hash_text(hash, km_table_hash(&net->table, weights));
+    km_hash_text(hash, km_table_hash(km_policy_net_table(net), weights));
     km_status status = km_store_set_text(store, name, hash);
     free(name);
     KM_TRY(status);
@@ -52,7 +50,7 @@ static km_status write_policy(km_store *store, const km_policy_net *net, const f
     KM_TRY(km_policy_set_facts(store, net, facts));
     KM_TRY(km_network_add(store, &network));
     KM_TRY(km_store_layout(store));
-    return km_network_write(store, &network, KM_WEIGHTS, 0, net->table.size, weights);
+    return km_network_write(store, &network, KM_WEIGHTS, 0, km_policy_net_table(net)->size, weights);
 }
 
 km_status km_policy_save(const char *path, const km_policy_net *net, const float *weights,
@@ -88,7 +86,8 @@ static km_status make_net(km_policy *policy, const km_policy_shape *shape, const
     if (status != KM_OK) {
         return km_context(KM_FAILED, "%s", path);
     }
-    return km_allocate((void **)&policy->weights, policy->net->table.size * sizeof(float), "the policy's weights");
+    return km_allocate((void **)&policy->weights, km_policy_net_table(policy->net)->size * sizeof(float),
+                       "the policy's weights");
 }
 
 static km_status read_policy(km_policy *policy, const km_store *store, const char *path) {
@@ -108,9 +107,9 @@ static km_status read_policy(km_policy *policy, const km_store *store, const cha
     KM_TRY(parse_shape(&shape, text, path));
     KM_TRY(km_tokenizer_parse(&policy->tokenizer, tokenizer, strlen(tokenizer), path));
     KM_TRY(make_net(policy, &shape, path));
-    const km_network network = {.name = KM_POLICY_NETWORK, .table = &policy->net->table, .groups = 1};
+    const km_network network = {.name = KM_POLICY_NETWORK, .table = km_policy_net_table(policy->net), .groups = 1};
     KM_TRY(km_network_check(store, &network));
-    return km_network_read(store, &network, KM_WEIGHTS, 0, policy->net->table.size, policy->weights);
+    return km_network_read(store, &network, KM_WEIGHTS, 0, km_policy_net_table(policy->net)->size, policy->weights);
 }
 
 /* ---- Reading safetensors ---- */
@@ -148,8 +147,9 @@ static km_policy_shape shape_of(const km_store *store) {
 static km_status read_tensors(km_policy *policy, const km_store *store, const char *path) {
     const km_policy_shape shape = shape_of(store);
     KM_TRY(make_net(policy, &shape, path));
-    for (int i = 0; i < policy->net->table.count; i++) {
-        const km_param *param = &policy->net->table.params[i];
+    const km_table *table = km_policy_net_table(policy->net);
+    for (int i = 0; i < table->count; i++) {
+        const km_param *param = &table->params[i];
         const km_array *array = km_store_find(store, param->name);
         if (array == NULL || array->count != param->count || !km_dtype_is_float(array->type)) {
             return km_fail(KM_FAILED, "%s: tensor %s is missing, or is no array of %zu floats", path, param->name,
@@ -181,7 +181,7 @@ km_status km_policy_open(km_policy **out, const char *path) {
         km_policy_close(policy);
         return status;
     }
-    policy->weights_hash = km_table_hash(&policy->net->table, policy->weights);
+    policy->weights_hash = km_table_hash(km_policy_net_table(policy->net), policy->weights);
     *out = policy;
     return KM_OK;
 }

@@ -1,6 +1,6 @@
 /* mark: a policy marks all rows of a corpus. The ranks share the rows, in groups that depend on the rows alone, so that the marks have
  * the same bits on any number of ranks and threads. */
-#include "net.h"
+#include "kmask/policy.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>

@@ -1,8 +1,6 @@
 /* meta: an outer step, pass after pass. */
 #include "meta.h"
 
-#include "net.h"
-
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

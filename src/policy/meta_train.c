@@ -1,8 +1,6 @@
 /* meta_train: training by meta-learning (Algorithm 1 of Ye et al. 2021): a step draws examples and noise, and moves the policy by plain
  * SGD; with keep_pretrained the model moves on to theta1. */
 #include "meta.h"
-#include "net.h"
-
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

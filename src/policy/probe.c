@@ -1,8 +1,6 @@
 /* probe: `kmask policy probe` reads its input, and writes what a policy makes of it. */
 #include "probe.h"
 
-#include "net.h"
-
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -140,10 +138,12 @@ void km_probe_add(km_probe_file *file, const char *name, int rank, const uint64_
 }
 
 void km_probe_add_gradient(km_probe_file *file, const km_policy_net *net, const double *gradient, double scale) {
-    for (int i = 0; i < net->table.count; i++) {
-        const km_param *param = &net->table.params[i];
+    const km_table *table = km_policy_net_table(net);
+    const km_policy_shape *shape = km_policy_net_shape(net);
+    for (int i = 0; i < table->count; i++) {
+        const km_param *param = &table->params[i];
         const bool conv = strcmp(param->name, "conv.weight") == 0;
-        const uint64_t cube[3] = {(uint64_t)net->shape.H, (uint64_t)net->shape.C, (uint64_t)net->shape.K};
+        const uint64_t cube[3] = {(uint64_t)shape->H, (uint64_t)shape->C, (uint64_t)shape->K};
         char name[144];
         double *values = km_new(param->count, sizeof *values);
         for (size_t e = 0; e < param->count; e++) {

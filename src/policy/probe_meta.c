@@ -1,6 +1,5 @@
 /* probe_meta: an outer step of a meta-learned policy on given ids and noise, by the code that training runs. */
 #include "meta.h"
-#include "net.h"
 #include "probe.h"
 
 #include <stdlib.h>

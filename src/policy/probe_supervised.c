@@ -1,6 +1,5 @@
 /* probe_supervised: logits, loss and gradients of a supervised policy. The loss is the mean over rows of the mean of both cross entropies,
  * over a row's real tokens. The logits of padding are what the heads make of a hidden state of 0, as with PyTorch's packed sequences. */
-#include "net.h"
 #include "probe.h"
 
 #include <math.h>
@@ -80,9 +79,10 @@ static km_status read_input(input *in, const km_policy *policy, const km_json *j
 
 static void add_logits(km_probe_file *out, const input *in, const km_policy *policy, const float *logits,
                        int which) {
-    static const char *const names[] = {"/start_logits", "/end_logits"};
+    static const char *const names[] = {"/start_logits", "/end_logits"}, *const biases[] = {"start.bias",
+                                                                                            "end.bias"};
     const size_t T = (size_t)in->ids.length, count = (size_t)in->ids.rows * T;
-    const size_t bias = which == 0 ? policy->net->start.b : policy->net->end.b;
+    const size_t bias = km_table_find(km_policy_net_table(policy->net), biases[which])->offset;
     double *values = km_new(count, sizeof *values);
     for (size_t i = 0; i < count; i++) {
         values[i] = (double)policy->weights[bias];
@@ -104,7 +104,7 @@ static km_status compute(km_probe_file *out, const input *in, const km_policy *p
     if (in->last == NULL) {
         return KM_OK;
     }
-    km_gradient_double gradient = {km_new(policy->net->table.size, sizeof(double))};
+    km_gradient_double gradient = {km_new(km_policy_net_table(policy->net)->size, sizeof(double))};
     const km_sink sink = km_gradient_double_sink(&gradient);
     float *dlogits = km_new((size_t)stream->tokens * 2, sizeof *dlogits);
     const double loss =

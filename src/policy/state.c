@@ -1,8 +1,6 @@
 /* state: checkpoints of a policy's training. All networks that the training changes are in the file, each in a section of its own. */
 #include "train.h"
 
-#include "net.h"
-
 #include <stdlib.h>
 #include <string.h>
 

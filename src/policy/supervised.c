@@ -2,8 +2,6 @@
  * a batch, and an update by AdamW; after each epoch the loss on held-out examples decides which weights are the best. */
 #include "train.h"
 
-#include "net.h"
-
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

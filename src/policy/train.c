@@ -1,8 +1,6 @@
 /* train: the training of a policy, from its config to its file. */
 #include "train.h"
 
-#include "net.h"
-
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,7 +73,8 @@ static void set_weights(km_policy_training *t) {
     km_policy_net_init(t->net, weights, (uint64_t)t->input->run.seed);
     if (t->bundle != NULL) {
         const km_param *words = km_model_words(t->bundle->model);
-        memcpy(weights + t->net->embed, t->bundle->weights + words->offset, words->count * sizeof *weights);
+        const km_param *embed = km_table_find(km_policy_net_table(t->net), "embed.weight");
+        memcpy(weights + embed->offset, t->bundle->weights + words->offset, words->count * sizeof *weights);
     }
 }
 

@@ -61,7 +61,7 @@
     const series = [];
     for (const v of variances) {
       for (const r of v.ratios || []) {
-        const name = `${labelOf(v, r.model)} ${r.unit}`.trim();
+        const name = `${labelOf(v, r.model)} ${r.policy ? r.policy + " " : ""}${r.unit}`.trim();
         let s = series.find(other => other.name === name);
         if (!s) series.push(s = { name, points: [], color: COLORS[series.length % COLORS.length], dash: "" });
         if (has(r.ratio)) s.points.push({ x: r.splits, y: r.ratio, low: r.ratio_low, high: r.ratio_high,
@@ -71,7 +71,7 @@
     const shown = series.filter(s => s.points.length);
     if (!shown.length) return;
     const ks = [...new Set(shown.flatMap(s => s.points.map(p => p.x)))].sort((a, b) => a - b);
-    errorBars(card("Var(fully explored) / Var(random)", "below 1: disjoint masks give the steadier gradient; 95 % intervals", false),
+    errorBars(card("Var(fully explored) / Var(random)", "below 1: disjoint masks, or those of the policy that is named, give the steadier gradient; 95 % intervals", false),
       shown, { xLabel: "K, masks of a row", xTicks: ks, line: 1 });
   }
 

@@ -250,10 +250,14 @@ km_status km_check_reader(km_run *run, int ranks) {
     KM_TRY(km_masking_of(&masking, &config->mask, km_model_decoder_start(&config->model)));
     const int64_t views = config->train.sequences * (masking.over_epochs ? 1 : config->mask.splits);
     masking.spec.marks = run->marks;
-    if (run->comm == NULL && masking.policy->needs_model) {
-        /* A plan makes no marks: it counts the work of random masks, which hide at least as much. */
+    if (masking.policy->live) {
+        KM_TRY(km_proposal_net_create(&run->proposal, &config->proposal, (int)config->model.vocab_size));
+    }
+    if (run->comm == NULL && (masking.policy->needs_model || masking.policy->live)) {
+        /* A plan makes no marks and no scores: it counts the work of random masks, which hide as much as those of a live policy, and at
+         * least as much as those from marks. */
+        masking.spec.ratio = masking.policy->live ? masking.spec.ratio : 0.3;
         masking.policy = km_mask_policy_named("random");
-        masking.spec.ratio = 0.3;
     }
     km_source *source = NULL;
     KM_TRY(km_source_rows_create(&source, run->rows, run->corpus, &masking, (uint64_t)config->run.seed));

@@ -66,6 +66,7 @@ static const km_part parts[] = {
     {&km_eval_section, offsetof(km_config, eval)},
     {&km_parallel_section, offsetof(km_config, parallel)},
     {&km_log_section, offsetof(km_config, log)},
+    {&km_proposal_section, offsetof(km_config, proposal)},
 };
 const km_schema km_config_schema = {
     .verb = "pretrain", .size = sizeof(km_config), .parts = parts, .count = KM_COUNT(parts)};
@@ -88,6 +89,11 @@ km_status km_config_settle(km_config *config) {
     KM_TRY(km_mask_config_check(&config->mask));
     KM_TRY(km_model_config_check(&config->model, config->data.length));
     KM_TRY(km_schedule_check(&config->schedule, &config->train));
+    if (config->proposal.kernel % 2 == 0 && config->proposal.kernel > 0) {
+        return km_fail(KM_USAGE,
+                       "proposal.kernel: found %lld, expected an odd number: a token and as many on either side",
+                       (long long)config->proposal.kernel);
+    }
     if (config->eval.every > 0 && config->data.eval[0] == '\0') {
         return km_fail(KM_USAGE, "eval.every: found %lld without data.eval. Give a corpus to evaluate on.",
                        (long long)config->eval.every);
@@ -155,5 +161,6 @@ km_trainer_options km_config_trainer(const km_config *config) {
                                 .train = config->train,
                                 .optimizer = config->optimizer,
                                 .schedule = config->schedule,
-                                .parallel = config->parallel};
+                                .parallel = config->parallel,
+                                .proposal_lr = config->proposal.lr};
 }

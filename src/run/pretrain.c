@@ -14,6 +14,7 @@
 typedef struct step_totals {
     int64_t steps, masked;
     double loss, grad_norm, seconds, comm_seconds, flops; /* loss: of all masked tokens */
+    double proposal_loss, proposal_correlation;
 } step_totals;
 
 typedef struct training {
@@ -134,6 +135,8 @@ static void add_to_totals(training *t, const km_step_report *report) {
     s->seconds += report->seconds;
     s->comm_seconds += report->comm_seconds;
     s->flops += report->flops;
+    s->proposal_loss += report->proposal_loss;
+    s->proposal_correlation += report->proposal_correlation;
 }
 
 static km_json *make_line(training *t, const km_step_report *report) {
@@ -154,6 +157,10 @@ static km_json *make_line(training *t, const km_step_report *report) {
     km_json_set_number(line, "gflops", s->flops * 1e-9 / s->seconds);
     km_json_set_number(line, "seconds", s->seconds);
     km_json_set_number(line, "comm_seconds", s->comm_seconds);
+    if (run->proposal != NULL) {
+        km_json_set_number(line, "proposal_loss", s->proposal_loss / (double)s->steps);
+        km_json_set_number(line, "proposal_correlation", s->proposal_correlation / (double)s->steps);
+    }
     t->totals = (step_totals){0};
     return line;
 }

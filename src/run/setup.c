@@ -139,7 +139,7 @@ km_status km_run_setup(km_run *run, km_comm *comm, const km_config *config) {
     if (run->resume_step >= run->config.train.steps) {
         return KM_OK;
     }
-    const km_trainer_options options = km_config_trainer(&run->config);
+    const km_trainer_options options = km_run_trainer_options(run);
     KM_TRY(km_trainer_create(&run->trainer, comm, &options, run->model, run->reader));
     KM_TRY(set_weights(run));
     KM_TRY(make_saver(run));
@@ -151,8 +151,14 @@ km_status km_run_setup(km_run *run, km_comm *comm, const km_config *config) {
     return KM_OK;
 }
 
+km_trainer_options km_run_trainer_options(const km_run *run) {
+    km_trainer_options options = km_config_trainer(&run->config);
+    options.proposal = run->proposal;
+    return options;
+}
+
 void km_run_memory(km_memory *out, const km_run *run, int rank, int ranks) {
-    const km_trainer_options options = km_config_trainer(&run->config);
+    const km_trainer_options options = km_run_trainer_options(run);
     const km_state state = km_run_state(run);
     km_memory_plan(out, &options, run->model, run->reader, rank, ranks);
     km_memory_add_saved(out, km_saver_bytes(&state, rank, ranks));
@@ -170,6 +176,7 @@ void km_run_teardown(km_run *run) {
     if (run->model != NULL) {
         km_model_destroy(run->model);
     }
+    km_policy_net_destroy(run->proposal);
     km_marks_close(run->marks);
     if (run->rows != NULL) {
         km_rows_close(run->rows);

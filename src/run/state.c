@@ -9,6 +9,14 @@ km_state km_run_state(const km_run *run) {
         .network = {.name = KM_MODEL_NETWORK, .table = km_model_table(run->model), .groups = KM_GROUPS},
         .parameters = run->trainer != NULL ? run->trainer->parameters : NULL,
     };
+    if (run->proposal != NULL) {
+        state.networks[state.count++] = (km_trained){
+            .network = {.name = KM_PROPOSAL_NETWORK,
+                        .table = km_policy_net_table(run->proposal),
+                        .groups = KM_GROUPS},
+            .parameters = km_trainer_proposal(run->trainer),
+        };
+    }
     return state;
 }
 

@@ -73,7 +73,7 @@ static void work(void *payload, int worker) {
         km_item_result result = {0};
         km_status status = km_variance_item(r->workers[worker], item, &result);
         if (status == KM_OK) {
-            km_item_store_add(r->all->store, r->measured->hash, item, &result);
+            km_item_store_add(r->all->store, r->measured->key, item, &result);
             r->results[item] = result;
             continue;
         }
@@ -94,7 +94,7 @@ static km_status share_items(round *r) {
     uint8_t *done = km_new((size_t)items, 1);
     km_status status = KM_OK;
     if (is_root(all) && all->folder != NULL) {
-        status = km_item_store_load(all->folder, all->plan.key, r->measured->hash, r->results, items);
+        status = km_item_store_load(all->folder, all->plan.key, r->measured->key, r->results, items);
     }
     for (int i = 0; i < items; i++) {
         done[i] = r->results[i].values != NULL;

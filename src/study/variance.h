@@ -22,6 +22,10 @@
  * distances of two independent masks, whose law is hypergeometric, is 0. Distances are counted in units. With spans, both masks of a
  * pair are given the same tiling of the row into spans, as fully_explored does; the mean is then not 0.
  *
+ * Masks that a network proposes have importance weights, with which their losses are multiplied: g_r(m) is the gradient of the weighted
+ * loss. The network is that of the model's file; a fresh model, or a file without one, has a network as it is before its training, which
+ * gives all tokens the same score.
+ *
  * How it is estimated without bias. a_r and b_r are means of g_r over random masks that are independent of each other and of all masks
  * that are paired. (A policy whose single masks are not uniform has a G_r of its own, and a_r and b_r over draws of its own.) Then E (g_r(m_1) - a_r).(g_r(m_2) - b_r) is exactly the covariance, however noisy a_r and b_r are; with m_1 = m_2 it
  * is the variance. All K^2 products of a draw of K masks are used. With s = sum_k g_r(m_k):
@@ -107,7 +111,11 @@ typedef struct km_variance_model {
     const float *weights;
     float *own_weights; /* where the model is fresh */
     km_hash hash;       /* of the weights */
+    km_hash key; /* of all that the model adds to the numbers: hash, and that of the network which proposes masks */
     int64_t step;
+    float **
+        scores; /* (plan->row_count) of each row's tokens, by that network, where a live policy is measured; else NULL */
+    int score_rows;
     km_chosen *chosen; /* in ascending order of offsets */
     int chosen_count;
     size_t size;          /* D: elements of a chosen vector */
@@ -117,6 +125,9 @@ typedef struct km_variance_model {
 
 /* plan->models[index]; without a list, what a run of the config would start from. */
 km_status km_variance_model_open(km_variance_model **out, const km_variance_plan *plan, int index) KM_NODISCARD;
+/* The scores of a row of the plan; NULL where no policy needs any. */
+const float *km_variance_model_scores(const km_variance_model *measured, const km_variance_plan *plan,
+                                      const km_row *row);
 void km_variance_model_close(km_variance_model *measured); /* NULL is fine */
 /* The parts of a chosen vector for which results are also given one by one: each tensor, or all projections together. */
 int km_variance_model_parts(const km_variance_model *measured);
@@ -220,8 +231,8 @@ typedef struct km_estimate {
     double sets, mean_gap, mean_norm; /* with `exhaustive`: sets of masks, the largest gap, |bar G| */
 } km_estimate;
 typedef struct km_ratio {
-    int cell;
-    km_interval ratio; /* var of the policy of disjoint masks / var of the control */
+    int cell, policy;
+    km_interval ratio; /* var of the policy / var of the control */
 } km_ratio;
 typedef struct km_curve_point {
     double h; /* the distance; where it differs between rows, their mean */

@@ -70,7 +70,8 @@ static km_mask_visit visit_at(const km_variance_worker *worker, uint64_t number)
 /* *masks: drawn by one of the plan's policies, or by the control where policy is policy_count. */
 static km_status draw(km_variance_worker *worker, int cell, int policy, const km_row *row, uint64_t number,
                       const km_masks **masks) {
-    const km_mask_visit visit = visit_at(worker, number);
+    km_mask_visit visit = visit_at(worker, number);
+    visit.scores = km_variance_model_scores(worker->measured, worker->plan, row);
     const int i = cell * (worker->plan->policy_count + 1) + policy;
     *masks = &worker->drawn[i];
     return km_masker_draw(worker->maskers[i], row, &visit, &worker->drawn[i]);

@@ -140,9 +140,78 @@ static km_status check_length(const km_variance_model *measured, const km_varian
     return KM_OK;
 }
 
+/* ---- The network that proposes masks ------------------------------------------------------------------------ */
+
+static bool needs_scores(const km_variance_plan *plan) {
+    for (int p = 0; p < plan->policy_count; p++) {
+        if (plan->policies[p]->live) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static km_status check_network(const km_variance_model *measured, const km_policy_net *net) {
+    const int rows = km_policy_net_shape(net)->V, ids = (int)km_model_shape(measured->model)->vocab_size;
+    return rows == ids ? KM_OK
+                       : km_fail(KM_FAILED, "%s: the network that proposes masks has %d embeddings, expected %d",
+                                 measured->name, rows, ids);
+}
+
+static km_status score_rows(km_variance_model *measured, const km_variance_plan *plan, const km_policy_net *net,
+                            const float *weights) {
+    const km_hash hash = km_table_hash(km_policy_net_table(net), weights);
+    measured->key.low ^= km_mix64(hash.low);
+    measured->key.high ^= km_mix64(hash.high);
+    km_policy_work *work = NULL;
+    KM_TRY(km_policy_work_create(&work, net, (int)plan->config->data.length, 1));
+    for (int i = 0; i < plan->row_count; i++) {
+        km_score_row(net, weights, plan->rows[i], work, measured->scores[i]);
+    }
+    km_policy_work_destroy(work);
+    return KM_OK;
+}
+
+/* Scores are 0 without a network, as they are before its training. */
+static km_status make_scores(km_variance_model *measured, const km_variance_plan *plan) {
+    km_policy_net *net = NULL;
+    float *weights = NULL;
+    measured->scores = km_new((size_t)plan->row_count, sizeof *measured->scores);
+    measured->score_rows = plan->row_count;
+    for (int i = 0; i < plan->row_count; i++) {
+        measured->scores[i] = km_new((size_t)plan->rows[i]->length, sizeof **measured->scores);
+    }
+    if (measured->bundle == NULL) {
+        return KM_OK;
+    }
+    KM_TRY(km_proposal_open(&net, &weights, measured->name));
+    km_status status = KM_OK;
+    if (net != NULL) {
+        status = check_network(measured, net);
+        status = status == KM_OK ? score_rows(measured, plan, net, weights) : status;
+    }
+    km_policy_net_destroy(net);
+    free(weights);
+    return status;
+}
+
+const float *km_variance_model_scores(const km_variance_model *measured, const km_variance_plan *plan,
+                                      const km_row *row) {
+    for (int i = 0; measured->scores != NULL && i < plan->row_count; i++) {
+        if (plan->rows[i] == row) {
+            return measured->scores[i];
+        }
+    }
+    return NULL;
+}
+
+/* ---- All of it ----------------------------------------------------------------------------------------------- */
+
 static km_status fill_in(km_variance_model *measured, const km_variance_plan *plan, bool fresh) {
     KM_TRY(fresh ? make_fresh(measured, plan) : open_file(measured, plan));
+    measured->key = measured->hash;
     KM_TRY(check_length(measured, plan));
+    KM_TRY(needs_scores(plan) ? make_scores(measured, plan) : KM_OK);
     KM_TRY(choose_parameters(measured, &plan->wanted->params));
     return plan->exhaustive ? km_exact_check(plan, measured->size, km_variance_model_parts(measured)) : KM_OK;
 }
@@ -175,6 +244,10 @@ void km_variance_model_close(km_variance_model *measured) {
         km_model_destroy(measured->model);
     }
     km_bundle_close(measured->bundle);
+    for (int i = 0; i < measured->score_rows; i++) {
+        free(measured->scores[i]);
+    }
+    free(measured->scores);
     free(measured->own_weights);
     free(measured->chosen);
     free(measured->name);

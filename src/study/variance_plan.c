@@ -299,6 +299,12 @@ static void hash_newer_options(km_hasher *hasher, const km_variance_plan *plan) 
         km_hasher_add(hasher, numbers, sizeof numbers);
         km_hasher_add(hasher, mask->target, target ? strlen(mask->target) : 0);
     }
+    for (int p = 0; p < plan->policy_count; p++) {
+        if (plan->policies[p]->weighted) {
+            const double drawing[] = {spec->weighting, spec->sharpness, spec->uniform, spec->disjoint};
+            km_hasher_add(hasher, drawing, sizeof drawing);
+        }
+    }
 }
 
 /* The key covers what decides the numbers, and nothing else: no paths, no number of ranks or threads. */

@@ -28,19 +28,20 @@ static km_interval ratio_of(const double *x, const double *y, int n) {
     return (km_interval){ratio, ratio + (error.low - error.mean), ratio + (error.high - error.mean)};
 }
 
-/* The two policies of the ratio: disjoint masks and independent ones, of the same single masks. False unless both are measured. */
-static bool compared(const km_variance_plan *plan, int *disjoint, int *control) {
-    bool first = false, second = false;
+/* The place of the control, independent uniform masks, among the policies; -1 where it is not measured. */
+static int control_of(const km_variance_plan *plan) {
     for (int p = 0; p < plan->policy_count; p++) {
         if (plan->policies[p] == plan->control) {
-            *control = p;
-            second = true;
-        } else if (plan->policies[p]->uniform && plan->policies[p]->disjoint) {
-            *disjoint = p;
-            first = true;
+            return p;
         }
     }
-    return first && second;
+    return -1;
+}
+
+/* Whether a policy's variance is compared with that of the control: disjoint masks that are each uniform, and masks with weights that
+ * make up for not being so. */
+static bool is_compared(const km_mask_policy *policy) {
+    return (policy->uniform && policy->disjoint) || policy->weighted;
 }
 
 /* ---- Estimates, sampled ------------------------------------------------------------------------------------------ */
@@ -78,9 +79,11 @@ static void estimate_sampled(km_findings *out, const km_variance_plan *plan, con
         }
         e->total = km_interval_of(other, R);
     }
-    int disjoint = 0, control = 0;
-    if (compared(plan, &disjoint, &control)) {
-        out->ratios[out->ratio_count++] = (km_ratio){cell, ratio_of(values[disjoint], values[control], R)};
+    const int control = control_of(plan);
+    for (int p = 0; p < plan->policy_count; p++) {
+        if (control >= 0 && is_compared(plan->policies[p])) {
+            out->ratios[out->ratio_count++] = (km_ratio){cell, p, ratio_of(values[p], values[control], R)};
+        }
     }
 }
 
@@ -134,10 +137,12 @@ static void estimate_exact(km_findings *out, const km_variance_plan *plan, const
         e->rows = exactly(rows);
         e->total = exactly(var + rows);
     }
-    int disjoint = 0, control = 0;
-    if (compared(plan, &disjoint, &control)) {
-        const km_estimate *e = &out->estimates[out->estimate_count - plan->policy_count];
-        out->ratios[out->ratio_count++] = (km_ratio){cell, exactly(e[disjoint].var.mean / e[control].var.mean)};
+    const int control = control_of(plan);
+    const km_estimate *e = &out->estimates[out->estimate_count - plan->policy_count];
+    for (int p = 0; p < plan->policy_count; p++) {
+        if (control >= 0 && is_compared(plan->policies[p])) {
+            out->ratios[out->ratio_count++] = (km_ratio){cell, p, exactly(e[p].var.mean / e[control].var.mean)};
+        }
     }
     if (cell == 0) {
         out->mean = mean;
@@ -305,7 +310,7 @@ void km_findings_make(km_findings *out, const km_variance_plan *plan, const km_v
         out->part_names[i] = km_strdup(name);
     }
     out->estimates = km_new((size_t)(plan->cell_count * plan->policy_count), sizeof *out->estimates);
-    out->ratios = km_new((size_t)plan->cell_count, sizeof *out->ratios);
+    out->ratios = km_new((size_t)(plan->cell_count * plan->policy_count), sizeof *out->ratios);
     for (int c = 0; c < plan->cell_count; c++) {
         if (plan->exhaustive) {
             estimate_exact(out, plan, results, c);

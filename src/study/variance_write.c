@@ -67,6 +67,10 @@ static void add_model(const km_variance_plan *plan, const km_findings *f, km_jso
     for (int i = 0; i < f->ratio_count; i++) {
         km_json *ratio = km_json_object();
         km_json_set_string(ratio, "model", f->name);
+        const km_mask_policy *policy = plan->policies[f->ratios[i].policy];
+        if (!policy->uniform) { /* without a name it is that of fully_explored */
+            km_json_set_string(ratio, "policy", policy->name);
+        }
         set_cell(ratio, plan, f->ratios[i].cell);
         set_interval(ratio, "ratio", f->ratios[i].ratio);
         km_json_push(ratios, ratio);

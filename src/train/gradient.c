@@ -1,5 +1,6 @@
 /* gradient: threads take micro-batches, and add the gradient and the loss of each to the gradient sum and the report. */
 #include "gradient.h"
+#include "proposal.h"
 
 #include "kmask/kernel.h"
 
@@ -84,7 +85,7 @@ static void add_loss(contribution *c, const km_batch *batch, const km_loss_sum *
     double units = loss->loss * (double)(1 << KM_LOSS_BITS);
     bool good = isfinite(units) && fabs(units) < 0x1p52;
     if (!good) {
-        mark_bad(c, SIZE_MAX);
+        mark_bad(c, KM_BAD_LOSS);
     }
     pthread_mutex_lock(&c->work->report_lock);
     km_gradient_report *report = c->work->report;
@@ -104,6 +105,10 @@ static void compute(contribution *c) {
     km_model_gradient(t->model, t->parameters->weights, batch, t->options.seed, true, t->works[c->worker], &sink,
                       &loss);
     add_loss(c, batch, &loss);
+    if (t->proposal != NULL &&
+        !km_proposal_learn(t->proposal, c->worker, batch, km_work_norms(t->works[c->worker]))) {
+        mark_bad(c, KM_BAD_PROPOSAL);
+    }
 }
 
 static void take_batches(void *payload, int worker) {

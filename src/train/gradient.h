@@ -10,8 +10,11 @@ typedef struct km_gradient_report {
     int64_t masked, correct, tokens;
     double flops;
     int bad_batch; /* the first micro-batch with a value that is not finite or out of range, of this rank; -1: none */
-    size_t bad_offset; /* offset of that value in the table; SIZE_MAX: the value is the loss */
+    size_t bad_offset; /* offset of that value in the table; or one of those below */
 } km_gradient_report;
+
+#define KM_BAD_LOSS SIZE_MAX
+#define KM_BAD_PROPOSAL (SIZE_MAX - 1) /* the gradient of the network that proposes masks */
 
 enum { KM_LOSS_BITS = 24 };
 

@@ -73,6 +73,29 @@ static const km_option parallel_options[] = {
 #undef AT
 KM_SECTION(km_parallel_section, "parallel", km_parallel_config, parallel_options);
 
+#define AT(member) offsetof(km_proposal_config, member)
+static const km_option proposal_options[] = {
+    {"width", KM_INT, AT(width), "1..1024", "32", KM_FIXED,
+     .help = "of the embeddings of mask.policy proposal's network"},
+    {"kernel", KM_INT, AT(kernel), "1..15", "3", KM_FIXED,
+     .help = "tokens that its convolution spans, an odd number"},
+    {"hidden", KM_INT, AT(hidden), "1..1024", "64", KM_FIXED,
+     .help = "units of its convolution and of its linear layer"},
+    {"lr", KM_DOUBLE, AT(lr), ">0..", "5e-3", KM_FIXED, .help = "learning rate of its own Adam, which is constant"},
+};
+#undef AT
+KM_SECTION(km_proposal_section, "proposal", km_proposal_config, proposal_options);
+
+km_status km_proposal_net_create(km_policy_net **out, const km_proposal_config *config, int V) {
+    const km_policy_shape shape = {.kind = KM_POLICY_PROPOSAL,
+                                   .V = V,
+                                   .C = (int)config->width,
+                                   .H = (int)config->hidden,
+                                   .K = (int)config->kernel,
+                                   .M = (int)config->hidden};
+    return km_policy_net_create(out, &shape);
+}
+
 void km_train_resolve(km_train_config *train, km_optimizer_config *optimizer, int64_t length) {
     if (train->micro_batch == 0) {
         train->micro_batch = KM_MAX(1, 1024 / length);

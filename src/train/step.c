@@ -1,13 +1,21 @@
 /* step: one step of training, from the batches of the reader to the new weights. */
 #include "gradient.h"
+#include "proposal.h"
 #include "schedule.h"
 
 #include <string.h>
 
 /* What the ranks add up besides the gradient. FLOPs are added in millions, so that the sum fits into 64 bits. */
-enum { LOSS, MASKED, CORRECT, TOKENS, BAD, STOP, SAVE, MEGAFLOPS, TOTALS };
+enum { LOSS, MASKED, CORRECT, TOKENS, BAD, STOP, SAVE, MEGAFLOPS, SCORES, TOTALS = SCORES + KM_SCORE_SUMS };
 
-static const char *param_at(const km_table *table, size_t offset) {
+/* What is not finite, for a message. */
+static const char *bad_name(const km_table *table, size_t offset) {
+    if (offset == KM_BAD_LOSS) {
+        return "the loss";
+    }
+    if (offset == KM_BAD_PROPOSAL) {
+        return "the gradient of the network that proposes masks";
+    }
     for (int i = table->count - 1; i >= 0; i--) {
         if (table->params[i].offset <= offset) {
             return table->params[i].name;
@@ -28,11 +36,10 @@ static km_status name_bad(const km_trainer *t, const km_batch *batches, const km
             km_buffer_print(&rows, "%s%llu", rows.size > 0 ? ", " : "", (unsigned long long)batch->rows[i]);
         }
     }
-    const char *what =
-        report->bad_offset == SIZE_MAX ? "the loss" : param_at(t->parameters->table, report->bad_offset);
-    km_status status =
-        km_fail(KM_FAILED, "step %lld: %s%s is not finite or out of range, in a micro-batch with corpus rows %s",
-                (long long)t->step + 1, report->bad_offset == SIZE_MAX ? "" : "the gradient of ", what, rows.data);
+    const char *what = bad_name(t->parameters->table, report->bad_offset);
+    km_status status = km_fail(
+        KM_FAILED, "step %lld: %s%s is not finite or out of range, in a micro-batch with corpus rows %s",
+        (long long)t->step + 1, report->bad_offset >= KM_BAD_PROPOSAL ? "" : "the gradient of ", what, rows.data);
     km_buffer_free(&rows);
     return status;
 }
@@ -43,7 +50,10 @@ static double divisor_of(const km_trainer *t, int64_t masked) {
     return (double)KM_MAX(count, 1);
 }
 
+/* What a live policy scores is released here, where no other thread of this rank makes products and the weights are those of the last
+ * update. */
 static km_status take(km_trainer *t, const km_batch **batches, int *count) {
+    km_reader_release(t->reader);
     KM_TRY(km_comm_agree(t->comm, km_reader_take(t->reader, batches, count)));
     if (t->step + 1 < t->options.train.steps) {
         km_reader_request(t->reader, (uint64_t)t->step + 1, (int)t->first_batch, (int)t->batches);
@@ -88,7 +98,11 @@ km_status km_trainer_step(km_trainer *t, km_step_wish wish, km_step_report *repo
 
     km_gradient_report own;
     km_heartbeat_phase(t->comm, KM_COMPUTING);
-    km_gradient_sum *sum = km_gradient_sum_begin(t->parameters, count, km_pool_workers(t->pool) > 1);
+    const bool shared = km_pool_workers(t->pool) > 1;
+    km_gradient_sum *sum = km_gradient_sum_begin(t->parameters, count, shared);
+    if (t->proposal != NULL) {
+        km_proposal_begin(t->proposal, count, shared);
+    }
     km_gradient(t, sum, batches, count, &own);
 
     km_heartbeat_phase(t->comm, KM_SUMMING);
@@ -97,6 +111,9 @@ km_status km_trainer_step(km_trainer *t, km_step_wish wish, km_step_report *repo
                               [CORRECT] = own.correct,    [TOKENS] = own.tokens,
                               [BAD] = own.bad_batch >= 0, [STOP] = wish.stop,
                               [SAVE] = wish.save,         [MEGAFLOPS] = (int64_t)(own.flops * 1e-6)};
+    if (t->proposal != NULL) {
+        km_proposal_end(t->proposal, totals + SCORES);
+    }
     km_comm_sum(t->comm, totals, TOTALS);
     report->diverged = totals[BAD] > 0;
     if (report->diverged) {
@@ -105,6 +122,10 @@ km_status km_trainer_step(km_trainer *t, km_step_wish wish, km_step_report *repo
 
     km_heartbeat_phase(t->comm, KM_UPDATING);
     update(t, sums, totals[MASKED], report);
+    if (t->proposal != NULL) {
+        km_proposal_update(t->proposal, t->pool, t->step, totals[MASKED]);
+        km_proposal_report(report, totals + SCORES, totals[MASKED]);
+    }
     report_totals(report, totals);
     report->seconds = km_seconds() - start;
     report->comm_seconds = km_comm_seconds(t->comm) - comm_before;

@@ -1,5 +1,5 @@
 /* trainer: creating a trainer, and how much memory it takes on a rank. */
-#include "kmask/train.h"
+#include "proposal.h"
 
 #include <stdlib.h>
 
@@ -8,6 +8,7 @@ static km_work_options work_options(const km_trainer_options *trainer, const km_
     km_work_options options = {.backward = true,
                                .recompute = train->recompute,
                                .bf16 = km_is_bf16(train),
+                               .norms = trainer->proposal != NULL,
                                .smoothing = trainer->smoothing};
     options.limits = km_reader_limits(reader);
     return options;
@@ -45,6 +46,13 @@ km_status km_trainer_create(km_trainer **out, km_comm *comm, const km_trainer_op
     if (status == KM_OK) {
         status = km_comm_agree(comm, make_workers(t));
     }
+    if (status == KM_OK && options->proposal != NULL) {
+        const km_batch_limits limits = km_reader_limits(reader);
+        status = km_proposal_create(&t->proposal, comm, options, km_pool_workers(t->pool), &limits);
+    }
+    if (status == KM_OK && t->proposal != NULL) {
+        km_reader_set_scorer(reader, km_proposal_scorer(t->proposal));
+    }
     if (status != KM_OK) {
         km_trainer_destroy(t);
         *out = NULL;
@@ -60,9 +68,14 @@ void km_trainer_destroy(km_trainer *t) {
         km_work_destroy(t->works[i]);
     }
     free(t->works);
+    km_proposal_destroy(t->proposal);
     km_pool_destroy(t->pool);
     km_parameters_destroy(t->parameters);
     free(t);
+}
+
+km_parameters *km_trainer_proposal(const km_trainer *t) {
+    return t != NULL && t->proposal != NULL ? km_proposal_parameters(t->proposal) : NULL;
 }
 
 void km_trainer_prepare(km_trainer *t) {
@@ -104,6 +117,12 @@ void km_memory_plan(km_memory *out, const km_trainer_options *options, const km_
                        .threads = workers_of(&options->parallel, batches)};
     out->total = (size_t)out->threads * out->activations;
     km_memory_add_parameters(out, km_model_table(model), work.bf16, rank, ranks);
+    if (options->proposal != NULL) {
+        const size_t beside = km_proposal_work_bytes(options->proposal, &work.limits);
+        out->activations += beside;
+        out->total += (size_t)out->threads * beside;
+        km_memory_add_parameters(out, km_policy_net_table(options->proposal), false, rank, ranks);
+    }
 }
 
 void km_trainer_memory(km_memory *out, const km_trainer *t) {

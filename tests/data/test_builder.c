@@ -70,6 +70,30 @@ static void both_streams_are_filled(void **state) {
     destroy(builder);
 }
 
+static void weights_are_there_where_one_is_not_1(void **state) {
+    (void)state;
+    km_batch_builder *builder = create(2, 4, 0);
+    for (int given = 0; given < 3; given++) { /* none, of one label only, cleared */
+        km_batch_builder_clear(builder);
+        km_view_begin(builder, 1, 5);
+        for (int32_t id = 11; id <= 13; id++) {
+            km_view_add(builder, id, 0);
+            km_view_label(builder, id);
+            km_view_weight(builder, given == 1 && id == 12 ? 0.25f : 1.0f);
+        }
+        km_view_add(builder, 14, 0);
+        km_view_label(builder, 14);
+        km_view_end(builder);
+        const float weights[] = {1, 0.25f, 1, 1};
+        if (given == 1) {
+            assert_memory_equal(builder->batch.weights, weights, sizeof weights);
+        } else {
+            assert_null(builder->batch.weights);
+        }
+    }
+    destroy(builder);
+}
+
 static void types_classes_and_numbers_are_there_where_given(void **state) {
     (void)state;
     km_batch_builder *builder = create(2, 4, 0);
@@ -102,6 +126,7 @@ static void types_classes_and_numbers_are_there_where_given(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(both_streams_are_filled),
+        cmocka_unit_test(weights_are_there_where_one_is_not_1),
         cmocka_unit_test(types_classes_and_numbers_are_there_where_given),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -181,9 +181,68 @@ static void rows_in_and_out(void **state) {
     }
 }
 
+static float float_of(km_bf16 x) {
+    const uint32_t bits = (uint32_t)x << 16;
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+/* Norms of rows, and rows times a factor each; in bf16 with a gap behind each row, which stays as it is. */
+static void check_row_factors(int M, int C) {
+    enum { GAP = 5 };
+    const size_t width = (size_t)C, ld = width + GAP, count = (size_t)M * width, all = (size_t)M * ld;
+    float *x = draw(count, 2, 1), *factors = draw((size_t)M, 3, 2), *norms = filled((size_t)M, NAN);
+    float *norms_bf16 = filled((size_t)M, NAN), *wide = draw(all, 2, 3), *got = filled(all, 0);
+    double *scaled = doubles(count), *norms_want = doubles((size_t)M), *rounded_norms = doubles((size_t)M),
+           *want = doubles(all);
+    km_bf16 *h = take(all, sizeof *h);
+    km_bf16_round(h, wide, all);
+    for (size_t i = 0; i < count; i++) {
+        const size_t m = i / width, at = m * ld + i % width;
+        scaled[i] = (double)x[i] * (double)factors[m];
+        norms_want[m] += (double)x[i] * (double)x[i];
+        rounded_norms[m] += pow((double)float_of(h[at]), 2);
+    }
+    for (size_t i = 0; i < all; i++) {
+        want[i] = (double)float_of(h[i]) * (i % ld < width ? (double)factors[i / ld] : 1);
+    }
+    for (int m = 0; m < M; m++) {
+        norms_want[m] = sqrt(norms_want[m]);
+        rounded_norms[m] = sqrt(rounded_norms[m]);
+    }
+    km_row_norms(norms, x, M, C);
+    expect_near("norms of rows", norms, norms_want, (size_t)M, 2e-6);
+    km_row_norms_bf16(norms_bf16, h, (int)ld, M, C);
+    expect_near("norms of rows of bf16", norms_bf16, rounded_norms, (size_t)M, 2e-6);
+    km_scale_rows(x, factors, M, C);
+    expect_near("rows times factors", x, scaled, count, 1e-6);
+    km_scale_rows_bf16(h, factors, (int)ld, M, C);
+    for (size_t i = 0; i < all; i++) {
+        got[i] = float_of(h[i]);
+    }
+    expect_near("rows of bf16 times factors", got, want, all, 1.0 / 256);
+    for (size_t i = 0; i < all; i++) {
+        assert_true(i % ld < width || (double)got[i] == want[i]);
+    }
+    drop();
+}
+
+static void norms_and_factors_of_rows(void **state) {
+    (void)state;
+    for (size_t m = 0; m < KM_COUNT(rows); m++) {
+        for (size_t w = 0; w < KM_COUNT(widths); w++) {
+            check_row_factors(rows[m], widths[w]);
+        }
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {TEST(activations_equal_their_twins_and_finite_differences),
-                                       TEST(activations_far_out), TEST(gelu_over_its_range),
-                                       TEST(embedding_is_a_sum_of_rows), TEST(rows_in_and_out)};
+                                       TEST(activations_far_out),
+                                       TEST(gelu_over_its_range),
+                                       TEST(embedding_is_a_sum_of_rows),
+                                       TEST(rows_in_and_out),
+                                       TEST(norms_and_factors_of_rows)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -42,6 +42,7 @@ typedef struct own_batch {
     km_batch batch;
     int32_t starts[MOST_VIEWS_HERE + 1], ids[MOST_TOKENS_HERE], types[MOST_TOKENS_HERE];
     int32_t at[MOST_TOKENS_HERE], labels[MOST_TOKENS_HERE];
+    float weights[MOST_TOKENS_HERE];
     uint8_t seen[MOST_TOKENS_HERE];
     uint64_t keys[MOST_TOKENS_HERE], rows[MOST_VIEWS_HERE];
 } own_batch;
@@ -54,6 +55,7 @@ static inline void own_link(own_batch *own, bool types) {
     own->batch.labels = own->labels;
     own->batch.input.keys = own->keys;
     own->batch.rows = own->rows;
+    own->batch.weights = own->batch.weights != NULL ? own->weights : NULL;
 }
 
 /* Views of the given lengths (0 ends the list) with random content; each token is labelled with chance `share`. */
@@ -79,6 +81,15 @@ static inline void own_draw(own_batch *own, const km_model_config *config, const
     }
 }
 
+/* Gives each label a weight from 0 to 3. */
+static inline void own_weigh(own_batch *own, uint64_t seed) {
+    km_rng rng = km_rng_make(seed, KM_RNG_TEST, 8, 0);
+    for (int m = 0; m < own->batch.labelled; m++) {
+        own->weights[m] = 3 * (float)km_rng_unit(&rng);
+    }
+    own->batch.weights = own->weights;
+}
+
 /* View number `view` of `all` alone. */
 static inline void own_view(own_batch *own, const km_batch *all, int view) {
     int first = all->input.starts[view], end = all->input.starts[view + 1];
@@ -86,6 +97,7 @@ static inline void own_view(own_batch *own, const km_batch *all, int view) {
     own_link(own, all->input.types != NULL);
     km_batch *batch = &own->batch;
     batch->views = 1;
+    batch->weights = all->weights != NULL ? own->weights : NULL;
     batch->input.tokens = batch->input.longest = own->starts[1] = end - first;
     for (int i = first; i < end; i++) {
         own->ids[i - first] = all->input.ids[i];
@@ -95,6 +107,7 @@ static inline void own_view(own_batch *own, const km_batch *all, int view) {
     for (int m = 0; m < all->labelled; m++) {
         if (all->at[m] >= first && all->at[m] < end) {
             own->at[batch->labelled] = all->at[m] - first;
+            own->weights[batch->labelled] = all->weights != NULL ? all->weights[m] : 1;
             own->labels[batch->labelled++] = all->labels[m];
         }
     }

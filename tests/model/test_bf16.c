@@ -26,6 +26,7 @@ static fixture make(const char *type, const char *act) {
     assert_int_equal(km_model_create(&f.model, &config, KM_HEAD_TOKENS), KM_OK);
     f.weights = random_weights(f.model, 5);
     own_draw(&f.own, &config, lengths, 0.3, true, 6);
+    own_weigh(&f.own, 7);
     own_link(&f.own, true);
     return f;
 }
@@ -88,6 +89,42 @@ static void close_to_fp32(void **state) {
     }
 }
 
+/* Norms (M) of the labels' gradients. */
+static void norms_of(float *norms, const fixture *f, bool bf16) {
+    own_batch own = f->own;
+    own_link(&own, true);
+    km_work_options options = options_of(&own.batch, false);
+    options.bf16 = bf16;
+    options.norms = true;
+    km_work *work = NULL;
+    km_loss_sum loss;
+    keeper keep = keeper_make(km_model_table(f->model));
+    assert_int_equal(km_work_create(&work, f->model, &options), KM_OK);
+    add_gradient(&keep, &loss, f->model, f->weights, &own.batch, false, work);
+    memcpy(norms, km_work_norms(work), (size_t)own.batch.labelled * sizeof *norms);
+    km_work_destroy(work);
+    keeper_free(&keep);
+}
+
+static void norms_are_close_to_fp32(void **state) {
+    (void)state;
+    if (!possible()) {
+        skip();
+    }
+    fixture f = make("bert", "gelu");
+    float single[MOST_TOKENS_HERE], half[MOST_TOKENS_HERE];
+    double off = 0, all = 0;
+    norms_of(single, &f, false);
+    norms_of(half, &f, true);
+    assert_true(f.own.batch.labelled > 5);
+    for (int m = 0; m < f.own.batch.labelled; m++) {
+        off += pow((double)(half[m] - single[m]), 2);
+        all += pow((double)single[m], 2);
+    }
+    assert_true(off > 0 && sqrt(off) < 0.1 * sqrt(all));
+    drop(&f);
+}
+
 static void same_bits_however_it_is_made(void **state) {
     (void)state;
     if (!possible()) {
@@ -139,7 +176,7 @@ static void forward_is_gradients_loss_without_dropout(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(close_to_fp32),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(close_to_fp32), cmocka_unit_test(norms_are_close_to_fp32),
                                        cmocka_unit_test(same_bits_however_it_is_made),
                                        cmocka_unit_test(forward_is_gradients_loss_without_dropout)};
     km_kernel_start();

@@ -19,7 +19,7 @@ static double slope(twin *t, double *weights, const km_param *param, const doubl
         for (size_t i = 0; i < param->count; i++) {
             weights[param->offset + i] += (side == 0 ? h : -2 * h) * direction[i];
         }
-        loss[side] = twin_loss(t, batch);
+        loss[side] = twin_loss(t, batch, NULL);
     }
     for (size_t i = 0; i < param->count; i++) {
         weights[param->offset + i] += h * direction[i];
@@ -70,7 +70,29 @@ static void add_padding(own_batch *own, const km_model_config *config) {
     own->batch.input.seen = own->seen;
 }
 
-static void check_model(km_model_config config, bool types, bool dropout, bool padding) {
+/* Norms of the labels' gradients, which weights leave as they are. */
+static void check_norms(const km_model *model, const float *weights, const km_batch *batch,
+                        const double *expected) {
+    km_work_options options = options_of(batch, false);
+    km_work *work = NULL;
+    km_loss_sum sum;
+    options.norms = true;
+    keeper keep = keeper_make(km_model_table(model));
+    assert_int_equal(km_work_create(&work, model, &options), KM_OK);
+    add_gradient(&keep, &sum, model, weights, batch, true, work);
+    for (int m = 0; m < batch->labelled; m++) {
+        const double norm = (double)km_work_norms(work)[m];
+        if (!(fabs(norm - expected[m]) <= 1e-5 * expected[m])) {
+            fail_msg("label %d: norm %.9g, expected %.9g", m, norm, expected[m]);
+        }
+    }
+    km_work_destroy(work);
+    keeper_free(&keep);
+}
+
+enum { WEIGHTS = 1, PADDING = 2 };
+
+static void check_model(km_model_config config, bool types, bool dropout, int with) {
     km_model *model = NULL;
     static own_batch own;
     km_loss_sum sum;
@@ -82,14 +104,20 @@ static void check_model(km_model_config config, bool types, bool dropout, bool p
         weights[i] = (double)single[i];
     }
     own_draw(&own, &config, lengths, 0.35, types, 21);
-    (padding ? add_padding : avoid_pad)(&own, &config);
+    (with & PADDING ? add_padding : avoid_pad)(&own, &config);
+    if (with & WEIGHTS) {
+        own_weigh(&own, 22);
+    }
     assert_true(own.batch.labelled > 3 && own.batch.labelled < own.batch.input.tokens);
     keeper keep = gradient_of(&sum, model, single, &own.batch, dropout, false);
     twin t = {&config, table, weights, SEED, dropout};
-    double loss = twin_loss(&t, &own.batch);
+    double norms[MOST_TOKENS_HERE], loss = twin_loss(&t, &own.batch, norms);
     assert_true(fabs(sum.loss - loss) <= 2e-6 * fabs(loss));
     for (int p = 0; p < table->count; p++) {
         check_part(&t, weights, &table->params[p], keep.sum, &own.batch);
+    }
+    if (dropout) {
+        check_norms(model, single, &own.batch, norms);
     }
     keeper_free(&keep);
     free(single);
@@ -97,14 +125,20 @@ static void check_model(km_model_config config, bool types, bool dropout, bool p
     km_model_destroy(model);
 }
 
+static void test_weights(void **state) {
+    (void)state;
+    check_model(small_config("bert"), true, true, WEIGHTS);
+    check_model(small_config("roberta"), false, true, WEIGHTS | PADDING);
+}
+
 static void test_bert_with_dropout(void **state) {
     (void)state;
-    check_model(small_config("bert"), true, true, false);
+    check_model(small_config("bert"), true, true, 0);
 }
 
 static void test_roberta_with_dropout(void **state) {
     (void)state;
-    check_model(small_config("roberta"), false, true, false);
+    check_model(small_config("roberta"), false, true, 0);
 }
 
 static void test_one_tanh_layer(void **state) {
@@ -112,32 +146,35 @@ static void test_one_tanh_layer(void **state) {
     km_model_config config = small_config("bert");
     config.num_hidden_layers = 1;
     snprintf(config.hidden_act, sizeof config.hidden_act, "gelu_new");
-    check_model(config, true, true, false);
+    check_model(config, true, true, 0);
 }
 
 static void test_without_dropout(void **state) {
     (void)state;
-    check_model(small_config("bert"), false, false, false);
+    check_model(small_config("bert"), false, false, 0);
 }
 
 static void test_only_attention_dropout(void **state) {
     (void)state;
     km_model_config config = small_config("bert");
     config.hidden_dropout_prob = 0;
-    check_model(config, true, true, false);
+    check_model(config, true, true, 0);
 }
 
 static void test_padding(void **state) {
     (void)state;
-    check_model(small_config("bert"), true, false, true);
-    check_model(small_config("roberta"), true, false, true);
-    check_model(small_config("roberta"), false, true, true);
+    check_model(small_config("bert"), true, false, PADDING);
+    check_model(small_config("roberta"), true, false, PADDING);
+    check_model(small_config("roberta"), false, true, PADDING);
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bert_with_dropout),      cmocka_unit_test(test_roberta_with_dropout),
-        cmocka_unit_test(test_one_tanh_layer),         cmocka_unit_test(test_without_dropout),
-        cmocka_unit_test(test_only_attention_dropout), cmocka_unit_test(test_padding)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_bert_with_dropout),
+                                       cmocka_unit_test(test_roberta_with_dropout),
+                                       cmocka_unit_test(test_one_tanh_layer),
+                                       cmocka_unit_test(test_without_dropout),
+                                       cmocka_unit_test(test_only_attention_dropout),
+                                       cmocka_unit_test(test_padding),
+                                       cmocka_unit_test(test_weights)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -182,30 +182,56 @@ static inline void twin_embed(const twin *t, double *x, int32_t id, int32_t type
     }
 }
 
-static inline double twin_token_loss(const twin *t, const double *x, int32_t label) {
+enum { TWIN_VOCABULARY = 64 };
+
+/* Logits of the last hidden state x, and y: what the output layer multiplies. */
+static inline void twin_logits(const twin *t, double *logits, double *y, const double *x) {
     bool bert = strcmp(t->config->type, "bert") == 0;
     int C = (int)t->config->hidden_size, V = (int)t->config->vocab_size;
     const double *word = twin_part(t, "%s.embeddings.word_embeddings.weight", t->config->type);
     const double *bias = twin_part(t, "%s", bert ? "cls.predictions.bias" : "lm_head.bias");
-    double y[TWIN_WIDTH], sum = 0, wanted = 0;
+    assert_true(V <= TWIN_VOCABULARY);
     twin_dense(t, y, x, C, C, bert ? "cls.predictions.transform.dense" : "lm_head.dense");
     for (int c = 0; c < C; c++) {
         y[c] = twin_gelu(y[c], bert && twin_tanh(t));
     }
     twin_norm(t, y, bert ? "cls.predictions.transform.LayerNorm" : "lm_head.layer_norm");
     for (int v = 0; v < V; v++) {
-        double logit = bias[v];
+        logits[v] = bias[v];
         for (int c = 0; c < C; c++) {
-            logit += y[c] * word[v * C + c];
+            logits[v] += y[c] * word[v * C + c];
         }
-        sum += exp(logit);
-        wanted = v == label ? logit : wanted;
     }
-    return log(sum) - wanted;
 }
 
-/* The summed loss of a batch. */
-static inline double twin_loss(const twin *t, const km_batch *batch) {
+static inline double twin_token_loss(const twin *t, const double *x, int32_t label) {
+    double logits[TWIN_VOCABULARY], y[TWIN_WIDTH], sum = 0;
+    twin_logits(t, logits, y, x);
+    for (int v = 0; v < t->config->vocab_size; v++) {
+        sum += exp(logits[v]);
+    }
+    return log(sum) - logits[label];
+}
+
+/* The norm of that loss' gradient in the output layer: the word embeddings as it reads them, and its bias. */
+static inline double twin_token_norm(const twin *t, const double *x, int32_t label) {
+    double logits[TWIN_VOCABULARY], y[TWIN_WIDTH], sum = 0, squares = 0;
+    twin_logits(t, logits, y, x);
+    for (int v = 0; v < t->config->vocab_size; v++) {
+        sum += exp(logits[v]);
+    }
+    for (int v = 0; v < t->config->vocab_size; v++) {
+        const double d = exp(logits[v]) / sum - (v == label ? 1 : 0);
+        squares += d * d; /* of the bias */
+        for (int c = 0; c < t->config->hidden_size; c++) {
+            squares += d * y[c] * d * y[c]; /* of an embedding's element */
+        }
+    }
+    return sqrt(squares);
+}
+
+/* The summed loss of a batch, with its labels' weights; norms (M), where not NULL: twin_token_norm of each label. */
+static inline double twin_loss(const twin *t, const km_batch *batch, double *norms) {
     static twin_rows x;
     double loss = 0;
     for (int view = 0; view < batch->views; view++) {
@@ -221,7 +247,12 @@ static inline double twin_loss(const twin *t, const km_batch *batch) {
         }
         for (int m = 0; m < batch->labelled; m++) {
             if (batch->at[m] >= first && batch->at[m] < first + T) {
-                loss += twin_token_loss(t, x[batch->at[m] - first], batch->labels[m]);
+                const double *state = x[batch->at[m] - first],
+                             weight = batch->weights != NULL ? (double)batch->weights[m] : 1;
+                loss += weight * twin_token_loss(t, state, batch->labels[m]);
+                if (norms != NULL) {
+                    norms[m] = twin_token_norm(t, state, batch->labels[m]);
+                }
             }
         }
     }

@@ -92,7 +92,7 @@ static void gradients_are_slopes(void **state) {
 /* A sequence alone has the logits that it has among others, but for rounding: padding never comes into it. */
 static void sequences_are_alone(void **state) {
     (void)state;
-    for (int kind = 0; kind < KM_POLICY_KINDS; kind++) {
+    for (int kind = 0; kind < KM_POLICY_PROPOSAL; kind++) {
         km_policy_net *net = net_of((km_policy_kind)kind);
         float *weights = weights_of(net), together[2 * TOKENS];
         km_policy_work *work = NULL;

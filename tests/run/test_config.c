@@ -170,7 +170,6 @@ static void wrong_values_are_named(void **state) {
     refused("model.type=gpt2", "model.type", "expected one of bert|roberta|bart");
     refused("train.precision=fp16", "train.precision", "expected one of fp32|bf16");
     refused("parallel.gemm=mkl", "parallel.gemm", "expected one of openblas|onednn");
-    refused("mask.policy=proposal", "mask.policy", "cannot do yet");
     char *path = km_new(3000, 1);
     memcpy(path, "run.dir=", 8);
     memset(path + 8, 'x', 1024);
@@ -352,7 +351,7 @@ static void random_value(km_rng *rng, const km_field *field, char *out, size_t s
 static void forget_given(km_config *of) {
     uint64_t *const given[] = {&of->run.given,   &of->model.given,     &of->data.given,     &of->mask.given,
                                &of->train.given, &of->optimizer.given, &of->schedule.given, &of->checkpoint.given,
-                               &of->eval.given,  &of->parallel.given,  &of->log.given};
+                               &of->eval.given,  &of->parallel.given,  &of->log.given,      &of->proposal.given};
     for (size_t i = 0; i < KM_COUNT(given); i++) {
         *given[i] = 0;
     }

@@ -1,19 +1,20 @@
-/* net: the networks of policies. Embeddings, and above them what a kind of network makes of them. */
+/* The networks: embeddings, and above them what a kind of network makes of them. */
 #include "net.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const km_net_kind *const kinds[KM_POLICY_KINDS] = {
-    [KM_POLICY_SUPERVISED] = &km_net_lstm, [KM_POLICY_META] = &km_net_conv};
+static const km_net_kind *const kinds[KM_POLICY_KINDS] = {[KM_POLICY_SUPERVISED] = &km_net_lstm,
+                                                          [KM_POLICY_META] = &km_net_conv,
+                                                          [KM_POLICY_PROPOSAL] = &km_net_proposal};
 
 const char *km_policy_kind_name(km_policy_kind kind) {
     return kinds[kind]->name;
 }
 
 bool km_policy_kind_named(km_policy_kind *out, const char *name) {
-    for (int i = 0; i < KM_POLICY_KINDS; i++) {
+    for (int i = 0; i < KM_POLICY_PROPOSAL; i++) {
         if (strcmp(kinds[i]->name, name) == 0) {
             *out = (km_policy_kind)i;
             return true;
@@ -65,6 +66,10 @@ const km_policy_shape *km_policy_net_shape(const km_policy_net *net) {
     return &net->shape;
 }
 
+int km_policy_net_outputs(const km_policy_net *net) {
+    return net->kind->outputs;
+}
+
 /* ---- Initial weights ---- */
 
 /* Inputs of one output of the layer that a parameter belongs to; of the LSTM its hidden units, as PyTorch has it. */
@@ -95,6 +100,10 @@ void km_policy_net_init(const km_policy_net *net, float *weights, uint64_t seed)
                                                               : bound * (2 * km_rng_unit(&rng) - 1));
         }
     }
+    if (net->kind->starts_flat) {
+        const size_t last = km_table_find(&net->table, "linear2.weight")->offset;
+        memset(weights + last, 0, (net->table.size - last) * sizeof *weights);
+    }
 }
 
 /* ---- Work areas ---- */
@@ -115,10 +124,17 @@ static void place_work(km_policy_work *work, const km_policy_net *net, km_arena 
     const size_t N = (size_t)tokens, C = (size_t)net->shape.C;
     work->x = km_net_floats(arena, N, C);
     work->dx = km_net_floats(arena, N, C);
-    work->logits = km_net_floats(arena, N, 2);
-    work->dlogits = km_net_floats(arena, N, 2);
+    work->logits = km_net_floats(arena, N, (size_t)net->kind->outputs);
+    work->dlogits = km_net_floats(arena, N, (size_t)net->kind->outputs);
     work->gradient = km_net_floats(arena, 1, largest_part(net));
     net->kind->place_work(work, net, arena, tokens, views);
+}
+
+size_t km_policy_work_bytes(const km_policy_net *net, int tokens, int views) {
+    km_policy_work work = {0};
+    km_arena measure = {0};
+    place_work(&work, net, &measure, tokens, views);
+    return measure.used;
 }
 
 km_status km_policy_work_create(km_policy_work **out, const km_policy_net *net, int tokens, int views) {
@@ -169,7 +185,7 @@ void km_policy_backward(const km_policy_net *net, const float *weights, const km
     const km_net_pass pass = {net, weights, stream, views, work, sink};
     const size_t C = (size_t)net->shape.C;
     if (dlogits != work->dlogits) {
-        memcpy(work->dlogits, dlogits, (size_t)stream->tokens * 2 * sizeof *dlogits);
+        memcpy(work->dlogits, dlogits, (size_t)stream->tokens * (size_t)net->kind->outputs * sizeof *dlogits);
     }
     net->kind->backward(&pass);
     sink->done(sink->payload, net->above);

@@ -1,9 +1,9 @@
-/* net: what the networks of policies share. Each kind is one file with a km_net_kind. */
-#ifndef KMASK_POLICY_NET_H
-#define KMASK_POLICY_NET_H
+/* Private to net/: what the networks share. Each kind is one file with a km_net_kind. */
+#ifndef KMASK_NET_PRIVATE_H
+#define KMASK_NET_PRIVATE_H
 
 #include "kmask/kernel.h"
-#include "kmask/policy.h"
+#include "kmask/net.h"
 
 /* One direction of a layer of an LSTM: offsets into the table. */
 typedef struct km_lstm_parts {
@@ -23,7 +23,7 @@ struct km_policy_net {
     size_t embed, above; /* of embed.weight, and of the first part behind it */
     km_lstm_parts lstm[KM_MOST_LAYERS][KM_DIRECTIONS];
     km_linear_parts start, end;             /* supervised */
-    km_linear_parts conv, linear1, linear2; /* meta */
+    km_linear_parts conv, linear1, linear2; /* meta, proposal */
 };
 
 /* One pass over one batch. */
@@ -39,16 +39,18 @@ typedef struct km_net_pass {
 /* A kind of network: how its parts above the embeddings are placed, and how they compute. */
 typedef struct km_net_kind {
     const char *name;
+    int outputs;      /* numbers of each token */
+    bool starts_flat; /* initial weights of the last layer are 0 */
     km_status (*check)(const km_policy_shape *shape);
     void (*place)(km_policy_net *net, km_table *table);
     /* Takes the parts of its own work area out of the arena: room for N tokens and B views. */
     void (*place_work)(km_policy_work *work, const km_policy_net *net, km_arena *arena, int N, int B);
-    /* work->x (N,C) -> work->logits (N,2) */
+    /* work->x (N,C) -> work->logits (N,outputs) */
     void (*forward)(const km_net_pass *pass);
-    /* work->dlogits (N,2) -> work->dx (N,C), and the parts' gradients to the sink, from the end of the table to its start */
+    /* work->dlogits (N,outputs) -> work->dx (N,C), and the parts' gradients to the sink, from the end of the table to its start */
     void (*backward)(const km_net_pass *pass);
 } km_net_kind;
-extern const km_net_kind km_net_lstm, km_net_conv;
+extern const km_net_kind km_net_lstm, km_net_conv, km_net_proposal;
 
 /* What a direction of a layer keeps for backward, in packed order. */
 typedef struct km_lstm_acts {
@@ -57,7 +59,7 @@ typedef struct km_lstm_acts {
 
 struct km_policy_work {
     void *block;
-    float *x, *dx, *logits, *dlogits; /* (N,C), (N,C), (N,2), (N,2) */
+    float *x, *dx, *logits, *dlogits; /* (N,C), (N,C), (N,outputs), (N,outputs) */
     float *gradient;                  /* the slice that is being made */
     /* LSTM: input of layer l is y[l], y[0] is x; (N,2H) else. */
     float *y[KM_MOST_LAYERS + 1], *dy[2];

@@ -217,4 +217,4 @@ static void backward(const km_net_pass *pass) {
     }
 }
 
-const km_net_kind km_net_lstm = {"supervised", check, place, place_work, forward, backward};
+const km_net_kind km_net_lstm = {"supervised", 2, false, check, place, place_work, forward, backward};

@@ -1,11 +1,13 @@
-/* The network of meta-learned policies (Ye et al. 2021, appendix A.2): a one-dimensional convolution and two linear layers, with a
- * rectifier between them, that make two logits of each token: leave it, mask it. */
+/* The network of meta-learned policies (Ye et al. 2021, appendix A.2) and of proposals (Chen et al. 2020): a one-dimensional convolution
+ * and two linear layers, with a rectifier between them, that make two logits of each token (leave it, mask it), or one score. */
 #include "net.h"
 
 static km_status check(const km_policy_shape *shape) {
     return shape->K >= 1 && shape->K % 2 == 1 && shape->M >= 1
                ? KM_OK
-               : km_fail(KM_USAGE, "policy.kernel is %d; the width of the convolution must be odd.", shape->K);
+               : km_fail(KM_USAGE,
+                         "policy.kernel or proposal.kernel is %d; the width of the convolution must be odd.",
+                         shape->K);
 }
 
 static void place(km_policy_net *net, km_table *table) {
@@ -14,8 +16,8 @@ static void place(km_policy_net *net, km_table *table) {
     net->conv.b = km_table_add(table, KM_START_ZERO, s->H, 0, "conv.bias");
     net->linear1.w = km_table_add(table, KM_START_NORMAL, s->M, s->H, "linear1.weight");
     net->linear1.b = km_table_add(table, KM_START_ZERO, s->M, 0, "linear1.bias");
-    net->linear2.w = km_table_add(table, KM_START_NORMAL, 2, s->M, "linear2.weight");
-    net->linear2.b = km_table_add(table, KM_START_ZERO, 2, 0, "linear2.bias");
+    net->linear2.w = km_table_add(table, KM_START_NORMAL, net->kind->outputs, s->M, "linear2.weight");
+    net->linear2.b = km_table_add(table, KM_START_ZERO, net->kind->outputs, 0, "linear2.bias");
 }
 
 static void place_work(km_policy_work *work, const km_policy_net *net, km_arena *arena, int tokens, int views) {
@@ -41,7 +43,7 @@ static void forward(const km_net_pass *pass) {
     km_linear_forward(work->conv, work->windows, w + net->conv.w, w + net->conv.b, N, s->C * s->K, s->H);
     km_linear_forward(work->u, work->conv, w + net->linear1.w, w + net->linear1.b, N, s->H, s->M);
     km_activation_forward(work->g, work->u, NULL, KM_RELU, NULL, NULL, N, s->M);
-    km_linear_forward(work->logits, work->g, w + net->linear2.w, w + net->linear2.b, N, s->M, 2);
+    km_linear_forward(work->logits, work->g, w + net->linear2.w, w + net->linear2.b, N, s->M, net->kind->outputs);
 }
 
 static void backward(const km_net_pass *pass) {
@@ -50,8 +52,8 @@ static void backward(const km_net_pass *pass) {
     km_policy_work *work = pass->work;
     const float *w = pass->weights;
     const int N = pass->stream->tokens;
-    km_net_report_linear(pass, &net->linear2, work->dlogits, work->g, s->M, 2);
-    km_linear_backward_input(work->dg, work->dlogits, w + net->linear2.w, N, s->M, 2, false);
+    km_net_report_linear(pass, &net->linear2, work->dlogits, work->g, s->M, net->kind->outputs);
+    km_linear_backward_input(work->dg, work->dlogits, w + net->linear2.w, N, s->M, net->kind->outputs, false);
     km_activation_backward(work->dg, work->dg, work->u, KM_RELU, NULL, NULL, N, s->M);
     km_net_report_linear(pass, &net->linear1, work->dg, work->conv, s->H, s->M);
     km_linear_backward_input(work->dconv, work->dg, w + net->linear1.w, N, s->H, s->M, false);
@@ -60,4 +62,5 @@ static void backward(const km_net_pass *pass) {
     km_windows_backward(work->dx, work->dwindows, pass->stream->starts, pass->views, s->C, s->K);
 }
 
-const km_net_kind km_net_conv = {"meta", check, place, place_work, forward, backward};
+const km_net_kind km_net_conv = {"meta", 2, false, check, place, place_work, forward, backward};
+const km_net_kind km_net_proposal = {"proposal", 1, true, check, place, place_work, forward, backward};

@@ -199,6 +199,8 @@ typedef struct km_marks_key {
     km_mark_kind kind;
     km_hash rows, policy; /* km_rows_hash; the policy's weights and how they are used */
     uint64_t first, count;
+    const uint64_t
+        *numbers; /* (count) these rows instead of first, first + 1, ...; copied. For temporary files alone */
     size_t stride;
 } km_marks_key;
 /* Opens a file of marks; false where it is missing, damaged or of another key. The caller closes. */
@@ -221,9 +223,11 @@ typedef struct km_mark_request {
     const char *model;  /* mask.model */
     const km_corpus *corpus;
     const km_rows *rows;
-    uint64_t first, count; /* rows to mark */
-    int kept;              /* spans of a row */
-    const char *folder;    /* where the file is kept; NULL: in a temporary file */
+    uint64_t first, count;   /* rows to mark */
+    const uint64_t *numbers; /* (count) these rows instead, in a temporary file; NULL: first, first + 1, ... */
+    int kept;                /* spans of a row */
+    const char *folder;      /* where the file is kept; NULL: in a temporary file */
+    double *flops; /* becomes the arithmetic of marking the rows, 0 where the file is there already; may be NULL */
     int threads;
 } km_mark_request;
 

@@ -43,10 +43,15 @@ int km_policy_net_outputs(const km_policy_net *net); /* numbers of each token: 1
  * size of the LSTM or the inputs of one output; embeddings are normal with deviation 0.02. The last layer of a proposal is 0: all its scores are equal. */
 void km_policy_net_init(const km_policy_net *net, float *weights, uint64_t seed);
 
+/* The arithmetic of a forward pass for one token, in FLOPs. */
+double km_policy_flops(const km_policy_net *net);
+
 /* Activations of one thread, for batches of at most so many tokens and views. */
 typedef struct km_policy_work km_policy_work;
 km_status km_policy_work_create(km_policy_work **out, const km_policy_net *net, int tokens, int views) KM_NODISCARD;
 void km_policy_work_destroy(km_policy_work *work); /* NULL is fine */
+/* Dropout of kind supervised, on the embeddings and on what each layer makes, for streams with keys. A function of seed, keys and place. */
+void km_policy_work_set_dropout(km_policy_work *work, double share, uint64_t seed);
 size_t km_policy_work_bytes(const km_policy_net *net, int tokens, int views);
 /* The outputs of each token, (N,outputs), the work area's, for the sequences of a stream (ids and starts are read). The result is a function
  * of the arguments to the bit. */

@@ -25,9 +25,11 @@ typedef struct km_policy_config {
     char examples[KM_PATH], dev[KM_PATH], init[KM_PATH];
     double dev_share;
     char embeddings[KM_WORD]; /* trained | frozen */
+    double embedding_std;
     int64_t width, hidden, layers, kernel, length, longest;
-    int64_t epochs, batch, micro_batch;
-    double lr, weight_decay, clip;
+    bool whole_words;
+    int64_t epochs, patience, batch, micro_batch;
+    double lr, weight_decay, dropout, clip;
     /* meta */
     double alpha0, alpha1, alpha2, beta, gamma, epsilon, temperature;
     bool hard, keep_pretrained;
@@ -53,9 +55,17 @@ km_status km_policy_load(km_policy_input *out, const km_config_source *source) K
  * gradient of the sum that is returned. */
 double km_span_loss(const float *logits, const int32_t *starts, int views, const int32_t *first,
                     const int32_t *last, float *dlogits);
+/* Which spans of a sequence may be chosen. */
+typedef struct km_span_rule {
+    const uint8_t *allowed; /* (length) spans have tokens with 1 alone */
+    const uint8_t *
+        starts_word; /* (length) spans are whole words: they begin where this is 1, and end before a token where it is, or
+                                   one that is not allowed; NULL: of any tokens */
+    int longest; /* words of a span at most, or tokens */
+} km_span_rule;
 /* The `top` best spans of a sequence of `length` tokens with logits (length,2), by start + end logit, the best first; of equal ones the
- * earlier start, then the shorter. Spans have at most `longest` tokens, all of them allowed (1). Returns how many there are. */
-int km_span_best(km_mark_span *out, int top, const float *logits, const uint8_t *allowed, int length, int longest);
+ * earlier start, then the shorter. Returns how many there are. */
+int km_span_best(km_mark_span *out, int top, const float *logits, const km_span_rule *rule, int length);
 
 /* ---- Files -------------------------------------------------------------------------------------------------------- */
 
@@ -64,8 +74,9 @@ typedef struct km_policy {
     km_policy_net *net;
     float *weights;
     km_tokenizer *tokenizer; /* NULL: a safetensors file, which has none */
-    int64_t longest;         /* tokens of a span, at most */
-    double temperature;      /* of the Gumbel softmax that it was trained with */
+    int64_t longest;         /* words of a span at most, or tokens: */
+    bool whole_words;
+    double temperature; /* of the Gumbel softmax that it was trained with */
     km_hash weights_hash;
 } km_policy;
 /* The caller closes. Of a safetensors file the sizes follow from the shapes, and the kind from the names. [HDF5] */

@@ -138,6 +138,29 @@ bool km_gradient_sum_poll(km_gradient_sum *sum);
  * until the set's next sum. Destroys `sum`. Collective. */
 const int64_t *km_gradient_sum_end(km_gradient_sum *sum);
 
+/* ---- Micro-batches, by the threads of a rank ------------------------------------------------------------------------ */
+
+/* Computes micro-batch `number` in thread `worker`, and gives its gradient to the sink; NULL: no gradient is asked for. */
+typedef void km_batch_job(void *payload, uint64_t number, int worker, const km_sink *sink);
+typedef struct km_batch_work {
+    km_comm *comm;
+    km_pool *pool;
+    uint64_t first, count; /* this rank's micro-batches: first, first + 1, ... */
+    km_batch_job *job;
+    void *payload;
+    void (*poll)(void *payload); /* called from the main thread between slices of the gradient; may be NULL */
+    void *poll_payload;
+} km_batch_work;
+/* The first value of a gradient that is not finite or out of range. */
+typedef struct km_bad_value {
+    bool found;
+    uint64_t batch; /* its place among this rank's micro-batches */
+    size_t offset;  /* in the table */
+} km_bad_value;
+/* The threads of the pool take micro-batches, each of which is a contribution to `sum`, and the sums over ranks of all buckets begin;
+ * km_gradient_sum_end comes next. sum NULL: the job is called without a sink, and the call is local. Collective. */
+void km_batches_run(const km_batch_work *work, km_gradient_sum *sum, km_bad_value *bad);
+
 /* ---- The update --------------------------------------------------------------------------------------------------- */
 
 /* The norm of the whole gradient, which is `sums` (from km_gradient_sum_end) / divisor. Squares are added in the order of the

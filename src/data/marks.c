@@ -24,6 +24,7 @@ struct km_marks {
     char *path, *final; /* where the file is, and while it is made where it will be */
     int fd;
     header head;
+    uint64_t *numbers; /* of the rows, ascending; NULL: head.first, head.first + 1, ... */
 };
 
 size_t km_marks_stride(km_mark_kind kind, int kept, int length) {
@@ -72,11 +73,21 @@ static bool fits(km_marks *marks) {
     return hash_of(&hash, marks) == KM_OK && hash.low == head.hash[0] && hash.high == head.hash[1];
 }
 
+static int compare_numbers(const void *left, const void *right) {
+    const uint64_t a = *(const uint64_t *)left, b = *(const uint64_t *)right;
+    return (a > b) - (a < b);
+}
+
 static km_marks *new_marks(const char *path, const km_marks_key *key) {
     km_marks *marks = km_new(1, sizeof *marks);
     marks->path = km_strdup(path);
     marks->fd = -1;
     marks->head = expected_head(key);
+    if (key->numbers != NULL) {
+        marks->numbers = km_new(key->count + 1, sizeof *marks->numbers);
+        memcpy(marks->numbers, key->numbers, key->count * sizeof *marks->numbers);
+        qsort(marks->numbers, (size_t)key->count, sizeof *marks->numbers, compare_numbers);
+    }
     return marks;
 }
 
@@ -126,9 +137,32 @@ km_status km_marks_begin(km_marks **out, const char *path, const km_marks_key *k
     return KM_OK;
 }
 
+/* Where the marks of a row are among all; false where it has none. */
+static bool find_row(const km_marks *marks, uint64_t row, uint64_t *place) {
+    const header *head = &marks->head;
+    if (marks->numbers == NULL) {
+        *place = row - head->first;
+        return row >= head->first && *place < head->count;
+    }
+    const uint64_t *found =
+        bsearch(&row, marks->numbers, (size_t)head->count, sizeof *marks->numbers, compare_numbers);
+    *place = found != NULL ? (uint64_t)(found - marks->numbers) : 0;
+    return found != NULL;
+}
+
+static km_status no_marks(const km_marks *marks, uint64_t row) {
+    return km_fail(KM_FAILED, "%s: row %llu has no marks; there are marks of %llu rows from row %llu on.",
+                   marks->path, (unsigned long long)row, (unsigned long long)marks->head.count,
+                   (unsigned long long)marks->head.first);
+}
+
 km_status km_marks_write(km_marks *marks, uint64_t row, const void *bytes) {
-    const uint64_t at = (row - marks->head.first) * marks->head.stride;
-    return km_pwrite_all(marks->fd, bytes, marks->head.stride, sizeof(header) + at, marks->path);
+    uint64_t place = 0;
+    if (!find_row(marks, row, &place)) {
+        return no_marks(marks, row);
+    }
+    return km_pwrite_all(marks->fd, bytes, marks->head.stride, sizeof(header) + place * marks->head.stride,
+                         marks->path);
 }
 
 km_status km_marks_commit(km_marks *marks) {
@@ -147,6 +181,7 @@ void km_marks_close(km_marks *marks) {
         }
         free(marks->path);
         free(marks->final);
+        free(marks->numbers);
         free(marks);
     }
 }
@@ -164,13 +199,11 @@ km_hash km_marks_hash(const km_marks *marks) {
 }
 
 km_status km_marks_read(const km_marks *marks, uint64_t row, void *out) {
-    const header *head = &marks->head;
-    if (row < head->first || row - head->first >= head->count) {
-        return km_fail(KM_FAILED, "%s: row %llu has no marks; there are marks of %llu rows from row %llu on.",
-                       marks->path, (unsigned long long)row, (unsigned long long)head->count,
-                       (unsigned long long)head->first);
+    uint64_t place = 0;
+    if (!find_row(marks, row, &place)) {
+        return no_marks(marks, row);
     }
-    return km_pread_all(marks->fd, out, head->stride, sizeof(header) + (row - head->first) * head->stride,
+    return km_pread_all(marks->fd, out, marks->head.stride, sizeof(header) + place * marks->head.stride,
                         marks->path);
 }
 

@@ -70,6 +70,16 @@ int km_policy_net_outputs(const km_policy_net *net) {
     return net->kind->outputs;
 }
 
+/* Every matrix but the embeddings is multiplied once. */
+double km_policy_flops(const km_policy_net *net) {
+    double products = 0;
+    for (int i = 0; i < net->table.count; i++) {
+        const km_param *param = &net->table.params[i];
+        products += param->rank == 2 && param->offset != net->embed ? (double)param->count : 0;
+    }
+    return 2 * products;
+}
+
 /* ---- Initial weights ---- */
 
 /* Inputs of one output of the layer that a parameter belongs to; of the LSTM its hidden units, as PyTorch has it. */
@@ -160,7 +170,20 @@ void km_policy_work_destroy(km_policy_work *work) {
     }
 }
 
+void km_policy_work_set_dropout(km_policy_work *work, double share, uint64_t seed) {
+    work->dropout.p = (float)share;
+    km_rng_key(work->dropout.key, seed, KM_RNG_DROPOUT);
+}
+
 /* ---- Passes ---- */
+
+void km_net_dropout(const km_net_pass *pass, float *y, int layer, int C) {
+    km_dropout dropout = pass->work->dropout;
+    dropout.site = (uint32_t)layer;
+    if (dropout.p > 0 && pass->stream->keys != NULL) {
+        km_dropout_apply(y, y, &dropout, pass->stream->keys, pass->stream->tokens, C);
+    }
+}
 
 const float *km_policy_forward(const km_policy_net *net, const float *weights, const km_stream *stream, int views,
                                km_policy_work *work) {

@@ -61,6 +61,7 @@ struct km_policy_work {
     void *block;
     float *x, *dx, *logits, *dlogits; /* (N,C), (N,C), (N,outputs), (N,outputs) */
     float *gradient;                  /* the slice that is being made */
+    km_dropout dropout;               /* p = 0: none */
     /* LSTM: input of layer l is y[l], y[0] is x; (N,2H) else. */
     float *y[KM_MOST_LAYERS + 1], *dy[2];
     km_lstm_acts lstm[KM_MOST_LAYERS][KM_DIRECTIONS];
@@ -78,6 +79,8 @@ struct km_policy_work {
 /* Reports the gradient of a linear layer y = x w^T + b from dy (N,out): the bias first. */
 void km_net_report_linear(const km_net_pass *pass, const km_linear_parts *parts, const float *dy, const float *x,
                           int in, int out);
+/* Drops elements of what layer `layer` made, y (N,C), or of its gradient; layer 0 are the embeddings. */
+void km_net_dropout(const km_net_pass *pass, float *y, int layer, int C);
 float *km_net_floats(km_arena *arena, size_t rows, size_t columns);
 
 #endif

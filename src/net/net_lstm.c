@@ -196,10 +196,12 @@ static void head_backward(const km_net_pass *pass, const km_linear_parts *head, 
 
 static void forward(const km_net_pass *pass) {
     pack(pass);
+    km_net_dropout(pass, pass->work->y[0], 0, pass->net->shape.C);
     for (int l = 0; l < pass->net->shape.L; l++) {
         for (int d = 0; d < KM_DIRECTIONS; d++) {
             direction_forward(pass, l, d);
         }
+        km_net_dropout(pass, pass->work->y[l + 1], l + 1, 2 * pass->net->shape.H);
     }
     head_forward(pass, &pass->net->start, 0);
     head_forward(pass, &pass->net->end, 1);
@@ -210,11 +212,13 @@ static void backward(const km_net_pass *pass) {
     head_backward(pass, &pass->net->end, 1, work->dy[0], false);
     head_backward(pass, &pass->net->start, 0, work->dy[0], true);
     for (int l = pass->net->shape.L - 1; l >= 0; l--) {
-        const float *dy = work->dy[(pass->net->shape.L - 1 - l) % 2];
+        float *dy = work->dy[(pass->net->shape.L - 1 - l) % 2];
+        km_net_dropout(pass, dy, l + 1, 2 * pass->net->shape.H);
         float *dx = l == 0 ? work->dx : work->dy[(pass->net->shape.L - l) % 2];
         direction_backward(pass, l, 1, dy, dx, false);
         direction_backward(pass, l, 0, dy, dx, true);
     }
+    km_net_dropout(pass, work->dx, 0, pass->net->shape.C);
 }
 
 const km_net_kind km_net_lstm = {"supervised", 2, false, check, place, place_work, forward, backward};

@@ -8,13 +8,14 @@
 
 /* ---- Ids ---- */
 
-static size_t add_id(km_triples *t, int32_t id) {
+static void add_id(km_triples *t, int32_t id, bool starts_word) {
     if (t->used == t->room) {
         t->room = KM_MAX(2 * t->room, (size_t)1 << 16);
         t->ids = km_grow(t->ids, t->room, sizeof *t->ids);
+        t->starts_word = km_grow(t->starts_word, t->room, sizeof *t->starts_word);
     }
     t->ids[t->used] = id;
-    return t->used++;
+    t->starts_word[t->used++] = starts_word;
 }
 
 /* Adds <s> ids </s>, cut to `length` tokens. Where they are is set when all examples are read, since the ids may move. */
@@ -22,16 +23,17 @@ static km_ids_view add_sequence(km_triples *t, const km_triples_options *options
     const km_specials s = km_tokenizer_specials(options->tokenizer);
     const size_t room = (size_t)options->length - 2, count = KM_MIN(ids->count, room), begin = t->used;
     t->cut += ids->count > room;
-    (void)add_id(t, s.cls);
+    add_id(t, s.cls, true);
     for (size_t i = 0; i < count; i++) {
-        (void)add_id(t, ids->ids[i]);
+        add_id(t, ids->ids[i], ids->starts_word[i] != 0);
     }
-    (void)add_id(t, s.sep);
+    add_id(t, s.sep, true);
     return (km_ids_view){.begin = begin, .length = (int)count + 2};
 }
 
 static void place_ids(const km_triples *t, km_ids_view *view) {
     view->ids = t->ids + view->begin;
+    view->starts_word = t->starts_word + view->begin;
 }
 
 /* ---- Answers ---- */
@@ -177,6 +179,7 @@ km_status km_triples_read(km_triples *out, const char *path, const km_triples_op
 void km_triples_free(km_triples *triples) {
     free(triples->items);
     free(triples->ids);
+    free(triples->starts_word);
     *triples = (km_triples){0};
 }
 
@@ -186,7 +189,9 @@ void km_contexts_reserve(km_contexts *out, int tokens, int views) {
     *out = (km_contexts){.starts = km_new((size_t)views + 1, sizeof *out->starts),
                          .ids = km_new((size_t)tokens, sizeof *out->ids),
                          .first = km_new((size_t)views, sizeof *out->first),
-                         .last = km_new((size_t)views, sizeof *out->last)};
+                         .last = km_new((size_t)views, sizeof *out->last),
+                         .starts_word = km_new((size_t)tokens, sizeof *out->starts_word),
+                         .keys = km_new((size_t)tokens, sizeof *out->keys)};
     km_contexts_clear(out);
 }
 
@@ -195,17 +200,24 @@ void km_contexts_free(km_contexts *contexts) {
     free(contexts->ids);
     free(contexts->first);
     free(contexts->last);
+    free(contexts->starts_word);
+    free(contexts->keys);
     *contexts = (km_contexts){0};
 }
 
 void km_contexts_clear(km_contexts *contexts) {
     contexts->views = 0;
-    contexts->stream = (km_stream){.starts = contexts->starts, .ids = contexts->ids};
+    contexts->stream = (km_stream){.starts = contexts->starts, .ids = contexts->ids, .keys = contexts->keys};
 }
 
-void km_contexts_add(km_contexts *contexts, const km_triple *triple) {
+void km_contexts_add(km_contexts *contexts, const km_triple *triple, uint64_t place) {
     const int32_t at = contexts->starts[contexts->views];
-    memcpy(contexts->ids + at, triple->context.ids, (size_t)triple->context.length * sizeof *contexts->ids);
+    const size_t length = (size_t)triple->context.length;
+    memcpy(contexts->ids + at, triple->context.ids, length * sizeof *contexts->ids);
+    memcpy(contexts->starts_word + at, triple->context.starts_word, length * sizeof *contexts->starts_word);
+    for (size_t i = 0; i < length; i++) {
+        contexts->keys[(size_t)at + i] = place << 16 | i;
+    }
     contexts->first[contexts->views] = at + triple->first;
     contexts->last[contexts->views] = at + triple->last;
     contexts->starts[++contexts->views] = at + triple->context.length;

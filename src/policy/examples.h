@@ -8,7 +8,8 @@
 /* Ids with <s> and </s> around them. */
 typedef struct km_ids_view {
     const int32_t *ids;
-    size_t begin; /* among the ids of all examples */
+    const uint8_t *starts_word; /* 1 where a word begins; <s> and </s>: 1 */
+    size_t begin;               /* among the ids of all examples */
     int length;
 } km_ids_view;
 
@@ -21,6 +22,7 @@ typedef struct km_triples {
     km_triple *items;
     size_t count, capacity;
     int32_t *ids; /* of all */
+    uint8_t *starts_word;
     size_t used, room;
     size_t without_answer; /* left out: the context does not have it, or not within its first tokens */
     size_t cut;            /* texts that were longer than `length` */
@@ -43,11 +45,14 @@ void km_triples_free(km_triples *triples);
 typedef struct km_contexts {
     km_stream stream;
     int32_t *starts, *ids, *first, *last;
+    uint8_t *starts_word;
+    uint64_t *keys; /* of dropout */
     int views;
 } km_contexts;
 void km_contexts_reserve(km_contexts *out, int tokens, int views);
 void km_contexts_free(km_contexts *contexts);
 void km_contexts_clear(km_contexts *contexts);
-void km_contexts_add(km_contexts *contexts, const km_triple *triple);
+/* `place`: of the example in the training; dropout is keyed by it. */
+void km_contexts_add(km_contexts *contexts, const km_triple *triple, uint64_t place);
 
 #endif

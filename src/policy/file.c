@@ -101,6 +101,7 @@ static km_status read_policy(km_policy *policy, const km_store *store, const cha
     km_policy_input *input = km_new(1, sizeof *input);
     km_status status = km_schema_parse(&km_policy_schema, input, config, path);
     policy->longest = input->policy.longest;
+    policy->whole_words = input->policy.whole_words;
     policy->temperature = input->policy.temperature;
     free(input);
     KM_TRY(status);
@@ -174,6 +175,7 @@ km_status km_policy_open(km_policy **out, const char *path) {
     KM_TRY(km_store_open(&store, path));
     km_policy *policy = km_new(1, sizeof *policy);
     policy->longest = 10;
+    policy->whole_words = true;
     policy->temperature = 1;
     km_status status = is_safetensors(path) ? read_tensors(policy, store, path) : read_policy(policy, store, path);
     km_store_close(store);

@@ -31,8 +31,11 @@ typedef struct worker {
 /* ---- One group of rows ---- */
 
 static void mark_spans(const worker *w, const km_row *row, const float *logits) {
-    (void)km_span_best(w->bytes, w->job->request->kept, logits, row->maskable, row->length,
-                       (int)w->job->policy->longest);
+    const km_policy *policy = w->job->policy;
+    const km_span_rule rule = {.allowed = row->maskable,
+                               .starts_word = policy->whole_words ? row->starts_word : NULL,
+                               .longest = (int)policy->longest};
+    (void)km_span_best(w->bytes, w->job->request->kept, logits, &rule, row->length);
 }
 
 static void mark_tokens(const worker *w, const km_row *row, const float *logits) {
@@ -42,11 +45,17 @@ static void mark_tokens(const worker *w, const km_row *row, const float *logits)
     }
 }
 
+/* The number of a row, by its place among those to mark. */
+static uint64_t number_of(const worker *w, uint64_t place) {
+    const km_marks_key *key = &w->job->key;
+    return key->numbers != NULL ? key->numbers[place] : key->first + place;
+}
+
 static km_stream read_rows(worker *w, uint64_t first, int count, km_status *status) {
     w->starts[0] = 0;
     for (int i = 0; i < count && *status == KM_OK; i++) {
         const km_row *row = w->rows[i];
-        *status = km_rows_read(w->job->request->rows, first + (uint64_t)i, w->rows[i]);
+        *status = km_rows_read(w->job->request->rows, number_of(w, first + (uint64_t)i), w->rows[i]);
         memcpy(w->ids + w->starts[i], row->ids, *status == KM_OK ? (size_t)row->length * sizeof *w->ids : 0);
         w->starts[i + 1] = w->starts[i] + (*status == KM_OK ? row->length : 0);
     }
@@ -66,8 +75,8 @@ static km_status check_ids(const worker *w, const km_stream *stream) {
 
 static km_status mark_group(worker *w, uint64_t group) {
     const marking *job = w->job;
-    const uint64_t first = job->key.first + group * GROUP;
-    const int count = (int)KM_MIN((uint64_t)GROUP, job->key.first + job->key.count - first);
+    const uint64_t first = group * GROUP; /* among the rows to mark */
+    const int count = (int)KM_MIN((uint64_t)GROUP, job->key.count - first);
     km_status status = KM_OK;
     const km_stream stream = read_rows(w, first, count, &status);
     KM_TRY(status);
@@ -76,7 +85,7 @@ static km_status mark_group(worker *w, uint64_t group) {
     for (int i = 0; i < count; i++) {
         memset(w->bytes, 0, job->key.stride);
         (job->key.kind == KM_MARKS_SPANS ? mark_spans : mark_tokens)(w, w->rows[i], logits + 2 * stream.starts[i]);
-        KM_TRY(km_marks_write(job->marks, first + (uint64_t)i, w->bytes));
+        KM_TRY(km_marks_write(job->marks, w->rows[i]->number, w->bytes));
     }
     return KM_OK;
 }
@@ -223,6 +232,7 @@ static km_hash hash_of(const km_policy *policy) {
     km_hasher *hasher = km_hasher_create();
     km_hasher_add(hasher, &policy->weights_hash, sizeof policy->weights_hash);
     km_hasher_add(hasher, &policy->longest, sizeof policy->longest);
+    km_hasher_add(hasher, &policy->whole_words, sizeof policy->whole_words);
     return km_hasher_end(hasher);
 }
 
@@ -232,9 +242,22 @@ static km_marks_key key_of(const km_policy *policy, const km_mark_request *reque
                         .rows = km_rows_hash(request->rows),
                         .policy = hash_of(policy),
                         .first = request->first,
-                        .count = request->count};
+                        .count = request->count,
+                        .numbers = request->numbers};
     key.stride = km_marks_stride(key.kind, request->kept, km_rows_length(request->rows));
     return key;
+}
+
+static void count_work(const marking *job) {
+    const km_mark_request *request = job->request;
+    char *path = request->folder != NULL ? path_of(job) : NULL;
+    km_marks *found = NULL;
+    const bool there = path != NULL && km_marks_open(&found, path, &job->key);
+    km_marks_close(found);
+    free(path);
+    *request->flops =
+        there ? 0
+              : (double)request->count * (double)km_rows_length(request->rows) * km_policy_flops(job->policy->net);
 }
 
 static km_status make_unnamed(marking *job, km_marks **out) {
@@ -254,9 +277,16 @@ km_status km_policy_mark(km_comm *comm, const km_mark_request *request, km_marks
     km_status status = km_policy_open(&policy, request->model);
     status = status == KM_OK ? check_policy(policy, request) : km_context(KM_USAGE, "mask.model");
     status = agree(comm, status);
-    if (status == KM_OK && (comm != NULL || request->folder == NULL)) {
+    if (status == KM_OK) {
         marking job = {.policy = policy, .request = request, .key = key_of(policy, request)};
-        status = request->folder == NULL ? make_unnamed(&job, out) : open_or_make(&job, comm, out);
+        if (request->flops != NULL) {
+            count_work(&job);
+        }
+        if (request->folder == NULL) {
+            status = make_unnamed(&job, out);
+        } else if (comm != NULL) {
+            status = open_or_make(&job, comm, out);
+        }
         km_marks_close(job.marks);
     }
     km_policy_close(policy);

@@ -301,14 +301,18 @@ static void compute(void *payload, uint64_t number, int worker, const km_sink *s
     }
 }
 
-static km_batches batches_of(km_meta *m, pass_kind pass, const float *weights) {
+static void share_batches(const km_meta *m, uint64_t *first, uint64_t *count) {
     const int size = m->options.micro_batch;
-    km_batches batches = {.comm = m->comm, .pool = m->pool, .job = compute, .payload = m};
+    km_share(first, count, (uint64_t)((m->input->count + size - 1) / size), km_comm_rank(m->comm),
+             km_comm_size(m->comm));
+}
+
+static km_batch_work batches_of(km_meta *m, pass_kind pass, const float *weights) {
+    km_batch_work batches = {.comm = m->comm, .pool = m->pool, .job = compute, .payload = m};
     m->pass = pass;
     m->weights = weights;
     memset(m->units, 0, (size_t)workers_of(m) * sizeof *m->units);
-    km_share(&batches.first, &batches.count, (uint64_t)((m->input->count + size - 1) / size), km_comm_rank(m->comm),
-             km_comm_size(m->comm));
+    share_batches(m, &batches.first, &batches.count);
     return batches;
 }
 
@@ -337,7 +341,7 @@ static void spread(const km_parameters *p, float *out, const int64_t *sums, doub
 /* The gradient of the mean loss at these weights. */
 static km_status gradient_at(km_meta *m, float *out, double *loss, pass_kind pass, const float *weights,
                              double tokens) {
-    const km_batches batches = batches_of(m, pass, weights);
+    const km_batch_work batches = batches_of(m, pass, weights);
     const int64_t *sums = NULL;
     KM_TRY(km_sum_batches(&sums, m->theta, &batches));
     *loss = loss_of_pass(m) / tokens;
@@ -389,7 +393,7 @@ static void find_slopes(km_meta *m, size_t tokens_in, double tokens) {
     for (int side = 0; side < 2 && h > 0; side++) {
         m->sign = side == 0 ? 1 : -1;
         step_from(m->point, m->theta->weights, m->sign * h, m->v, size);
-        const km_batches batches = batches_of(m, SLOPE, m->point);
+        const km_batch_work batches = batches_of(m, SLOPE, m->point);
         km_run_batches(&batches);
     }
     for (size_t i = 0; i < tokens_in && h > 0; i++) {
@@ -399,12 +403,33 @@ static void find_slopes(km_meta *m, size_t tokens_in, double tokens) {
 
 /* ---- The budget (Eq. 7) ---- */
 
+/* This rank's examples: from..to-1. */
+static void own_range(const km_meta *m, int *from, int *to) {
+    const int size = m->options.micro_batch;
+    uint64_t first = 0, count = 0;
+    share_batches(m, &first, &count);
+    *from = (int)first * size;
+    *to = KM_MIN((int)(first + count) * size, m->input->count);
+}
+
+void km_meta_count(const km_meta *m, km_masked *masked) {
+    int from = 0, to = 0;
+    own_range(m, &from, &to);
+    for (int i = from; i < to; i++) {
+        const km_ids_view *context = &m->input->triples[i].context;
+        for (int t = 0; t < context->length; t++) {
+            if (is_maskable(m, context->ids[t])) {
+                km_masked_add(masked, context->ids[t], (double)m->decisions[m->input->first[i] + t]);
+            }
+        }
+    }
+}
+
 /* Adds up over this rank's contexts, and beta times the gradient of the term to the slopes. */
 static void add_budget(km_meta *m, km_meta_result *out) {
-    const km_batches mine = batches_of(m, DECIDE, NULL);
     int64_t sums[4] = {0}; /* term, masked, maskable, within */
-    const int size = m->options.micro_batch, from = (int)mine.first * size;
-    const int to = KM_MIN((int)(mine.first + mine.count) * size, m->input->count);
+    int from = 0, to = 0;
+    own_range(m, &from, &to);
     for (int i = from; i < to; i++) {
         const km_ids_view *context = &m->input->triples[i].context;
         double masked = 0;
@@ -445,7 +470,7 @@ static double scale_of(km_meta *m, size_t tokens) {
 
 static km_status report(km_meta *m, size_t tokens, km_meta_result *out) {
     m->scale = scale_of(m, tokens);
-    const km_batches batches = batches_of(m, POLICY, NULL);
+    const km_batch_work batches = batches_of(m, POLICY, NULL);
     out->divisor = m->scale;
     return km_sum_batches(&out->gradient, m->phi, &batches);
 }
@@ -469,7 +494,7 @@ km_status km_meta_step(km_meta *m, const km_meta_input *input, km_meta_result *o
     count_tokens(input, &contexts, &targets);
     memset(m->decisions, 0, contexts * sizeof *m->decisions);
     memset(m->soft, 0, contexts * sizeof *m->soft);
-    const km_batches deciding = batches_of(m, DECIDE, NULL);
+    const km_batch_work deciding = batches_of(m, DECIDE, NULL);
     km_run_batches(&deciding);
     KM_TRY(gradient_at(m, m->g0, &out->loss_pretrain, PRETRAIN, m->theta->weights, (double)contexts));
     step_from(m->theta1, m->theta->weights, -o->alpha0, m->g0, size);

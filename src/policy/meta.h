@@ -50,7 +50,9 @@ km_status km_meta_create(km_meta **out, km_comm *comm, km_pool *pool, const km_m
 void km_meta_destroy(km_meta *meta); /* NULL is fine */
 /* Computes a step at theta->weights and phi->weights, and changes neither. Collective. */
 km_status km_meta_step(km_meta *meta, const km_meta_input *input, km_meta_result *out) KM_NODISCARD;
-const float *km_meta_theta1(const km_meta *meta);    /* the model behind the inner pre-training step */
+const float *km_meta_theta1(const km_meta *meta); /* the model behind the inner pre-training step */
+/* Adds the decisions of the last step for this rank's contexts to the counts; its input must still be there. */
+void km_meta_count(const km_meta *meta, km_masked *masked);
 const float *km_meta_decisions(const km_meta *meta); /* d of each token of this rank's contexts, as in the input */
 
 #endif

@@ -8,9 +8,11 @@
 typedef struct training {
     km_parameters *theta;
     km_meta *meta;
-    km_triple *triples; /* (batch) */
-    int *first;         /* (batch) */
-    float *noise;       /* (batch * length, 2) */
+    km_triple *triples;  /* (batch) */
+    int *first;          /* (batch) */
+    float *noise;        /* (batch * length, 2) */
+    km_meta_input input; /* of the last step */
+    km_masked masked;
 } training;
 
 static km_meta_options options_of(const km_policy_config *c) {
@@ -33,6 +35,7 @@ static km_status begin(km_policy_training *t) {
     own->triples = km_new(batch, sizeof *own->triples);
     own->first = km_new(batch, sizeof *own->first);
     own->noise = km_new(2 * tokens, sizeof *own->noise);
+    km_masked_create(&own->masked, km_policy_net_shape(t->net)->V);
     KM_TRY(km_parameters_create(&own->theta, t->comm, km_model_table(t->bundle->model), false));
     memcpy(own->theta->weights, t->bundle->weights, own->theta->table->size * sizeof(float));
     const km_meta_options options = options_of(c);
@@ -47,6 +50,7 @@ static void end(km_policy_training *t) {
     free(own->triples);
     free(own->first);
     free(own->noise);
+    km_masked_free(&own->masked);
     free(own);
 }
 
@@ -96,9 +100,9 @@ static void move_policy(km_policy_training *t, const km_meta_result *result, dou
 
 static km_status step(km_policy_training *t, km_json *line) {
     training *own = t->own;
-    const km_meta_input input = draw(t);
     km_meta_result result;
-    KM_TRY(km_meta_step(own->meta, &input, &result));
+    own->input = draw(t);
+    KM_TRY(km_meta_step(own->meta, &own->input, &result));
     const double norm = km_gradient_norm(t->parameters, t->pool, result.gradient, result.divisor);
     move_policy(t, &result, norm);
     if (t->input->policy.keep_pretrained) {
@@ -117,4 +121,13 @@ static km_status step(km_policy_training *t, km_json *line) {
     return KM_OK;
 }
 
-const km_training_kind km_training_meta = {.begin = begin, .step = step, .end = end, .model = model};
+/* What the last step of an epoch masks. */
+static km_status evaluate(km_policy_training *t, km_json *line) {
+    training *own = t->own;
+    km_meta_count(own->meta, &own->masked);
+    km_masked_report(&own->masked, t->comm, t->tokenizer, line);
+    return KM_OK;
+}
+
+const km_training_kind km_training_meta = {
+    .begin = begin, .step = step, .evaluate = evaluate, .end = end, .model = model};

@@ -43,13 +43,24 @@ static int insert(km_mark_span *out, int count, int top, km_mark_span span) {
     return KM_MIN(count + 1, top);
 }
 
-int km_span_best(km_mark_span *out, int top, const float *logits, const uint8_t *allowed, int length, int longest) {
+static bool begins(const km_span_rule *rule, int at) {
+    return rule->starts_word == NULL || rule->starts_word[at];
+}
+
+int km_span_best(km_mark_span *out, int top, const float *logits, const km_span_rule *rule, int length) {
     int count = 0;
     for (int i = 0; i < length; i++) {
-        for (int j = i; j < length && j < i + longest && allowed[j]; j++) {
-            const km_mark_span span = {
-                .begin = (uint16_t)i, .end = (uint16_t)(j + 1), .score = logits[2 * i] + logits[2 * j + 1]};
-            count = insert(out, count, top, span);
+        int units = 0;
+        for (int j = i; j < length && rule->allowed[j] && begins(rule, i); j++) {
+            units += begins(rule, j);
+            if (units > rule->longest) {
+                break;
+            }
+            if (j + 1 == length || !rule->allowed[j + 1] || begins(rule, j + 1)) {
+                const km_mark_span span = {
+                    .begin = (uint16_t)i, .end = (uint16_t)(j + 1), .score = logits[2 * i] + logits[2 * j + 1]};
+                count = insert(out, count, top, span);
+            }
         }
     }
     return count;

@@ -14,6 +14,7 @@ typedef struct room {
     km_contexts contexts;
     float *dlogits;
     uint8_t *allowed;
+    km_masked masked; /* by the best span of each context */
 } room;
 
 /* Sums over micro-batches; a thread adds to its own. */
@@ -46,6 +47,8 @@ static km_status begin(km_policy_training *t) {
         r->dlogits = km_new((size_t)tokens * 2, sizeof *r->dlogits);
         r->allowed = km_new((size_t)c->length, 1);
         KM_TRY(km_policy_work_create(&r->work, t->net, tokens, views));
+        km_masked_create(&r->masked, km_policy_net_shape(t->net)->V);
+        km_policy_work_set_dropout(r->work, c->dropout, (uint64_t)t->input->run.seed);
     }
     return KM_OK;
 }
@@ -57,6 +60,7 @@ static void end(km_policy_training *t) {
         km_policy_work_destroy(own->rooms[i].work);
         free(own->rooms[i].dlogits);
         free(own->rooms[i].allowed);
+        km_masked_free(&own->rooms[i].masked);
     }
     if (own != NULL) {
         free(own->rooms);
@@ -67,21 +71,36 @@ static void end(km_policy_training *t) {
 
 /* ---- One micro-batch ---- */
 
-/* Whether the answer of a view is the best span, and among the best: to where it stands among them. */
+/* Whether a span reads as the answer does, here or at another place of the context. */
+static bool is_answer(const km_contexts *c, int view, const km_mark_span *span) {
+    const int length = c->last[view] - c->first[view] + 1;
+    const int32_t *ids = c->ids + c->starts[view] + span->begin;
+    return span->end - span->begin == length &&
+           memcmp(ids, c->ids + c->first[view], (size_t)length * sizeof *ids) == 0;
+}
+
+/* Counts whether the answer of a view is the best span, and whether it is among the best. */
 static void rank_answer(const km_policy_training *t, room *r, int view, const float *logits, totals *sums) {
     km_mark_span best[BEST];
     const km_contexts *c = &r->contexts;
     const int begin = c->starts[view], length = c->starts[view + 1] - begin;
     memset(r->allowed, 1, (size_t)length);
     r->allowed[0] = r->allowed[length - 1] = 0;
-    const int count =
-        km_span_best(best, BEST, logits + 2 * begin, r->allowed, length, (int)t->input->policy.longest);
-    for (int i = 0; i < count; i++) {
-        if (best[i].begin == c->first[view] - begin && best[i].end == c->last[view] - begin + 1) {
-            sums->first += i == 0;
-            sums->among++;
-        }
+    const km_policy_config *config = &t->input->policy;
+    const km_span_rule rule = {.allowed = r->allowed,
+                               .starts_word = config->whole_words ? c->starts_word + begin : NULL,
+                               .longest = (int)config->longest};
+    const int count = km_span_best(best, BEST, logits + 2 * begin, &rule, length);
+    for (int n = 1; n < length - 1; n++) {
+        km_masked_add(&r->masked, c->ids[begin + n], count > 0 && n >= best[0].begin && n < best[0].end);
     }
+    bool among = false;
+    for (int i = 0; i < count; i++) {
+        const bool right = is_answer(c, view, &best[i]);
+        sums->first += right && i == 0;
+        among |= right;
+    }
+    sums->among += among;
 }
 
 static void compute(void *payload, uint64_t number, int worker, const km_sink *sink) {
@@ -91,8 +110,9 @@ static void compute(void *payload, uint64_t number, int worker, const km_sink *s
     const uint64_t size = (uint64_t)t->input->policy.micro_batch;
     km_contexts_clear(&r->contexts);
     for (uint64_t i = own->from + number * size; i < own->from + (number + 1) * size && i < own->to; i++) {
-        km_contexts_add(&r->contexts, &own->examples->items[own->in_order ? i : km_training_example(t, i)]);
+        km_contexts_add(&r->contexts, &own->examples->items[own->in_order ? i : km_training_example(t, i)], i);
     }
+    r->contexts.stream.keys = sink != NULL ? r->contexts.keys : NULL; /* no dropout in evaluation */
     const float *weights = t->parameters->weights, *logits = NULL;
     const km_contexts *c = &r->contexts;
     logits = km_policy_forward(t->net, weights, &c->stream, c->views, r->work);
@@ -109,10 +129,10 @@ static void compute(void *payload, uint64_t number, int worker, const km_sink *s
 
 /* ---- Steps ---- */
 
-static km_batches batches_of(km_policy_training *t, const km_triples *examples, uint64_t from, uint64_t to) {
+static km_batch_work batches_of(km_policy_training *t, const km_triples *examples, uint64_t from, uint64_t to) {
     supervised *own = t->own;
     const uint64_t size = (uint64_t)t->input->policy.micro_batch;
-    km_batches batches = {.comm = t->comm, .pool = t->pool, .job = compute, .payload = t};
+    km_batch_work batches = {.comm = t->comm, .pool = t->pool, .job = compute, .payload = t};
     own->examples = examples;
     own->from = from;
     own->to = to;
@@ -138,7 +158,7 @@ static totals add_up(const km_policy_training *t) {
 static km_status step(km_policy_training *t, km_json *line) {
     const km_policy_config *c = &t->input->policy;
     const uint64_t batch = (uint64_t)c->batch, from = (uint64_t)t->step * batch;
-    const km_batches batches = batches_of(t, &t->train, from, from + batch);
+    const km_batch_work batches = batches_of(t, &t->train, from, from + batch);
     const int64_t *sums = NULL;
     KM_TRY(km_sum_batches(&sums, t->parameters, &batches));
     const km_optimizer_config optimizer = {
@@ -154,14 +174,23 @@ static km_status step(km_policy_training *t, km_json *line) {
     return KM_OK;
 }
 
+static void report_masked(const km_policy_training *t, km_json *line) {
+    supervised *own = t->own;
+    for (int i = 1; i < workers_of(t); i++) {
+        km_masked_join(&own->rooms[0].masked, &own->rooms[i].masked);
+    }
+    km_masked_report(&own->rooms[0].masked, t->comm, t->tokenizer, line);
+}
+
 static km_status evaluate(km_policy_training *t, km_json *line) {
     if (t->dev.count == 0) {
         return KM_OK;
     }
     const double count = (double)t->dev.count;
-    const km_batches batches = batches_of(t, &t->dev, 0, t->dev.count);
+    const km_batch_work batches = batches_of(t, &t->dev, 0, t->dev.count);
     km_run_batches(&batches);
     const totals sums = add_up(t);
+    report_masked(t, line);
     const double loss = km_loss_of_units(sums.loss) / count;
     km_json_set_number(line, "eval_loss", loss);
     km_json_set_number(line, "eval_accuracy", (double)sums.first / count);

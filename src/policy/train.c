@@ -67,6 +67,17 @@ static km_status make_net(km_policy_training *t) {
     return km_policy_net_create(&t->net, &shape);
 }
 
+static void scale_to(float *values, size_t count, double deviation) {
+    double sum = 0;
+    for (size_t i = 0; i < count; i++) {
+        sum += (double)values[i] * (double)values[i];
+    }
+    const double scale = sum > 0 ? deviation / sqrt(sum / (double)count) : 0;
+    for (size_t i = 0; i < count; i++) {
+        values[i] = (float)((double)values[i] * scale);
+    }
+}
+
 /* The embeddings are the model's, the rest is drawn. */
 static void set_weights(km_policy_training *t) {
     float *weights = t->parameters->weights;
@@ -75,6 +86,9 @@ static void set_weights(km_policy_training *t) {
         const km_param *words = km_model_words(t->bundle->model);
         const km_param *embed = km_table_find(km_policy_net_table(t->net), "embed.weight");
         memcpy(weights + embed->offset, t->bundle->weights + words->offset, words->count * sizeof *weights);
+    }
+    if (t->input->policy.embedding_std > 0) {
+        scale_to(weights + t->net->embed, t->net->above - t->net->embed, t->input->policy.embedding_std);
     }
 }
 
@@ -220,10 +234,17 @@ static km_status make_step(km_policy_training *t, km_metrics *metrics) {
     return status == KM_OK ? KM_OK : km_context(status, "step %lld", (long long)t->step + 1);
 }
 
+/* Whether policy.patience epochs have brought no better loss. */
+static bool is_stale(const km_policy_training *t) {
+    const int64_t patience = t->input->policy.patience;
+    return t->kind->has_best && patience > 0 && t->best_step > 0 &&
+           t->step - t->best_step >= patience * t->epoch_steps;
+}
+
 static km_status make_steps(km_policy_training *t, km_metrics *metrics) {
     const double started = km_seconds();
     const int64_t every = t->input->checkpoint.every;
-    while (t->step < t->steps) {
+    while (t->step < t->steps && !is_stale(t)) {
         if (asked_to_stop(t, started)) {
             KM_TRY(km_training_save(t, metrics));
             return km_fail(KM_STOPPED, "stopped after step %lld of %lld, with a checkpoint; run it again to go on",

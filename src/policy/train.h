@@ -43,25 +43,31 @@ extern const km_training_kind km_training_supervised, km_training_meta;
 /* The number of the example at a place of the training. */
 size_t km_training_example(const km_policy_training *t, uint64_t place);
 
-/* ---- The exact sum of a gradient over micro-batches, made by the threads of the pool (sum.c) ---- */
+/* ---- Sums over micro-batches (sum.c) ---- */
 
-/* Computes micro-batch `number` of this call in worker `worker`; its gradient goes to the sink. False: its numbers are not finite. */
-typedef void km_batch_job(void *payload, uint64_t number, int worker, const km_sink *sink);
-typedef struct km_batches {
-    km_comm *comm;
-    km_pool *pool;
-    uint64_t first, count; /* this rank's micro-batches */
-    km_batch_job *job;
-    void *payload;
-} km_batches;
 /* The sums of the elements that this rank owns, as km_gradient_sum_end returns them. A value that is not finite or out of range is
  * KM_FAILED on all ranks, and *sums NULL. Collective. */
-km_status km_sum_batches(const int64_t **sums, km_parameters *parameters, const km_batches *batches) KM_NODISCARD;
+km_status km_sum_batches(const int64_t **sums, km_parameters *parameters, const km_batch_work *work) KM_NODISCARD;
 /* Calls the job for all micro-batches without a sum; `sink` is NULL. Local. */
-void km_run_batches(const km_batches *batches);
+void km_run_batches(const km_batch_work *work);
 /* The sum of a double of each micro-batch, in fixed point: the same bits on any number of ranks. */
 int64_t km_loss_units(double loss);
 double km_loss_of_units(int64_t units);
+
+/* ---- What is masked (masked.c) ---- */
+
+/* Counts for each piece of the vocabulary: how often it stands in contexts, and how much of that is masked. */
+typedef struct km_masked {
+    int pieces;
+    int64_t *masked, *seen; /* (pieces) masked: in the units of km_loss_units */
+} km_masked;
+void km_masked_create(km_masked *out, int pieces);
+void km_masked_free(km_masked *masked);
+void km_masked_add(km_masked *masked, int32_t id, double decision); /* 0: seen, 1: masked */
+void km_masked_join(km_masked *into, km_masked *from);              /* clears `from` */
+/* Adds "most_masked" to a line of the log: [[piece, share of all masked tokens, masked share of its own tokens], ...], the ten that are masked
+ * most, over all ranks. Clears the counts. Collective. */
+void km_masked_report(km_masked *masked, km_comm *comm, const km_tokenizer *tokenizer, km_json *line);
 
 /* ---- Checkpoints (state.c) ---- */
 

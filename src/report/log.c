@@ -19,6 +19,7 @@ run *report_run_create(const char *folder) {
 void report_run_destroy(run *r) {
     km_json_destroy(r->config);
     km_json_destroy(r->starts);
+    km_buffer_free(&r->most_masked);
     free(r->rates);
     free(r->name);
     free(r);
@@ -76,6 +77,11 @@ static void take_line(run *r, const km_json *line) {
     }
     take_rate(r, values[RATE]);
     take_evaluation(r, values);
+    if (km_json_get(line, "most_masked") != NULL) {
+        char *text = km_json_print(line, false);
+        km_buffer_print(&r->most_masked, "%s%s", r->most_masked.size > 0 ? "," : "", text);
+        free(text);
+    }
     const char *hash = km_json_string(km_json_get(line, "weights_hash"));
     if (hash != NULL) {
         snprintf(r->weights_hash, sizeof r->weights_hash, "%s", hash);
@@ -251,10 +257,10 @@ void report_run_print(km_buffer *out, run *r) {
     char *text = km_json_print(head, false);
     km_buffer_add(out, text, strlen(text) - 1); /* without the last brace: the series follow inside the object */
     km_buffer_print(out, ",\"lines\":");
-    report_series_print(out, &r->lines, LOSS, COMM);
+    report_series_print(out, &r->lines, LOSS, EVAL_LOSS - 1);
     km_buffer_print(out, ",\"evals\":");
     report_series_print(out, &r->evals, EVAL_LOSS, UNIGRAM);
-    km_buffer_print(out, "}");
+    km_buffer_print(out, ",\"masked_over_time\":[%s]}", r->most_masked.size > 0 ? r->most_masked.data : "");
     free(text);
     km_json_destroy(head);
 }

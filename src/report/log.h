@@ -10,7 +10,8 @@ typedef struct run {
     km_json *config; /* NULL where there is none */
     km_json *starts; /* the lines of starts.jsonl, an array */
     series lines, evals;
-    float *rates; /* of all lines, for the median */
+    km_buffer most_masked; /* the lines, as JSON, that say what a policy masks */
+    float *rates;          /* of all lines, for the median */
     size_t rate_count, rate_capacity;
     int64_t good, bad, first_bad; /* lines */
     double step, tokens, loss, seconds, comm_seconds, masked;

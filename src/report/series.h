@@ -16,6 +16,14 @@ enum {
     GRAD_NORM,
     RATE,
     COMM,
+    /* Of the training of a policy; a run without them has no such columns. */
+    LOSS_PRETRAIN,
+    LOSS_BEFORE,
+    LOSS_AFTER,
+    MASKED_SHARE,
+    WITHIN_BUDGET,
+    EVAL_AMONG_5,
+
     EVAL_LOSS,
     EVAL_ACCURACY,
     UNIGRAM, /* the unigram entropy of the held-out text */

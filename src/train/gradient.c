@@ -1,144 +1,76 @@
-/* gradient: threads take micro-batches, and add the gradient and the loss of each to the gradient sum and the report. */
+/* gradient: the gradient and the loss of a step's micro-batches, added to the gradient sum and to the report. */
 #include "gradient.h"
 #include "proposal.h"
 
-#include "kmask/kernel.h"
-
 #include <math.h>
 #include <pthread.h>
-#include <sched.h>
-#include <stdatomic.h>
-#include <stdlib.h>
 
 /* What the threads of a rank share during a step. */
 typedef struct shared_work {
     km_trainer *trainer;
-    km_gradient_sum *sum;
     const km_batch *batches;
-    int count;
-    atomic_int next; /* the micro-batch to take */
     pthread_mutex_t report_lock;
     km_gradient_report *report;
 } shared_work;
 
-/* One thread at work on one micro-batch; the payload of the model's sink. */
-typedef struct contribution {
-    shared_work *work;
-    int worker, batch;
-    int bucket; /* see km_gradient_sum_passed */
-} contribution;
-
-/* ---- Values that are not finite or out of range ---- */
-
-static void mark_bad(contribution *c, size_t offset) {
-    pthread_mutex_lock(&c->work->report_lock);
-    km_gradient_report *report = c->work->report;
-    if (report->bad_batch < 0 || c->batch < report->bad_batch) {
-        report->bad_batch = c->batch;
+/* Of a micro-batch whose loss and gradient are both bad, the gradient is named: it says which parameter. */
+static void mark_bad(km_gradient_report *report, int batch, size_t offset) {
+    const bool before = report->bad_batch < 0 || batch < report->bad_batch;
+    if (before || (batch == report->bad_batch && offset < KM_BAD_PROPOSAL)) {
+        report->bad_batch = batch;
         report->bad_offset = offset;
     }
-    pthread_mutex_unlock(&c->work->report_lock);
 }
 
-static size_t first_bad(const float *gradient, size_t count) {
-    size_t i = 0;
-    while (i + 1 < count && fabsf(gradient[i]) < KM_FIXED_LIMIT) {
-        i++;
-    }
-    return i;
-}
-
-/* ---- The model's sink ---- */
-
-/* Lets sums over ranks and the trainer's poll hook advance. For the main thread only, which makes all MPI calls. */
-static bool poll(shared_work *work) {
-    const km_trainer *t = work->trainer;
-    const bool begun = km_gradient_sum_poll(work->sum);
-    if (t->poll != NULL) {
-        t->poll(t->poll_payload);
-    }
-    return begun;
-}
-
-static void take_slice(void *payload, size_t offset, const float *gradient, size_t count) {
-    contribution *c = payload;
-    if (!km_gradient_sum_add(c->work->sum, offset, gradient, count)) {
-        mark_bad(c, offset + first_bad(gradient, count));
-    }
-    km_heartbeat_progress(c->work->trainer->comm);
-    if (c->worker == 0) {
-        (void)poll(c->work);
-    }
-}
-
-static void finish_from(void *payload, size_t offset) {
-    contribution *c = payload;
-    km_gradient_sum_passed(c->work->sum, &c->bucket, offset);
-    if (c->worker == 0) {
-        (void)poll(c->work);
-    }
-}
-
-/* ---- The threads ---- */
-
-static void add_loss(contribution *c, const km_batch *batch, const km_loss_sum *loss) {
+static void add_loss(shared_work *work, int number, const km_loss_sum *loss) {
+    const km_batch *batch = &work->batches[number];
+    km_gradient_report *report = work->report;
     double units = loss->loss * (double)(1 << KM_LOSS_BITS);
     bool good = isfinite(units) && fabs(units) < 0x1p52;
+    pthread_mutex_lock(&work->report_lock);
     if (!good) {
-        mark_bad(c, KM_BAD_LOSS);
+        mark_bad(report, number, KM_BAD_LOSS);
     }
-    pthread_mutex_lock(&c->work->report_lock);
-    km_gradient_report *report = c->work->report;
     report->loss_units += good ? llrint(units) : 0;
     report->masked += loss->masked;
     report->correct += loss->correct;
     report->tokens += batch->input.tokens;
-    report->flops += km_model_flops(c->work->trainer->model, batch);
-    pthread_mutex_unlock(&c->work->report_lock);
+    report->flops += km_model_flops(work->trainer->model, batch);
+    pthread_mutex_unlock(&work->report_lock);
 }
 
-static void compute(contribution *c) {
-    const km_trainer *t = c->work->trainer;
-    const km_batch *batch = &c->work->batches[c->batch];
-    const km_sink sink = {.payload = c, .ready = take_slice, .done = finish_from};
-    km_loss_sum loss = {0};
-    km_model_gradient(t->model, t->parameters->weights, batch, t->options.seed, true, t->works[c->worker], &sink,
-                      &loss);
-    add_loss(c, batch, &loss);
-    if (t->proposal != NULL &&
-        !km_proposal_learn(t->proposal, c->worker, batch, km_work_norms(t->works[c->worker]))) {
-        mark_bad(c, KM_BAD_PROPOSAL);
-    }
-}
-
-static void take_batches(void *payload, int worker) {
+static void compute(void *payload, uint64_t number, int worker, const km_sink *sink) {
     shared_work *work = payload;
-    for (;;) {
-        contribution c = {.work = work, .worker = worker, .batch = atomic_fetch_add(&work->next, 1)};
-        if (c.batch >= work->count) {
-            break;
-        }
-        const double start = km_seconds();
-        compute(&c);
-        if (worker == 0) {
-            km_heartbeat_pace(work->trainer->comm, km_seconds() - start);
-        }
+    const km_trainer *t = work->trainer;
+    km_loss_sum loss = {0};
+    km_model_gradient(t->model, t->parameters->weights, &work->batches[number], t->options.seed, true,
+                      t->works[worker], sink, &loss);
+    add_loss(work, (int)number, &loss);
+    if (t->proposal != NULL &&
+        !km_proposal_learn(t->proposal, worker, &work->batches[number], km_work_norms(t->works[worker]))) {
+        pthread_mutex_lock(&work->report_lock);
+        mark_bad(work->report, (int)number, KM_BAD_PROPOSAL);
+        pthread_mutex_unlock(&work->report_lock);
     }
 }
 
 void km_gradient(km_trainer *t, km_gradient_sum *sum, const km_batch *batches, int count,
                  km_gradient_report *report) {
     *report = (km_gradient_report){.bad_batch = -1};
-    shared_work work = {.trainer = t, .sum = sum, .batches = batches, .count = count, .report = report};
-    pthread_mutex_init(&work.report_lock, NULL);
+    shared_work shared = {.trainer = t, .batches = batches, .report = report};
+    const km_batch_work work = {.comm = t->comm,
+                                .pool = t->pool,
+                                .count = (uint64_t)count,
+                                .job = compute,
+                                .payload = &shared,
+                                .poll = t->poll,
+                                .poll_payload = t->poll_payload};
+    km_bad_value bad;
+    pthread_mutex_init(&shared.report_lock, NULL);
     km_parameters_round(t->parameters, t->pool);
-    km_pool_begin(t->pool, take_batches, &work);
-    take_batches(&work, 0);
-    km_op_begin(KM_OP_IDLE);
-    while (!poll(&work)) { /* until the other threads' last micro-batches are done */
-        sched_yield();
+    km_batches_run(&work, sum, &bad);
+    if (bad.found) {
+        mark_bad(report, (int)bad.batch, bad.offset);
     }
-    km_op_end();
-    km_pool_end(t->pool);
-    pthread_mutex_destroy(&work.report_lock);
+    pthread_mutex_destroy(&shared.report_lock);
 }

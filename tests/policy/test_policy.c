@@ -18,6 +18,8 @@
 enum { VIEWS = 3, TOKENS = 12 };
 static const int32_t starts[VIEWS + 1] = {0, 2, 9, 12}, ids[TOKENS] = {1, 4, 0, 3, 2, 5, 4, 6, 1, 3, 3, 0};
 static const int32_t first[VIEWS] = {1, 4, 9}, last[VIEWS] = {1, 6, 11};
+static const uint64_t keys[TOKENS] = {0,     1,     65536, 65537,  65538,  65539,
+                                      65540, 65541, 65542, 131072, 131073, 131074};
 static const km_stream stream = {.tokens = TOKENS, .longest = 7, .starts = starts, .ids = ids};
 
 static km_policy_net *net_of(km_policy_kind kind) {
@@ -47,11 +49,11 @@ static void passed(void *payload, size_t offset) {
     (void)payload, (void)offset;
 }
 
-static double loss_of(const km_policy_net *net, const float *weights, km_policy_work *work) {
-    return km_span_loss(km_policy_forward(net, weights, &stream, VIEWS, work), starts, VIEWS, first, last, NULL);
+static double loss_of(const km_policy_net *net, const float *weights, const km_stream *of, km_policy_work *work) {
+    return km_span_loss(km_policy_forward(net, weights, of, VIEWS, work), starts, VIEWS, first, last, NULL);
 }
 
-static void check_gradient(km_policy_kind kind) {
+static void check_gradient(km_policy_kind kind, double dropout) {
     km_policy_net *net = net_of(kind);
     const km_table *table = km_policy_net_table(net);
     float *weights = weights_of(net), dlogits[2 * TOKENS];
@@ -59,17 +61,20 @@ static void check_gradient(km_policy_kind kind) {
     km_policy_work *work = NULL;
     const km_sink sink = {.payload = gradient, .ready = add, .done = passed};
     assert_int_equal(km_policy_work_create(&work, net, TOKENS, VIEWS), KM_OK);
-    const float *logits = km_policy_forward(net, weights, &stream, VIEWS, work);
+    km_policy_work_set_dropout(work, dropout, 11);
+    km_stream kept = stream;
+    kept.keys = keys;
+    const float *logits = km_policy_forward(net, weights, &kept, VIEWS, work);
     (void)km_span_loss(logits, starts, VIEWS, first, last, dlogits);
-    km_policy_backward(net, weights, &stream, VIEWS, dlogits, true, work, &sink);
+    km_policy_backward(net, weights, &kept, VIEWS, dlogits, true, work, &sink);
     for (int p = 0; p < table->count; p++) {
         for (size_t e = 0; e < table->params[p].count; e += 1 + table->params[p].count / 9) {
             float *x = weights + table->params[p].offset + e;
             const float was = *x, h = 1e-2f;
             *x = was + h;
-            const double above = loss_of(net, weights, work);
+            const double above = loss_of(net, weights, &kept, work);
             *x = was - h;
-            const double slope = (above - loss_of(net, weights, work)) / (2 * (double)h);
+            const double slope = (above - loss_of(net, weights, &kept, work)) / (2 * (double)h);
             *x = was;
             if (fabs(slope - gradient[table->params[p].offset + e]) > 2e-3) {
                 fail_msg("%s %zu: gradient %g, differences give %g", table->params[p].name, e,
@@ -85,8 +90,32 @@ static void check_gradient(km_policy_kind kind) {
 
 static void gradients_are_slopes(void **state) {
     (void)state;
-    check_gradient(KM_POLICY_SUPERVISED);
-    check_gradient(KM_POLICY_META);
+    check_gradient(KM_POLICY_SUPERVISED, 0);
+    check_gradient(KM_POLICY_SUPERVISED, 0.3);
+    check_gradient(KM_POLICY_META, 0);
+}
+
+/* Dropout changes the logits of a stream with keys, by seed, and those of no other stream. */
+static void dropout_is_by_seed_and_keys(void **state) {
+    (void)state;
+    km_policy_net *net = net_of(KM_POLICY_SUPERVISED);
+    float *weights = weights_of(net), logits[4][2 * TOKENS];
+    km_policy_work *work = NULL;
+    km_stream kept = stream;
+    kept.keys = keys;
+    assert_int_equal(km_policy_work_create(&work, net, TOKENS, VIEWS), KM_OK);
+    memcpy(logits[0], km_policy_forward(net, weights, &kept, VIEWS, work), sizeof logits[0]);
+    for (uint64_t seed = 1; seed < 3; seed++) {
+        km_policy_work_set_dropout(work, 0.5, seed);
+        memcpy(logits[seed], km_policy_forward(net, weights, &kept, VIEWS, work), sizeof logits[0]);
+        assert_memory_equal(logits[seed], km_policy_forward(net, weights, &kept, VIEWS, work), sizeof logits[0]);
+        assert_memory_equal(logits[0], km_policy_forward(net, weights, &stream, VIEWS, work), sizeof logits[0]);
+    }
+    assert_memory_not_equal(logits[0], logits[1], sizeof logits[0]);
+    assert_memory_not_equal(logits[1], logits[2], sizeof logits[0]);
+    free(weights);
+    km_policy_work_destroy(work);
+    km_policy_net_destroy(net);
 }
 
 /* A sequence alone has the logits that it has among others, but for rounding: padding never comes into it. */
@@ -114,40 +143,62 @@ static void sequences_are_alone(void **state) {
 
 enum { LENGTH = 17, LONGEST = 4, TOP = 9 };
 
+/* Whether tokens i..j are a span by the rule, asked word by word. */
+static bool is_span(const km_span_rule *rule, int i, int j) {
+    int words = 0;
+    for (int t = i; t <= j; t++) {
+        if (!rule->allowed[t]) {
+            return false;
+        }
+        words += rule->starts_word == NULL || rule->starts_word[t];
+    }
+    const bool whole =
+        rule->starts_word == NULL ||
+        (rule->starts_word[i] && (j + 1 == LENGTH || !rule->allowed[j + 1] || rule->starts_word[j + 1]));
+    return whole && words <= rule->longest;
+}
+
 /* How many spans stand before one: better ones, and equal ones that begin earlier or are shorter. */
-static int spans_before(const km_mark_span *span, const float *logits, const uint8_t *allowed) {
+static int spans_before(const km_mark_span *span, const float *logits, const km_span_rule *rule) {
     int before = 0;
     for (int i = 0; i < LENGTH; i++) {
-        for (int j = i; j < LENGTH && j < i + LONGEST && allowed[j]; j++) {
+        for (int j = i; j < LENGTH; j++) {
             const float score = logits[2 * i] + logits[2 * j + 1];
             const bool earlier = i < span->begin || (i == span->begin && j + 1 < span->end);
-            before += score > span->score || (score >= span->score && earlier);
+            before += is_span(rule, i, j) && (score > span->score || (score >= span->score && earlier));
         }
     }
     return before;
 }
 
+static void check_best(const float *logits, const km_span_rule *rule) {
+    km_mark_span best[TOP];
+    assert_int_equal(km_span_best(best, TOP, logits, rule, LENGTH), TOP);
+    for (int b = 0; b < TOP; b++) {
+        assert_float_equal(best[b].score, logits[2 * best[b].begin] + logits[2 * (best[b].end - 1) + 1], 0);
+        assert_true(is_span(rule, best[b].begin, best[b].end - 1));
+        assert_int_equal(spans_before(&best[b], logits, rule), b);
+    }
+}
+
 static void best_spans_are_the_best(void **state) {
     (void)state;
     float logits[2 * LENGTH];
-    uint8_t allowed[LENGTH];
+    uint8_t allowed[LENGTH], starts_word[LENGTH];
     km_mark_span best[TOP];
     km_rng rng = km_rng_make(5, KM_RNG_TEST, 0, 0);
     for (int i = 0; i < LENGTH; i++) {
         logits[2 * i] = (float)km_rng_below(&rng, 6);
         logits[2 * i + 1] = (float)km_rng_below(&rng, 6);
         allowed[i] = i != 0 && i != 8 && i != LENGTH - 1;
+        starts_word[i] = i % 3 != 2;
     }
-    assert_int_equal(km_span_best(best, TOP, logits, allowed, LENGTH, LONGEST), TOP);
-    for (int b = 0; b < TOP; b++) {
-        assert_float_equal(best[b].score, logits[2 * best[b].begin] + logits[2 * (best[b].end - 1) + 1], 0);
-        assert_int_equal(spans_before(&best[b], logits, allowed), b);
-        for (int t = best[b].begin; t < best[b].end; t++) {
-            assert_true(allowed[t]);
-        }
-    }
+    km_span_rule rule = {.allowed = allowed, .longest = LONGEST};
+    check_best(logits, &rule);
+    rule.starts_word = starts_word;
+    check_best(logits, &rule);
     memset(allowed, 0, sizeof allowed);
-    assert_int_equal(km_span_best(best, TOP, logits, allowed, LENGTH, LONGEST), 0);
+    assert_int_equal(km_span_best(best, TOP, logits, &rule, LENGTH), 0);
 }
 
 static void write_marks(const char *path, const km_marks_key *key, const int16_t rows[2][3]) {
@@ -196,9 +247,9 @@ static void marks_keep_their_sign(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(gradients_are_slopes), cmocka_unit_test(sequences_are_alone),
-        cmocka_unit_test(best_spans_are_the_best), cmocka_unit_test(marks_are_of_their_key),
-        cmocka_unit_test(marks_keep_their_sign)};
+        cmocka_unit_test(gradients_are_slopes),        cmocka_unit_test(sequences_are_alone),
+        cmocka_unit_test(dropout_is_by_seed_and_keys), cmocka_unit_test(best_spans_are_the_best),
+        cmocka_unit_test(marks_are_of_their_key),      cmocka_unit_test(marks_keep_their_sign)};
     km_kernel_start();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

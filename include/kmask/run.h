@@ -228,7 +228,8 @@ typedef struct km_run {
     km_corpus *corpus;
     km_corpus *eval_corpus; /* NULL without data.eval */
     km_rows *rows;
-    km_marks *marks; /* of the rows, for a policy that was learned; else NULL */
+    km_marks *marks;   /* of the rows, for a policy that was learned; else NULL */
+    double mark_flops; /* what it takes to make them, where they are not there yet */
     km_reader *reader;
     km_model *model;
     km_policy_net *proposal; /* the network of a live policy, which is trained beside the model; else NULL */

@@ -183,6 +183,21 @@ static void add_rates(const km_core_rate *core, const km_plan_options *options, 
     km_json_set(out, "network", net);
 }
 
+/* What a learned policy takes to mark the rows: once, by all cores, before the first step. */
+static void add_marks(const km_scaling *s, km_json *out) {
+    const km_run *run = s->run;
+    if (run->mark_flops > 0) {
+        const double rate = s->core.flops / s->core.micro_batch, batches = km_reader_micro_batches(run->reader);
+        const double seconds = run->mark_flops / rate;
+        km_json *marks = km_json_object();
+        km_json_set_number(marks, "gflop", run->mark_flops * 1e-9);
+        km_json_set_number(marks, "core_seconds", seconds);
+        km_json_set_number(marks, "share",
+                           seconds / (seconds + batches * s->core.micro_batch * (double)run->config.train.steps));
+        km_json_set(out, "marks", marks);
+    }
+}
+
 static km_status plan(km_run *run, const km_plan_options *options, km_json *out) {
     int64_t asked = options->ranks;
     if (asked == 0 && options->nodes > 0) {
@@ -208,6 +223,7 @@ static km_status plan(km_run *run, const km_plan_options *options, km_json *out)
     }
     KM_TRY(km_core_measure(&scaling.core, run, options));
     add_rates(&scaling.core, options, out);
+    add_marks(&scaling, out);
     km_scale(&scaling, out);
     return KM_OK;
 }

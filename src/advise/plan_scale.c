@@ -95,7 +95,8 @@ static double hours_of(const km_scaling *s, const step_time *t) {
     int64_t evaluations = config->eval.every > 0 ? to / config->eval.every - from / config->eval.every : 0;
     evaluations += from == 0;
     evaluations += config->eval.every == 0 || to % config->eval.every != 0;
-    return ((double)(to - from) * t->all + (double)evaluations * s->eval_flops / rate) / 3600;
+    const double once = s->run->mark_flops; /* rows are marked before the first step */
+    return ((double)(to - from) * t->all + ((double)evaluations * s->eval_flops + once) / rate) / 3600;
 }
 
 static double efficiency(const step_time *t) {

@@ -75,6 +75,15 @@ static void print_rates(const km_json *core, const km_json *network) {
            number(network, "gbyte_per_s"), number(network, "latency_us"), number(network, "memory_gbyte_per_s"));
 }
 
+static void print_marks(const km_json *marks) {
+    if (marks != NULL) {
+        char work[32];
+        printf("marks     %sFLOP, once before the first step: %.4g s of a core, %.2g %% of the run's arithmetic\n",
+               km_quantity(work, 1e9 * number(marks, "gflop")), number(marks, "core_seconds"),
+               100 * number(marks, "share"));
+    }
+}
+
 static void print_nodes(const km_json *list) {
     printf("\n%6s %6s %8s %10s %9s %11s %11s %11s  %s\n", "nodes", "ranks", "threads", "s a step", "hours",
            "efficiency", "mem. a rank", "a node", "bottleneck");
@@ -122,6 +131,7 @@ static void print(const km_json *plan) {
     print_run(plan);
     if (!finished) {
         print_rates(km_json_get(plan, "core"), km_json_get(plan, "network"));
+        print_marks(km_json_get(plan, "marks"));
         print_nodes(km_json_get(plan, "nodes"));
         print_job(km_json_get(plan, "sbatch"));
     }

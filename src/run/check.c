@@ -209,7 +209,8 @@ km_status km_check_rows(km_run *run, bool make) {
 
 km_status km_check_marks(km_run *run) {
     const km_config *config = &run->config;
-    const km_mark_request request = {.corpus = run->corpus,
+    const km_mark_request request = {.flops = &run->mark_flops,
+                                     .corpus = run->corpus,
                                      .rows = run->rows,
                                      .count = km_rows_count(run->rows),
                                      .folder = config->run.dir,

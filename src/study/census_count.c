@@ -1,6 +1,8 @@
 /* Counting: the whole corpus once, and the rows of each policy. */
 #include "census.h"
 
+#include "kmask/run.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,9 +62,16 @@ typedef struct counting {
     km_row *row;
     km_masker *masker;
     km_masks masks;
-    double *h; /* (length) */
+    km_marks *marks;     /* NULL: the policy needs none */
+    uint64_t begin, end; /* of the rows that are looked at, those of this rank */
+    double *h;           /* (length) */
     km_census_sums sums;
 } counting;
+
+/* The number of the i-th row that is looked at. */
+static uint64_t row_at(const km_census_arm *arm, uint64_t i) {
+    return km_order(i, arm->rows_total, (uint64_t)arm->input->config.run.seed, 0);
+}
 
 /* h: the mean over draws of how many of the K masks hide each token. */
 static km_status draw_often(counting *c) {
@@ -103,25 +112,53 @@ static uint64_t block_size(uint64_t rows) {
     return KM_MAX((uint64_t)LEAST_BLOCK, (rows + MOST_BLOCKS - 1) / MOST_BLOCKS);
 }
 
-static km_status count_blocks(counting *c, km_comm *comm) {
+/* The run of blocks that is this rank's. */
+static void share_blocks(counting *c, km_comm *comm) {
     const uint64_t rows = c->arm->rows, size = block_size(rows);
     uint64_t first = 0, count = 0;
     km_share(&first, &count, (uint64_t)c->sums.blocks, km_comm_rank(comm), km_comm_size(comm));
-    for (uint64_t i = first * size; i < (first + count) * size && i < rows; i++) {
-        const uint64_t number = km_order(i, c->arm->rows_total, (uint64_t)c->arm->input->config.run.seed, 0);
-        KM_TRY(count_row(c, number, (int)(i / size)));
+    c->begin = KM_MIN(first * size, rows);
+    c->end = KM_MIN((first + count) * size, rows);
+}
+
+static km_status count_blocks(counting *c) {
+    for (uint64_t i = c->begin; i < c->end; i++) {
+        KM_TRY(count_row(c, row_at(c->arm, i), (int)(i / block_size(c->arm->rows))));
     }
     return KM_OK;
+}
+
+/* Policies that were learned have marked the rows of this rank. */
+static km_status make_marks(counting *c) {
+    const km_census_arm *arm = c->arm;
+    const uint64_t count = c->end - c->begin;
+    km_mask_config mask = arm->input->config.mask;
+    snprintf(mask.policy, sizeof mask.policy, "%s", arm->masking.policy->name);
+    uint64_t *numbers = km_new(count + 1, sizeof *numbers);
+    for (uint64_t i = 0; i < count; i++) {
+        numbers[i] = row_at(arm, c->begin + i);
+    }
+    const km_mark_request request = {.corpus = arm->over->corpus,
+                                     .rows = c->rows,
+                                     .count = count,
+                                     .numbers = numbers,
+                                     .threads = (int)arm->input->config.parallel.threads};
+    km_status status = km_run_mark(&c->marks, NULL, &mask, &request);
+    free(numbers);
+    return status;
 }
 
 static km_status prepare(counting *c) {
     const km_census_arm *arm = c->arm;
     const int length = km_rows_length(c->rows);
+    km_mask_spec spec = arm->masking.spec;
+    KM_TRY(make_marks(c));
+    spec.marks = c->marks;
     c->row = km_row_create(length);
     c->row->wants_tags = true;
     c->row->wants_sentences = arm->masking.policy->needs_sentences;
     c->h = km_new((size_t)length, sizeof *c->h);
-    KM_TRY(km_masker_create(&c->masker, arm->masking.policy, &arm->masking.spec, arm->over->corpus, length));
+    KM_TRY(km_masker_create(&c->masker, arm->masking.policy, &spec, arm->over->corpus, length));
     km_masks_create(&c->masks, c->masker);
     return KM_OK;
 }
@@ -154,8 +191,9 @@ static km_status count_rows(km_census_arm *arm, km_comm *comm, counting *c) {
     arm->rows = KM_MIN(arm->rows, arm->rows_total);
     const uint64_t size = block_size(arm->rows);
     km_census_sums_create(&c->sums, tags, pieces, (int)((arm->rows + size - 1) / size));
+    share_blocks(c, comm);
     km_status status = prepare(c);
-    status = status == KM_OK ? count_blocks(c, comm) : status;
+    status = status == KM_OK ? count_blocks(c) : status;
     KM_TRY(km_comm_agree(comm, status));
     km_census_sums_gather(&c->sums, comm);
     if (km_comm_rank(comm) == 0) {
@@ -174,6 +212,7 @@ km_status km_census_arm_count(km_census_arm *arm, km_comm *comm, const char *fol
     km_census_sums_free(&c.sums);
     km_masks_free(&c.masks);
     km_masker_destroy(c.masker);
+    km_marks_close(c.marks);
     km_row_destroy(c.row);
     free(c.h);
     km_rows_close(rows);

@@ -69,6 +69,7 @@ typedef struct km_variance_plan {
     km_corpus *corpus;
     uint64_t seed;
     km_row **rows;           /* (row_count) the population */
+    km_marks *marks;         /* of the rows, for a policy that was learned; else NULL */
     int row_count;           /* N */
     int sequences;           /* S */
     km_variance_cell *cells; /* every unit with every K; distances are measured in the first */

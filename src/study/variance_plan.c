@@ -1,5 +1,6 @@
 /* variance_plan: what `kmask variance` measures. The rows, cells, policies and distances are derived from the config. */
 #include "kmask/kernel.h"
+#include "kmask/run.h"
 #include "variance.h"
 
 #include <stdlib.h>
@@ -64,6 +65,11 @@ static km_status check_policy(const km_variance_plan *plan, const km_mask_policy
                        "variance.exhaustive: the masks of policy %s are not all equally likely and cannot be "
                        "enumerated. Leave it out of variance.policies.",
                        policy->name);
+    }
+    if (policy->needs_model) {
+        km_mask_config mask = plan->config->mask;
+        snprintf(mask.policy, sizeof mask.policy, "%s", policy->name);
+        KM_TRY(km_mask_config_check(&mask));
     }
     for (int c = 0; c < plan->cell_count; c++) {
         km_status status = km_mask_policy_check(policy, &plan->cells[c].spec);
@@ -173,6 +179,35 @@ static km_status read_rows(km_variance_plan *plan, const km_rows *rows) {
     return status;
 }
 
+/* Policies that were learned have marked the rows. */
+static km_status make_marks(km_variance_plan *plan, const km_rows *rows, int splits) {
+    km_mask_config mask = plan->config->mask;
+    const km_mask_policy *policy = NULL;
+    for (int p = 0; p < plan->policy_count; p++) {
+        policy = plan->policies[p]->needs_model ? plan->policies[p] : policy;
+    }
+    if (policy == NULL) {
+        return KM_OK;
+    }
+    snprintf(mask.policy, sizeof mask.policy, "%s", policy->name);
+    mask.splits = splits;
+    uint64_t *numbers = km_new((size_t)plan->row_count, sizeof *numbers);
+    for (int i = 0; i < plan->row_count; i++) {
+        numbers[i] = plan->rows[i]->number;
+    }
+    const km_mark_request request = {.corpus = plan->corpus,
+                                     .rows = rows,
+                                     .count = (uint64_t)plan->row_count,
+                                     .numbers = numbers,
+                                     .threads = (int)plan->config->parallel.threads};
+    km_status status = km_run_mark(&plan->marks, NULL, &mask, &request);
+    free(numbers);
+    for (int c = 0; c < plan->cell_count; c++) {
+        plan->cells[c].spec.marks = plan->marks;
+    }
+    return status;
+}
+
 /* Rows are numbered as pretrain numbers them with the largest of the splits. */
 static km_status open_rows(km_variance_plan *plan, const char *folder) {
     const km_config *config = plan->config;
@@ -192,6 +227,7 @@ static km_status open_rows(km_variance_plan *plan, const char *folder) {
     free(file);
     KM_TRY(status);
     status = read_rows(plan, rows);
+    status = status == KM_OK ? make_marks(plan, rows, options.min_units) : status;
     km_rows_close(rows);
     return status;
 }
@@ -340,6 +376,12 @@ static void make_key(km_variance_plan *plan) {
             km_hasher_add(hasher, plan->policies[p]->name, strlen(plan->policies[p]->name));
         }
     }
+    if (plan->marks != NULL) {
+        const km_hash marks = km_marks_hash(plan->marks);
+        const int64_t top = plan->cells[0].spec.top;
+        km_hasher_add(hasher, &marks, sizeof marks);
+        hash_numbers(hasher, &top, 1);
+    }
     km_hasher_add(hasher, &plan->wanted->params, sizeof plan->wanted->params);
     plan->key = km_hasher_end(hasher);
 }
@@ -385,6 +427,7 @@ void km_variance_plan_free(km_variance_plan *plan) {
     if (plan->corpus != NULL) {
         km_corpus_close(plan->corpus);
     }
+    km_marks_close(plan->marks);
     free(plan->rows);
     free(plan->cells);
     free(plan->distances);

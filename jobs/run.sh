@@ -1,6 +1,7 @@
 # run.sh: what the templates (*.sbatch) share, sourced inside of a SLURM job. There is nothing to edit here.
 #
 #   kmask_pretrain CONFIG.json [--set key=value ...]   trains to the end of the time, then requeues the job; returns kmask's status
+#       with kmask_verb="policy train" it trains a masking policy
 #   kmask_launch VERB ARGUMENTS...                     any verb on all ranks of the job; sets $status
 #   kmask_requeue REASON                               puts the job back into the queue; 1: it cannot be
 #   kmask_say WORDS...                                 a line in the job's log
@@ -261,7 +262,8 @@ kmask_pretrain() { # sets $run_dir, and $again where the run may go on
     fi
     mark=$(kmask_status_mark)
     before=$(kmask_saved_step)
-    kmask_launch pretrain --set parallel.threads="$threads" "$@"
+    # shellcheck disable=SC2086
+    kmask_launch ${kmask_verb:-pretrain} --set parallel.threads="$threads" "$@"
     kmask_true_status "$mark"
     after=$(kmask_saved_step)
     kmask_say "kmask ended with status $status${reason:+ ($reason)}$([ "$after" -ge 0 ] && echo ", saved up to step $after")"

@@ -20,11 +20,32 @@ cat >bart.json <<JSON
 JSON
 "$KMASK" pretrain bart.json >log.txt 2>&1 || fail "bart: $(tail -n 3 log.txt)"
 
+# Policies are learned from the year that ends each line.
+awk 'NF { gsub(/["\\]/, ""); year = substr($NF, 1, 4)
+    printf "{\"context\": \"%s\", \"source\": \"when\", \"target\": \"%s\"}\n", $0, year }' named.txt | head -n 60 >triples.jsonl
+policies=0
+for config in "$SOURCE"/jobs/policy-*.json; do
+    name=$(basename "$config" .json)
+    "$KMASK" policy train "$config" --set run.dir="$name" --set policy.examples=triples.jsonl --set policy.init=bart/checkpoints/step-00000001.h5 \
+        --set policy.length=100 --set policy.hidden=8 --set policy.epochs=1 --set policy.batch=16 --set policy.dev=null \
+        --set checkpoint.every=2 >out.txt 2>log.txt || fail "$name: $(grep -m 2 '^kmask:' log.txt)"
+    [ -s "$name/policy.h5" ] || fail "$name: no policy"
+    sed 's/"kind"/"sort"/' "$config" >wrong.json # a key that is not known is noticed here
+    expect 2 "policy.sort: unknown key" "$KMASK" policy train wrong.json
+    [ "$("$KMASK" config run.dir "$config")" = "runs/$name" ] || fail "$name: another run.dir"
+    policies=$((policies + 1))
+done
+[ "$policies" -eq 2 ] || fail "$policies policies"
+
 run() { # CONFIG OPTIONS...
     local config=$1 model=("${fresh[@]}")
     shift
     grep -q '"init"' "$config" && model=(--set model.init=start/checkpoints/step-00000001.h5)
     [[ $config = */bart-* ]] && model=(--set model.init=bart/checkpoints/step-00000001.h5 --set data.train=named.h5 --set data.eval=named.holdout.h5)
+    case $config in
+        */bart-supervised.json) model+=(--set mask.model=policy-supervised/policy.h5) ;;
+        */bart-meta.json) model+=(--set mask.model=policy-meta/policy.h5) ;;
+    esac
     rm -rf run
     "$KMASK" pretrain "$config" --set run.dir=run "${small[@]}" "${model[@]}" "$@" >log.txt 2>&1 ||
         fail "$(basename "$config") $*: $(grep -m 2 '^kmask:' log.txt)"
@@ -33,6 +54,7 @@ run() { # CONFIG OPTIONS...
 
 configs=0
 for config in "$SOURCE"/jobs/*.json; do
+    [[ $config = */policy-* ]] && continue
     configs=$((configs + 1))
     if grep -q '"variance"' "$config"; then
         "$KMASK" variance "$config" --set run.dir=run "${small[@]}" "${fresh[@]}" --set variance.model=fresh \

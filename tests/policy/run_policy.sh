@@ -26,7 +26,12 @@ EOF
 train() { # DIR RANKS [--set ...]
     local dir=$1 ranks=$2
     shift 2
-    "$LAUNCH" "$ranks" "$KMASK" policy train p.json --set "run.dir=$dir" "$@" >"$dir.txt" 2>log.txt || { cat log.txt; fail "policy train of $dir"; }
+    launch "$ranks" policy train p.json --set "run.dir=$dir" "$@" >"$dir.txt" 2>"$dir.log" || { cat "$dir.log"; fail "policy train of $dir"; }
+}
+launch() { # RANKS VERB...: one rank needs no launcher
+    local ranks=$1
+    shift
+    if [ "$ranks" = 1 ]; then "$KMASK" "$@"; else "$LAUNCH" "$ranks" "$KMASK" "$@"; fi
 }
 hash_of() { grep -o 'weights [0-9a-f]*' "$1.txt"; }
 
@@ -34,14 +39,10 @@ train one 1
 grep -q ' 6 left out' one.txt || { cat one.txt; fail "the examples without an answer are not counted"; }
 grep -q '"eval_loss"' one/metrics.jsonl || fail "no dev loss"
 awk -F'"eval_among_5":' '/eval_among/ { share = $2 + 0 } END { exit share < 0.9 }' one/metrics.jsonl || fail "it has not learned where answers are"
-for ranks in 2 3; do
-    train "ranks$ranks" $ranks
-    [ "$(hash_of one)" = "$(hash_of ranks$ranks)" ] || fail "$ranks ranks: another policy"
-done
-train threads 1 --set parallel.threads=2
-[ "$(hash_of one)" = "$(hash_of threads)" ] || fail "two threads: another policy"
+train two 2 --set parallel.threads=2
+[ "$(hash_of one)" = "$(hash_of two)" ] || fail "two ranks of two threads: another policy"
 
-# Killed once it has a checkpoint, then gone on with on two ranks.
+# Killed once it has a checkpoint, then gone on with on three ranks.
 "$KMASK" policy train p.json --set run.dir=killed >/dev/null 2>&1 &
 pid=$!
 for ((i = 0; i < 400; i++)); do
@@ -50,7 +51,7 @@ for ((i = 0; i < 400; i++)); do
 done
 kill -9 $pid 2>/dev/null
 wait $pid 2>/dev/null
-train killed 2
+train killed 3
 [ "$(hash_of one)" = "$(hash_of killed)" ] || fail "after a kill: another policy"
 [ "$(grep -c '"step"' killed/metrics.jsonl)" = "$(grep -c '"step"' one/metrics.jsonl)" ] || fail "after a kill: other steps in the log"
 "$KMASK" policy train p.json --set run.dir=killed --set policy.lr=0.5 >/dev/null 2>log.txt && fail "another rate is not refused"
@@ -75,18 +76,21 @@ cat >c.json <<'EOF'
  "data": {"train": "corpus.h5", "length": 16, "packing": "documents"}, "mask": {"policy": "supervised", "model": "one/policy.h5", "top": 5},
  "train": {"steps": 4, "sequences": 8, "micro_batch": 2}, "optimizer": {"lr": 1e-3}, "checkpoint": {"every": 2}}
 EOF
-"$LAUNCH" 1 "$KMASK" pretrain c.json >/dev/null 2>log.txt || { cat log.txt; fail "pretrain"; }
+"$KMASK" plan c.json --gflops 10 >plan.txt 2>log.txt || { cat log.txt; fail "plan"; }
+grep -q '^marks .*FLOP' plan.txt || { cat plan.txt; fail "plan does not count the marks"; }
+"$KMASK" pretrain c.json >/dev/null 2>log.txt || { cat log.txt; fail "pretrain"; }
 grep -q 'marked [0-9]* rows' log.txt || { cat log.txt; fail "the cost of marks is not said"; }
-"$LAUNCH" 3 "$KMASK" pretrain c.json --set run.dir=b >/dev/null 2>log.txt || { cat log.txt; fail "pretrain on 3 ranks"; }
+launch 3 pretrain c.json --set run.dir=b >/dev/null 2>log.txt || { cat log.txt; fail "pretrain on 3 ranks"; }
 cmp -s a/marks-*.idx b/marks-*.idx || fail "other marks on 3 ranks"
 last() { grep -o '"weights_hash":"[0-9a-f]*"' "$1/metrics.jsonl" | tail -n 1; }
 [ -n "$(last a)" ] && [ "$(last a)" = "$(last b)" ] || fail "other weights on 3 ranks"
 rm a/checkpoints/step-00000004.h5
-"$LAUNCH" 2 "$KMASK" pretrain c.json >/dev/null 2>log.txt || { cat log.txt; fail "resuming"; }
+launch 2 pretrain c.json >/dev/null 2>log.txt || { cat log.txt; fail "resuming"; }
 grep -q 'marked [0-9]* rows' log.txt && fail "marks are made again on resume"
 [ "$(last a)" = "$(last b)" ] || fail "other weights after resuming"
-"$KMASK" plan c.json --set run.dir=c >/dev/null 2>log.txt || { cat log.txt; fail "plan"; }
-"$LAUNCH" 1 "$KMASK" pretrain c.json --set run.dir=d --set data.train=other.h5 >/dev/null 2>log.txt && fail "pretrain with another tokenizer is not refused"
+"$KMASK" plan c.json --set train.steps=6 --gflops 10 >plan.txt 2>log.txt || { cat log.txt; fail "plan of a run that has marks"; }
+grep -q '^marks ' plan.txt && fail "plan counts marks that are there"
+"$KMASK" pretrain c.json --set run.dir=d --set data.train=other.h5 >/dev/null 2>log.txt && fail "pretrain with another tokenizer is not refused"
 grep -q 'another tokenizer' log.txt || { cat log.txt; fail "pretrain: the refusal does not speak of the tokenizer"; }
 
 # A meta-learned policy: the inner steps train a small encoder-decoder; the same bits on any ranks and after a stop; masks of whole words.
@@ -98,32 +102,48 @@ sed 's/"init": "tok", "width": 16/"kind": "meta", "init": "start.h5"/; s/"dev_sh
 meta() { # DIR RANKS [--set ...]
     local dir=$1 ranks=$2
     shift 2
-    "$LAUNCH" "$ranks" "$KMASK" policy train m.json --set "run.dir=$dir" "$@" >"$dir.txt" 2>log.txt || { cat log.txt; fail "policy train of $dir"; }
+    launch "$ranks" policy train m.json --set "run.dir=$dir" "$@" >"$dir.txt" 2>"$dir.log" || { cat "$dir.log"; fail "policy train of $dir"; }
 }
 meta m1 1
 for key in loss_pretrain loss_before loss_after masked_share within_budget; do
     grep -q "\"$key\"" m1/metrics.jsonl || fail "no $key in the log"
 done
-for ranks in 2 3; do
-    meta m$ranks $ranks
-    [ "$(hash_of m1)" = "$(hash_of m$ranks)" ] || fail "meta on $ranks ranks: another policy"
-done
-meta threads2 1 --set parallel.threads=2
-[ "$(hash_of m1)" = "$(hash_of threads2)" ] || fail "meta with two threads: another policy"
+meta m2 2 --set parallel.threads=2
+[ "$(hash_of m1)" = "$(hash_of m2)" ] || fail "meta on two ranks of two threads: another policy"
 rm m2/policy.h5
 for file in m2/checkpoints/step-*.h5; do last_file=$file; done
 rm "$last_file"
 meta m2 3
 [ "$(hash_of m1)" = "$(hash_of m2)" ] || fail "meta after the loss of its last checkpoint: another policy"
+cmp -s <(sed 's/"seconds":[^,}]*//' m1/metrics.jsonl) <(sed 's/"seconds":[^,}]*//' m2/metrics.jsonl) || fail "meta after the loss of its last checkpoint: another log"
 "$KMASK" corpus show corpus.h5 --rows 20 --length 16 --packing documents --mask "policy=meta,model=m1/policy.h5" --json >rows.txt 2>log.txt ||
     { cat log.txt; fail "corpus show under a meta-learned policy"; }
 grep -q '"masks":\[\[\]\]' rows.txt && fail "a row without a masked token"
-meta_run() { "$LAUNCH" "$1" "$KMASK" pretrain c.json --set "run.dir=$2" --set mask.policy=meta --set mask.model=m1/policy.h5 --set mask.top=null >/dev/null 2>log.txt ||
+meta_run() { launch "$1" pretrain c.json --set "run.dir=$2" --set mask.policy=meta --set mask.model=m1/policy.h5 --set mask.top=null >/dev/null 2>log.txt ||
     { cat log.txt; fail "pretrain under a meta-learned policy"; }; }
 meta_run 1 e
 meta_run 3 f
 cmp -s e/marks-*.idx f/marks-*.idx || fail "meta: other marks on 3 ranks"
 [ -n "$(last e)" ] && [ "$(last e)" = "$(last f)" ] || fail "meta: other weights on 3 ranks"
+
+# What policies mask: `masks` and `variance` mark the rows that they look at; the page shows what is masked over time.
+cat >masks.json <<'EOF'
+{"data": {"train": "corpus.h5", "length": 16, "packing": "documents"}, "masks": {"policies": ["random", "supervised"], "share": 0.5},
+ "mask": {"model": "one/policy.h5", "top": 1}}
+EOF
+"$KMASK" masks masks.json --json >masks1.txt 2>log.txt || { cat log.txt; fail "masks"; }
+"$LAUNCH" 2 "$KMASK" masks masks.json --json >masks2.txt 2>log.txt || { cat log.txt; fail "masks on two ranks"; }
+cmp -s masks1.txt masks2.txt || fail "masks: other figures on two ranks"
+grep -q '"supervised"' masks1.txt || fail "masks: no supervised policy"
+"$KMASK" masks masks.json --set mask.model=null >/dev/null 2>log.txt && fail "masks without mask.model is not refused"
+grep -q 'mask.model' log.txt || { cat log.txt; fail "masks: the refusal does not name mask.model"; }
+"$KMASK" variance c.json --set 'variance.policies=["random","meta"]' --set mask.policy=meta --set mask.top=null --set mask.model=m1/policy.h5 --set mask.splits=2 \
+    --set variance.model=start.h5 --set variance.draws=2 --set train.sequences=3 --json >variance.txt 2>log.txt || { cat log.txt; fail "variance"; }
+grep -q '"meta"' variance.txt || fail "variance: no meta-learned policy"
+"$KMASK" report one m1 --out page.html >/dev/null 2>log.txt || { cat log.txt; fail "report"; }
+for what in '"masked_over_time":\[{' '"eval_among_5":\[' '"masked_share":\[' '"within_budget":\[' '"loss_pretrain":\['; do
+    grep -q "$what" page.html || fail "the page has no $what"
+done
 "$KMASK" policy train m.json --set run.dir=g --set policy.init=tok >/dev/null 2>log.txt && fail "meta without a model is not refused"
 grep -q 'policy.init' log.txt || { cat log.txt; fail "the refusal does not name policy.init"; }
 finish

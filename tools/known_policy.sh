@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# known_policy.sh [--dir DIR] [--ranks N] [--seeds "1 2 3"] [--epochs 40] [--objectives "loss decrease"] [--set section.key=value]...: does
+# known_policy.sh [--dir DIR] [--ranks N] [--seeds "1 2 3"] [--epochs 60] [--objectives "loss decrease"] [--set section.key=value]...: does
 # meta-learning find the policy that is known to be best? The task is that of known_policy.awk: of the seven words of a context one is the answer.
 # A small BART learns to copy contexts; then a policy is trained for each seed and objective (L of Eq. 8, L' of Eq. 5). Prints, for each tenth of the training:
 # what is minimized, the mask probability of answers and of other words, and how many contexts keep the budget (15 % +- 5 % masked: one word).
 # The runs lie in DIR (./known-policy): what is finished is not made again. Needs python3.
 set -euo pipefail
 project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-dir=$PWD/known-policy ranks=1 seeds="1 2 3" epochs=40 objectives="loss decrease" set=()
+dir=$PWD/known-policy ranks=1 seeds="1 2 3" epochs=60 objectives="loss decrease" set=()
 while [ $# -gt 1 ]; do
     case $1 in
         --dir) dir=$2 ;;
@@ -42,8 +42,8 @@ for objective in $objectives; do
         cat >"$name.json" <<END
 {"run": {"dir": "$name", "seed": $seed},
  "policy": {"kind": "meta", "examples": "triples.jsonl", "init": "base/checkpoints/step-00000600.h5", "hidden": 32, "kernel": 1, "length": 12,
-            "batch": 32, "micro_batch": 16, "epochs": $epochs, "objective": "$objective", "alpha0": 0.5, "alpha1": 3e-3, "alpha2": 1,
-            "beta": 0.06, "gamma": 0.15, "epsilon": 0.05, "temperature": 0.3, "clip": 0.1, "embedding_std": 1, "keep_pretrained": false},
+            "batch": 64, "micro_batch": 32, "epochs": $epochs, "objective": "$objective", "alpha0": 0.5, "alpha1": 3e-3, "alpha2": 2,
+            "beta": 0.15, "gamma": 0.15, "epsilon": 0.05, "temperature": 0.2, "clip": 0.02, "embedding_std": 2, "keep_pretrained": false},
  "checkpoint": {"every": 1000}}
 END
         run kmask policy train "$name.json" "${set[@]}" >"$name.txt" 2>"$name.log"

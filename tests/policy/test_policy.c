@@ -236,6 +236,28 @@ static void marks_are_of_their_key(void **state) {
     unlink(path);
 }
 
+/* Rows in any order, in a file without a name. */
+static void marks_of_a_list_of_rows(void **state) {
+    (void)state;
+    const uint64_t numbers[] = {9, 2, UINT64_C(1) << 40};
+    const km_marks_key key = {
+        .kind = KM_MARKS_TOKENS, .count = KM_COUNT(numbers), .numbers = numbers, .stride = sizeof(int16_t)};
+    int16_t value = 0;
+    km_marks *marks = NULL;
+    assert_int_equal(km_marks_begin(&marks, NULL, &key, true), KM_OK);
+    for (int16_t i = 0; i < (int16_t)KM_COUNT(numbers); i++) {
+        assert_int_equal(km_marks_write(marks, numbers[i], &i), KM_OK);
+    }
+    assert_int_equal(km_marks_write(marks, 3, &value), KM_FAILED);
+    assert_int_equal(km_marks_commit(marks), KM_OK);
+    for (int16_t i = 0; i < (int16_t)KM_COUNT(numbers); i++) {
+        assert_int_equal(km_marks_read(marks, numbers[i], &value), KM_OK);
+        assert_int_equal(value, i);
+    }
+    assert_int_equal(km_marks_read(marks, 0, &value), KM_FAILED);
+    km_marks_close(marks);
+}
+
 static void marks_keep_their_sign(void **state) {
     (void)state;
     assert_int_equal(km_mark_of(1e-9f), 1);
@@ -249,7 +271,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gradients_are_slopes),        cmocka_unit_test(sequences_are_alone),
         cmocka_unit_test(dropout_is_by_seed_and_keys), cmocka_unit_test(best_spans_are_the_best),
-        cmocka_unit_test(marks_are_of_their_key),      cmocka_unit_test(marks_keep_their_sign)};
+        cmocka_unit_test(marks_are_of_their_key),      cmocka_unit_test(marks_of_a_list_of_rows),
+        cmocka_unit_test(marks_keep_their_sign)};
     km_kernel_start();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -69,6 +69,28 @@ for config in "$SOURCE"/jobs/*.json; do
 done
 [ "$configs" -ge 4 ] || fail "$configs configs"
 
+# The chain from examples to a table: what is submitted, and what waits for what. This sbatch writes down its arguments.
+mkdir bin
+cat >bin/sbatch <<'EOF'
+#!/usr/bin/env bash
+number=$(($(wc -l <submitted.txt) + 1))
+echo "$number: $*" >>submitted.txt
+echo "$number;cluster"
+EOF
+chmod +x bin/sbatch
+: >submitted.txt
+PATH=$PWD/bin:$PATH KMASK=$KMASK "$SOURCE/jobs/policies.sh" --arms "base rand supervised" "$SOURCE/jobs/finetune/qa-triviaqa.json" -p quick >chain.txt 2>log.txt ||
+    fail "policies.sh: $(cat log.txt)"
+submitted() { grep -q -- "$1" submitted.txt || fail "policies.sh: not submitted: $1 ($(cat submitted.txt))"; }
+submitted "^1: --parsable -p quick .*/continual.sbatch .*/bart-rand.json$"
+submitted "^2: --parsable -p quick .*/policy.sbatch .*/policy-supervised.json$"
+submitted "^3: --parsable --dependency=afterok:2 .*/continual.sbatch .*/bart-supervised.json --set mask.model=runs/policy-supervised/policy.h5$"
+submitted '^4: --parsable --dependency=afterok:1:3 .*/finetune.sbatch .* --set finetune.init=\["models/bart-base","runs/bart-rand/model","runs/bart-supervised/model"\]$'
+submitted "^5: --parsable --dependency=afterok:4 .*compare --table 'runs/finetune-qa-triviaqa/results.json'"
+[ "$(wc -l <submitted.txt)" -eq 5 ] || fail "policies.sh: $(wc -l <submitted.txt) jobs"
+PATH=$PWD/bin:$PATH KMASK=$KMASK "$SOURCE/jobs/policies.sh" --arms absent "$SOURCE/jobs/finetune/qa-triviaqa.json" >chain.txt 2>&1 && fail "policies.sh: an arm without a config"
+grep -q 'bart-absent.json' chain.txt || fail "policies.sh does not name what is missing: $(cat chain.txt)"
+
 arms=0
 while IFS= read -r arm; do
     read -ra options <<<"${arm//train.sequences=4S/train.sequences=16}"

@@ -14,6 +14,7 @@ static const char help[] =
     "often it occurs. Under random masks both shares are those of the corpus. Shares have 95 % intervals over\n"
     "rows. They are exact expectations over masks where a policy has such in closed form (random and\n"
     "fully_explored at subwords and words, salient), else means over masks.draws visits of each row.\n"
+    "A policy that was learned needs mask.model, and marks the rows that are looked at.\n"
     "Under mpirun the ranks share the work; the numbers are the same on any number of them.\n"
     "\n"
     "The configs are pretrain's, of which only data.train is required, with a section `masks`:\n"

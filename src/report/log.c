@@ -259,7 +259,7 @@ void report_run_print(km_buffer *out, run *r) {
     km_buffer_print(out, ",\"lines\":");
     report_series_print(out, &r->lines, LOSS, EVAL_LOSS - 1);
     km_buffer_print(out, ",\"evals\":");
-    report_series_print(out, &r->evals, EVAL_LOSS, UNIGRAM);
+    report_series_print(out, &r->evals, EVAL_LOSS, EVAL_AMONG_5);
     km_buffer_print(out, ",\"masked_over_time\":[%s]}", r->most_masked.size > 0 ? r->most_masked.data : "");
     free(text);
     km_json_destroy(head);

@@ -3,10 +3,23 @@
 
 #include <math.h>
 
-const char *const report_fields[FIELDS] = {
-    "step",       "tokens",        "seconds",        "loss",       "lr",           "grad_norm",     "tokens_per_s",
-    "comm_share", "loss_pretrain", "loss_before",    "loss_after", "masked_share", "within_budget", "eval_among_5",
-    "eval_loss",  "eval_accuracy", "unigram_entropy"};
+const char *const report_fields[FIELDS] = {"step",
+                                           "tokens",
+                                           "seconds",
+                                           "loss",
+                                           "lr",
+                                           "grad_norm",
+                                           "tokens_per_s",
+                                           "comm_share",
+                                           "loss_pretrain",
+                                           "loss_before",
+                                           "loss_after",
+                                           "masked_share",
+                                           "within_budget",
+                                           "eval_loss",
+                                           "eval_accuracy",
+                                           "unigram_entropy",
+                                           "eval_among_5"};
 
 static void merge(point *into, const point *other) {
     for (int f = 0; f < FIELDS; f++) {
@@ -89,7 +102,7 @@ static bool has_any(const series *s, int field) {
 void report_series_print(km_buffer *out, const series *s, int first, int last) {
     km_buffer_print(out, "{\"width\":%lld", (long long)s->width);
     for (int f = 0; f <= last; f++) {
-        const bool optional = f > COMM && f < EVAL_LOSS;
+        const bool optional = (f > COMM && f < EVAL_LOSS) || f == EVAL_AMONG_5;
         if ((f <= SECONDS || f >= first) && (!optional || has_any(s, f))) {
             km_buffer_print(out, ",");
             print_column(out, s, report_fields[f], mean_of, f);

@@ -22,11 +22,11 @@ enum {
     LOSS_AFTER,
     MASKED_SHARE,
     WITHIN_BUDGET,
-    EVAL_AMONG_5,
 
     EVAL_LOSS,
     EVAL_ACCURACY,
-    UNIGRAM, /* the unigram entropy of the held-out text */
+    UNIGRAM,      /* the unigram entropy of the held-out text */
+    EVAL_AMONG_5, /* of a policy */
     FIELDS
 };
 extern const char *const report_fields[FIELDS];

@@ -81,14 +81,14 @@ static void scale_to(float *values, size_t count, double deviation) {
 /* The embeddings are the model's, the rest is drawn. */
 static void set_weights(km_policy_training *t) {
     float *weights = t->parameters->weights;
+    const km_param *embed = km_table_find(km_policy_net_table(t->net), "embed.weight");
     km_policy_net_init(t->net, weights, (uint64_t)t->input->run.seed);
     if (t->bundle != NULL) {
         const km_param *words = km_model_words(t->bundle->model);
-        const km_param *embed = km_table_find(km_policy_net_table(t->net), "embed.weight");
         memcpy(weights + embed->offset, t->bundle->weights + words->offset, words->count * sizeof *weights);
     }
     if (t->input->policy.embedding_std > 0) {
-        scale_to(weights + t->net->embed, t->net->above - t->net->embed, t->input->policy.embedding_std);
+        scale_to(weights + embed->offset, embed->count, t->input->policy.embedding_std);
     }
 }
 

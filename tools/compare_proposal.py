@@ -27,6 +27,19 @@ def run(*command):
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
 
 
+def shown_rows(a):
+    """The ids of each row, and the places of its masks."""
+    text = run(a.kmask, "corpus", "show", a.corpus, "--row", "0", "--rows", str(a.rows), "--length", str(a.length), "--packing",
+               a.packing, "--seed", str(a.seed), "--mask", f"policy=random,splits={a.splits},ratio={a.ratio}", "--json")
+    found, at, decoder = [], 0, json.JSONDecoder()
+    while at < len(text.rstrip()):
+        shown, at = decoder.raw_decode(text, at)
+        at += len(text[at:]) - len(text[at:].lstrip())
+        for one in shown if isinstance(shown, list) else [shown]:
+            found.append((np.array(one["input_ids"]), one["masks"]))
+    return found
+
+
 def scores_of(net, ids):
     """Embedding, convolution with zeros around the row, linear, rectifier, linear."""
     x = net["embed.weight"][ids]
@@ -67,35 +80,38 @@ def main():
         model = {name: item[:].astype(np.float64) for name, item in file["model"].items()}
         eps = json.loads(file.attrs["config"])["model"]["layer_norm_eps"]
 
-    scores, logs = [], []
+    rows = shown_rows(a)
+    width = max(len(row) for row, _ in rows)
+    views, seen = [], []
+    for row, masks in rows:
+        for mask in masks:
+            view = np.zeros(width, dtype=int)
+            view[:len(row)] = row
+            view[mask] = a.mask_id
+            views.append(view.tolist())
+            seen.append([int(i < len(row)) for i in range(width)])
     with tempfile.TemporaryDirectory() as folder:
         source, out = os.path.join(folder, "ids.json"), os.path.join(folder, "probe.h5")
-        for number in range(a.rows):
-            shown = json.loads(run(a.kmask, "corpus", "show", a.corpus, "--row", str(number), "--length", str(a.length),
-                                   "--packing", a.packing, "--seed", str(a.seed), "--mask",
-                                   f"policy=random,splits={a.splits},ratio={a.ratio}", "--json"))
-            row, masks = np.array(shown["input_ids"]), shown["masks"]
-            views = np.tile(row, (len(masks), 1))
-            for view, mask in zip(views, masks):
-                view[mask] = a.mask_id
-            with open(source, "w") as file:
-                json.dump({"input_ids": views.tolist()}, file)
-            if os.path.exists(out):
-                os.remove(out)
-            run(a.kmask, "probe", a.model, "--input", source, "--out", out)
-            with h5py.File(out) as file:
-                last = str(max(int(name) for name in file["hidden_states"]))
-                logits, hidden = file["logits"][:].astype(np.float64), file["hidden_states"][last][:].astype(np.float64)
-            score = scores_of(net, row)
-            for k, mask in enumerate(masks):
-                z = logits[k, mask]
-                d = np.exp(z - z.max(-1, keepdims=True))
-                d /= d.sum(-1, keepdims=True)
-                d[np.arange(len(mask)), row[mask]] -= 1
-                h = transformed(model, hidden[k, mask], eps)
-                norms = np.sqrt((d**2).sum(-1) * ((h**2).sum(-1) + 1))
-                logs.extend(np.log(np.maximum(norms, 1e-4)))
-                scores.extend(score[mask])
+        with open(source, "w") as file:
+            json.dump({"input_ids": views, "attention_mask": seen}, file)
+        run(a.kmask, "probe", a.model, "--input", source, "--out", out)
+        with h5py.File(out) as file:
+            last = str(max(int(name) for name in file["hidden_states"]))
+            logits, hidden = file["logits"][:].astype(np.float64), file["hidden_states"][last][:].astype(np.float64)
+
+    scores, logs, view = [], [], 0
+    for row, masks in rows:
+        score = scores_of(net, row)
+        for mask in masks:
+            z = logits[view, mask]
+            d = np.exp(z - z.max(-1, keepdims=True))
+            d /= d.sum(-1, keepdims=True)
+            d[np.arange(len(mask)), row[mask]] -= 1
+            h = transformed(model, hidden[view, mask], eps)
+            norms = np.sqrt((d**2).sum(-1) * ((h**2).sum(-1) + 1))
+            logs.extend(np.log(np.maximum(norms, 1e-4)))
+            scores.extend(score[mask])
+            view += 1
     scores, logs = np.array(scores), np.array(logs)
     print(f"{len(logs)} masked tokens of {a.rows} rows of {a.corpus}")
     print(f"correlation of scores with the logarithms of the norms: {pearsonr(scores, logs)[0]:.4f} (Pearson), "

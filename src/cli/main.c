@@ -77,6 +77,9 @@ static km_status run_verb(int argc, char **argv) {
         return unknown_verb(argv[0]);
     }
     if (!cli_wants_help(argc, argv)) {
+        if (verb->computes) {
+            km_kernel_start();
+        }
         return verb->run(argc, argv);
     }
     if (!km_log_muted()) { /* the first rank alone prints it */

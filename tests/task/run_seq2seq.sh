@@ -61,6 +61,21 @@ done
 tune killed 2
 same_as_one killed "after kills"
 
+# Products are computed by the thread that asks for them, however many threads OpenBLAS may start: no other has worked an eighth as long.
+# The model is wide enough for OpenBLAS to use them.
+"$KMASK" pretrain pretrain.json --set run.dir=wide --set model.d_model=128 --set model.encoder_ffn_dim=512 --set train.steps=1 >/dev/null 2>log.txt ||
+    fail "no wide model: $(tail -n 2 log.txt)"
+OPENBLAS_NUM_THREADS=2 "$KMASK" finetune c.json --set run.dir=alone --set finetune.init=wide/checkpoints/step-00000001.h5 --set finetune.epochs=8 \
+    --set finetune.seeds=1 --set finetune.lr=2e-3 --set finetune.micro_batch=8 >/dev/null 2>log.txt &
+pid=$!
+while kill -0 $pid 2>/dev/null; do
+    cat /proc/$pid/task/*/stat 2>/dev/null | awk '{ print $1, $14 }' >>ticks.txt # each thread, and the ticks that it has run
+    sleep 0.02
+done
+wait $pid || fail "finetune with two threads of OpenBLAS: $(tail -n 3 log.txt)"
+ticks=$(awk '$2 > most[$1] { most[$1] = $2 } END { for (thread in most) print most[thread] + 0 }' ticks.txt | sort -rn | head -n 2 | tr '\n' ' ')
+awk -v ticks="$ticks" 'BEGIN { split(ticks, of, " "); exit of[2] * 8 > of[1] }' || fail "a second thread computes: ticks $ticks"
+
 # It learns what follows from the name; the scores are those of `kmask score`, the answers those of `kmask generate`.
 em=$(awk '/"chosen":/ { chosen = 1 } chosen && /"test":/ { test = 1 } test && /"mean":/ { gsub(/[^0-9.]/, ""); print; exit }' one/results.json)
 awk -v em="$em" 'BEGIN { exit !(em >= 0.5) }' || fail "exact match on test is $em, expected 0.5 at least; towns at random have 0.25"

@@ -3,6 +3,7 @@
 # FOLDER/world.jsonl   biographies; "entities" are all names, towns, firms and dates
 # FOLDER/asked.jsonl   the same texts; "entities" are only what will be asked for: towns of birth and firms
 # FOLDER/train.jsonl, dev.jsonl, test.jsonl   questions with their answers: about half of the people; about a tenth and the rest of the others
+# FOLDER/triples.jsonl the questions of train, each with each biography of the person, for policies that learn what to mask
 # FOLDER/text.txt      the texts alone
 # Every person has a town and a date of birth, a trade and an employer. A biography tells the four in one of four phrasings each, in any order,
 # between sentences that say nothing.
@@ -70,6 +71,10 @@ function tell(p,    i, order) {
     printf "{\"text\": \"%s\", \"entities\": [%s]}\n", text, all > (out "/world.jsonl")
     printf "{\"text\": \"%s\", \"entities\": [%s]}\n", text, asked > (out "/asked.jsonl")
     print text > (out "/text.txt")
+    if (p <= people / 2) {
+        printf "{\"context\": \"%s\", \"source\": \"where was %s born\", \"target\": \"%s\"}\n", text, name[p], town[p] > (out "/triples.jsonl")
+        printf "{\"context\": \"%s\", \"source\": \"who employs %s\", \"target\": \"%s\"}\n", text, name[p], firm[p] > (out "/triples.jsonl")
+    }
 }
 
 function ask(p, file) {

@@ -25,7 +25,7 @@ set(KM_MAY_INCLUDE_cli ${KM_FOLDERS})
 
 # Third-party libraries: each is seen by one folder alone.
 set(KM_LIBRARIES_base PkgConfig::CJSON PkgConfig::XXHASH PkgConfig::SODIUM)
-set(KM_LIBRARIES_text PkgConfig::UTF8PROC PkgConfig::ICU)
+set(KM_LIBRARIES_text PkgConfig::UTF8PROC PkgConfig::ICU PkgConfig::PCRE2)
 set(KM_LIBRARIES_store hdf5::hdf5)
 set(KM_LIBRARIES_kernel PkgConfig::OPENBLAS ${onednn_link})
 set(KM_LIBRARIES_comm MPI::MPI_C)

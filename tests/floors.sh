@@ -67,6 +67,7 @@ only '(oneapi/dnnl/)?dnnl' kernel
 only 'cjson/' base
 only 'utf8proc\.h' text
 only 'unicode/' text
+only 'pcre2\.h' text
 only 'xxhash\.h' base
 only 'sodium\.h' base
 only 'zlib\.h' input

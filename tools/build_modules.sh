@@ -93,6 +93,7 @@ github=https://github.com
 library zlib zlib-1.3.1.tar.gz $github/madler/zlib/releases/download/v1.3.1/zlib-1.3.1.tar.gz configure
 library libcjson cjson-1.7.18.tar.gz $github/DaveGamble/cJSON/archive/refs/tags/v1.7.18.tar.gz cmake -DENABLE_CJSON_TEST=OFF
 library libarchive libarchive-3.7.4.tar.gz $github/libarchive/libarchive/releases/download/v3.7.4/libarchive-3.7.4.tar.gz cmake -DENABLE_TEST=OFF -DENABLE_WERROR=OFF
+library libpcre2-8 pcre2-10.42.tar.gz $github/PCRE2Project/pcre2/releases/download/pcre2-10.42/pcre2-10.42.tar.gz configure --enable-jit
 library libutf8proc utf8proc-2.9.0.tar.gz $github/JuliaStrings/utf8proc/archive/refs/tags/v2.9.0.tar.gz cmake
 folder=cmake_unofficial library libxxhash xxhash-0.8.2.tar.gz $github/Cyan4973/xxHash/archive/refs/tags/v0.8.2.tar.gz cmake -DXXHASH_BUILD_XXHSUM=OFF
 library libsodium libsodium-1.0.20.tar.gz $github/jedisct1/libsodium/releases/download/1.0.20-RELEASE/libsodium-1.0.20.tar.gz configure

@@ -43,6 +43,7 @@ need libhdf5-dev program h5cc
 need libcjson-dev library libcjson
 need libutf8proc-dev library libutf8proc
 need libicu-dev library icu-uc
+need libpcre2-dev library libpcre2-8
 need zlib1g-dev library zlib
 need libarchive-dev library libarchive
 need libxxhash-dev library libxxhash

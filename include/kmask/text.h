@@ -39,6 +39,15 @@ const uint8_t *km_char_classes(void);
  * single_word may stand beside. */
 bool km_is_word_char(uint32_t code);
 
+/* The end of the pre-token of GPT-2's splitting pattern that begins at `at`; `classes` is km_char_classes(). If it contains invalid
+ * UTF-8, *valid becomes false and the number of invalid sequences is added to *invalid. */
+const char *km_gpt2_split(const uint8_t *classes, const char *at, const char *end, bool *valid, uint64_t *invalid);
+/* The same for the first pre-token of a text that is read as if a space stood before it. */
+const char *km_gpt2_first(const uint8_t *classes, const char *from, const char *end, uint64_t *invalid);
+/* The character that stands for a byte in the vocabularies of GPT-2's family, and the byte that a character stands for (-1: none). */
+uint32_t km_byte_char(uint8_t byte);
+int km_char_byte(uint32_t code);
+
 /* The text in lower case by Unicode's full mapping, as Python's str.lower() has it (a sigma at the end of a word becomes the
  * final one). Bytes that are not UTF-8 become U+FFFD. The caller frees. */
 char *km_text_lower(const char *text);
@@ -66,6 +75,7 @@ enum {
  * bits and the resulting code point below. Read-only after km_normalizer_init; nothing needs to be freed. */
 typedef struct km_normalizer {
     bool lowercase, strip_accents, chinese;
+    bool unclean;        /* km_normalize alone: control characters and blanks stay as they are */
     uint8_t action[256]; /* of a character that begins with this byte */
     uint8_t ascii[128];  /* the result for ASCII characters */
     const uint32_t
@@ -102,6 +112,62 @@ typedef struct km_normalized {
 uint64_t km_normalize(km_normalized *out, const km_normalizer *normalizer, const char *text, size_t from,
                       size_t to);
 void km_normalized_free(km_normalized *normalized);
+/* Appends text[from, to) with U+FFFD for invalid sequences, whose number it returns. */
+uint64_t km_normalized_fill(km_normalized *out, const char *text, size_t from, size_t to);
+
+/* ---- Steps ------------------------------------------------------------------------------------------------------- */
+/* What a tokenizer.json lists as its normalizer, its pre-tokenizer and its decoder: steps that are done one after the other. The
+ * results are those of the tokenizers package. */
+typedef struct km_step_list km_step_list;
+typedef enum km_step_sort { KM_STEPS_NORMALIZE, KM_STEPS_SPLIT, KM_STEPS_DECODE } km_step_sort;
+/* Reads an object of tokenizer.json, which may be a Sequence, or a list of such objects; absent or null is no step. A step that is not
+ * supported is KM_FAILED. The caller destroys. */
+km_status km_steps_read(km_step_list **out, km_step_sort sort, const km_json *json, const char *path) KM_NODISCARD;
+void km_steps_destroy(km_step_list *steps);
+size_t km_steps_count(const km_step_list *steps);
+/* Whether the last step is of this type ("ByteLevel"). */
+bool km_steps_end_with(const km_step_list *steps, const char *type);
+/* The steps as a list of objects, all of their members written out: equal lists do the same. The caller destroys. */
+km_json *km_steps_print(const km_step_list *steps);
+
+/* Ranges of a text, in order; `matches` says whether a search found them. Zero-initialize; free with km_parts_free. */
+typedef struct km_text_part {
+    size_t begin, end;
+    bool matches;
+} km_text_part;
+typedef struct km_parts {
+    km_text_part *parts;
+    size_t count, capacity;
+} km_parts;
+void km_parts_add(km_parts *parts, size_t begin, size_t end, bool matches);
+void km_parts_free(km_parts *parts);
+
+/* Replaces a text with its normalized form. */
+void km_steps_normalize(const km_step_list *steps, km_normalized *text);
+
+/* A text and its pre-tokens. Splitting may also change the text. */
+typedef struct km_pretokens {
+    km_normalized text;
+    km_parts parts;
+    bool begins_text; /* the text is the beginning of a whole text */
+} km_pretokens;
+/* Splits the text, which is one part at first. With `raw` a last step that writes a printable character for each byte leaves the bytes. */
+void km_steps_split(const km_step_list *steps, km_pretokens *pretokens, bool raw);
+void km_pretokens_free(km_pretokens *pretokens);
+
+/* The texts of tokens, one after the other. Zero-initialize; free with km_token_texts_free. */
+typedef struct km_token_texts {
+    km_buffer bytes;
+    size_t *ends;
+    size_t count, capacity;
+} km_token_texts;
+void km_token_texts_add(km_token_texts *texts, const char *bytes, size_t count);
+void km_token_texts_free(km_token_texts *texts);
+/* Replaces the tokens' texts so that they make the decoded text together. */
+void km_steps_decode(const km_step_list *steps, km_token_texts *texts);
+/* The replacements of transformers' clean_up_tokenization in the text from byte `start` on; with `piece` those that the tokenizers
+ * package makes in a single piece, which are one more. */
+void km_clean_up(km_buffer *text, size_t start, bool piece);
 
 /* ---- Sentence ends ------------------------------------------------------------------------------------------- */
 /* Finds where sentences end inside one line, as ICU's sentence break iterator does: by the rules of Unicode Annex 29, which

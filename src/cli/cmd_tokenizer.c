@@ -29,6 +29,9 @@ static const char help[] =
     "kmask tokenizer decode --tokenizer DIR [--skip-special] <ids >text\n"
     "    And back. --skip-special: [CLS], <pad> and their like are left out.\n"
     "\n"
+    "kmask tokenizer export --tokenizer DIR --out DIR [--force]\n"
+    "    Writes the tokenizer's files anew, as kmask has read them, for other programs.\n"
+    "\n"
     "Example:\n"
     "    kmask tokenizer train --type wordpiece --vocab-size 8000 --out tok text.txt\n"
     "    echo 'See the [MASK] page.' | kmask tokenizer encode --tokenizer tok --special\n"
@@ -277,22 +280,40 @@ static km_status decode(int argc, char **argv) {
     return status;
 }
 
+static km_status export(int argc, char **argv) {
+    const char *folder = NULL;
+    train_arguments a = {0};
+    const cli_option options[] = {{"tokenizer", CLI_TEXT, &folder, 0, 0, NULL},
+                                  {"out", CLI_TEXT, &a.out, 0, 0, NULL},
+                                  {"force", CLI_FLAG, &a.force, 0, 0, NULL}};
+    KM_TRY(cli_parse(&argc, argv, options, KM_COUNT(options)));
+    if (argc > 1 || folder == NULL || a.out == NULL) {
+        return km_fail(KM_USAGE, "tokenizer export: expected --tokenizer DIR --out DIR and nothing else");
+    }
+    KM_TRY(check_out(a.out));
+    km_tokenizer *tokenizer = NULL;
+    KM_TRY(km_tokenizer_open(&tokenizer, folder));
+    km_status status = save(tokenizer, &a);
+    km_tokenizer_destroy(tokenizer);
+    return status;
+}
+
 static km_status command(int argc, char **argv) {
-    static const char *const names[] = {"train", "encode", "decode", NULL};
-    km_status (*const verbs[])(int, char **) = {train, encode, decode};
+    static const char *const names[] = {"train", "encode", "decode", "export", NULL};
+    km_status (*const verbs[])(int, char **) = {train, encode, decode, export};
     for (size_t i = 0; argc > 1 && names[i] != NULL; i++) {
         if (strcmp(argv[1], names[i]) == 0) {
             return verbs[i](argc - 1, argv + 1);
         }
     }
     const char *near = argc > 1 ? km_nearest(argv[1], names) : NULL;
-    return km_fail(KM_USAGE, "tokenizer: found %.200s, expected train, encode or decode.%s%s%s",
+    return km_fail(KM_USAGE, "tokenizer: found %.200s, expected train, encode, decode or export.%s%s%s",
                    argc > 1 ? argv[1] : "nothing", near != NULL ? " Did you mean " : "", near != NULL ? near : "",
                    near != NULL ? "?" : "");
 }
 
 const cli_verb cmd_tokenizer = {.name = "tokenizer",
-                                .arguments = "train|encode|decode ...",
+                                .arguments = "train|encode|decode|export ...",
                                 .also = "tokenize|vocab|vocabulary|tokenise",
                                 .summary = "learns a vocabulary; text to ids and back",
                                 .help = help,

@@ -79,11 +79,11 @@ static void put_stripped(km_normalized *n, const source *s, uint32_t code) {
 
 static void put_character(km_normalized *n, const source *s, uint32_t code) {
     const km_normalizer *normalizer = s->normalizer;
-    if (km_is_dropped(code)) {
+    if (!normalizer->unclean && km_is_dropped(code)) {
         drop(n, s);
         return;
     }
-    if (km_is_space(code)) {
+    if (!normalizer->unclean && km_is_space(code)) {
         put(n, s, ' ');
         return;
     }

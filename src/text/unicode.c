@@ -46,6 +46,19 @@ bool km_is_word_char(uint32_t code) {
     return in_ranges(km_word_marks, KM_COUNT(km_word_marks), code);
 }
 
+bool km_is_combining(uint32_t code) {
+    return in_ranges(km_combining, KM_COUNT(km_combining), code);
+}
+
+bool km_is_numeric(uint32_t code) {
+    return in_ranges(km_numeric, KM_COUNT(km_numeric), code);
+}
+
+const km_newer_range *km_newer_ranges(size_t *count) {
+    *count = KM_COUNT(km_newer);
+    return km_newer;
+}
+
 km_char_class km_char_class_of(uint32_t code) {
     if (in_ranges(km_letters, KM_COUNT(km_letters), code)) {
         return KM_CHAR_LETTER;
@@ -76,21 +89,16 @@ const uint8_t *km_char_classes(void) {
     return char_classes;
 }
 
-/* Characters that decompose since Unicode 9.0 only. The tokenizers package has that version and leaves them whole. */
-static const km_range whole[] = {
-    {0x105C9, 0x105C9}, {0x105E4, 0x105E4}, {0x11383, 0x11383}, {0x11385, 0x11385},
-    {0x1138E, 0x1138E}, {0x11391, 0x11391}, {0x113C5, 0x113C5}, {0x113C7, 0x113C8},
-    {0x11938, 0x11938}, {0x16121, 0x16128}, {0x16D68, 0x16D6A},
-};
-
-int km_decompose(uint32_t out[KM_DECOMPOSED], uint32_t code) {
+/* The decomposition of one character by utf8proc. Characters that decompose since Unicode 9.0 only are left whole, as the
+ * tokenizers package has that version. */
+static int decompose(uint32_t out[KM_DECOMPOSED], uint32_t code, utf8proc_option_t how) {
     utf8proc_int32_t buffer[KM_DECOMPOSED];
     out[0] = code;
-    if (code < 0x80 || in_ranges(whole, KM_COUNT(whole), code)) {
+    if (code < 0x80 || in_ranges(km_kept_whole, KM_COUNT(km_kept_whole), code)) {
         return 1;
     }
-    utf8proc_ssize_t count = utf8proc_decompose_char((utf8proc_int32_t)code, buffer, KM_DECOMPOSED,
-                                                     UTF8PROC_DECOMPOSE | UTF8PROC_STABLE, NULL);
+    utf8proc_ssize_t count =
+        utf8proc_decompose_char((utf8proc_int32_t)code, buffer, KM_DECOMPOSED, how | UTF8PROC_STABLE, NULL);
     if (count < 1 || count > KM_DECOMPOSED) {
         return 1;
     }
@@ -98,6 +106,21 @@ int km_decompose(uint32_t out[KM_DECOMPOSED], uint32_t code) {
         out[i] = (uint32_t)buffer[i];
     }
     return (int)count;
+}
+
+int km_decompose(uint32_t out[KM_DECOMPOSED], uint32_t code) {
+    return decompose(out, code, UTF8PROC_DECOMPOSE);
+}
+
+int km_decompose_fully(uint32_t out[KM_DECOMPOSED], uint32_t code) {
+    return decompose(out, code, UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT);
+}
+
+uint32_t km_compose(uint32_t first, uint32_t second) {
+    utf8proc_int32_t pair[4] = {(utf8proc_int32_t)first, (utf8proc_int32_t)second};
+    const utf8proc_ssize_t count = utf8proc_normalize_utf32(pair, 2, UTF8PROC_COMPOSE | UTF8PROC_STABLE);
+    const bool newer = count == 1 && in_ranges(km_kept_whole, KM_COUNT(km_kept_whole), (uint32_t)pair[0]);
+    return count == 1 && !newer ? (uint32_t)pair[0] : 0;
 }
 
 /* Marks that came after Unicode 9.0. To the tokenizers package they have combining class 0. */

@@ -10,26 +10,6 @@ static const char *const usual_names[][KM_ROLES] = {{"<pad>", "<unk>", "<s>", "<
 
 /* ---- Bytes as characters -------------------------------------------------------------------------------- */
 
-/* As in GPT-2, the printable characters of Latin-1 stand for their own bytes, and U+0100 to U+0143 for the 68 other bytes. */
-static bool stands_for_itself(uint32_t byte) {
-    return (byte >= 0x21 && byte <= 0x7E) || (byte >= 0xA1 && byte <= 0xAC) || (byte >= 0xAE && byte <= 0xFF);
-}
-
-uint32_t km_byte_char(uint8_t byte) {
-    if (stands_for_itself(byte)) {
-        return byte;
-    }
-    return 0x100U + (byte <= 0x20 ? byte : byte <= 0xA0 ? 0x21U + byte - 0x7F : 0x43U);
-}
-
-int km_char_byte(uint32_t code) {
-    if (code < 0x100) {
-        return stands_for_itself(code) ? (int)code : -1;
-    }
-    uint32_t number = code - 0x100;
-    return number <= 0x20 ? (int)number : number <= 0x42 ? (int)(number - 0x21 + 0x7F) : number == 0x43 ? 0xAD : -1;
-}
-
 size_t km_piece_bytes(char *out, const char *piece, size_t size, bool *of_bytes) {
     const char *at = piece, *end = piece + size;
     size_t count = 0;
@@ -76,8 +56,8 @@ static void fill_pairs(const km_tokenizer *t) {
 /* The bytes that each piece stands for, and the piece of each single byte. */
 static void fill_raw(const km_tokenizer *t) {
     km_bpe *b = t->bpe;
-    b->raw = km_new(t->pieces.used + 1, 1);
-    b->raw_starts = km_new((size_t)t->pieces.count + 1, sizeof *b->raw_starts);
+    b->raw = km_grow(b->raw, t->pieces.used + 1, 1);
+    b->raw_starts = km_grow(b->raw_starts, (size_t)t->pieces.count + 1, sizeof *b->raw_starts);
     for (size_t i = 0; i < KM_COUNT(b->byte_ids); i++) {
         b->byte_ids[i] = t->unknown;
     }
@@ -85,8 +65,13 @@ static void fill_raw(const km_tokenizer *t) {
     for (uint32_t id = 0; id < t->pieces.count; id++) {
         bool of_bytes = false;
         b->raw_starts[id] = used;
-        size_t size = km_piece_bytes(b->raw + used, km_strings_get(&t->pieces, id), km_strings_size(&t->pieces, id),
-                                     &of_bytes);
+        const char *piece = km_strings_get(&t->pieces, id);
+        size_t size = km_strings_size(&t->pieces, id);
+        if (b->by_character) {
+            memcpy(b->raw + used, piece, size);
+        } else {
+            size = km_piece_bytes(b->raw + used, piece, size, &of_bytes);
+        }
         if (size == 1 && of_bytes && (int32_t)id < t->model_size) {
             b->byte_ids[(uint8_t)b->raw[used]] = (int32_t)id;
         }
@@ -105,7 +90,17 @@ static void insert_shortcut(km_bpe *b, int32_t id) {
     b->shortcuts[slot] = (km_bpe_shortcut){(uint32_t)(hash >> 32), id};
 }
 
-/* Finds the pieces that merging makes out of their own bytes. */
+/* Whether the piece is written in the characters that stand for bytes. */
+static bool is_of_bytes(const km_tokenizer *t, int32_t id) {
+    bool of_bytes = false;
+    const size_t size = km_strings_size(&t->pieces, (uint32_t)id);
+    char *bytes = km_new(size + 1, 1);
+    (void)km_piece_bytes(bytes, km_tokenizer_piece(t, id), size, &of_bytes);
+    free(bytes);
+    return of_bytes;
+}
+
+/* Finds the pre-tokens that are one piece: those that merging makes out of their own bytes, or all where merges are ignored. */
 static void fill_shortcuts(const km_tokenizer *t) {
     enum { LONGEST = 256 };
     km_bpe *b = t->bpe;
@@ -118,16 +113,55 @@ static void fill_shortcuts(const km_tokenizer *t) {
     for (size_t i = 0; i < slots; i++) {
         b->shortcuts[i].id = -1;
     }
+    const km_model_options *o = t->pipeline == NULL ? NULL : &t->pipeline->model;
+    const bool affixes = o != NULL && (*o->prefix != '\0' || *o->suffix != '\0');
+    size_t longest = LONGEST;
     for (int32_t id = 0; id < t->model_size; id++) {
         int32_t ids[LONGEST];
         uint32_t sizes[LONGEST];
         size_t size = b->raw_starts[id + 1] - b->raw_starts[id];
         b->longest = 0; /* so that km_bpe_merge merges and does not look for a shortcut */
-        if (size <= LONGEST && km_bpe_merge(t, b->raw + b->raw_starts[id], size, ids, sizes) == 1 && ids[0] == id) {
+        if (o != NULL && o->ignore_merges) {
+            if (b->by_character || is_of_bytes(t, id)) {
+                insert_shortcut(b, id);
+                longest = KM_MAX(longest, size);
+            }
+        } else if (!affixes && size <= LONGEST &&
+                   km_bpe_merge(t, b->raw + b->raw_starts[id], size, ids, sizes) == 1 && ids[0] == id) {
             insert_shortcut(b, id);
         }
     }
-    b->longest = LONGEST;
+    b->longest = longest;
+}
+
+/* Whether every byte has a piece, so that the unknown token is never used. */
+static bool all_bytes_known(const km_tokenizer *t) {
+    for (size_t i = 0; i < 256; i++) {
+        if (t->bpe->byte_ids[i] == t->unknown) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool km_bpe_by_character(const km_tokenizer *tokenizer) {
+    return tokenizer->bpe->by_character;
+}
+
+/* Merging begins with bytes where the last step writes a character for each byte and the model does nothing else with them. */
+static void choose_symbols(km_tokenizer *t) {
+    km_bpe *b = t->bpe;
+    const km_model_options *o = &t->pipeline->model;
+    t->ids_a_byte = 1 + strlen(o->prefix) + strlen(o->suffix);
+    b->by_character = !km_steps_end_with(t->pipeline->splitting, "ByteLevel") || t->ids_a_byte > 1;
+    for (int byte = 0; byte < 256; byte++) {
+        char name[8];
+        snprintf(name, sizeof name, "<0x%02X>", byte);
+        const int32_t id = km_tokenizer_id(t, name);
+        b->fallback[byte] = o->byte_fallback && id < t->model_size ? id : -1;
+    }
+    fill_raw(t);
+    b->by_character = b->by_character || ((o->fuse_unknown || o->byte_fallback) && !all_bytes_known(t));
 }
 
 static km_status prepare(km_tokenizer *t, const km_settings *settings, const char *origin) {
@@ -136,6 +170,9 @@ static km_status prepare(km_tokenizer *t, const km_settings *settings, const cha
     b->prefix_space = settings->prefix_space == 1;
     b->classes = km_char_classes();
     fill_pairs(t);
+    if (t->pipeline != NULL) {
+        choose_symbols(t);
+    }
     fill_raw(t);
     fill_shortcuts(t);
     return KM_OK;
@@ -153,20 +190,12 @@ static void destroy(km_tokenizer *t) {
 
 /* ---- As JSON -------------------------------------------------------------------------------------------- */
 
-/* Whether every byte has a piece, so that the unknown token is never used. */
-static bool all_bytes_known(const km_tokenizer *t) {
-    for (size_t i = 0; i < 256; i++) {
-        if (t->bpe->byte_ids[i] == t->unknown) {
-            return false;
-        }
-    }
-    return true;
-}
-
 static void print(const km_tokenizer *t, km_json *json, bool ids_only) {
     (void)ids_only;
-    km_json_set_boolean(json, "prefix_space", t->bpe->prefix_space);
-    if (t->unknown >= 0 && !all_bytes_known(t)) {
+    if (t->pipeline == NULL) {
+        km_json_set_boolean(json, "prefix_space", t->bpe->prefix_space);
+    }
+    if (t->pipeline == NULL && t->unknown >= 0 && !all_bytes_known(t)) {
         km_json_set_number(json, "unknown_byte", t->unknown);
     }
     km_json *merges = km_json_array();
@@ -217,6 +246,7 @@ const km_family km_family_bpe = {.type = "bpe",
                                  .prepare = prepare,
                                  .destroy = destroy,
                                  .encode = km_bpe_encode,
+                                 .encode_pretoken = km_bpe_merge,
                                  .decode = km_bpe_decode,
                                  .print = print,
                                  .parse = parse,

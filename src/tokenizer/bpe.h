@@ -20,7 +20,9 @@ typedef struct km_bpe_shortcut {
 } km_bpe_shortcut;
 
 struct km_bpe {
-    bool prefix_space;      /* km_settings */
+    bool prefix_space; /* km_settings */
+    bool by_character; /* merging begins with characters, and pieces are written as they are, not byte for byte */
+    int32_t fallback[256];  /* by_character: the piece such as <0x0A> of each byte; -1: none */
     const uint8_t *classes; /* km_char_classes() */
     char *raw;              /* the bytes that pieces stand for, one piece after the other */
     size_t *raw_starts;     /* (pieces + 1) where each piece begins in `raw` */
@@ -40,9 +42,6 @@ enum {
         1 << 11 /* the last bytes of a window, whose pieces are not taken: what follows could change them */
 };
 
-/* The character that stands for a byte in the vocabulary, and the byte that a character stands for (-1: none). */
-uint32_t km_byte_char(uint8_t byte);
-int km_char_byte(uint32_t code);
 /* Writes the bytes that a piece stands for to `out`, which has room for `size` bytes, and returns their number. A piece with
  * other characters than those that stand for bytes is copied as it is, and *of_bytes is false. */
 size_t km_piece_bytes(char *out, const char *piece, size_t size, bool *of_bytes);
@@ -51,9 +50,10 @@ size_t km_piece_bytes(char *out, const char *piece, size_t size, bool *of_bytes)
  * number. Both arrays have room for `count`. */
 size_t km_bpe_merge(const km_tokenizer *tokenizer, const char *bytes, size_t count, int32_t *ids, uint32_t *sizes);
 
-/* Returns the end of the pre-token that begins at `at`. If it contains invalid UTF-8, *valid becomes false and the number of
- * invalid sequences is added to *invalid. */
-const char *km_bpe_split(const uint8_t *classes, const char *at, const char *end, bool *valid, uint64_t *invalid);
+/* The symbols with which merging begins, where it begins with characters; arrays as for km_family.encode_pretoken. */
+size_t km_bpe_symbols(const km_tokenizer *tokenizer, const char *bytes, size_t count, int32_t *ids,
+                      uint32_t *sizes);
+bool km_bpe_by_character(const km_tokenizer *tokenizer);
 
 uint64_t km_bpe_encode(const km_tokenizer *tokenizer, const char *text, const char *from, const char *end,
                        km_ids *out);

@@ -4,85 +4,6 @@
 
 #include "bpe.h"
 
-/* ---- Pre-tokens ----------------------------------------------------------------------------------------- */
-/* GPT-2's pattern: 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+ */
-
-/* The class of the character at *at, which moves behind it. An invalid sequence is read as U+FFFD and counted in *bad. */
-static inline uint8_t next_class(const uint8_t *classes, const char **at, const char *end, uint64_t *bad) {
-    uint8_t byte = (uint8_t) * *at;
-    if (byte < 0x80) {
-        ++*at;
-        return classes[byte];
-    }
-    int32_t code = km_utf8_next(at, end);
-    *bad += code < 0;
-    return code < 0 ? KM_CHAR_OTHER : classes[code];
-}
-
-/* The end of an English contraction ('s, 're, ...) that begins at `at`; NULL for none. */
-static const char *contraction(const char *at, const char *end) {
-    if (end - at < 2 || *at != '\'') {
-        return NULL;
-    }
-    switch (at[1]) {
-    case 's':
-    case 't':
-    case 'm':
-    case 'd':
-        return at + 2;
-    case 'r':
-    case 'v':
-        return end - at > 2 && at[2] == 'e' ? at + 3 : NULL;
-    case 'l':
-        return end - at > 2 && at[2] == 'l' ? at + 3 : NULL;
-    default:
-        return NULL;
-    }
-}
-
-const char *km_bpe_split(const uint8_t *classes, const char *at, const char *end, bool *valid, uint64_t *invalid) {
-    const char *stop = contraction(at, end), *last;
-    uint64_t bad = 0, more = 0;
-    if (stop != NULL) {
-        return stop;
-    }
-    const char *next = at;
-    uint8_t class = next_class(classes, &next, end, &bad);
-    if (class == KM_CHAR_SPACE) { /* a single space before something else belongs to its pre-token */
-        last = next;
-        uint8_t behind = next == end ? (uint8_t)KM_CHAR_SPACE : next_class(classes, &last, end, &more);
-        if (behind == KM_CHAR_SPACE) {
-            const char *before = at;
-            while (next < end) {
-                last = next;
-                more = 0;
-                if (next_class(classes, &last, end, &more) != KM_CHAR_SPACE) {
-                    return before; /* the last white character is left for what follows */
-                }
-                before = next;
-                next = last;
-            }
-            return next;
-        }
-        if (*at != ' ') {
-            return next;
-        }
-        class = behind;
-        bad += more;
-        next = last;
-    }
-    for (last = next; next < end; next = last) {
-        more = 0;
-        if (next_class(classes, &last, end, &more) != class) {
-            break;
-        }
-        bad += more;
-    }
-    *valid = *valid && bad == 0;
-    *invalid += bad;
-    return next;
-}
-
 /* ---- Ids ------------------------------------------------------------------------------------------------ */
 
 typedef struct encoding {
@@ -195,23 +116,9 @@ static void put_pretoken(encoding *e, const char *at, const char *stop, bool val
 
 /* Appends the ids of the first pre-token of a text that is encoded as if a space stood before it; returns its end. */
 static const char *put_first(encoding *e, const char *from, const char *end, uint64_t *invalid) {
-    const uint8_t *classes = e->tokenizer->bpe->classes;
-    const char *stop = from;
     uint64_t bad = 0;
-    uint8_t class = next_class(classes, &stop, end, &bad);
-    const char *before = from;
-    for (const char *next = stop; stop < end; stop = next) {
-        uint64_t more = 0;
-        if (next_class(classes, &next, end, &more) != class) {
-            break;
-        }
-        before = stop;
-        bad += more;
-    }
+    const char *stop = km_gpt2_first(e->tokenizer->bpe->classes, from, end, &bad);
     *invalid += bad;
-    if (class == KM_CHAR_SPACE && stop < end) {
-        stop = before; /* the last white character stays for what follows */
-    }
     put_pretoken(e, from, stop, bad == 0, true);
     return stop;
 }
@@ -227,7 +134,7 @@ uint64_t km_bpe_encode(const km_tokenizer *tokenizer, const char *text, const ch
     }
     while (at < end) {
         bool valid = true;
-        const char *stop = km_bpe_split(b->classes, at, end, &valid, &invalid);
+        const char *stop = km_gpt2_split(b->classes, at, end, &valid, &invalid);
         put_pretoken(&e, at, stop, valid, false);
         at = stop;
     }

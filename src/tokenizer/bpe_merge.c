@@ -185,7 +185,8 @@ size_t km_bpe_merge(const km_tokenizer *tokenizer, const char *bytes, size_t cou
         sizes[0] = (uint32_t)count;
         return 1;
     }
-    size_t symbols = single_bytes(tokenizer, bytes, count, ids, sizes);
+    size_t symbols = tokenizer->bpe->by_character ? km_bpe_symbols(tokenizer, bytes, count, ids, sizes)
+                                                  : single_bytes(tokenizer, bytes, count, ids, sizes);
     return symbols <= KM_MERGE_SCAN ? merge_few(tokenizer->bpe, ids, sizes, symbols)
                                     : merge_many(tokenizer->bpe, ids, sizes, symbols);
 }

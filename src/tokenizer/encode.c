@@ -38,6 +38,7 @@ typedef struct encoding {
     bool specials;
     km_ids *out;
     uint64_t invalid;
+    bool begins; /* what is encoded begins the text */
 } encoding;
 
 /* Encodes text[from, to), which lies between added tokens. */
@@ -64,11 +65,24 @@ static void split(encoding *e, const km_added_set *set, const char *text, size_t
 }
 
 static void encode_plainly(encoding *e, const char *text, size_t from, size_t to) {
-    e->invalid += e->tokenizer->family->encode(e->tokenizer, text, text + from, text + to, e->out);
+    const km_tokenizer *t = e->tokenizer;
+    e->invalid += t->pipeline == NULL ? t->family->encode(t, text, text + from, text + to, e->out)
+                                      : km_pipeline_encode(t, text, from, to, false, from == 0, e->out);
 }
 
 static void encode_normalized(encoding *e, const char *text, size_t from, size_t to) {
-    e->invalid += e->tokenizer->family->encode_normalized(e->tokenizer, text, text + from, text + to, e->out);
+    const km_tokenizer *t = e->tokenizer;
+    e->invalid += t->pipeline == NULL ? t->family->encode_normalized(t, text, text + from, text + to, e->out)
+                                      : km_pipeline_encode(t, text, from, to, true, e->begins && from == 0, e->out);
+}
+
+/* Puts the ranges of the ids from number `first` on, which are ranges of a normalized text, in terms of its source. */
+static void map_ranges(km_ids *out, size_t first, const km_normalized *n) {
+    for (size_t i = first; i < out->count; i++) {
+        const size_t begin = out->begins[i], end = out->ends[i];
+        out->begins[i] = n->begins[KM_MIN(begin, n->count - 1)];
+        out->ends[i] = end > begin ? n->ends[end - 1] : out->begins[i];
+    }
 }
 
 /* Looks for the tokens of added_normalized, in text that contains none of added_raw. */
@@ -79,19 +93,19 @@ static void encode_between(encoding *e, const char *text, size_t from, size_t to
         encode_plainly(e, text, from, to);
         return;
     }
-    if (t->family->normalize == NULL) { /* the family does not normalize */
+    if (!km_tokenizer_normalizes(t)) {
         split(e, set, text, from, to, encode_plainly);
         return;
     }
     km_normalized n = {.ranges = e->out->ranges};
     const size_t first = e->out->count;
-    e->invalid += t->family->normalize(t, &n, text, from, to);
+    e->invalid += km_tokenizer_normalize(t, &n, text, from, to);
+    e->begins = from == 0;
     if (n.count > 0) {
         split(e, set, n.text, 0, n.count, encode_normalized);
     }
-    for (size_t i = first; n.ranges && i < e->out->count; i++) {
-        e->out->begins[i] = n.begins[e->out->begins[i]];
-        e->out->ends[i] = n.ends[e->out->ends[i] - 1];
+    if (n.ranges && n.count > 0) {
+        map_ranges(e->out, first, &n);
     }
     km_normalized_free(&n);
 }
@@ -122,7 +136,11 @@ void km_decode_to(km_buffer *out, const km_tokenizer *tokenizer, const int32_t *
     }
     out->size = 0;
     km_buffer_add(out, "", 0);
-    tokenizer->family->decode(tokenizer, kept, kept_count, out);
+    if (tokenizer->pipeline != NULL) {
+        km_pipeline_decode(tokenizer, kept, kept_count, out);
+    } else {
+        tokenizer->family->decode(tokenizer, kept, kept_count, out);
+    }
     free(kept);
 }
 

@@ -48,18 +48,12 @@ typedef struct odd_lines {
     size_t blanks, empty, doubled;
 } odd_lines;
 
-static bool is_white(uint32_t code) {
-    return (code >= 0x09 && code <= 0x0D) || code == ' ' || code == 0x85 || code == 0xA0 || code == 0x1680 ||
-           (code >= 0x2000 && code <= 0x200A) || code == 0x2028 || code == 0x2029 || code == 0x202F ||
-           code == 0x205F || code == 0x3000;
-}
-
 /* Bytes of a line without white space at its end, as the tokenizers package reads it. */
 static size_t trimmed(const char *line, size_t size) {
     size_t kept = 0;
     for (const char *at = line, *end = line + size; at < end;) {
         const int32_t code = km_utf8_next(&at, end);
-        kept = code >= 0 && is_white((uint32_t)code) ? kept : (size_t)(at - line);
+        kept = code >= 0 && km_char_class_of((uint32_t)code) == KM_CHAR_SPACE ? kept : (size_t)(at - line);
     }
     return kept;
 }
@@ -180,15 +174,15 @@ static km_status read_merges(km_tokenizer *t, const char *path) {
 /* ---- Settings that the classic files do not give -------------------------------------------------------- */
 
 /* Prints the names of settings that matter for ids and have not been given; returns false if there are none. */
-static bool not_given(const km_tokenizer *t, const km_settings *settings, km_buffer *names) {
+static bool not_given(const km_family *family, const km_settings *settings, km_buffer *names) {
     const char *mask = settings->role[KM_ROLE_MASK];
-    if (t->family == &km_family_wordpiece && settings->lowercase == KM_UNSET) {
+    if (family == &km_family_wordpiece && settings->lowercase == KM_UNSET) {
         km_buffer_print(names, "lower case and accents");
     }
-    if (t->family == &km_family_bpe && settings->prefix_space == KM_UNSET) {
+    if (family == &km_family_bpe && settings->prefix_space == KM_UNSET) {
         km_buffer_print(names, "the space before a text");
     }
-    if (mask == NULL || (t->family == &km_family_bpe && !km_settings_has_lstrip(settings, mask))) {
+    if (mask == NULL || (family == &km_family_bpe && !km_settings_has_lstrip(settings, mask))) {
         km_buffer_print(names, "%sspecial tokens", names->size > 0 ? ", " : "");
     }
     return names->size > 0;
@@ -220,20 +214,14 @@ static bool take_usual_names(const km_tokenizer *t, km_settings *settings) {
     return take_names(t, settings, usual_names[best]) > 0;
 }
 
-/* Fills in settings from tokenizer.json, if there is one; beside a config.json of a model, special tokens get their usual
- * names. A line in the log says so where settings that matter were missing. */
+/* Beside a config.json of a model, special tokens get their usual names. A line in the log says so where settings that matter are
+ * missing. */
 static km_status complete(const km_tokenizer *t, km_settings *settings, const char *folder) {
     km_buffer names = {0};
     km_status status = KM_OK;
-    const bool guessing = not_given(t, settings, &names);
-    char *whole = km_format("%s/tokenizer.json", folder), *model = km_format("%s/config.json", folder);
+    char *model = km_format("%s/config.json", folder);
     km_json *json = NULL;
-    if (km_file_exists(whole)) {
-        status = km_tokenizer_json_read(NULL, settings, whole);
-        if (status == KM_OK && guessing) {
-            km_log("%s: no word of %s in tokenizer_config.json; as tokenizer.json has it", folder, names.data);
-        }
-    } else if (guessing && km_file_exists(model)) {
+    if (not_given(t->family, settings, &names) && km_file_exists(model)) {
         status = km_json_load(&json, model, CONFIG_BYTES);
         const char *type = km_json_string(km_json_get(json, "model_type"));
         if (type != NULL && take_usual_names(t, settings)) {
@@ -243,7 +231,6 @@ static km_status complete(const km_tokenizer *t, km_settings *settings, const ch
     }
     km_json_destroy(json);
     km_buffer_free(&names);
-    free(whole);
     free(model);
     return status;
 }
@@ -291,11 +278,20 @@ static km_status find_files(files *found, const char *folder) {
         folder);
 }
 
+/* The piece with this id, of the model or among the added tokens; NULL for none. */
+static const char *piece_of(const km_tokenizer *t, const km_settings *settings, int32_t id) {
+    const char *piece = km_tokenizer_piece(t, id);
+    for (size_t i = 0; piece == NULL && i < settings->added_count; i++) {
+        piece = settings->added[i].id == id ? settings->added[i].content : NULL;
+    }
+    return piece;
+}
+
 /* Returns the first id at which the pieces differ; -1 where they are the same. */
-static int32_t first_difference(const km_tokenizer *a, const km_tokenizer *b) {
+static int32_t first_difference(const km_tokenizer *a, const km_tokenizer *b, const km_settings *settings) {
     const int32_t size = (int32_t)KM_MAX(a->pieces.count, b->pieces.count);
     for (int32_t id = 0; id < size; id++) {
-        const char *x = km_tokenizer_piece(a, id), *y = km_tokenizer_piece(b, id);
+        const char *x = piece_of(a, settings, id), *y = piece_of(b, settings, id);
         if (x == NULL || y == NULL || strcmp(x, y) != 0) {
             return id;
         }
@@ -303,45 +299,102 @@ static int32_t first_difference(const km_tokenizer *a, const km_tokenizer *b) {
     return -1;
 }
 
-/* Where a tokenizer.json beside the classic files has other pieces, it counts, because transformers reads it first. */
-static km_status prefer_whole(km_tokenizer **out, km_settings *settings, const char *folder) {
-    char *path = km_format("%s/tokenizer.json", folder);
-    km_settings own;
-    km_settings_init(&own);
-    km_tokenizer *whole = NULL;
-    km_status status = km_file_exists(path) ? km_tokenizer_json_read(&whole, &own, path) : KM_OK;
-    const int32_t differs = whole != NULL ? first_difference(*out, whole) : -1;
-    if (differs >= 0) {
-        const char *classic = km_tokenizer_piece(*out, differs), *other = km_tokenizer_piece(whole, differs);
-        km_warn(
-            "%s: the vocabulary beside tokenizer.json has other pieces: id %d is \"%.60s\" there and \"%.60s\" in "
+static void warn_of_piece(const km_tokenizer *whole, const km_tokenizer *classic, int32_t id, const char *folder) {
+    const char *there = km_tokenizer_piece(classic, id), *here = km_tokenizer_piece(whole, id);
+    km_warn("%s: the vocabulary beside tokenizer.json has other pieces: id %d is \"%.60s\" there and \"%.60s\" in "
             "tokenizer.json, which counts, as for transformers",
-            folder, differs, classic != NULL ? classic : "(none)", other != NULL ? other : "(none)");
-        km_tokenizer_destroy(*out);
-        *out = whole;
-        whole = NULL;
-        status = km_tokenizer_json_read(NULL, settings, path);
+            folder, id, there != NULL ? there : "(none)", here != NULL ? here : "(none)");
+}
+
+/* The pieces of merge `number`; "(none)" twice behind the last one. */
+static void print_merge(const km_tokenizer *t, size_t number, km_buffer *out) {
+    const bool there = number < t->merge_count;
+    km_buffer_print(out, "\"%.40s %.40s\"", there ? km_tokenizer_piece(t, t->merges[number].left) : "(none)",
+                    there ? km_tokenizer_piece(t, t->merges[number].right) : "(none)");
+}
+
+static void compare_merges(const km_tokenizer *whole, const km_tokenizer *classic, const char *folder) {
+    size_t same = 0;
+    while (same < whole->merge_count && same < classic->merge_count &&
+           whole->merges[same].left == classic->merges[same].left &&
+           whole->merges[same].right == classic->merges[same].right) {
+        same++;
     }
-    km_tokenizer_destroy(whole);
-    km_settings_free(&own);
-    free(path);
+    if (same < whole->merge_count || same < classic->merge_count) {
+        km_buffer here = {0}, there = {0};
+        print_merge(whole, same, &here);
+        print_merge(classic, same, &there);
+        km_warn("%s: the merges beside tokenizer.json are others: number %zu is %s there and %s in tokenizer.json, "
+                "which "
+                "counts, as for transformers",
+                folder, same + 1, there.data, here.data);
+        km_buffer_free(&here);
+        km_buffer_free(&there);
+    }
+}
+
+static km_status read_classic(km_tokenizer **out, const km_settings *settings, const files *from) {
+    *out = km_tokenizer_new(from->family);
+    if (from->merges == NULL) {
+        return read_vocab_txt(*out, from->vocab);
+    }
+    KM_TRY(read_vocab_json(*out, settings, from->vocab));
+    return read_merges(*out, from->merges);
+}
+
+/* Says where the classic files beside a tokenizer.json disagree with it. */
+static void compare_classic(const km_tokenizer *whole, const km_settings *settings, const files *from,
+                            const char *folder) {
+    km_tokenizer *classic = NULL;
+    if (whole->family != from->family) {
+        km_warn("%s: %s is a vocabulary of another kind than tokenizer.json, which counts, as for transformers",
+                folder, from->vocab);
+        return;
+    }
+    if (read_classic(&classic, settings, from) != KM_OK) {
+        km_warn("%s; tokenizer.json beside it counts, as for transformers", km_message());
+    } else {
+        const int32_t differs = first_difference(whole, classic, settings);
+        if (differs >= 0) {
+            warn_of_piece(whole, classic, differs, folder);
+        } else if (whole->family == &km_family_bpe) {
+            compare_merges(whole, classic, folder);
+        }
+    }
+    km_tokenizer_destroy(classic);
+}
+
+/* Reads tokenizer.json, which counts before classic files, because transformers reads it first. */
+static km_status read_whole(km_tokenizer **out, km_settings *settings, const files *from, const char *path,
+                            const char *folder) {
+    km_buffer names = {0};
+    const bool guessing = from->family != NULL && not_given(from->family, settings, &names);
+    km_status status = km_tokenizer_json_read(out, settings, path);
+    if (status == KM_OK && guessing) {
+        km_log("%s: no word of %s in tokenizer_config.json; as tokenizer.json has it", folder, names.data);
+    }
+    if (status == KM_OK && (*out)->pipeline != NULL) {
+        km_settings_warn_of_class(settings, folder);
+    }
+    if (status == KM_OK && from->family != NULL) {
+        compare_classic(*out, settings, from, folder);
+    }
+    km_buffer_free(&names);
     return status;
 }
 
-static km_status read_files(km_tokenizer **out, km_settings *settings, const files *from, const char *folder) {
+static km_status read_files(km_tokenizer **out, km_settings *settings, files *from, const char *folder) {
     KM_TRY(km_settings_read(settings, folder));
-    if (from->family == NULL) {
-        return km_tokenizer_json_read(out, settings, from->vocab);
+    char *whole = km_format("%s/tokenizer.json", folder);
+    if (!km_file_exists(whole)) {
+        free(whole);
+        KM_TRY(read_classic(out, settings, from));
+        return complete(*out, settings, folder);
     }
-    *out = km_tokenizer_new(from->family);
-    if (from->merges == NULL) {
-        KM_TRY(read_vocab_txt(*out, from->vocab));
-    } else {
-        KM_TRY(read_vocab_json(*out, settings, from->vocab));
-        KM_TRY(read_merges(*out, from->merges));
-    }
-    KM_TRY(prefer_whole(out, settings, folder));
-    return complete(*out, settings, folder);
+    km_status status = read_whole(out, settings, from, whole, folder);
+    free(from->vocab);
+    from->vocab = whole;
+    return status;
 }
 
 km_status km_tokenizer_open(km_tokenizer **out, const char *folder) {

@@ -50,6 +50,9 @@ static char *print(const km_tokenizer *t, bool ids_only) {
     list_ids(ids, &t->specials);
     km_json *json = km_json_object();
     km_json_set_string(json, "type", t->family->type);
+    if (t->pipeline != NULL) {
+        km_pipeline_print(t, json, ids_only);
+    }
     t->family->print(t, json, ids_only);
     km_json *specials = km_json_object();
     for (size_t i = 0; i < KM_ROLES; i++) {
@@ -169,7 +172,15 @@ static km_status from_json(km_tokenizer **out, km_settings *settings, const km_j
                        origin, type == NULL ? "not there" : "\"", type == NULL ? "" : type,
                        type == NULL ? "" : "\"");
     }
+    const bool wordpiece = (*out)->family == &km_family_wordpiece;
+    if (km_json_get(json, "pre_tokenizer") != NULL) {
+        KM_TRY(km_pipeline_read(&(*out)->pipeline, json, wordpiece, origin));
+    }
     KM_TRY((*out)->family->parse(*out, settings, json, origin));
+    if ((*out)->pipeline != NULL) {
+        KM_TRY(read_number(&(*out)->unknown, km_json_get(json, "model"), "unknown", -1, km_tokenizer_size(*out) - 1,
+                           origin));
+    }
     bool has_added = km_json_get(json, "added") != NULL;
     if (has_added) {
         KM_TRY(read_added(*out, settings, json, origin));

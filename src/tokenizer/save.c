@@ -63,67 +63,130 @@ static void quote_token(km_buffer *out, const km_tokenizer *t, int32_t id) {
     km_quote(out, km_tokenizer_piece(t, id));
 }
 
-void km_wordpiece_print_json(const km_tokenizer *tokenizer, km_buffer *out) {
-    const km_wordpiece *w = tokenizer->wordpiece;
+/* [CLS] text [SEP] pair [SEP] */
+static void quote_template(km_buffer *out, const km_tokenizer *tokenizer) {
     const km_specials s = tokenizer->specials;
     km_buffer cls = {0}, sep = {0};
     quote_token(&cls, tokenizer, s.cls);
     quote_token(&sep, tokenizer, s.sep);
-    km_buffer_print(out,
-                    "\"normalizer\":{\"type\":\"BertNormalizer\",\"clean_text\":true,\"handle_chinese_chars\":%s,"
-                    "\"strip_accents\":%s,\"lowercase\":%s},\"pre_tokenizer\":{\"type\":\"BertPreTokenizer\"},",
-                    truth(w->normalizer.chinese), truth(w->normalizer.strip_accents),
-                    truth(w->normalizer.lowercase));
     const char *text =
         "{\"Sequence\":{\"id\":\"%s\",\"type_id\":%d}},{\"SpecialToken\":{\"id\":%s,\"type_id\":%d}}";
     km_buffer first = {0};
     km_buffer_print(&first, "{\"SpecialToken\":{\"id\":%s,\"type_id\":0}},", cls.data);
     km_buffer_print(&first, text, "A", 0, sep.data, 0);
-    km_buffer_print(out, "\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[%s],\"pair\":[%s,",
-                    first.data, first.data);
+    km_buffer_print(out, "{\"type\":\"TemplateProcessing\",\"single\":[%s],\"pair\":[%s,", first.data, first.data);
     km_buffer_print(out, text, "B", 1, sep.data, 1);
     km_buffer_print(out,
                     "],\"special_tokens\":{%s:{\"id\":%s,\"ids\":[%d],\"tokens\":[%s]},%s:{\"id\":%s,\"ids\":[%d],"
-                    "\"tokens\":[%s]}}},",
+                    "\"tokens\":[%s]}}}",
                     cls.data, cls.data, s.cls, cls.data, sep.data, sep.data, s.sep, sep.data);
-    km_buffer_print(out, "\"decoder\":{\"type\":\"WordPiece\",\"prefix\":\"##\",\"cleanup\":%s},",
-                    truth(w->piece_clean_up));
-    km_buffer_print(out, "\"model\":{\"type\":\"WordPiece\",\"unk_token\":");
-    quote_token(out, tokenizer, s.unk);
-    km_buffer_print(
-        out, ",\"continuing_subword_prefix\":\"##\",\"max_input_chars_per_word\":%d,\"vocab\":", KM_WORD_CHARS);
-    km_quote_vocab(out, tokenizer);
-    km_buffer_print(out, "}");
     km_buffer_free(&first);
     km_buffer_free(&cls);
     km_buffer_free(&sep);
 }
 
-void km_bpe_print_json(const km_tokenizer *tokenizer, km_buffer *out) {
+/* <s> text </s></s> pair </s> */
+static void quote_roberta(km_buffer *out, const km_tokenizer *tokenizer) {
     const km_specials s = tokenizer->specials;
-    const char *prefix = truth(tokenizer->bpe->prefix_space);
-    km_buffer_print(out,
-                    "\"normalizer\":null,\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":%s,"
-                    "\"trim_offsets\":true,\"use_regex\":true},\"post_processor\":",
-                    prefix);
-    if (s.cls >= 0 && s.sep >= 0) {
-        km_buffer_print(out, "{\"type\":\"RobertaProcessing\",\"sep\":[");
-        quote_token(out, tokenizer, s.sep);
-        km_buffer_print(out, ",%d],\"cls\":[", s.sep);
-        quote_token(out, tokenizer, s.cls);
-        km_buffer_print(out, ",%d],\"trim_offsets\":true,\"add_prefix_space\":%s},", s.cls, prefix);
+    km_buffer_print(out, "{\"type\":\"RobertaProcessing\",\"sep\":[");
+    quote_token(out, tokenizer, s.sep);
+    km_buffer_print(out, ",%d],\"cls\":[", s.sep);
+    quote_token(out, tokenizer, s.cls);
+    km_buffer_print(out, ",%d],\"trim_offsets\":true,\"add_prefix_space\":%s}", s.cls,
+                    truth(tokenizer->bpe->prefix_space));
+}
+
+static void quote_processor(km_buffer *out, const km_tokenizer *tokenizer) {
+    km_buffer_print(out, "\"post_processor\":");
+    if (tokenizer->specials.cls < 0 || tokenizer->specials.sep < 0) {
+        km_buffer_print(out, "null");
+    } else if (tokenizer->bpe == NULL) {
+        quote_template(out, tokenizer);
     } else {
-        km_buffer_print(out, "null,");
+        quote_roberta(out, tokenizer);
     }
-    km_buffer_print(out, "\"decoder\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true,\"trim_offsets\":true,"
-                         "\"use_regex\":true},\"model\":{\"type\":\"BPE\",\"dropout\":null,\"unk_token\":");
-    if (tokenizer->unknown >= 0) {
-        quote_token(out, tokenizer, tokenizer->unknown);
+    km_buffer_print(out, ",");
+}
+
+/* One component of a pipeline: null, the only step, or a Sequence. */
+static void quote_steps(km_buffer *out, const char *name, const char *list, const km_step_list *steps) {
+    km_json *all = km_steps_print(steps);
+    char *text = km_steps_count(steps) == 1 ? km_json_print(km_json_first(all), false) : km_json_print(all, false);
+    if (km_steps_count(steps) == 0) {
+        km_buffer_print(out, "\"%s\":null,", name);
+    } else if (km_steps_count(steps) == 1) {
+        km_buffer_print(out, "\"%s\":%s,", name, text);
+    } else {
+        km_buffer_print(out, "\"%s\":{\"type\":\"Sequence\",\"%s\":%s},", name, list, text);
+    }
+    km_json_destroy(all);
+    free(text);
+}
+
+/* The components before the model: those of the family (`own`, with its decoder behind the processor), or the pipeline's. */
+static void quote_components(km_buffer *out, const km_tokenizer *t, const char *own, const char *decoder) {
+    if (t->pipeline == NULL) {
+        km_buffer_print(out, "%s", own);
+        quote_processor(out, t);
+        km_buffer_print(out, "%s", decoder);
+        return;
+    }
+    quote_steps(out, "normalizer", "normalizers", t->pipeline->normalizing);
+    quote_steps(out, "pre_tokenizer", "pretokenizers", t->pipeline->splitting);
+    quote_processor(out, t);
+    quote_steps(out, "decoder", "decoders", t->pipeline->decoding);
+}
+
+static void quote_unknown(km_buffer *out, const km_tokenizer *t, int32_t id) {
+    km_buffer_print(out, "\"unk_token\":");
+    if (id >= 0) {
+        quote_token(out, t, id);
     } else {
         km_buffer_print(out, "null");
     }
-    km_buffer_print(out, ",\"continuing_subword_prefix\":\"\",\"end_of_word_suffix\":\"\",\"fuse_unk\":false,"
-                         "\"byte_fallback\":false,\"ignore_merges\":false,\"vocab\":");
+}
+
+void km_wordpiece_print_json(const km_tokenizer *tokenizer, km_buffer *out) {
+    const km_wordpiece *w = tokenizer->wordpiece;
+    const km_pipeline *p = tokenizer->pipeline;
+    char *own =
+        km_format("\"normalizer\":{\"type\":\"BertNormalizer\",\"clean_text\":true,\"handle_chinese_chars\":%s,"
+                  "\"strip_accents\":%s,\"lowercase\":%s},\"pre_tokenizer\":{\"type\":\"BertPreTokenizer\"},",
+                  truth(w->normalizer.chinese), truth(w->normalizer.strip_accents), truth(w->normalizer.lowercase));
+    char *decoder = km_format("\"decoder\":{\"type\":\"WordPiece\",\"prefix\":\"##\",\"cleanup\":%s},",
+                              truth(w->piece_clean_up));
+    quote_components(out, tokenizer, own, decoder);
+    free(own);
+    free(decoder);
+    km_buffer_print(out, "\"model\":{\"type\":\"WordPiece\",");
+    quote_unknown(out, tokenizer, p == NULL ? tokenizer->specials.unk : tokenizer->unknown);
+    km_buffer_print(out, ",\"continuing_subword_prefix\":");
+    km_quote(out, w->prefix);
+    km_buffer_print(out,
+                    ",\"max_input_chars_per_word\":%d,\"vocab\":", p == NULL ? KM_WORD_CHARS : p->model.max_chars);
+    km_quote_vocab(out, tokenizer);
+    km_buffer_print(out, "}");
+}
+
+void km_bpe_print_json(const km_tokenizer *tokenizer, km_buffer *out) {
+    static const km_model_options none = {.prefix = "", .suffix = ""};
+    const km_model_options *o = tokenizer->pipeline == NULL ? &none : &tokenizer->pipeline->model;
+    char *own = km_format("\"normalizer\":null,\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":%s,"
+                          "\"trim_offsets\":true,\"use_regex\":true},",
+                          truth(tokenizer->bpe->prefix_space));
+    quote_components(out, tokenizer, own,
+                     "\"decoder\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true,\"trim_offsets\":true,"
+                     "\"use_regex\":true},");
+    free(own);
+    km_buffer_print(out, "\"model\":{\"type\":\"BPE\",\"dropout\":null,");
+    quote_unknown(out, tokenizer, tokenizer->unknown);
+    km_buffer_print(out, ",\"continuing_subword_prefix\":");
+    km_quote(out, o->prefix);
+    km_buffer_print(out, ",\"end_of_word_suffix\":");
+    km_quote(out, o->suffix);
+    km_buffer_print(out,
+                    ",\"fuse_unk\":%s,\"byte_fallback\":%s,\"ignore_merges\":%s,\"vocab\":", truth(o->fuse_unknown),
+                    truth(o->byte_fallback), truth(o->ignore_merges));
     km_quote_vocab(out, tokenizer);
     km_buffer_print(out, ",\"merges\":[");
     for (size_t i = 0; i < tokenizer->merge_count;
@@ -229,7 +292,10 @@ static km_json *added_decoder(const km_tokenizer *t) {
 static km_status save_config(const km_tokenizer *t, const char *folder) {
     km_json *config = km_specials_map(t);
     km_json_set(config, "added_tokens_decoder", added_decoder(t));
-    if (t->family == &km_family_wordpiece) {
+    if (t->pipeline != NULL) { /* the class that takes tokenizer.json as it is */
+        km_json_set_string(config, "tokenizer_class", "PreTrainedTokenizerFast");
+        km_json_set_boolean(config, "clean_up_tokenization_spaces", false);
+    } else if (t->family == &km_family_wordpiece) {
         const km_wordpiece *w = t->wordpiece;
         km_json_set_boolean(config, "clean_up_tokenization_spaces", w->clean_up);
         km_json_set_boolean(config, "do_lower_case", w->normalizer.lowercase);
@@ -251,7 +317,8 @@ static km_status save_all(const km_tokenizer *tokenizer, const char *folder) {
     km_tokenizer_json_print(tokenizer, &whole);
     km_status status = km_save_text(folder, "tokenizer.json", whole.data, whole.size);
     km_buffer_free(&whole);
-    return status == KM_OK ? tokenizer->family->save(tokenizer, folder) : status;
+    /* Classic files alone would be read as BERT's or GPT-2's, so a pipeline has none. */
+    return status == KM_OK && tokenizer->pipeline == NULL ? tokenizer->family->save(tokenizer, folder) : status;
 }
 
 /* ---- All or nothing ------------------------------------------------------------------------------------- */

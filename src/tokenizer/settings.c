@@ -23,6 +23,7 @@ void km_settings_free(km_settings *settings) {
         free(settings->added[i].content);
     }
     free(settings->added);
+    free(settings->class);
     km_settings_init(settings);
 }
 
@@ -46,20 +47,48 @@ bool km_settings_has_lstrip(const km_settings *settings, const char *content) {
     return token != NULL && token->lstrip != KM_UNSET;
 }
 
+/* Takes a flag that was not given before; returns whether it was given otherwise. */
+static bool take_flag(int8_t *flag, int8_t found) {
+    const bool differs = *flag != KM_UNSET && found != KM_UNSET && *flag != found;
+    *flag = *flag == KM_UNSET ? found : *flag;
+    return differs;
+}
+
+/* Says of the first added token about which two files disagree how they do. */
+static void say_difference(km_settings *settings, const km_added_token *same, const char *what,
+                           const char *counts) {
+    if (!settings->differs && settings->file != NULL && same->file != NULL && settings->file != same->file) {
+        settings->differs = true;
+        km_warn("%s and %s disagree about the %s of the added token \"%.60s\"; %s counts, as for transformers",
+                same->file, settings->file, what, same->content, counts);
+    }
+}
+
 void km_settings_add(km_settings *settings, const km_added_token *token) {
     km_added_token *same = find(settings, token->content);
-    if (same != NULL) {
-        same->id = same->id < 0 ? token->id : same->id;
-        same->lstrip = same->lstrip == KM_UNSET ? token->lstrip : same->lstrip;
-        same->rstrip = same->rstrip == KM_UNSET ? token->rstrip : same->rstrip;
-        same->single_word = same->single_word == KM_UNSET ? token->single_word : same->single_word;
-        same->normalized = same->normalized == KM_UNSET ? token->normalized : same->normalized;
-        same->special = same->special || token->special;
+    if (same == NULL) {
+        settings->added = km_grow(settings->added, settings->added_count + 1, sizeof *settings->added);
+        same = &settings->added[settings->added_count];
+        *same = *token;
+        same->content = km_strdup(token->content);
+        same->file = settings->file;
+        same->place = settings->added_count++;
         return;
     }
-    settings->added = km_grow(settings->added, settings->added_count + 1, sizeof *settings->added);
-    settings->added[settings->added_count] = *token;
-    settings->added[settings->added_count++].content = km_strdup(token->content);
+    const bool whole = settings->file != NULL && strcmp(settings->file, "tokenizer.json") == 0;
+    if (same->id >= 0 && token->id >= 0 && same->id != token->id) {
+        say_difference(settings, same, "id", whole ? settings->file : same->file);
+    }
+    same->id = same->id < 0 || (whole && token->id >= 0) ? token->id : same->id;
+    static const char *const names[] = {"lstrip", "rstrip", "single_word", "normalized"};
+    int8_t *const flags[] = {&same->lstrip, &same->rstrip, &same->single_word, &same->normalized};
+    const int8_t found[] = {token->lstrip, token->rstrip, token->single_word, token->normalized};
+    for (size_t i = 0; i < KM_COUNT(flags); i++) {
+        if (take_flag(flags[i], found[i])) {
+            say_difference(settings, same, names[i], same->file);
+        }
+    }
+    same->special = same->special || token->special;
 }
 
 /* ---- From JSON ------------------------------------------------------------------------------------------ */
@@ -184,26 +213,47 @@ static km_status read_decoder(km_settings *settings, const km_json *tokens, cons
     return KM_OK;
 }
 
-/* Refuses a tokenizer that works otherwise than the files beside it look: those that are read are BERT's WordPiece, the byte-level
- * BPE of GPT-2, RoBERTa and BART, their copies under other models' names, and the classes that read tokenizer.json. */
-static km_status check_class(const km_json *json, const char *path) {
-    static const char *const known[] = {"Bert",    "Roberta",    "GPT2",        "Bart",      "DistilBert",
-                                        "Electra", "MobileBert", "SqueezeBert", "ConvBert",  "Longformer",
-                                        "LED",     "RetriBert",  "PreTrained",  "Blenderbot"};
-    const char *class = km_json_text(json, "tokenizer_class");
-    bool meant = *class == '\0' || strcmp(class, "TokenizersBackend") == 0;
-    for (size_t i = 0; i < KM_COUNT(known) && !meant; i++) {
-        const size_t length = strlen(known[i]);
-        meant = strncmp(class, known[i], length) == 0 &&
-                (strcmp(class + length, "Tokenizer") == 0 || strcmp(class + length, "TokenizerFast") == 0);
+/* The classes whose tokenizers are read. The first ones are those that transformers builds anew from the vocabulary: BERT's WordPiece,
+ * the byte-level BPE of GPT-2, RoBERTa and BART, and their copies. The others take what tokenizer.json says, and need one. */
+static const char *const rebuilt[] = {"Bert",    "Roberta",    "GPT2",        "Bart",     "DistilBert",
+                                      "Electra", "MobileBert", "SqueezeBert", "ConvBert", "Longformer",
+                                      "LED",     "RetriBert",  "Blenderbot"};
+static const char *const taken[] = {
+    "PreTrained", "MPNet",      "XLMRoberta",   "Camembert", "Deberta",  "DebertaV2",
+    "GPTNeoX",    "GPTNeo",     "Llama",        "CodeLlama", "CodeGen",  "Bloom",
+    "Funnel",     "LayoutLM",   "LayoutLMv2",   "Lxmert",    "Splinter", "BigBird",
+    "RemBert",    "Albert",     "Barthez",      "MBart",     "NllB",     "Nllb",
+    "T5",         "XLNet",      "Qwen2",        "Gemma",     "Herbert",  "Roformer",
+    "RoFormer",   "ModernBert", "MarkupLM",     "MVP",       "Mvp",      "DPRContextEncoder",
+    "OpenAIGPT",  "Whisper",    "CLIP",         "RealmBert", "Realm",    "Cohere",
+    "Pegasus",    "Reformer",   "Nystromformer"};
+
+static bool is_class_of(const char *class, const char *const *names, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        const size_t length = strlen(names[i]);
+        if (strncmp(class, names[i], length) == 0 &&
+            (strcmp(class + length, "Tokenizer") == 0 || strcmp(class + length, "TokenizerFast") == 0)) {
+            return true;
+        }
     }
-    if (!meant) {
+    return false;
+}
+
+/* Refuses a tokenizer that works otherwise than the files beside it look. */
+static km_status check_class(km_settings *settings, const km_json *json, const char *path) {
+    const char *class = km_json_text(json, "tokenizer_class");
+    const bool fits = settings->has_whole && is_class_of(class, taken, KM_COUNT(taken));
+    if (*class != '\0' && settings->class == NULL) {
+        settings->class = km_strdup(class);
+    }
+    if (*class != '\0' && strcmp(class, "TokenizersBackend") != 0 &&
+        strcmp(class, "PreTrainedTokenizerFast") != 0 && !fits && !is_class_of(class, rebuilt, KM_COUNT(rebuilt))) {
         return km_fail(
             KM_FAILED,
             "%s: tokenizer_class is %.100s, which splits text otherwise than the tokenizers that are read: "
             "BertTokenizer, RobertaTokenizer, GPT2Tokenizer, their copies and Fast forms, PreTrainedTokenizerFast "
-            "and TokenizersBackend",
-            path, class);
+            "and TokenizersBackend%s",
+            path, class, settings->has_whole ? "" : ", or any that takes its steps from a tokenizer.json");
     }
     static const char *const parts[][2] = {{"word_tokenizer_type", "basic"},
                                            {"subword_tokenizer_type", "wordpiece"}};
@@ -217,14 +267,23 @@ static km_status check_class(const km_json *json, const char *path) {
     return KM_OK;
 }
 
+void km_settings_warn_of_class(const km_settings *settings, const char *folder) {
+    if (settings->class != NULL && is_class_of(settings->class, rebuilt, KM_COUNT(rebuilt))) {
+        km_warn("%s: tokenizer_class is %s, but tokenizer.json has other steps than that class: tokenizer.json "
+                "counts here and "
+                "for transformers 4, while transformers 5 builds the class's own steps. Set tokenizer_class to "
+                "PreTrainedTokenizerFast to have the same everywhere.",
+                folder, settings->class);
+    }
+}
+
 /* Of a model's config.json only the tokenizer's class matters. */
 static km_status read_model_config(km_settings *settings, const km_json *json, const char *path) {
-    (void)settings;
-    return check_class(json, path);
+    return check_class(settings, json, path);
 }
 
 static km_status read_config(km_settings *settings, const km_json *json, const char *path) {
-    KM_TRY(check_class(json, path));
+    KM_TRY(check_class(settings, json, path));
     KM_TRY(km_settings_flag(&settings->lowercase, json, "do_lower_case", path));
     KM_TRY(km_settings_flag(&settings->strip_accents, json, "strip_accents", path));
     KM_TRY(km_settings_flag(&settings->chinese, json, "tokenize_chinese_chars", path));
@@ -252,6 +311,7 @@ static km_status read_file(km_settings *settings, const char *folder, const char
     char *path = km_format("%s/%s", folder, name);
     km_json *json = NULL;
     km_status status = KM_OK;
+    settings->file = name;
     if (km_file_exists(path)) {
         status = km_json_load(&json, path, CONFIG_BYTES);
         if (status == KM_OK && !km_json_is_object(json)) {
@@ -265,6 +325,9 @@ static km_status read_file(km_settings *settings, const char *folder, const char
 }
 
 km_status km_settings_read(km_settings *settings, const char *folder) {
+    char *whole = km_format("%s/tokenizer.json", folder);
+    settings->has_whole = km_file_exists(whole);
+    free(whole);
     KM_TRY(read_file(settings, folder, "tokenizer_config.json", read_config));
     KM_TRY(read_file(settings, folder, "config.json", read_model_config));
     KM_TRY(read_file(settings, folder, "special_tokens_map.json", read_roles));

@@ -19,6 +19,8 @@ typedef struct km_added_token {
     int8_t single_word;    /* it is not found inside a word */
     int8_t normalized;     /* it is looked for in normalized text, after the tokens for which this is 0 */
     bool special;          /* it is found only where special tokens are asked for */
+    const char *file;      /* the name of the file that gave it first; NULL: none of a folder */
+    size_t place;          /* among the tokens in the order in which they were given */
 } km_added_token;
 
 /* All flags are KM_UNSET at first. */
@@ -29,6 +31,10 @@ typedef struct km_settings {
     char *role[KM_ROLES];         /* the token of each role: NULL if not given, "" if there is none */
     km_added_token *added;
     size_t added_count;
+    char *class;      /* "tokenizer_class"; NULL if not given */
+    bool has_whole;   /* the folder has a tokenizer.json */
+    bool differs;     /* files disagree about an added token, and that was said */
+    const char *file; /* the name of the file that is being read */
 } km_settings;
 
 void km_settings_init(km_settings *settings);
@@ -42,6 +48,8 @@ bool km_settings_has_lstrip(const km_settings *settings, const char *content);
 
 /* Reads tokenizer_config.json, special_tokens_map.json and added_tokens.json, those that exist, in this order. */
 km_status km_settings_read(km_settings *settings, const char *folder) KM_NODISCARD;
+/* Warns where transformers does not take the steps of tokenizer.json, because of the class. */
+void km_settings_warn_of_class(const km_settings *settings, const char *folder);
 /* Adds a token from an object in the form of tokenizer.json's "added_tokens". `id` is its id where the object does not hold it,
  * else -1; `special` is used where the object does not say. */
 km_status km_settings_read_token(km_settings *settings, const km_json *token, int32_t id, bool special,

@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_HOLES = 100000 /* ids without a piece before an added token */ };
-
 static const char *const role_keys[] = {"pad", "unk", "cls", "sep", "mask"};
 
 km_tokenizer *km_tokenizer_new(const km_family *family) {
@@ -28,6 +26,7 @@ void km_tokenizer_destroy(km_tokenizer *tokenizer) {
     free(tokenizer->added);
     km_added_set_free(&tokenizer->added_raw);
     km_added_set_free(&tokenizer->added_normalized);
+    km_pipeline_destroy(tokenizer->pipeline);
     free(tokenizer->merges);
     km_strings_free(&tokenizer->pieces);
     free(tokenizer);
@@ -49,7 +48,7 @@ int32_t km_tokenizer_size(const km_tokenizer *tokenizer) {
 }
 
 bool km_tokenizer_has_blanks(const km_tokenizer *tokenizer) {
-    return tokenizer->family == &km_family_bpe;
+    return tokenizer->family == &km_family_bpe || tokenizer->pipeline != NULL;
 }
 
 km_specials km_tokenizer_specials(const km_tokenizer *tokenizer) {
@@ -114,7 +113,8 @@ km_status km_tokenizer_add(km_tokenizer *tokenizer, const char *piece, size_t si
     if (!is_utf8(piece, size)) {
         return km_fail(KM_FAILED, "%s: piece %u is not valid UTF-8. Save the vocabulary as UTF-8.", origin, id);
     }
-    if (tokenizer->family == &km_family_wordpiece && strpbrk(piece, "\r\n") != NULL) {
+    if (tokenizer->family == &km_family_wordpiece && tokenizer->pipeline == NULL &&
+        strpbrk(piece, "\r\n") != NULL) {
         return km_fail(KM_FAILED, "%s: piece %u holds a line end, which a vocab.txt cannot hold", origin, id);
     }
     uint32_t same = km_strings_add(&tokenizer->pieces, piece, size);
@@ -136,7 +136,9 @@ km_status km_tokenizer_merge(km_tokenizer *tokenizer, const char *left, size_t l
     const km_strings *pieces = &tokenizer->pieces;
     km_buffer whole = {0};
     km_buffer_add(&whole, left, left_size);
-    km_buffer_add(&whole, right, right_size);
+    const size_t prefix = tokenizer->pipeline == NULL ? 0 : strlen(tokenizer->pipeline->model.prefix);
+    const size_t skipped = KM_MIN(prefix, right_size); /* of a right piece, which is written with it */
+    km_buffer_add(&whole, right + skipped, right_size - skipped);
     const int64_t ids[] = {km_strings_find(pieces, left, left_size), km_strings_find(pieces, right, right_size),
                            km_strings_find(pieces, whole.data, whole.size)};
     km_buffer_free(&whole);
@@ -162,48 +164,41 @@ km_status km_tokenizer_merge(km_tokenizer *tokenizer, const char *left, size_t l
 
 static int by_id(const void *a, const void *b) {
     const km_added_token *x = a, *y = b;
-    return (x->id > y->id) - (x->id < y->id);
+    return x->id != y->id ? (x->id > y->id) - (x->id < y->id) : (x->place > y->place) - (x->place < y->place);
 }
 
-/* Makes the list of added tokens. One whose id lies behind the vocabulary becomes a piece of its own there. */
+/* Gives an added token its id as the tokenizers package does, whatever files say: that of its piece, or the next one behind all
+ * others. Sets *told once this was said of a token for which files say otherwise. */
+static km_status place_token(km_tokenizer *t, km_added_token *token, bool *told, const char *origin) {
+    const int32_t said = token->id, found = km_tokenizer_id(t, token->content);
+    token->id = found >= 0 ? found : (int32_t)t->pieces.count;
+    if (token->id != said && !*told) {
+        *told = true;
+        km_warn("%s: the added token \"%.60s\" has the id %d in the files, but %d %s, which counts, as for "
+                "transformers",
+                origin, token->content, said, token->id,
+                found >= 0 ? "in the vocabulary" : "is the next one that is free");
+    }
+    return found >= 0 ? KM_OK : km_tokenizer_add(t, token->content, strlen(token->content), origin);
+}
+
+/* Makes the list of added tokens. One that is no piece of the vocabulary becomes one behind it. */
 static km_status place_added(km_tokenizer *t, const km_settings *settings, const char *origin) {
+    bool told = false;
     t->added = km_new(settings->added_count + KM_ROLES, sizeof *t->added);
     for (size_t i = 0; i < settings->added_count; i++) {
         km_added_token token = settings->added[i];
-        int32_t found = km_tokenizer_id(t, token.content);
-        token.id = token.id < 0 ? found : token.id;
-        if (token.id < 0) {
-            continue; /* a file names it, but this vocabulary does not have it */
+        token.id = token.id < 0 ? km_tokenizer_id(t, token.content) : token.id;
+        if (token.id >= 0) { /* otherwise a file names it, but this vocabulary does not have it */
+            token.content = km_strdup(token.content);
+            t->added[t->added_count++] = token;
         }
-        if (found >= 0 ? found != token.id : token.id < t->model_size) {
-            return km_fail(KM_FAILED,
-                           "%s: the added token \"%.100s\" has the id %d, where the vocabulary has \"%.100s\"",
-                           origin, token.content, token.id,
-                           token.id < t->model_size ? km_tokenizer_piece(t, token.id) : "nothing");
-        }
-        token.content = km_strdup(token.content);
-        t->added[t->added_count++] = token;
     }
     qsort(t->added, t->added_count, sizeof *t->added, by_id);
     for (size_t i = 0; i < t->added_count; i++) {
-        const km_added_token *token = &t->added[i];
-        if (token->id < (int32_t)t->pieces.count) {
-            const char *piece = km_tokenizer_piece(t, token->id);
-            if (strcmp(piece, token->content) != 0) {
-                return km_fail(KM_FAILED, "%s: the added tokens \"%.100s\" and \"%.100s\" have the same id %d",
-                               origin, piece, token->content, token->id);
-            }
-            continue;
-        }
-        if (token->id > 2 * (int32_t)t->pieces.count + MOST_HOLES) {
-            return km_fail(KM_FAILED, "%s: the added token \"%.100s\" has the id %d, far behind the %u pieces",
-                           origin, token->content, token->id, t->pieces.count);
-        }
-        while (token->id > (int32_t)t->pieces.count) {
-            KM_TRY(km_tokenizer_add_hole(t, origin));
-        }
-        KM_TRY(km_tokenizer_add(t, token->content, strlen(token->content), origin));
+        KM_TRY(place_token(t, &t->added[i], &told, origin));
     }
+    qsort(t->added, t->added_count, sizeof *t->added, by_id);
     return KM_OK;
 }
 
@@ -265,13 +260,13 @@ static void find_specials(km_tokenizer *t, const km_settings *settings) {
 
 /* Sorts the added tokens into the two sets in which they are looked for. The family is prepared, so it can normalize them. */
 static void make_added_sets(km_tokenizer *t) {
-    const bool both = t->family->normalize != NULL || km_added_order_matters(t->added, t->added_count);
+    const bool both = km_tokenizer_normalizes(t) || km_added_order_matters(t->added, t->added_count);
     for (size_t i = 0; i < t->added_count; i++) {
         km_added_token *token = &t->added[i];
         token->normalized = both && token->normalized == 1;
-        if (token->normalized == 1 && t->family->normalize != NULL) {
+        if (token->normalized == 1 && km_tokenizer_normalizes(t)) {
             km_normalized n = {0};
-            (void)t->family->normalize(t, &n, token->content, 0, strlen(token->content));
+            (void)km_tokenizer_normalize(t, &n, token->content, 0, strlen(token->content));
             token->normalized_text = km_format("%.*s", (int)n.count, n.count > 0 ? n.text : "");
             km_normalized_free(&n);
         }

@@ -19,7 +19,8 @@ typedef struct km_family {
     const char *const (
         *usual_names)[KM_ROLES]; /* sets of usual names of special tokens, the family's own set first */
     size_t usual_count;
-    bool mask_lstrip; /* the mask token takes the space before it unless files say otherwise */
+    bool mask_lstrip;  /* the mask token takes the space before it unless files say otherwise */
+    bool whole_ranges; /* the range of a token is that of its whole word */
     /* Makes what encoding needs out of the pieces, the added tokens and the settings. */
     km_status (*prepare)(km_tokenizer *tokenizer, const km_settings *settings, const char *origin);
     void (*destroy)(km_tokenizer *tokenizer);
@@ -32,6 +33,10 @@ typedef struct km_family {
     /* Appends text[from, to), normalized. NULL where normalization changes nothing. */
     uint64_t (*normalize)(const km_tokenizer *tokenizer, km_normalized *out, const char *text, size_t from,
                           size_t to);
+    /* Writes the ids of one pre-token, of a tokenizer with steps, and how many of its bytes each stands for. Returns their number.
+     * Both arrays have room for `count` times km_tokenizer.ids_a_byte and one more. */
+    size_t (*encode_pretoken)(const km_tokenizer *tokenizer, const char *bytes, size_t count, int32_t *ids,
+                              uint32_t *sizes);
     void (*decode)(const km_tokenizer *tokenizer, const int32_t *ids, size_t count, km_buffer *out);
     /* Write and read the family's members of km_tokenizer_print's object. With `ids_only`, what only decoding needs is left
      * out. */
@@ -44,6 +49,22 @@ typedef struct km_family {
 } km_family;
 
 extern const km_family km_family_wordpiece, km_family_bpe;
+
+/* What the model of a tokenizer with steps does otherwise than BERT's or GPT-2's. */
+typedef struct km_model_options {
+    char *prefix, *suffix; /* of pieces inside a word ("##"), and of those at its end ("</w>"); "" for none */
+    bool fuse_unknown;     /* BPE: unknown characters side by side are one token */
+    bool byte_fallback;    /* BPE: an unknown character is the tokens of its bytes, such as <0x0A> */
+    bool ignore_merges;    /* BPE: a pre-token that is a piece is that piece, whether merging makes it or not */
+    int max_chars;         /* WordPiece: a longer word is unknown */
+} km_model_options;
+
+/* The steps of a tokenizer that is neither BERT's nor GPT-2's own, for which there are faster ways. */
+typedef struct km_pipeline {
+    km_step_list *normalizing, *splitting, *decoding;
+    km_model_options model;
+    bool splits; /* blanks part pre-tokens */
+} km_pipeline;
 
 /* A merge of two pieces into a third one. Merges that were learned earlier are applied first. */
 typedef struct km_merge {
@@ -62,8 +83,10 @@ struct km_tokenizer {
     km_wordpiece *wordpiece; /* of the WordPiece family, else NULL */
     km_merge *merges;        /* BPE: as they were read; of a pair that is there twice the last counts */
     size_t merge_count;
-    int32_t unknown; /* BPE: the id of a byte that has no piece; -1: such bytes are left out */
-    km_bpe *bpe;     /* of the BPE family, else NULL */
+    int32_t unknown;       /* the id of what has no piece: of a byte in byte-level BPE. -1: it is left out */
+    km_pipeline *pipeline; /* NULL: the family's own */
+    size_t ids_a_byte;     /* of the pipeline: most ids that one byte of a pre-token can become */
+    km_bpe *bpe;           /* of the BPE family, else NULL */
 };
 
 /* ---- Making one ------------------------------------------------------------------------------------------------- */
@@ -81,6 +104,11 @@ km_status km_tokenizer_merge(km_tokenizer *tokenizer, const char *left, size_t l
 km_status km_tokenizer_finish(km_tokenizer **tokenizer, const km_settings *settings,
                               const char *origin) KM_NODISCARD;
 
+/* Whether a normalizer changes text before added tokens are looked for in it, and what it makes of text[from, to). */
+bool km_tokenizer_normalizes(const km_tokenizer *tokenizer);
+uint64_t km_tokenizer_normalize(const km_tokenizer *tokenizer, km_normalized *out, const char *text, size_t from,
+                                size_t to);
+
 /* Adds the pieces of the member "vocab" of km_tokenizer_print's object. */
 km_status km_tokenizer_read_pieces(km_tokenizer *tokenizer, const km_json *json, const char *origin) KM_NODISCARD;
 /* Adds the pieces of {"piece": id, ...}. An id without a piece is a hole, unless one of the settings' added tokens has it; of a piece
@@ -90,11 +118,23 @@ km_status km_tokenizer_read_vocab(km_tokenizer *tokenizer, const km_settings *se
 
 /* ---- tokenizer.json ---------------------------------------------------------------------------------------------- */
 
-/* Reads a tokenizer.json: its settings into `settings` and, where `out` is not NULL, its pieces and merges into a new tokenizer
- * that is not finished yet. */
+/* Reads a tokenizer.json: its settings into `settings`, its pieces, merges and steps into a new tokenizer that is not finished yet. */
 km_status km_tokenizer_json_read(km_tokenizer **out, km_settings *settings, const char *path) KM_NODISCARD;
 /* Appends the text of the tokenizer's tokenizer.json. */
 void km_tokenizer_json_print(const km_tokenizer *tokenizer, km_buffer *out);
+
+/* ---- Steps ------------------------------------------------------------------------------------------------------- */
+
+/* Appends the ids of text[from, to) by the tokenizer's pipeline; `normalized` text is only split. `begins` says that the text begins
+ * there. Returns the number of invalid UTF-8 sequences. */
+uint64_t km_pipeline_encode(const km_tokenizer *tokenizer, const char *text, size_t from, size_t to,
+                            bool normalized, bool begins, km_ids *out);
+void km_pipeline_decode(const km_tokenizer *tokenizer, const int32_t *ids, size_t count, km_buffer *out);
+/* Reads the members "normalizer", "pre_tokenizer", "decoder" and "model", of a tokenizer.json or of what km_pipeline_print wrote. */
+km_status km_pipeline_read(km_pipeline **out, const km_json *json, bool wordpiece, const char *path) KM_NODISCARD;
+/* Sets these members, but for those that decide no ids with `ids_only`. */
+void km_pipeline_print(const km_tokenizer *tokenizer, km_json *json, bool ids_only);
+void km_pipeline_destroy(km_pipeline *pipeline);
 
 /* ---- Writing files ------------------------------------------------------------------------------------------------ */
 

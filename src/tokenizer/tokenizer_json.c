@@ -1,5 +1,6 @@
-/* Reads tokenizer.json, the file in which HuggingFace's tokenizers package keeps a whole tokenizer. Everything that BERT's
- * WordPiece and GPT-2's byte-level BPE need is read; a component that they do not have is an error that names it. */
+/* Reads tokenizer.json, the file in which HuggingFace's tokenizers package keeps a whole tokenizer. BERT's WordPiece and GPT-2's
+ * byte-level BPE are recognized and done in their own, faster ways; other components make a pipeline of steps, and one that is not
+ * supported is an error that names it. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,28 +36,42 @@ static const km_json *unwrap(const km_json *object, const char *list) {
     return is_type(object, "Sequence") && km_json_size(members) == 1 ? km_json_first(members) : object;
 }
 
-/* Checks a flag that must be `wanted` or absent. */
-static km_status demand(const km_json *object, const char *key, bool wanted, const char *path) {
-    int found = KM_UNSET;
-    KM_TRY(km_settings_flag(&found, object, key, path));
-    if (found != KM_UNSET && found != (int)wanted) {
-        return km_fail(KM_FAILED, "%s: %s has %s %s, which is not supported", path, type_of(object), key,
-                       found ? "true" : "false");
-    }
-    return KM_OK;
+/* Whether the flag is there and has this value. */
+static bool is_flag(const km_json *object, const char *key, bool value) {
+    bool found = !value;
+    return km_json_boolean(&found, km_json_get(object, key)) && found == value;
+}
+
+/* Whether the text is absent, or this one. */
+static bool is_usual(const km_json *object, const char *key, const char *usual) {
+    const char *text = km_json_string(km_json_get(object, key));
+    return text == NULL || strcmp(text, usual) == 0;
 }
 
 /* ---- The components around the model -------------------------------------------------------------------- */
 
-static km_status read_normalizer(km_settings *settings, const km_json *json, bool wordpiece, const char *path) {
-    const km_json *normalizer = unwrap(km_json_get(json, "normalizer"), "normalizers");
-    if (!wordpiece) {
-        return absent(normalizer) ? KM_OK : refuse(path, "normalizer", normalizer, "none beside BPE");
-    }
-    if (!is_type(normalizer, "BertNormalizer")) {
-        return refuse(path, "normalizer", normalizer, "BertNormalizer");
-    }
-    KM_TRY(demand(normalizer, "clean_text", true, path));
+static bool is_bert(const km_json *json, const km_json *normalizer, const km_json *splitter,
+                    const km_json *decoder) {
+    const km_json *model = km_json_get(json, "model");
+    const double most = km_json_number_or(model, "max_input_chars_per_word", KM_WORD_CHARS);
+    return is_type(normalizer, "BertNormalizer") && !is_flag(normalizer, "clean_text", false) &&
+           is_type(splitter, "BertPreTokenizer") && is_usual(model, "continuing_subword_prefix", "##") &&
+           most >= KM_WORD_CHARS && most <= KM_WORD_CHARS &&
+           (absent(decoder) || (is_type(decoder, "WordPiece") && is_usual(decoder, "prefix", "##")));
+}
+
+static bool is_gpt2(const km_json *json, const km_json *normalizer, const km_json *splitter,
+                    const km_json *decoder) {
+    const km_json *model = km_json_get(json, "model");
+    const double dropout = km_json_number_or(model, "dropout", 0);
+    return absent(normalizer) && is_type(splitter, "ByteLevel") && !is_flag(splitter, "use_regex", false) &&
+           is_usual(model, "continuing_subword_prefix", "") && is_usual(model, "end_of_word_suffix", "") &&
+           !is_flag(model, "fuse_unk", true) && !is_flag(model, "byte_fallback", true) &&
+           !is_flag(model, "ignore_merges", true) && dropout >= 0 && dropout <= 0 &&
+           (absent(decoder) || is_type(decoder, "ByteLevel"));
+}
+
+static km_status read_normalizer(km_settings *settings, const km_json *normalizer, const char *path) {
     int lowercase = KM_UNSET, strip = KM_UNSET, chinese = KM_UNSET;
     KM_TRY(km_settings_flag(&lowercase, normalizer, "lowercase", path));
     KM_TRY(km_settings_flag(&strip, normalizer, "strip_accents", path));
@@ -70,21 +85,28 @@ static km_status read_normalizer(km_settings *settings, const km_json *json, boo
     return KM_OK;
 }
 
-static km_status read_pre_tokenizer(km_settings *settings, const km_json *json, bool wordpiece, const char *path) {
-    const km_json *found = km_json_get(json, "pre_tokenizer"), *one = unwrap(found, "pretokenizers");
-    if (wordpiece) {
-        bool fits = found == NULL || is_type(one, "BertPreTokenizer");
-        return fits ? KM_OK : refuse(path, "pre_tokenizer", one, "BertPreTokenizer");
-    }
-    if (!is_type(one, "ByteLevel")) {
-        return refuse(path, "pre_tokenizer", one, "ByteLevel");
-    }
-    KM_TRY(demand(one, "use_regex", true, path));
+static km_status read_prefix_space(km_settings *settings, const km_json *splitter, const char *path) {
     int prefix_space = KM_UNSET;
-    KM_TRY(km_settings_flag(&prefix_space, one, "add_prefix_space", path));
+    KM_TRY(km_settings_flag(&prefix_space, splitter, "add_prefix_space", path));
     prefix_space = prefix_space == KM_UNSET ? 1 : prefix_space; /* the package's default */
     settings->prefix_space = settings->prefix_space == KM_UNSET ? prefix_space : settings->prefix_space;
     return KM_OK;
+}
+
+/* Reads the normalizer, the pre-tokenizer and the decoder: as settings where they are those of BERT or GPT-2, or else as a pipeline. */
+static km_status read_steps(km_pipeline **pipeline, km_settings *settings, const km_json *json, bool wordpiece,
+                            const char *path) {
+    const km_json *normalizer = unwrap(km_json_get(json, "normalizer"), "normalizers");
+    const km_json *splitter = unwrap(km_json_get(json, "pre_tokenizer"), "pretokenizers");
+    const km_json *decoder = unwrap(km_json_get(json, "decoder"), "decoders");
+    if (wordpiece && is_bert(json, normalizer, splitter, decoder)) {
+        KM_TRY(km_settings_flag(&settings->piece_clean_up, decoder, "cleanup", path));
+        return read_normalizer(settings, normalizer, path);
+    }
+    if (!wordpiece && is_gpt2(json, normalizer, splitter, decoder)) {
+        return read_prefix_space(settings, splitter, path);
+    }
+    return km_pipeline_read(pipeline, json, wordpiece, path);
 }
 
 /* Takes the special token before the text of a template as cls, and the last one behind it as sep. */
@@ -134,24 +156,6 @@ static km_status read_processor(km_settings *settings, const km_json *processor,
     }
     return refuse(path, "post_processor", processor,
                   "TemplateProcessing, BertProcessing, RobertaProcessing or ByteLevel");
-}
-
-static km_status read_decoder(km_settings *settings, const km_json *json, bool wordpiece, const char *path) {
-    const km_json *decoder = unwrap(km_json_get(json, "decoder"), "decoders");
-    if (absent(decoder)) {
-        return KM_OK;
-    }
-    if (!is_type(decoder, wordpiece ? "WordPiece" : "ByteLevel")) {
-        return refuse(path, "decoder", decoder, wordpiece ? "WordPiece" : "ByteLevel");
-    }
-    if (wordpiece) {
-        const char *prefix = km_json_string(km_json_get(decoder, "prefix"));
-        if (prefix != NULL && strcmp(prefix, "##") != 0) {
-            return km_fail(KM_FAILED, "%s: the decoder's prefix is \"%.100s\", expected \"##\"", path, prefix);
-        }
-        KM_TRY(km_settings_flag(&settings->piece_clean_up, decoder, "cleanup", path));
-    }
-    return KM_OK;
 }
 
 static km_status read_added(km_settings *settings, const km_json *json, const char *path) {
@@ -264,23 +268,7 @@ static km_status read_merge(km_tokenizer *t, const km_json *item, const char *pa
     return km_tokenizer_merge(t, left, left_size, right, strlen(right), path);
 }
 
-/* Checks a member that must be absent, null, "" or 0. */
-static km_status demand_empty(const km_json *model, const char *key, const char *path) {
-    const km_json *value = km_json_get(model, key);
-    const char *text = km_json_string(value);
-    double number = 1;
-    bool empty = absent(value) || (text != NULL && *text == '\0') ||
-                 (km_json_number(&number, value) && number >= 0 && number <= 0);
-    return empty ? KM_OK : km_fail(KM_FAILED, "%s: the BPE model has a %s, which is not supported", path, key);
-}
-
 static km_status read_bpe(km_tokenizer *t, const km_settings *settings, const km_json *model, const char *path) {
-    static const char *const empty[] = {"dropout", "continuing_subword_prefix", "end_of_word_suffix"};
-    static const char *const off[] = {"fuse_unk", "byte_fallback", "ignore_merges"};
-    for (size_t i = 0; i < 3; i++) {
-        KM_TRY(demand_empty(model, empty[i], path));
-        KM_TRY(demand(model, off[i], false, path));
-    }
     KM_TRY(km_tokenizer_read_vocab(t, settings, km_json_get(model, "vocab"), path));
     const km_json *merges = km_json_get(model, "merges");
     if (!km_json_is_array(merges)) {
@@ -289,23 +277,17 @@ static km_status read_bpe(km_tokenizer *t, const km_settings *settings, const km
     for (const km_json *item = km_json_first(merges); item != NULL; item = km_json_next(item)) {
         KM_TRY(read_merge(t, item, path));
     }
-    const char *unknown = km_json_string(km_json_get(model, "unk_token"));
-    t->unknown = unknown == NULL ? -1 : km_tokenizer_id(t, unknown);
     return KM_OK;
 }
 
-static km_status read_wordpiece(km_tokenizer *t, const km_settings *settings, const km_json *model,
-                                const char *path) {
-    const char *prefix = km_json_string(km_json_get(model, "continuing_subword_prefix"));
-    if (prefix != NULL && strcmp(prefix, "##") != 0) {
-        return km_fail(KM_FAILED, "%s: continuing_subword_prefix is \"%.100s\", expected \"##\"", path, prefix);
+/* Finds the model's unknown token. One that is none of the model's own pieces would be an error at the first unknown character. */
+static km_status find_unknown(km_tokenizer *t, const km_json *model, const char *path) {
+    const char *name = km_json_string(km_json_get(model, "unk_token"));
+    t->unknown = name == NULL ? -1 : km_tokenizer_id(t, name);
+    if (name != NULL && t->unknown < 0 && t->pipeline != NULL) {
+        return km_fail(KM_FAILED, "%s: the model's unk_token \"%.60s\" is not one of its pieces", path, name);
     }
-    double limit = KM_WORD_CHARS;
-    (void)km_json_number(&limit, km_json_get(model, "max_input_chars_per_word"));
-    if (limit < KM_WORD_CHARS || limit > KM_WORD_CHARS) {
-        return km_fail(KM_FAILED, "%s: max_input_chars_per_word is %g, expected %d", path, limit, KM_WORD_CHARS);
-    }
-    return km_tokenizer_read_vocab(t, settings, km_json_get(model, "vocab"), path);
+    return KM_OK;
 }
 
 static km_status read_all(km_tokenizer **out, km_settings *settings, const km_json *json, const char *path) {
@@ -316,30 +298,31 @@ static km_status read_all(km_tokenizer **out, km_settings *settings, const km_js
                                                : "WordPiece"; /* old files have no type */
     bool wordpiece = strcmp(type, "WordPiece") == 0;
     if (!km_json_is_object(model) || (!wordpiece && strcmp(type, "BPE") != 0)) {
-        return refuse(path, "model", model, "WordPiece or byte-level BPE");
+        return refuse(path, "model", model, "WordPiece or BPE");
     }
-    KM_TRY(read_normalizer(settings, json, wordpiece, path));
-    KM_TRY(read_pre_tokenizer(settings, json, wordpiece, path));
+    *out = km_tokenizer_new(wordpiece ? &km_family_wordpiece : &km_family_bpe);
+    KM_TRY(read_steps(&(*out)->pipeline, settings, json, wordpiece, path));
     KM_TRY(read_processor(settings, km_json_get(json, "post_processor"), path));
-    KM_TRY(read_decoder(settings, json, wordpiece, path));
     KM_TRY(read_added(settings, json, path));
     const char *unknown = km_json_string(km_json_get(model, "unk_token"));
     if (unknown != NULL) {
         km_settings_role(settings, KM_ROLE_UNK, unknown);
     }
-    if (out == NULL) {
-        return KM_OK;
+    if (wordpiece) {
+        KM_TRY(km_tokenizer_read_vocab(*out, settings, km_json_get(model, "vocab"), path));
+    } else {
+        KM_TRY(read_bpe(*out, settings, model, path));
     }
-    *out = km_tokenizer_new(wordpiece ? &km_family_wordpiece : &km_family_bpe);
-    return wordpiece ? read_wordpiece(*out, settings, model, path) : read_bpe(*out, settings, model, path);
+    return find_unknown(*out, model, path);
 }
 
 km_status km_tokenizer_json_read(km_tokenizer **out, km_settings *settings, const char *path) {
     km_json *json = NULL;
+    settings->file = "tokenizer.json";
     KM_TRY(km_json_load(&json, path, JSON_BYTES));
     km_status status = read_all(out, settings, json, path);
     km_json_destroy(json);
-    if (status != KM_OK && out != NULL) {
+    if (status != KM_OK) {
         km_tokenizer_destroy(*out);
         *out = NULL;
     }

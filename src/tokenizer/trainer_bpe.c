@@ -49,7 +49,7 @@ static void count_line(km_bpe_trainer *t, const char *at, const char *end) {
     uint64_t invalid = 0;
     while (at < end) {
         bool valid = true;
-        const char *stop = km_bpe_split(t->classes, at, end, &valid, &invalid);
+        const char *stop = km_gpt2_split(t->classes, at, end, &valid, &invalid);
         if (stop - at <= LONGEST && valid) {
             km_word_counts_add(&t->words, at, (size_t)(stop - at));
         } else if (stop - at <= LONGEST) {

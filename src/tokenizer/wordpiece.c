@@ -4,25 +4,34 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const usual_names[][KM_ROLES] = {{"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"}};
+static const char *const usual_names[][KM_ROLES] = {{"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"},
+                                                    {"<pad>", "<unk>", "<s>", "</s>", "<mask>"}};
+
+static uint64_t hash_of(const char *bytes, size_t count) {
+    uint64_t hash = 0xCBF29CE484222325ULL;
+    for (size_t i = 0; i < count; i++) {
+        hash = km_piece_step(hash, bytes[i]);
+    }
+    return hash;
+}
 
 static void insert(const km_tokenizer *t, int32_t id) {
     km_wordpiece *w = t->wordpiece;
     const char *piece = km_tokenizer_piece(t, id);
-    bool continues = km_continues(piece);
-    const char *bytes = continues ? piece + 2 : piece;
-    size_t count = strlen(bytes);
-    uint64_t hash = km_piece_seed(continues);
-    for (size_t i = 0; i < count; i++) {
-        hash = km_piece_step(hash, bytes[i]);
-    }
-    uint64_t mixed = hash ^ hash >> 32;
+    const size_t count = strlen(piece);
+    const uint64_t hash = hash_of(piece, count), mixed = hash ^ hash >> 32;
     size_t slot = (size_t)(mixed * 0x9E3779B97F4A7C15ULL >> w->shift);
     while (w->slots[slot].id >= 0) {
         slot = (slot + 1) & w->mask;
     }
     w->slots[slot] = (km_piece_slot){(uint32_t)mixed, id};
-    w->longest[continues] = KM_MAX(w->longest[continues], KM_MIN(count, (size_t)KM_WORD_BYTES));
+    const bool continues = count >= w->prefix_size && memcmp(piece, w->prefix, w->prefix_size) == 0;
+    if (!continues || t->pipeline != NULL) { /* BERT's words never begin with "##" */
+        w->longest[0] = KM_MAX(w->longest[0], KM_MIN(count, (size_t)KM_WORD_BYTES));
+    }
+    if (continues) {
+        w->longest[1] = KM_MAX(w->longest[1], KM_MIN(count - w->prefix_size, (size_t)KM_WORD_BYTES));
+    }
 }
 
 static void fill_table(const km_tokenizer *t) {
@@ -34,6 +43,10 @@ static void fill_table(const km_tokenizer *t) {
         w->shift--;
     }
     w->mask = slots - 1;
+    w->prefix = t->pipeline == NULL ? "##" : t->pipeline->model.prefix;
+    w->prefix_size = strlen(w->prefix);
+    w->seeds[0] = hash_of("", 0);
+    w->seeds[1] = hash_of(w->prefix, w->prefix_size);
     w->slots = km_new(slots, sizeof *w->slots);
     for (size_t i = 0; i < slots; i++) {
         w->slots[i].id = -1;
@@ -66,7 +79,12 @@ static km_status check_specials(const km_tokenizer *t, const km_settings *settin
 }
 
 static km_status prepare(km_tokenizer *t, const km_settings *settings, const char *origin) {
-    KM_TRY(check_specials(t, settings, origin));
+    if (t->pipeline == NULL) {
+        KM_TRY(check_specials(t, settings, origin));
+    } else if (t->unknown < 0) {
+        return km_fail(KM_FAILED, "%s: the unk_token of the WordPiece model is not one of its pieces", origin);
+    }
+    t->ids_a_byte = 1;
     km_wordpiece *w = t->wordpiece = km_new(1, sizeof *w);
     fill_table(t);
     bool lowercase = settings->lowercase != 0;
@@ -91,6 +109,9 @@ static uint64_t normalize(const km_tokenizer *t, km_normalized *out, const char 
 
 static void print(const km_tokenizer *t, km_json *json, bool ids_only) {
     const km_wordpiece *w = t->wordpiece;
+    if (t->pipeline != NULL) {
+        return;
+    }
     km_json_set_boolean(json, "lowercase", w->normalizer.lowercase);
     km_json_set_boolean(json, "strip_accents", w->normalizer.strip_accents);
     km_json_set_boolean(json, "chinese", w->normalizer.chinese);
@@ -110,6 +131,9 @@ static km_status read_flag(int *flag, const km_json *json, const char *key, cons
 }
 
 static km_status parse(km_tokenizer *t, km_settings *settings, const km_json *json, const char *origin) {
+    if (t->pipeline != NULL) {
+        return km_tokenizer_read_pieces(t, json, origin);
+    }
     KM_TRY(read_flag(&settings->lowercase, json, "lowercase", origin));
     KM_TRY(read_flag(&settings->strip_accents, json, "strip_accents", origin));
     KM_TRY(read_flag(&settings->chinese, json, "chinese", origin));
@@ -121,10 +145,12 @@ static km_status parse(km_tokenizer *t, km_settings *settings, const km_json *js
 const km_family km_family_wordpiece = {.type = "wordpiece",
                                        .usual_names = usual_names,
                                        .usual_count = KM_COUNT(usual_names),
+                                       .whole_ranges = true,
                                        .prepare = prepare,
                                        .destroy = destroy,
                                        .encode = km_wordpiece_encode,
                                        .encode_normalized = km_wordpiece_encode_normalized,
+                                       .encode_pretoken = km_wordpiece_pretoken,
                                        .normalize = normalize,
                                        .decode = km_wordpiece_decode,
                                        .print = print,

@@ -14,10 +14,13 @@ struct km_wordpiece {
     km_normalizer normalizer;
     km_normalizer splitter; /* changes nothing, for text that is normalized already and only has to be split */
     bool piece_clean_up, clean_up; /* km_settings */
-    km_piece_slot *slots;          /* open addressing; the key is (continues a word, bytes without "##") */
-    int shift;                     /* 64 - log2(number of slots) */
-    size_t mask;                   /* number of slots - 1 */
-    size_t longest[2];             /* bytes of the longest piece that begins a word, that continues one */
+    const char *prefix;            /* "##", or what the pipeline has; owned elsewhere */
+    size_t prefix_size;
+    uint64_t seeds[2];    /* the hash before the first byte of a piece that begins a word, that continues one */
+    km_piece_slot *slots; /* open addressing; the key is the piece */
+    int shift;            /* 64 - log2(number of slots) */
+    size_t mask;          /* number of slots - 1 */
+    size_t longest[2];    /* bytes of the longest piece that begins a word, that continues one */
 };
 
 uint64_t km_wordpiece_encode(const km_tokenizer *tokenizer, const char *text, const char *from, const char *end,
@@ -28,27 +31,26 @@ void km_wordpiece_decode(const km_tokenizer *tokenizer, const int32_t *ids, size
 km_status km_wordpiece_save(const km_tokenizer *tokenizer, const char *folder) KM_NODISCARD;
 void km_wordpiece_print_json(const km_tokenizer *tokenizer, km_buffer *out);
 
+size_t km_wordpiece_pretoken(const km_tokenizer *tokenizer, const char *bytes, size_t count, int32_t *ids,
+                             uint32_t *sizes);
+
 /* Whether a piece continues a word. */
 static inline bool km_continues(const char *piece) {
     return piece[0] == '#' && piece[1] == '#';
 }
 
 /* The hash of a piece is made byte by byte, so that one pass over a word gives the hashes of all its prefixes. */
-static inline uint64_t km_piece_seed(bool continues) {
-    return continues ? 0x9AE16A3B2F90404FULL : 0xCBF29CE484222325ULL;
-}
-
 static inline uint64_t km_piece_step(uint64_t hash, char byte) {
     return (hash ^ (uint8_t)byte) * 0x100000001B3ULL;
 }
 
-/* The id of the piece with these bytes (without "##") and this hash; -1 where there is none. */
+/* The id of the piece with these bytes, behind the prefix if it continues a word, and this hash; -1 where there is none. */
 static inline int32_t km_piece_find(const km_tokenizer *t, bool continues, const char *bytes, size_t count,
                                     uint64_t hash) {
     const km_wordpiece *w = t->wordpiece;
     uint64_t mixed = hash ^ hash >> 32;
     uint32_t tag = (uint32_t)mixed;
-    size_t skip = continues ? 2 : 0;
+    const size_t skip = continues ? w->prefix_size : 0;
     for (size_t slot = (size_t)(mixed * 0x9E3779B97F4A7C15ULL >> w->shift);; slot = (slot + 1) & w->mask) {
         km_piece_slot found = w->slots[slot];
         if (found.id < 0) {
@@ -57,8 +59,8 @@ static inline int32_t km_piece_find(const km_tokenizer *t, bool continues, const
         if (found.tag == tag) {
             const char *piece = km_strings_get(&t->pieces, (uint32_t)found.id);
             size_t size = km_strings_size(&t->pieces, (uint32_t)found.id);
-            bool inner = size >= 2 && km_continues(piece);
-            if (size == count + skip && inner == continues && __builtin_memcmp(piece + skip, bytes, count) == 0) {
+            if (size == count + skip && __builtin_memcmp(piece + skip, bytes, count) == 0 &&
+                __builtin_memcmp(piece, w->prefix, skip) == 0) {
                 return found.id;
             }
         }

@@ -13,7 +13,7 @@ typedef struct encoding {
 static int32_t longest_piece(const km_tokenizer *t, bool continues, const char *at, size_t count, size_t *used) {
     uint64_t hashes[KM_WORD_BYTES];
     size_t limit = KM_MIN(count, t->wordpiece->longest[continues]);
-    uint64_t hash = km_piece_seed(continues);
+    uint64_t hash = t->wordpiece->seeds[continues];
     for (size_t i = 0; i < limit; i++) {
         hashes[i] = hash = km_piece_step(hash, at[i]);
     }
@@ -51,6 +51,29 @@ static void encode_word(void *context, const km_word *word) {
     km_ids_range(out, start, (size_t)(word->begin - e->text), (size_t)(word->end - e->text));
 }
 
+size_t km_wordpiece_pretoken(const km_tokenizer *tokenizer, const char *bytes, size_t count, int32_t *ids,
+                             uint32_t *sizes) {
+    size_t chars = 0, made = 0, at = 0;
+    for (size_t i = 0; i < count; i++) {
+        chars += (bytes[i] & 0xC0) != 0x80;
+    }
+    at = chars <= (size_t)tokenizer->pipeline->model.max_chars ? 0 : count;
+    for (size_t used = 0; at < count; at += used) {
+        ids[made] = longest_piece(tokenizer, at > 0, bytes + at, count - at, &used);
+        if (ids[made] < 0) {
+            made = 0;
+            break;
+        }
+        sizes[made++] = (uint32_t)used;
+    }
+    if (made == 0) {
+        ids[0] = tokenizer->unknown;
+        sizes[0] = (uint32_t)count;
+        made = 1;
+    }
+    return made;
+}
+
 uint64_t km_wordpiece_encode(const km_tokenizer *tokenizer, const char *text, const char *from, const char *end,
                              km_ids *out) {
     encoding e = {tokenizer, text, out};
@@ -65,44 +88,6 @@ uint64_t km_wordpiece_encode_normalized(const km_tokenizer *tokenizer, const cha
 
 /* ---- Decoding ------------------------------------------------------------------------------------------- */
 
-/* Replaces every `from` at or behind byte `start` by the shorter `to`, from left to right. */
-static void replace(km_buffer *text, size_t start, const char *from, const char *to) {
-    size_t from_size = strlen(from), to_size = strlen(to);
-    if (text->size == 0) {
-        return;
-    }
-    char *end = text->data + text->size, *at = text->data + start, *out = at, *found;
-    while ((found = memmem(at, (size_t)(end - at), from, from_size)) != NULL) {
-        memmove(out, at, (size_t)(found - at));
-        out += found - at;
-        memcpy(out, to, to_size);
-        out += to_size;
-        at = found + from_size;
-    }
-    memmove(out, at, (size_t)(end - at));
-    out += end - at;
-    *out = '\0';
-    text->size = (size_t)(out - text->data);
-}
-
-/* The replacements of transformers' clean_up_tokenization, in its order. The tokenizers package applies them, with one more,
- * to each piece. */
-static void clean_up(km_buffer *text, size_t start, bool piece) {
-    replace(text, start, " .", ".");
-    replace(text, start, " ?", "?");
-    replace(text, start, " !", "!");
-    replace(text, start, " ,", ",");
-    replace(text, start, " ' ", "'");
-    replace(text, start, " n't", "n't");
-    replace(text, start, " 'm", "'m");
-    if (piece) {
-        replace(text, start, " do not", " don't");
-    }
-    replace(text, start, " 's", "'s");
-    replace(text, start, " 've", "'ve");
-    replace(text, start, " 're", "'re");
-}
-
 void km_wordpiece_decode(const km_tokenizer *tokenizer, const int32_t *ids, size_t count, km_buffer *out) {
     const km_wordpiece *w = tokenizer->wordpiece;
     for (size_t i = 0; i < count; i++) {
@@ -114,10 +99,10 @@ void km_wordpiece_decode(const km_tokenizer *tokenizer, const int32_t *ids, size
         bool continues = km_continues(piece);
         km_buffer_print(out, "%s%s", i == 0 || continues ? "" : " ", i > 0 && continues ? piece + 2 : piece);
         if (w->piece_clean_up && strchr(out->data + start, ' ') != NULL) {
-            clean_up(out, start, true);
+            km_clean_up(out, start, true);
         }
     }
     if (w->clean_up) {
-        clean_up(out, 0, false);
+        km_clean_up(out, 0, false);
     }
 }

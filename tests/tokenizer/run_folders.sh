@@ -42,7 +42,7 @@ gives hole 'The river rivers' '6 8 8 9' '2 ids have no piece'
 whole '"the":5,"river":6,"the":7' >hole/tokenizer.json
 gives hole 'the river' '7 6' '1 pieces stand twice'
 whole '"the":6' '{"id":5,"content":"new","special":false},{"id":9,"content":"far","special":false}' >hole/tokenizer.json
-gives hole 'the new far' '6 5 9' ''
+gives hole 'the new far' '6 5 7' 'added token "far" has the id 9 in the files, but 7 is the next one'
 
 # ---- Files that disagree ----
 printf "${names}the\nriver\n" >differ/vocab.txt

@@ -108,7 +108,7 @@ done
 printf '\x89PNG\r\n\x1a\n' >picture.txt
 
 # ---- Sentences ----
-refused 2 "expected train, encode or decode" trian
+refused 2 "expected train, encode, decode or export" trian
 refused 2 "--type wordpiece" train --vocab-size 100 --out x text.txt
 refused 2 "--vocab-size" train --type wordpiece --out x text.txt
 refused 2 "--vocab-size" train --type wordpiece --vocab-size 3 --out x text.txt

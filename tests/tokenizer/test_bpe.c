@@ -365,20 +365,35 @@ static void bad_folders_are_sentences(void **state) {
     put("merges.txt", "");
     refused("no pieces");
     put("vocab.json", VOCAB "}");
-    const char *const configs[][2] = {
-        {"{\"add_prefix_space\":1}", "\"add_prefix_space\" is not true or false"},
-        {"{\"mask_token\":7}", "\"mask_token\" is not a token"},
-        {"{\"mask_token\":{}}", "no \"content\""},
-        {"{\"added_tokens_decoder\":{\"x\":{\"content\":\"a\"}}}", "expected an id"},
-        {"{\"added_tokens_decoder\":{\"5\":{\"content\":\"a\"}}}", "has the id 5"},
-        {"{\"added_tokens_decoder\":{\"5000000\":{\"content\":\"new\"}}}", "far behind the"},
-        {"{\"added_tokens_decoder\":{\"9\":{\"content\":\"n\"},\"09\":{\"content\":\"m\"}}}", "have the same id 9"},
-        {"{\"added_tokens_decoder\":{\"9\":{\"content\":\"n\",\"single_word\":1}}}",
-         "\"single_word\" is not true or false"}};
+    const char *const configs[][2] = {{"{\"add_prefix_space\":1}", "\"add_prefix_space\" is not true or false"},
+                                      {"{\"mask_token\":7}", "\"mask_token\" is not a token"},
+                                      {"{\"mask_token\":{}}", "no \"content\""},
+                                      {"{\"added_tokens_decoder\":{\"x\":{\"content\":\"a\"}}}", "expected an id"},
+                                      {"{\"added_tokens_decoder\":{\"9\":{\"content\":\"n\",\"single_word\":1}}}",
+                                       "\"single_word\" is not true or false"}};
     for (size_t i = 0; i < KM_COUNT(configs); i++) {
         put("tokenizer_config.json", configs[i][0]);
         refused(configs[i][1]);
     }
+}
+
+/* An added token has the id of its piece, or else the next one that is free, whatever id files say. */
+static void ids_of_added_tokens(void **state) {
+    (void)state;
+    clear_folder();
+    put("vocab.json", VOCAB "}");
+    put("merges.txt", MERGES);
+    put("tokenizer_config.json",
+        "{\"added_tokens_decoder\":{\"5000000\":{\"content\":\"far\"},\"1\":{\"content\":\"a\"},"
+        "\"50\":{\"content\":\"n\"},\"050\":{\"content\":\"m\"}}}");
+    km_tokenizer *t = opened();
+    const int32_t size = km_tokenizer_size(t);
+    const char *const names[] = {"n", "m", "far"};
+    for (int32_t i = 0; i < 3; i++) {
+        assert_int_equal(km_tokenizer_id(t, names[i]), size - 3 + i);
+    }
+    assert_true(km_tokenizer_id(t, "a") < size - 3);
+    km_tokenizer_destroy(t);
 }
 
 #define JSON_HEAD "{\"added_tokens\":[{\"id\":9,\"content\":\"<mask>\",\"lstrip\":true,\"special\":true}],"
@@ -412,11 +427,10 @@ static void tokenizer_json_is_read(void **state) {
         free(text);
     }
     const char *const bad[][2] = {
-        {"\"normalizer\":{\"type\":\"NFC\"},\"pre_tokenizer\":{\"type\":\"ByteLevel\"},", "NFC"},
-        {"\"pre_tokenizer\":{\"type\":\"Metaspace\"},", "Metaspace"},
-        {"\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"use_regex\":false},", "use_regex"},
-        {"\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Digits\"}]},", "Digits"},
-        {"\"pre_tokenizer\":{\"type\":\"ByteLevel\"},\"decoder\":{\"type\":\"Fuse\"},", "Fuse"},
+        {"\"normalizer\":{\"type\":\"Nmt\"},\"pre_tokenizer\":{\"type\":\"ByteLevel\"},", "Nmt"},
+        {"\"pre_tokenizer\":{\"type\":\"UnicodeScripts\"},", "UnicodeScripts"},
+        {"\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Figures\"}]},", "Figures"},
+        {"\"pre_tokenizer\":{\"type\":\"ByteLevel\"},\"decoder\":{\"type\":\"CTC\"},", "CTC"},
         {"\"pre_tokenizer\":{\"type\":\"ByteLevel\"},\"post_processor\":{\"type\":\"Other\"},", "Other"}};
     for (size_t i = 0; i < KM_COUNT(bad); i++) {
         char *text = km_format("{%s%s,\"merges\":[]}}", bad[i][0], JSON_MODEL);
@@ -425,8 +439,6 @@ static void tokenizer_json_is_read(void **state) {
         free(text);
     }
     const char *const models[][2] = {{"\"dropout\":0.1", "dropout"},
-                                     {"\"ignore_merges\":true", "ignore_merges"},
-                                     {"\"end_of_word_suffix\":\"</w>\"", "end_of_word_suffix"},
                                      {"\"merges\":[\"a\"]", "merge 1"},
                                      {"\"merges\":[[\"a\"]]", "merge 1"},
                                      {"\"merges\":3", "no list of merges"}};
@@ -572,14 +584,23 @@ static void refuses_what_teaches_nothing(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(lines_as_the_reference),       cmocka_unit_test(lines_behind_a_space),
-        cmocka_unit_test(bytes_and_their_characters),   cmocka_unit_test(ranges_in_the_text),
-        cmocka_unit_test(any_bytes_come_back),          cmocka_unit_test(windows_do_not_show),
-        cmocka_unit_test(both_ways_of_merging_agree),   cmocka_unit_test(endless_texts),
-        cmocka_unit_test(special_tokens_by_any_file),   cmocka_unit_test(without_special_tokens),
-        cmocka_unit_test(bad_folders_are_sentences),    cmocka_unit_test(tokenizer_json_is_read),
-        cmocka_unit_test(printed_saved_and_read_again), cmocka_unit_test(bare_files_are_completed),
-        cmocka_unit_test(bad_prints_are_sentences),     cmocka_unit_test(merges_by_hand),
+        cmocka_unit_test(lines_as_the_reference),
+        cmocka_unit_test(lines_behind_a_space),
+        cmocka_unit_test(bytes_and_their_characters),
+        cmocka_unit_test(ranges_in_the_text),
+        cmocka_unit_test(any_bytes_come_back),
+        cmocka_unit_test(windows_do_not_show),
+        cmocka_unit_test(both_ways_of_merging_agree),
+        cmocka_unit_test(endless_texts),
+        cmocka_unit_test(special_tokens_by_any_file),
+        cmocka_unit_test(without_special_tokens),
+        cmocka_unit_test(bad_folders_are_sentences),
+        cmocka_unit_test(ids_of_added_tokens),
+        cmocka_unit_test(tokenizer_json_is_read),
+        cmocka_unit_test(printed_saved_and_read_again),
+        cmocka_unit_test(bare_files_are_completed),
+        cmocka_unit_test(bad_prints_are_sentences),
+        cmocka_unit_test(merges_by_hand),
         cmocka_unit_test(refuses_what_teaches_nothing),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

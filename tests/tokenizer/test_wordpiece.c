@@ -406,7 +406,9 @@ static void accents_follow_the_case(void **state) {
 }
 
 #define MODEL "\"model\":{\"type\":\"WordPiece\",\"vocab\":{\"[UNK]\":1,\"[PAD]\":0,\"[CLS]\":2,\"[SEP]\":3,"
-#define NORMALIZER_MEMBER "\"normalizer\":{\"type\":\"BertNormalizer\",\"lowercase\":false,\"strip_accents\":null},"
+#define NORMALIZER_MEMBER                                                                                          \
+    "\"normalizer\":{\"type\":\"BertNormalizer\",\"lowercase\":false,\"strip_accents\":null},"                     \
+    "\"pre_tokenizer\":{\"type\":\"BertPreTokenizer\"},"
 #define NORMALIZER "{" NORMALIZER_MEMBER
 
 static void put_whole(const char *text) {

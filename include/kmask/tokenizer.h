@@ -1,5 +1,6 @@
 /* tokenizer: from text to token ids and back. WordPiece as BERT's cased and uncased tokenizers do it, byte-level BPE as
- * GPT-2's, RoBERTa's and BART's do it, and the trainers of both. Ids are those of HuggingFace's tokenizers package.
+ * GPT-2's, RoBERTa's and BART's do it, and the trainers of both; also WordPiece and BPE behind the steps that a tokenizer.json lists
+ * (text.h). Ids are those of HuggingFace's tokenizers package.
  * Everything is local; a tokenizer is read-only after opening and may be shared by threads. */
 #ifndef KMASK_TOKENIZER_H
 #define KMASK_TOKENIZER_H
@@ -15,14 +16,13 @@ typedef struct km_specials {
 
 /* ---- Files ----------------------------------------------------------------------------------------------------- */
 
-/* Opens a tokenizer folder. The vocabulary is vocab.txt (WordPiece), vocab.json with merges.txt, or encoder.json with
- * vocab.bpe (both byte-level BPE), or else tokenizer.json. Settings are taken from tokenizer_config.json,
- * special_tokens_map.json and added_tokens.json; a setting that these files do not give comes from tokenizer.json, or else
- * has its usual value: WordPiece lower-cases and strips accents; special tokens have their usual names; BPE's mask token
- * takes the space before it. A line in the log says so where tokenizer.json, or a config.json of a model beside the
- * vocabulary, had to decide. It is an error if a WordPiece vocabulary has no [UNK], [CLS], [SEP], [MASK] or [PAD], if a
- * vocabulary is empty or has a piece twice, and if tokenizer.json asks for something that these two families do not do. The
- * caller destroys. */
+/* Opens a tokenizer folder. The vocabulary is that of tokenizer.json or, where there is none, vocab.txt (WordPiece), vocab.json with
+ * merges.txt, or encoder.json with vocab.bpe (both byte-level BPE); a warning tells the first piece or merge that differs between
+ * them. Settings are taken from tokenizer_config.json, special_tokens_map.json and added_tokens.json; a setting that these files do
+ * not give comes from tokenizer.json, or else has its usual value: WordPiece lower-cases and strips accents; special tokens have their
+ * usual names; BPE's mask token takes the space before it. A line in the log says so where tokenizer.json, or a config.json of a model
+ * beside the vocabulary, had to decide. It is an error if a vocab.txt has no [UNK], [CLS], [SEP], [MASK] or [PAD], if a vocabulary is
+ * empty, and if tokenizer.json asks for something that is not supported. The caller destroys. */
 km_status km_tokenizer_open(km_tokenizer **out, const char *folder) KM_NODISCARD;
 /* Makes a tokenizer from what km_tokenizer_print wrote; corpora and model files carry that text. `origin` begins error
  * messages. */
@@ -56,7 +56,8 @@ int32_t km_tokenizer_id(const km_tokenizer *tokenizer, const char *piece); /* -1
 /* A growing list of ids; starts_word[i] is 1 where ids[i] begins a word. Words are what a tokenizer splits text into before
  * it looks for pieces: BERT's splits at white space and around punctuation; GPT-2's pattern separates letters, digits and
  * punctuation, each with the space before it. So "home." is two words in both families, and masking a word never hides its
- * punctuation too, which would be trivial to predict. Zero-initialize; free with km_ids_free.
+ * punctuation too, which would be trivial to predict. Where a tokenizer.json does not split text at blanks at all, a token that begins
+ * with one (or with a sign for one) begins a word. Zero-initialize; free with km_ids_free.
  *
  * With `ranges`, which is set before the first encoding, ids[i] stands for text[begins[i], ends[i]), in bytes. For WordPiece
  * that is the whole word that the token belongs to, with marks that normalization dropped from it; for BPE the token's own

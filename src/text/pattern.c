@@ -67,16 +67,17 @@ static void put_category(km_buffer *out, const char *category) {
 
 static const char white[] = "\\t-\\r \\x{85}\\p{Z}"; /* Unicode's White_Space */
 
-/* The characters of \w, \s, \d and \h. */
-static void put_shorthand(km_buffer *out, char letter) {
+/* The characters of \w, \s, \d and \h. Oniguruma counts some digits above the line and fractions to \w where it stands `alone`, and not
+ * in a class. */
+static void put_shorthand(km_buffer *out, char letter, bool alone) {
     static const char *const word[] = {"L", "M", "Nd", "Nl", "Pc"};
     switch (letter) {
     case 'w':
         for (size_t i = 0; i < KM_COUNT(word); i++) {
             put_category(out, word[i]);
         }
-        put(out, "\\x{B2}\\x{B3}\\x{B9}\\x{BC}-\\x{BE}\\x{24B6}-\\x{24E9}\\x{1F130}-\\x{1F149}\\x{1F150}-\\x{1F169}"
-                 "\\x{1F170}-\\x{1F189}");
+        put(out, alone ? "\\x{B2}\\x{B3}\\x{B9}\\x{BC}-\\x{BE}" : "");
+        put(out, "\\x{24B6}-\\x{24E9}\\x{1F130}-\\x{1F149}\\x{1F150}-\\x{1F169}\\x{1F170}-\\x{1F189}");
         break;
     case 's':
         put(out, white);
@@ -254,15 +255,15 @@ static km_status read_posix(translation *t, set *s) {
         const char *at = t->at + 2 + s->negated;
         if ((size_t)(t->end - at) >= size && memcmp(at, rest, size) == 0) {
             t->at = at + size;
-            put_shorthand(&s->text, names[i][1][0]);
+            put_shorthand(&s->text, names[i][1][0], false);
             return KM_OK;
         }
     }
     return refuse(t, "a POSIX class other than space, digit, xdigit and word");
 }
 
-/* Reads a set of several characters where one stands; *found says whether. */
-static km_status read_set(translation *t, set *s, bool *found) {
+/* Reads a set of several characters where one stands, in a class or `alone`; *found says whether. */
+static km_status read_set(translation *t, set *s, bool alone, bool *found) {
     *found = true;
     if (follows(t, "[:")) {
         return read_posix(t, s);
@@ -272,7 +273,7 @@ static km_status read_set(translation *t, set *s, bool *found) {
         if (strchr("wsdhWSDH", letter) != NULL && letter != '\0') {
             t->at += 2;
             s->negated = letter != small;
-            put_shorthand(&s->text, small);
+            put_shorthand(&s->text, small, alone);
             return KM_OK;
         }
         if (small == 'p') {
@@ -296,7 +297,7 @@ static km_status read_range(translation *t, km_buffer *out) {
     set s = {0};
     bool found = false;
     const char *hyphen = t->at++;
-    km_status status = *t->at == '[' ? refuse(t, "a class behind a hyphen") : read_set(t, &s, &found);
+    km_status status = *t->at == '[' ? refuse(t, "a class behind a hyphen") : read_set(t, &s, false, &found);
     km_buffer_free(&s.text);
     KM_TRY(status);
     if (found) { /* [a-\w]: the hyphen is a character */
@@ -313,7 +314,7 @@ static km_status read_range(translation *t, km_buffer *out) {
 static km_status read_member(translation *t, class_parts *parts, int depth) {
     set s = {0};
     bool found = false;
-    km_status status = read_set(t, &s, &found);
+    km_status status = read_set(t, &s, false, &found);
     if (status == KM_OK && found && !s.negated) {
         km_buffer_add(&parts->plain.text, s.text.data, s.text.size);
     } else if (status == KM_OK && found) {
@@ -493,7 +494,7 @@ static km_status read_interval(translation *t, bool *found) {
 static void put_boundary(km_buffer *out, bool inside) {
     set word = {0};
     km_buffer w = {0};
-    put_shorthand(&word.text, 'w');
+    put_shorthand(&word.text, 'w', true);
     put_set(&w, &word, false);
     km_buffer_print(out, inside ? "(?:(?<=%s)(?=%s)|(?<!%s)(?!%s))" : "(?:(?<=%s)(?!%s)|(?<!%s)(?=%s))", w.data,
                     w.data, w.data, w.data);
@@ -505,7 +506,7 @@ static km_status read_escape(translation *t) {
     static const char *const same[] = {"\\A", "\\z", "\\Z", "\\G", "\\R", "\\K"};
     set s = {0};
     bool found = false;
-    km_status status = read_set(t, &s, &found);
+    km_status status = read_set(t, &s, true, &found);
     if (status == KM_OK && found) {
         put_set(t->out, &s, false);
     }

@@ -12,7 +12,9 @@ void km_settings_init(km_settings *settings) {
                               .chinese = KM_UNSET,
                               .piece_clean_up = KM_UNSET,
                               .clean_up = KM_UNSET,
-                              .prefix_space = KM_UNSET};
+                              .prefix_space = KM_UNSET,
+                              .ignored_lowercase = KM_UNSET,
+                              .ignored_prefix = KM_UNSET};
 }
 
 void km_settings_free(km_settings *settings) {
@@ -48,9 +50,12 @@ bool km_settings_has_lstrip(const km_settings *settings, const char *content) {
 }
 
 /* Takes a flag that was not given before; returns whether it was given otherwise. */
-static bool take_flag(int8_t *flag, int8_t found) {
+static bool take_flag(const km_settings *settings, km_added_token *token, int8_t *flag, int8_t found) {
     const bool differs = *flag != KM_UNSET && found != KM_UNSET && *flag != found;
-    *flag = *flag == KM_UNSET ? found : *flag;
+    if (*flag == KM_UNSET && found != KM_UNSET) {
+        *flag = found;
+        token->file = settings->file;
+    }
     return differs;
 }
 
@@ -84,7 +89,7 @@ void km_settings_add(km_settings *settings, const km_added_token *token) {
     int8_t *const flags[] = {&same->lstrip, &same->rstrip, &same->single_word, &same->normalized};
     const int8_t found[] = {token->lstrip, token->rstrip, token->single_word, token->normalized};
     for (size_t i = 0; i < KM_COUNT(flags); i++) {
-        if (take_flag(flags[i], found[i])) {
+        if (take_flag(settings, same, flags[i], found[i])) {
             say_difference(settings, same, names[i], same->file);
         }
     }
@@ -267,6 +272,23 @@ static km_status check_class(km_settings *settings, const km_json *json, const c
     return KM_OK;
 }
 
+/* Beside a tokenizer.json, the classes that transformers builds anew have their own defaults for flags that files do not give, and those
+ * that take tokenizer.json as it is heed no flags. */
+static void fit_class(km_settings *settings) {
+    const char *class = settings->class == NULL ? "" : settings->class;
+    if (strcmp(class, "PreTrainedTokenizerFast") == 0 || strcmp(class, "TokenizersBackend") == 0) {
+        settings->ignored_lowercase = settings->lowercase;
+        settings->ignored_prefix = settings->prefix_space;
+        settings->lowercase = settings->strip_accents = settings->chinese = settings->prefix_space = KM_UNSET;
+    } else if (is_class_of(class, rebuilt, KM_COUNT(rebuilt))) {
+        settings->lowercase = settings->lowercase == KM_UNSET ? 1 : settings->lowercase;
+        settings->strip_accents =
+            settings->strip_accents == KM_UNSET ? settings->lowercase : settings->strip_accents;
+        settings->chinese = settings->chinese == KM_UNSET ? 1 : settings->chinese;
+        settings->prefix_space = settings->prefix_space == KM_UNSET ? 0 : settings->prefix_space;
+    }
+}
+
 void km_settings_warn_of_class(const km_settings *settings, const char *folder) {
     if (settings->class != NULL && is_class_of(settings->class, rebuilt, KM_COUNT(rebuilt))) {
         km_warn("%s: tokenizer_class is %s, but tokenizer.json has other steps than that class: tokenizer.json "
@@ -330,6 +352,9 @@ km_status km_settings_read(km_settings *settings, const char *folder) {
     free(whole);
     KM_TRY(read_file(settings, folder, "tokenizer_config.json", read_config));
     KM_TRY(read_file(settings, folder, "config.json", read_model_config));
+    if (settings->has_whole) {
+        fit_class(settings);
+    }
     KM_TRY(read_file(settings, folder, "special_tokens_map.json", read_roles));
     return read_file(settings, folder, "added_tokens.json", read_added);
 }

@@ -31,10 +31,11 @@ typedef struct km_settings {
     char *role[KM_ROLES];         /* the token of each role: NULL if not given, "" if there is none */
     km_added_token *added;
     size_t added_count;
-    char *class;      /* "tokenizer_class"; NULL if not given */
-    bool has_whole;   /* the folder has a tokenizer.json */
-    bool differs;     /* files disagree about an added token, and that was said */
-    const char *file; /* the name of the file that is being read */
+    char *class;                           /* "tokenizer_class"; NULL if not given */
+    bool has_whole;                        /* the folder has a tokenizer.json */
+    int ignored_lowercase, ignored_prefix; /* flags that tokenizer_config.json gives and its class does not heed */
+    bool differs;                          /* files disagree about an added token, and that was said */
+    const char *file;                      /* the name of the file that is being read */
 } km_settings;
 
 void km_settings_init(km_settings *settings);

@@ -30,10 +30,28 @@ static km_status refuse(const char *path, const char *what, const km_json *found
                    expected);
 }
 
-/* Of a Sequence with one member, that member; any other object as it is. */
+/* Counts the objects that are no Sequence, also those inside of Sequences, and sets *last to the last one. */
+static int count_steps(const km_json **last, const km_json *object, const char *list, int depth) {
+    const km_json *members = is_type(object, "Sequence") ? km_json_get(object, list) : object;
+    if (absent(object) || depth > 20) {
+        return absent(object) ? 0 : 2;
+    }
+    if (!km_json_is_array(members)) {
+        *last = object;
+        return 1;
+    }
+    int count = 0;
+    for (const km_json *item = km_json_first(members); item != NULL && count < 2; item = km_json_next(item)) {
+        count += count_steps(last, item, list, depth + 1);
+    }
+    return count;
+}
+
+/* The only step of a component; NULL where it has none, and the component itself where it has several. */
 static const km_json *unwrap(const km_json *object, const char *list) {
-    const km_json *members = km_json_get(object, list);
-    return is_type(object, "Sequence") && km_json_size(members) == 1 ? km_json_first(members) : object;
+    const km_json *last = NULL;
+    const int count = count_steps(&last, object, list, 0);
+    return count == 0 ? NULL : count == 1 ? last : object;
 }
 
 /* Whether the flag is there and has this value. */
@@ -71,11 +89,28 @@ static bool is_gpt2(const km_json *json, const km_json *normalizer, const km_jso
            (absent(decoder) || is_type(decoder, "ByteLevel"));
 }
 
+/* Says where tokenizer.json has a flag otherwise than what counts, or than tokenizer_config.json, which is not heeded. */
+static void say_flag(const char *path, const char *key, bool own, int counts, int ignored) {
+    if (counts != KM_UNSET && counts != (int)own) {
+        km_warn("%s: %s is %s here, but %s by tokenizer_config.json or the default of its tokenizer_class, which "
+                "counts, as for "
+                "transformers",
+                path, key, own ? "true" : "false", counts ? "true" : "false");
+    } else if (ignored != KM_UNSET && ignored != (int)own) {
+        km_warn("%s: %s is %s here, which counts, as for transformers; tokenizer_config.json has %s", path, key,
+                own ? "true" : "false", ignored ? "true" : "false");
+    }
+}
+
 static km_status read_normalizer(km_settings *settings, const km_json *normalizer, const char *path) {
     int lowercase = KM_UNSET, strip = KM_UNSET, chinese = KM_UNSET;
     KM_TRY(km_settings_flag(&lowercase, normalizer, "lowercase", path));
     KM_TRY(km_settings_flag(&strip, normalizer, "strip_accents", path));
     KM_TRY(km_settings_flag(&chinese, normalizer, "handle_chinese_chars", path));
+    say_flag(path, "lowercase", lowercase != 0, settings->lowercase, settings->ignored_lowercase);
+    if (settings->lowercase == (lowercase != 0) && strip != KM_UNSET) {
+        say_flag(path, "strip_accents", strip == 1, settings->strip_accents, KM_UNSET);
+    }
     bool same_case = settings->lowercase == KM_UNSET || settings->lowercase == (lowercase != 0);
     settings->lowercase = settings->lowercase == KM_UNSET ? lowercase : settings->lowercase;
     if (settings->strip_accents == KM_UNSET && same_case) {
@@ -89,6 +124,7 @@ static km_status read_prefix_space(km_settings *settings, const km_json *splitte
     int prefix_space = KM_UNSET;
     KM_TRY(km_settings_flag(&prefix_space, splitter, "add_prefix_space", path));
     prefix_space = prefix_space == KM_UNSET ? 1 : prefix_space; /* the package's default */
+    say_flag(path, "add_prefix_space", prefix_space == 1, settings->prefix_space, settings->ignored_prefix);
     settings->prefix_space = settings->prefix_space == KM_UNSET ? prefix_space : settings->prefix_space;
     return KM_OK;
 }

@@ -22,6 +22,8 @@ printf "${names}the \nriver\t\n##s\n" >blanks/vocab.txt
 gives blanks 'The river rivers' '5 6 6 7' '2 lines have blanks behind the piece'
 printf "${names}the\xc2\xa0\nriver\xe3\x80\x80 \r\n##s\n" >wide/vocab.txt
 gives wide 'The river rivers' '5 6 6 7' 'blanks behind'
+printf "${names}the\xe2\x80\x83\v\nriver\xc2\x85\f\n##s \t \n" >wide/vocab.txt
+gives wide 'The river rivers' '5 6 6 7' '3 lines have blanks behind the piece'
 printf "${names}the\nriver\nthe\n##s\n" >doubles/vocab.txt
 gives doubles 'The river rivers' '7 6 6 8' '1 pieces stand again'
 printf "${names}the\n\nriver\n\n##s\n\n" >empty/vocab.txt
@@ -48,6 +50,72 @@ gives hole 'the new far' '6 5 7' 'added token "far" has the id 9 in the files, b
 printf "${names}the\nriver\n" >differ/vocab.txt
 whole '"river":5,"the":6' >differ/tokenizer.json
 gives differ 'the river' '6 5' 'id 5 is "the" there and "river" in tokenizer.json, which counts'
+
+# ---- Steps, merges, flags and added tokens that disagree ----
+put() { # FILE TEXT
+    mkdir -p "$(dirname "$1")"
+    printf '%s\n' "$2" >"$1"
+}
+token() { # ID TEXT [FLAG...]: an added token, with these flags true
+    local flags='' flag
+    for flag in single_word lstrip rstrip normalized special; do
+        case " ${*:3} " in *" $flag "*) flags="$flags,\"$flag\":true" ;; *) flags="$flags,\"$flag\":false" ;; esac
+    done
+    printf '{"id":%s,"content":"%s"%s}' "$1" "$2" "$flags"
+}
+fast='"tokenizer_class":"PreTrainedTokenizerFast","unk_token":"[UNK]","mask_token":"[MASK]"'
+mkdir -p fast flags cased steps mixed
+whole '"the":5,"river":6' "$(token 7 new),$(token 8 far)" >fast/tokenizer.json
+put fast/tokenizer_config.json "{$fast,\"added_tokens_decoder\":{\"12\":$(token 12 new),\"9\":$(token 9 sea)}}"
+gives fast 'the new far sea' '5 7 8 9' 'disagree about the id of the added token "new"; tokenizer.json counts'
+put fast/tokenizer_config.json "{$fast}"
+put fast/added_tokens.json '{"new":8,"far":7}'
+gives fast 'the new far' '5 7 8' 'added_tokens.json and tokenizer.json disagree about the id of the added token "new"'
+put fast/added_tokens.json '{"wide":40,"deep":30}'
+gives fast 'new deep wide' '7 9 10' 'added token "deep" has the id 30 in the files, but 9 is the next one that is free'
+whole '"the":5,"river":6' "$(token 7 new)" >flags/tokenizer.json
+put flags/tokenizer_config.json "{$fast,\"added_tokens_decoder\":{\"7\":$(token 7 new single_word)}}"
+gives flags 'renew new' '1 7' 'disagree about the single_word of the added token "new"; tokenizer_config.json counts'
+put flags/tokenizer_config.json "{$fast,\"do_lower_case\":false}"
+gives flags 'The river' '5 6' 'lowercase is true here, which counts, as for transformers; tokenizer_config.json has false'
+put flags/tokenizer_config.json '{"tokenizer_class":"BertTokenizer","do_lower_case":false}'
+gives flags 'The river' '1 6' 'lowercase is true here, but false by tokenizer_config.json'
+whole '"the":5,"river":6' | sed 's/"lowercase":true/"lowercase":false/' >cased/tokenizer.json
+put cased/tokenizer_config.json '{"tokenizer_class":"BertTokenizerFast"}'
+gives cased 'The river' '5 6' 'lowercase is false here, but true by tokenizer_config.json or the default of its tokenizer_class'
+whole '"the":5,"river":6' | sed 's/{"type":"BertNormalizer"[^}]*}/{"type":"NFC"}/' >steps/tokenizer.json
+gives steps 'The river' '1 6' ''
+put steps/tokenizer_config.json '{"tokenizer_class":"BertTokenizer","do_lower_case":true}'
+gives steps 'The river' '1 6' 'tokenizer_class is BertTokenizer, but tokenizer.json has other steps'
+put steps/vocab.txt "$(printf "${names}the\nsea")"
+gives steps 'the river' '5 6' 'id 6 is "sea" there and "river" in tokenizer.json'
+printf '\0' >steps/vocab.txt
+gives steps 'the river' '5 6' 'tokenizer.json beside it counts'
+for class in MPNetTokenizer CamembertTokenizerFast DebertaV2TokenizerFast; do
+    put steps/tokenizer_config.json "{\"tokenizer_class\":\"$class\"}"
+    gives steps 'the river' '5 6' ''
+done
+put steps/tokenizer_config.json '{"tokenizer_class":"BertJapaneseTokenizer"}'
+refused steps 'tokenizer_class is BertJapaneseTokenizer'
+bytes='"a":0,"b":1,"c":2,"ab":3,"bc":4'
+put mixed/tokenizer.json "{\"added_tokens\":[],\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false},\"model\":{\"type\":\"BPE\",\"vocab\":{$bytes},\"merges\":[\"b c\",\"a b\"]}}"
+put mixed/vocab.json "{$bytes}"
+printf '#version: 0.2\na b\nb c\n' >mixed/merges.txt
+gives mixed abc '0 4' 'number 1 is "a b" there and "b c" in tokenizer.json'
+put mixed/tokenizer_config.json '{"tokenizer_class":"RobertaTokenizer","add_prefix_space":true}'
+gives mixed abc '0 4' 'add_prefix_space is false here, but true by tokenizer_config.json'
+printf "${names}a\n" >mixed/vocab.txt
+rm mixed/vocab.json mixed/merges.txt
+gives mixed abc '0 4' 'is a vocabulary of another kind than tokenizer.json'
+# Exported and read again, and in a corpus, the ids are the same.
+"$KMASK" tokenizer export --tokenizer steps --out again 2>err.txt && fail "a class that is refused is exported"
+rm steps/tokenizer_config.json
+"$KMASK" tokenizer export --tokenizer steps --out again 2>err.txt || fail "export: $(cat err.txt)"
+tr -d ' \t\n' <again/tokenizer_config.json | grep -q '"tokenizer_class":"PreTrainedTokenizerFast"' || fail "no class: $(cat again/tokenizer_config.json)"
+[ ! -e again/vocab.txt ] || fail "a vocab.txt of steps that are not BERT's"
+gives again 'The river' '1 6' ''
+"$KMASK" corpus build --tokenizer steps --out s.h5 text.txt >/dev/null 2>err.txt || fail "corpus of steps: $(cat err.txt)"
+"$KMASK" corpus show s.h5 --row 0 --json | tr -d ' \t\n' | grep -qF '"input_ids":[2,5,6,1,5,6,3]' || fail "ids of the corpus: $("$KMASK" corpus show s.h5 --row 0 --json)"
 
 # ---- Classes ----
 printf "${names}a\n" | tee japanese/vocab.txt words/vocab.txt >/dev/null

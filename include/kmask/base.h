@@ -199,12 +199,30 @@ bool km_same_bytes(const void *a, const void *b, size_t count);
 /* Whether `proof` is the keyed hash of these bytes; takes the same time for any wrong proof. */
 bool km_proves(const unsigned char proof[KM_PROOF], const void *bytes, size_t count,
                const unsigned char secret[KM_SECRET]);
+/* A signature (Ed25519): who made the pair of keys can sign, and everybody who has the public key, which is no secret, can check. */
+enum { KM_PUBLIC_KEY = 32, KM_PRIVATE_KEY = 64, KM_SIGNATURE = 64 };
+void km_sign_keys(unsigned char public_key[KM_PUBLIC_KEY], unsigned char private_key[KM_PRIVATE_KEY]);
+void km_sign(unsigned char out[KM_SIGNATURE], const void *bytes, size_t count,
+             const unsigned char private_key[KM_PRIVATE_KEY]);
+bool km_signed(const unsigned char signature[KM_SIGNATURE], const void *bytes, size_t count,
+               const unsigned char public_key[KM_PUBLIC_KEY]);
+/* A public key as hexadecimal digits; false where a text does not begin with one. */
+enum { KM_PUBLIC_KEY_TEXT = 2 * KM_PUBLIC_KEY + 1 };
+void km_public_key_print(char out[KM_PUBLIC_KEY_TEXT], const unsigned char public_key[KM_PUBLIC_KEY]);
+bool km_public_key_parse(unsigned char out[KM_PUBLIC_KEY], const char *text);
 /* SHA-256 in base64, as a page's Content-Security-Policy names a script. */
 void km_sha256_base64(char out[KM_SHA256_TEXT], const void *bytes, size_t count);
 
 /* ---- Files ----------------------------------------------------------------------------------------------- */
 
-/* Reads the whole file into *out, with a NUL after it (the caller frees). A file of more than `limit` bytes is an error. */
+/* What a path leads to, by its mode (struct stat), for messages: "a file", "a folder", "a named pipe", "a device" ... */
+const char *km_file_kind(unsigned mode);
+/* Fails where there is something at the path, and it is no file: a folder, a pipe, a device. */
+km_status km_file_check_regular(const char *path) KM_NODISCARD;
+/* Opens a file for reading and never waits: a named pipe that nobody writes to then reads as empty. -1, with errno, on failure. */
+int km_file_open(const char *path);
+/* Reads the whole file into *out, with a NUL after it (the caller frees). A file of more than `limit` bytes is an error. A pipe
+ * is read to its end, a device is refused, and of a file that is written to meanwhile the bytes that it had at first are read. */
 km_status km_file_read(char **out, size_t *size, const char *path, size_t limit) KM_NODISCARD;
 /* Replaces the file at `path`, or leaves it as it was where something fails: writes a temporary file in the same folder, then
  * fsync, rename, and fsync of the folder. */
@@ -221,6 +239,8 @@ km_status km_file_sync(int fd, const char *path) KM_NODISCARD;
 km_status km_pread_all(int fd, void *bytes, size_t count, uint64_t offset, const char *path) KM_NODISCARD;
 km_status km_pwrite_all(int fd, const void *bytes, size_t count, uint64_t offset, const char *path) KM_NODISCARD;
 km_status km_make_folder(const char *path) KM_NODISCARD; /* with parents; an existing folder is fine */
+/* Whether something has this name. Where that cannot be known (a folder on the way may not be entered) the answer is yes, so that
+ * opening it says why, and a file is not taken for one that is missing. */
 bool km_file_exists(const char *path);
 
 /* ---- Files that --out names ---- */
@@ -244,13 +264,16 @@ km_status km_out_replace(const char *path, const void *bytes, size_t count) KM_N
 typedef struct cJSON km_json; /* opaque: only base sees cJSON */
 
 /* Parses `count` bytes of text. Messages begin with `origin` (a path, "--set") and give line and column. Nesting beyond 100
- * levels, trailing text and NUL bytes are refused. The caller destroys. km_json_load does the same with a file. */
+ * levels, trailing text, NUL bytes and more than 2^23 values are refused. The caller destroys. km_json_load does the same with a
+ * file. */
 km_status km_json_parse(km_json **out, const char *text, size_t count, const char *origin) KM_NODISCARD;
 km_status km_json_load(km_json **out, const char *path, size_t limit) KM_NODISCARD;
 /* The same for a record of data, as Python's json module reads it: NaN and Infinity are null here, half of a surrogate pair is U+FFFD,
- * and \u0000, which no C string can hold, is a blank. */
+ * and \u0000, which no C string can hold, is a blank. A record has at most 3 * 2^20 values. */
 km_status km_json_parse_record(km_json **out, const char *text, size_t count, const char *origin) KM_NODISCARD;
-/* The same, and numbers such as 1.0 and 1e3 are printed again with a point: there are readers to whom 1 is of another type. */
+/* An upper bound of the number of values in a JSON text. */
+size_t km_json_values(const char *text, size_t count);
+/* As km_json_parse, and numbers such as 1.0 and 1e3 are printed again with a point: there are readers to whom 1 is of another type. */
 km_status km_json_parse_decimals(km_json **out, const char *text, size_t count, const char *origin) KM_NODISCARD;
 void km_json_destroy(km_json *json);
 

@@ -57,41 +57,78 @@ km_status km_pwrite_all(int fd, const void *bytes, size_t count, uint64_t offset
     return KM_OK;
 }
 
-static km_status read_open(char **out, size_t *size, int fd, const char *path, size_t limit) {
+const char *km_file_kind(unsigned mode) {
+    return S_ISREG(mode)    ? "a file"
+           : S_ISDIR(mode)  ? "a folder"
+           : S_ISLNK(mode)  ? "a symbolic link"
+           : S_ISFIFO(mode) ? "a named pipe"
+           : S_ISSOCK(mode) ? "a socket"
+                            : "a device";
+}
+
+km_status km_file_check_regular(const char *path) {
     struct stat info;
-    if (fstat(fd, &info) != 0 || S_ISDIR(info.st_mode)) {
-        return km_fail(KM_FAILED, "%s: found a folder, expected a file", path);
-    }
-    km_buffer buffer = {0};
-    char piece[1 << 16];
+    return stat(path, &info) != 0 || S_ISREG(info.st_mode)
+               ? KM_OK
+               : km_fail(KM_FAILED, "%s: found %s, expected a file", path, km_file_kind(info.st_mode));
+}
+
+/* The next bytes of a file or pipe; *got is 0 at the end. */
+static km_status read_some(int fd, char *to, size_t room, size_t *got, const char *path) {
     int interruptions = 0;
     for (;;) {
-        ssize_t got = read(fd, piece, sizeof piece);
-        if (got < 0 && try_again(&interruptions)) {
-            continue;
+        const ssize_t count = read(fd, to, room);
+        if (count >= 0) {
+            *got = (size_t)count;
+            return KM_OK;
         }
-        if (got < 0) {
-            km_buffer_free(&buffer);
+        if (!try_again(&interruptions)) {
             return km_fail_errno(errno, "%s: cannot read", path);
         }
-        km_buffer_add(&buffer, piece, (size_t)got);
-        if (got == 0) {
-            break;
-        }
-        if (buffer.size > limit) {
-            km_buffer_free(&buffer);
+    }
+}
+
+/* Reads to the end, or, where the file had `most` bytes when it was opened, so many: a file may be written to for ever. */
+static km_status read_to_end(km_buffer *out, int fd, uint64_t most, const char *path, size_t limit) {
+    char piece[1 << 16];
+    for (size_t got = 1; got > 0 && out->size < most;) {
+        KM_TRY(read_some(fd, piece, (size_t)KM_MIN((uint64_t)sizeof piece, most - out->size), &got, path));
+        km_buffer_add(out, piece, got);
+        if (out->size > limit) {
             return km_fail(KM_FAILED, "%s: larger than the %zu bytes that such a file may have", path, limit);
         }
     }
-    *out = buffer.data;
+    return KM_OK;
+}
+
+static km_status read_open(char **out, size_t *size, int fd, const char *path, size_t limit) {
+    struct stat info = {0};
+    if (fstat(fd, &info) != 0 || !(S_ISREG(info.st_mode) || S_ISFIFO(info.st_mode))) {
+        return km_fail(KM_FAILED, "%s: found %s, expected a file", path, km_file_kind(info.st_mode));
+    }
+    /* Files of /proc have no size. */
+    const uint64_t most = S_ISREG(info.st_mode) && info.st_size > 0 ? (uint64_t)info.st_size : UINT64_MAX;
+    km_buffer buffer = {0};
+    km_status status = read_to_end(&buffer, fd, most, path, limit);
+    if (status == KM_OK && buffer.size == 0 && S_ISFIFO(info.st_mode)) {
+        status = km_fail(KM_FAILED, "%s: found a named pipe to which nobody writes, expected a file", path);
+    }
+    if (status == KM_OK && S_ISREG(info.st_mode) && buffer.size < (uint64_t)info.st_size) {
+        status = km_fail_kind(KM_ERROR_DAMAGED, "%s: became shorter while it was read: %zu of %llu bytes", path,
+                              buffer.size, (unsigned long long)info.st_size);
+    }
+    if (status != KM_OK) {
+        km_buffer_free(&buffer);
+        return status;
+    }
+    *out = buffer.data != NULL ? buffer.data : km_strdup("");
     if (size != NULL) {
         *size = buffer.size;
     }
     return KM_OK;
 }
 
-/* Opens a file for reading and never waits: a named pipe that nobody writes to then reads as empty. */
-static int open_without_waiting(const char *path) {
+int km_file_open(const char *path) {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd >= 0) {
         (void)fcntl(fd, F_SETFL, 0);
@@ -101,7 +138,7 @@ static int open_without_waiting(const char *path) {
 
 km_status km_file_read(char **out, size_t *size, const char *path, size_t limit) {
     *out = NULL;
-    int fd = open_without_waiting(path);
+    int fd = km_file_open(path);
     if (fd < 0) {
         return km_fail_errno(errno, "%s: cannot open", path[0] != '\0' ? path : "\"\"");
     }
@@ -221,5 +258,5 @@ km_status km_make_folder(const char *path) {
 }
 
 bool km_file_exists(const char *path) {
-    return access(path, F_OK) == 0;
+    return access(path, F_OK) == 0 || (errno != ENOENT && errno != ENOTDIR);
 }

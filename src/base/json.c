@@ -6,31 +6,43 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DEPTH = 100 };
+enum {
+    DEPTH = 100,
+    MOST_VALUES = 1 << 23,       /* of a whole file: each takes about a hundred bytes of memory */
+    MOST_RECORD_VALUES = 3 << 20 /* of one record: about 300 MB */
+};
 
-/* Returns the offset in bytes of the first place that is nested deeper than DEPTH; `count` where there is none. */
-static size_t too_deep(const char *text, size_t count) {
+/* What a text asks of a parser: the offset in bytes of the first place that is nested deeper than DEPTH (the text's length where
+ * there is none), and an upper bound of the number of its values: each one follows a comma or an opening bracket. */
+typedef struct extent {
+    size_t deep, values;
+} extent;
+
+static extent measure(const char *text, size_t count) {
+    extent e = {count, 1};
     int depth = 0;
     bool quoted = false;
     for (size_t i = 0; i < count; i++) {
-        char c = text[i];
+        const char c = text[i];
         if (quoted) {
-            if (c == '\\') {
-                i++;
-            } else if (c == '"') {
-                quoted = false;
-            }
-        } else if (c == '"') {
-            quoted = true;
+            i += c == '\\';
+            quoted = c != '"';
         } else if (c == '[' || c == '{') {
-            if (++depth > DEPTH) {
-                return i;
+            e.values++;
+            if (++depth > DEPTH && e.deep == count) {
+                e.deep = i;
             }
-        } else if (c == ']' || c == '}') {
-            depth--;
+        } else {
+            quoted = c == '"';
+            e.values += c == ',';
+            depth -= c == ']' || c == '}';
         }
     }
-    return count;
+    return e;
+}
+
+size_t km_json_values(const char *text, size_t count) {
+    return measure(text, count).values;
 }
 
 static km_status fail_at(const char *text, size_t at, const char *origin, const char *what) {
@@ -43,7 +55,7 @@ static km_status fail_at(const char *text, size_t at, const char *origin, const 
     return km_fail(KM_FAILED, "%s: line %d, column %d: %s", origin, line, column, what);
 }
 
-km_status km_json_parse(km_json **out, const char *text, size_t count, const char *origin) {
+static km_status parse(km_json **out, const char *text, size_t count, const char *origin, size_t most_values) {
     *out = NULL;
     if (count == 0) {
         return km_fail(KM_FAILED, "%s: empty, expected JSON", origin);
@@ -52,9 +64,16 @@ km_status km_json_parse(km_json **out, const char *text, size_t count, const cha
     if (nul != NULL) {
         return fail_at(text, (size_t)(nul - text), origin, "a NUL byte, expected JSON text");
     }
-    size_t deep = too_deep(text, count);
-    if (deep < count) {
-        return fail_at(text, deep, origin, "nested deeper than 100 levels");
+    const extent e = measure(text, count);
+    if (e.deep < count) {
+        return fail_at(text, e.deep, origin, "nested deeper than 100 levels");
+    }
+    if (e.values > most_values) {
+        return km_fail(
+            KM_FAILED,
+            "%s: %zu values (numbers, texts, lists), expected at most %zu, since each takes a hundred bytes "
+            "of memory; cut it in several",
+            origin, e.values, most_values);
     }
     /* cJSON detects text after the value only in a text that ends in NUL. */
     char *copy = km_new(count + 1, 1);
@@ -75,6 +94,10 @@ km_status km_json_parse(km_json **out, const char *text, size_t count, const cha
     km_status status = fail_at(text, fault, origin, sentence);
     free(sentence);
     return status;
+}
+
+km_status km_json_parse(km_json **out, const char *text, size_t count, const char *origin) {
+    return parse(out, text, count, origin, MOST_VALUES);
 }
 
 /* ---- Records, as Python reads them ---- */
@@ -160,11 +183,11 @@ static char *mend_record(const char *text, size_t count, size_t *size) {
 
 km_status km_json_parse_record(km_json **out, const char *text, size_t count, const char *origin) {
     if (memchr(text, '\\', count) == NULL && memchr(text, 'N', count) == NULL && memchr(text, 'I', count) == NULL) {
-        return km_json_parse(out, text, count, origin);
+        return parse(out, text, count, origin, MOST_RECORD_VALUES);
     }
     size_t size = 0;
     char *copy = mend_record(text, count, &size);
-    km_status status = km_json_parse(out, copy, size, origin);
+    km_status status = parse(out, copy, size, origin, MOST_RECORD_VALUES);
     free(copy);
     return status;
 }

@@ -10,14 +10,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const char *kind_of(mode_t mode) {
-    return S_ISDIR(mode)    ? "a folder"
-           : S_ISLNK(mode)  ? "a symbolic link"
-           : S_ISFIFO(mode) ? "a named pipe"
-           : S_ISSOCK(mode) ? "a socket"
-                            : "a device";
-}
-
 /* Nothing but a regular file, or nothing, is replaced. */
 static km_status check_replaced(const char *path) {
     struct stat info;
@@ -26,7 +18,7 @@ static km_status check_replaced(const char *path) {
     }
     return S_ISREG(info.st_mode) ? KM_OK
                                  : km_fail(KM_FAILED, "%s: is there and no file but %s; choose another --out", path,
-                                           kind_of(info.st_mode));
+                                           km_file_kind(info.st_mode));
 }
 
 static km_status check_folder_of(const char *path) {

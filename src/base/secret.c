@@ -1,4 +1,4 @@
-/* secret: random bytes, a keyed hash that proves that somebody knows a key, and SHA-256 (libsodium underneath). XXH3 (hash.c) is a
+/* secret: random bytes, a keyed hash that proves that somebody knows a key, signatures, and SHA-256 (libsodium underneath). XXH3 (hash.c) is a
  * checksum: it finds damage, but whoever wants to can make bytes with a given XXH3. */
 #include "kmask/base.h"
 
@@ -6,6 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+_Static_assert(KM_PUBLIC_KEY == crypto_sign_PUBLICKEYBYTES && KM_PRIVATE_KEY == crypto_sign_SECRETKEYBYTES &&
+                   KM_SIGNATURE == crypto_sign_BYTES,
+               "sizes of Ed25519");
 _Static_assert(KM_SECRET == crypto_auth_KEYBYTES && KM_PROOF == crypto_auth_BYTES, "sizes of HMAC-SHA-512-256");
 
 /* libsodium chooses its code for this CPU and opens the system's source of random numbers; once a process. */
@@ -30,6 +33,34 @@ bool km_proves(const unsigned char proof[KM_PROOF], const void *bytes, size_t co
                const unsigned char secret[KM_SECRET]) {
     start();
     return crypto_auth_verify(proof, bytes, count, secret) == 0;
+}
+
+void km_sign_keys(unsigned char public_key[KM_PUBLIC_KEY], unsigned char private_key[KM_PRIVATE_KEY]) {
+    start();
+    crypto_sign_keypair(public_key, private_key);
+}
+
+void km_sign(unsigned char out[KM_SIGNATURE], const void *bytes, size_t count,
+             const unsigned char private_key[KM_PRIVATE_KEY]) {
+    start();
+    crypto_sign_detached(out, NULL, bytes, count, private_key);
+}
+
+bool km_signed(const unsigned char signature[KM_SIGNATURE], const void *bytes, size_t count,
+               const unsigned char public_key[KM_PUBLIC_KEY]) {
+    start();
+    return crypto_sign_verify_detached(signature, bytes, count, public_key) == 0;
+}
+
+void km_public_key_print(char out[KM_PUBLIC_KEY_TEXT], const unsigned char public_key[KM_PUBLIC_KEY]) {
+    sodium_bin2hex(out, KM_PUBLIC_KEY_TEXT, public_key, KM_PUBLIC_KEY);
+}
+
+bool km_public_key_parse(unsigned char out[KM_PUBLIC_KEY], const char *text) {
+    size_t count = 0;
+    return sodium_hex2bin(out, KM_PUBLIC_KEY, text, strnlen(text, KM_PUBLIC_KEY_TEXT - 1), NULL, &count, NULL) ==
+               0 &&
+           count == KM_PUBLIC_KEY;
 }
 
 void km_sha256_base64(char out[KM_SHA256_TEXT], const void *bytes, size_t count) {

@@ -127,7 +127,7 @@ static double place_of(const char *context) {
 static km_status take_line(km_triples *t, const km_triples_options *options, const char *text, size_t count,
                            const char *origin, km_ids *ids) {
     km_json *json = NULL;
-    KM_TRY(km_json_parse(&json, text, count, origin));
+    KM_TRY(km_json_parse_record(&json, text, count, origin));
     const char *context = km_json_string(km_json_get(json, "context"));
     const bool whole = context != NULL && first_text(km_json_get(json, "target")) != NULL &&
                        (options->answers || km_json_string(km_json_get(json, "source")) != NULL);

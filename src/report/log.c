@@ -7,7 +7,10 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { LINE = 1 << 16 };
+enum {
+    LINE = 1 << 16,        /* longer lines are none of a log's */
+    MOST_WITHOUT = 1 << 24 /* bytes without a line end: then the file is no log */
+};
 
 run *report_run_create(const char *folder) {
     run *r = km_new(1, sizeof *r);
@@ -89,27 +92,39 @@ static void take_line(run *r, const km_json *line) {
     }
 }
 
+/* A log that is read: the bytes that it had when it was opened, since a run may go on adding to it. */
+typedef struct log_reader {
+    FILE *file;
+    uint64_t left;
+} log_reader;
+
 /* Reads the next line without its newline; false at the end. A line that is longer than LINE is cut, and then it is not valid
- * JSON. */
-static bool next_line(FILE *file, char *text, size_t *length) {
-    int c = getc_unlocked(file);
-    *length = 0;
-    if (c == EOF) {
-        return false;
-    }
-    for (; c != EOF && c != '\n'; c = getc_unlocked(file)) {
+ * JSON; *taken is its whole length, or a little more than MOST_WITHOUT. */
+static bool next_line(log_reader *log, char *text, size_t *length, size_t *taken) {
+    *length = *taken = 0;
+    int c = EOF;
+    while (log->left > 0 && *taken <= MOST_WITHOUT && (c = getc_unlocked(log->file)) != EOF) {
+        log->left--;
+        ++*taken;
+        if (c == '\n') {
+            return true;
+        }
         if (*length < LINE) {
             text[(*length)++] = (char)c;
         }
     }
-    return true;
+    return *taken > 0;
 }
 
-static void read_lines(run *r, FILE *file) {
+static km_status read_lines(run *r, log_reader *log, const char *path) {
     static char text[LINE];
-    size_t length = 0;
-    for (int64_t number = 1; next_line(file, text, &length); number++) {
+    size_t length = 0, taken = 0;
+    for (int64_t number = 1; next_line(log, text, &length, &taken); number++) {
         km_json *line = NULL;
+        if (taken > MOST_WITHOUT) {
+            return km_fail_kind(KM_ERROR_DAMAGED, "%s: line %lld has more than %d MiB, expected the log of a run",
+                                path, (long long)number, MOST_WITHOUT >> 20);
+        }
         if (length > 0 && km_json_parse(&line, text, length, r->folder) == KM_OK &&
             isfinite(number_of(line, "step"))) {
             take_line(r, line);
@@ -119,28 +134,38 @@ static void read_lines(run *r, FILE *file) {
         }
         km_json_destroy(line);
     }
+    return ferror(log->file) ? km_fail_errno(errno, "%s: cannot read", path) : KM_OK;
+}
+
+static km_status open_log(log_reader *log, const run *r, const char *path) {
+    struct stat info;
+    const int fd = km_file_open(path);
+    log->file = fd >= 0 ? fdopen(fd, "r") : NULL;
+    if (log->file == NULL) {
+        const int failed = errno;
+        const bool there = stat(r->folder, &info) == 0;
+        return km_fail_kind(km_errno_kind(failed), "%s: cannot open: %s.%s", there ? path : r->folder,
+                            strerror(failed), there ? " A run folder has one once the run has made a step." : "");
+    }
+    if (fstat(fd, &info) == 0 && S_ISREG(info.st_mode)) { /* another may have taken its name meanwhile */
+        log->left = (uint64_t)info.st_size;
+    }
+    return KM_OK;
 }
 
 static km_status read_metrics(run *r) {
     char *path = km_format("%s/metrics.jsonl", r->folder);
-    FILE *file = fopen(path, "r");
-    struct stat info;
-    km_status status = KM_OK;
-    if (file == NULL) {
-        bool there = stat(r->folder, &info) == 0;
-        status = km_fail_kind(km_errno_kind(errno), "%s: cannot open: %s.%s", there ? path : r->folder,
-                              strerror(errno), there ? " A run folder has one once the run has made a step." : "");
-    } else {
-        read_lines(r, file);
-        if (ferror(file)) {
-            status = km_fail_errno(errno, "%s: cannot read", path);
-        } else if (r->good == 0) {
-            status = km_fail(KM_FAILED, "%s: found no line of a step in it. Has the run made one yet?", path);
-        } else if (r->bad > 0) {
-            km_warn("%s: %lld of %lld lines cannot be read and are left out, the first is line %lld", path,
-                    (long long)r->bad, (long long)(r->good + r->bad), (long long)r->first_bad);
-        }
-        fclose(file);
+    log_reader log = {0};
+    km_status status = open_log(&log, r, path);
+    status = status == KM_OK ? read_lines(r, &log, path) : status;
+    if (status == KM_OK && r->good == 0) {
+        status = km_fail(KM_FAILED, "%s: found no line of a step in it. Has the run made one yet?", path);
+    } else if (status == KM_OK && r->bad > 0) {
+        km_warn("%s: %lld of %lld lines cannot be read and are left out, the first is line %lld", path,
+                (long long)r->bad, (long long)(r->good + r->bad), (long long)r->first_bad);
+    }
+    if (log.file != NULL) {
+        fclose(log.file);
     }
     free(path);
     return status;
@@ -169,7 +194,20 @@ static void read_starts(run *r) {
     free(path);
 }
 
+/* What stands in place of a run's file and is none would be waited for. */
+static km_status check_files(const char *folder) {
+    static const char *const names[] = {"metrics.jsonl", "starts.jsonl", "config.json"};
+    km_status status = KM_OK;
+    for (size_t i = 0; i < KM_COUNT(names) && status == KM_OK; i++) {
+        char *path = km_format("%s/%s", folder, names[i]);
+        status = km_file_check_regular(path);
+        free(path);
+    }
+    return status;
+}
+
 km_status report_run_read(run *r) {
+    KM_TRY(check_files(r->folder));
     read_starts(r);
     KM_TRY(read_metrics(r));
     char *path = km_format("%s/config.json", r->folder);

@@ -33,6 +33,7 @@ static int kind_of(const char *path, const km_json *json) {
 /* Adds a file of a verb that measures: the whole document, and its name. */
 static km_status read_document(sources *out, const char *path, const char *name) {
     km_json *json = NULL;
+    KM_TRY(km_file_check_regular(path));
     KM_TRY(km_json_load(&json, path, DOCUMENT));
     const int kind = kind_of(path, json);
     if (kind >= 0 && is_document(json, &report_measured[kind])) {
@@ -60,8 +61,13 @@ static km_status read_document_in(sources *out, const measured *of, const char *
 /* Reads a source, which is a run folder, a folder with a verb's document, a folder with several of these, or such a file. */
 static km_status read_source(sources *out, const char *path) {
     struct stat info;
-    if (stat(path, &info) == 0 && S_ISREG(info.st_mode)) {
+    const bool there = stat(path, &info) == 0;
+    if (there && S_ISREG(info.st_mode)) {
         return read_document(out, path, path);
+    }
+    if (there && !S_ISDIR(info.st_mode)) {
+        return km_fail(KM_FAILED, "%s: found %s, expected a run folder or a file of kmask", path,
+                       km_file_kind(info.st_mode));
     }
     bool found = false;
     for (int m = 0; m < REPORT_MEASURED; m++) {

@@ -72,7 +72,7 @@ static bool looks_like_json(const char *text, size_t count) {
     const char *stop = memchr(text, '\n', count);
     const size_t first = stop == NULL ? count : (size_t)(stop - text);
     km_json *json = NULL;
-    if (first == 0 || text[strspn(text, " \t")] != '{' || km_json_parse(&json, text, first, "") != KM_OK) {
+    if (first == 0 || text[strspn(text, " \t")] != '{' || km_json_parse_record(&json, text, first, "") != KM_OK) {
         return false;
     }
     const bool has = km_json_get(json, "source") != NULL || km_json_get(json, "input_ids") != NULL;
@@ -167,7 +167,7 @@ static km_status take_list(reading *r, const km_json *list) {
 static km_status take_object(reading *r, const char *text, size_t count) {
     km_json *json = NULL;
     char *origin = km_format("%s, line %llu", name_of(r->path), (unsigned long long)r->line);
-    km_status status = km_json_parse(&json, text, count, origin);
+    km_status status = km_json_parse_record(&json, text, count, origin);
     if (status == KM_OK) {
         const km_json *list = km_json_get(json, "input_ids");
         const char *source = km_json_string(km_json_get(json, "source"));

@@ -21,26 +21,9 @@ bool km_is_safetensors_name(const char *name) {
 
 /* ---- JSON ---- */
 
-/* An upper bound of the number of values in a JSON text: each one follows a comma or an opening bracket. */
-static size_t count_values(const char *text, size_t count) {
-    size_t values = 1;
-    bool quoted = false;
-    for (size_t i = 0; i < count; i++) {
-        char c = text[i];
-        if (quoted) {
-            i += c == '\\';
-            quoted = c != '"';
-        } else {
-            quoted = c == '"';
-            values += c == ',' || c == '[' || c == '{';
-        }
-    }
-    return values;
-}
-
 km_status km_safetensors_json(km_json **out, const char *text, size_t count, const char *path) {
     *out = NULL;
-    size_t values = count_values(text, count);
+    size_t values = km_json_values(text, count);
     if (values > MOST_VALUES) {
         return km_fail(KM_FAILED,
                        "%s: its header holds %zu values, expected at most %d: such a model is not known.", path,

@@ -365,7 +365,7 @@ static km_status read_document(reading *r, const char *text, size_t size) {
 static km_status read_line(reading *r, const char *line, size_t count) {
     km_json *json = NULL;
     char *origin = km_format("%s: line %llu", r->path, (unsigned long long)r->place);
-    km_status status = km_json_parse(&json, line, count, origin);
+    km_status status = km_json_parse_record(&json, line, count, origin);
     free(origin);
     status = status == KM_OK ? read_object(r, json) : status;
     km_json_destroy(json);

@@ -129,4 +129,34 @@ expect 1 "no line of a step" "$KMASK" report first empty --out x.html
 [ ! -e x.html ] || fail "bad input left a page"
 expect 1 "absent/x.html" "$KMASK" report first --out absent/x.html
 expect 1 "none" "$KMASK" report first --out none
+# Pipes, devices and files that never end are named, also in place of a run's files; a log may grow while it is read.
+mkfifo pipe
+expect 1 "pipe: found a named pipe, expected a run folder or a file" timeout 10 "$KMASK" report pipe --out odd.html
+expect 1 "/dev/zero: found a device, expected a run folder or a file" timeout 10 "$KMASK" report /dev/zero --out odd.html
+for name in metrics.jsonl starts.jsonl config.json; do
+    rm -rf odd
+    cp -r first odd
+    rm -f "odd/$name"
+    mkfifo "odd/$name"
+    expect 1 "odd/$name: found a named pipe, expected a file" timeout 10 "$KMASK" report odd --out odd.html
+    rm "odd/$name"
+    ln -s /dev/zero "odd/$name"
+    expect 1 "odd/$name: found a device, expected a file" timeout 10 "$KMASK" report odd --out odd.html
+done
+rm -rf odd
+cp -r first odd
+mkfifo odd/variance.json
+expect 1 "variance.json: found a named pipe" timeout 10 "$KMASK" report odd --out odd.html
+rm -rf odd
+cp -r first odd
+truncate -s 1T odd/metrics.jsonl
+expect 1 "odd/metrics.jsonl: line 7 has more than 16 MiB, expected the log of a run" timeout 60 "$KMASK" report odd --out odd.html
+[ -e odd.html ] && fail "a page of what is no run"
+rm -rf odd
+cp -r first odd
+while sed 1d first/metrics.jsonl; do :; done >>odd/metrics.jsonl 2>/dev/null &
+writer=$!
+expect 0 "odd.html: 1 folder on one page" timeout 60 "$KMASK" report odd --out odd.html
+kill "$writer"
+
 finish

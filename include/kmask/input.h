@@ -43,6 +43,14 @@ void km_bytes_close(km_bytes *bytes);
 km_status km_bytes_read(km_bytes *bytes, void *to, size_t room, size_t *got) KM_NODISCARD;
 /* The next `count` bytes, or fewer where the stream ends before, without taking them; valid until the next call. */
 km_status km_bytes_peek(km_bytes *bytes, size_t count, const char **head, size_t *got) KM_NODISCARD;
+/* What was read of a file, so that it can be looked at once more (km_input_check_seen). */
+typedef struct km_seen {
+    uint64_t begin, end; /* in bytes of the file */
+    km_hash hash;        /* of these bytes */
+    bool in_order;       /* else only parts were read, and there is no hash */
+} km_seen;
+/* Fills in *seen, which must last so long, when the stream of a file is closed; nothing is filled in for a pipe. */
+void km_bytes_watch(km_bytes *bytes, km_seen *seen);
 const char *
 km_bytes_name(const km_bytes *bytes); /* for messages: a path, or path/entry for an entry of an archive */
 /* Sequences of bytes that a conversion to UTF-8 had no character for and replaced by U+FFFD so far. */
@@ -54,11 +62,12 @@ typedef struct km_contents km_contents;
 
 typedef struct km_input {
     char *path;
-    uint64_t size;     /* bytes of the file; 0 for a pipe */
-    bool plain;        /* UTF-8 without a container, in lines: it can be read from any place on */
-    bool pipe;         /* standard input or a pipe: it can be read once, by the process that listed it */
-    km_form form;      /* of a plain file: TEXT, JSONL or WIKI */
-    km_contents *open; /* of a pipe, from listing to reading */
+    uint64_t size;             /* bytes of the file; 0 for a pipe */
+    int64_t changed, modified; /* when its inode and when its content were last changed, in ns; 0 for a pipe */
+    bool plain;                /* UTF-8 without a container, in lines: it can be read from any place on */
+    bool pipe;                 /* standard input or a pipe: it can be read once, by the process that listed it */
+    km_form form;              /* of a plain file: TEXT, JSONL or WIKI */
+    km_contents *open;         /* of a pipe, from listing to reading */
 } km_input;
 
 typedef struct km_inputs {
@@ -76,6 +85,9 @@ void km_inputs_add(km_inputs *inputs, const km_input *input);
 /* Recognises what a file holds, and sets `plain` and `form`. */
 km_status km_input_recognise(km_input *input, const km_input_options *options) KM_NODISCARD;
 void km_inputs_free(km_inputs *inputs);
+/* Called after all was read: fails where a file no longer holds what was read of it. Nothing is read again where the system says that
+ * the file was not changed since it was listed. What was only added at its end does not matter. */
+km_status km_input_check_seen(const km_input *input, const km_seen *seen) KM_NODISCARD;
 
 /* A piece of work: what begins in bytes begin..end-1 of a file. What is not plain is one piece. */
 typedef struct km_input_piece {
@@ -96,8 +108,9 @@ typedef struct km_text_source {
 
 km_status km_contents_open(km_contents **out, const km_input *input, const km_input_options *options) KM_NODISCARD;
 km_status km_contents_next(km_contents *texts, km_text_source *out) KM_NODISCARD;
-void km_contents_close(km_contents *texts);              /* NULL is fine */
-uint64_t km_contents_position(const km_contents *texts); /* how much of the file has been read, for progress */
+void km_contents_watch(km_contents *texts, km_seen *seen); /* km_bytes_watch of the file; before the first text */
+void km_contents_close(km_contents *texts);                /* NULL is fine */
+uint64_t km_contents_position(const km_contents *texts);   /* how much of the file has been read, for progress */
 
 /* The whole text of a file that is one text, with a NUL after it (the caller frees). A text of more than `limit` bytes is
  * KM_FAILED; so is a damaged file. */

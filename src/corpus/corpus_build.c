@@ -205,7 +205,8 @@ static km_status read_text(build *b) {
                               .spans = o->spans,
                               .field = o->field,
                               .spill = b->spill};
-    return km_comm_agree(b->comm, read_share(b));
+    KM_TRY(km_comm_agree(b->comm, read_share(b)));
+    return km_comm_agree(b->comm, km_reading_check_seen(&b->reading));
 }
 
 /* ---- Totals, and whether they make a corpus ---- */

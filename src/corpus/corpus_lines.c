@@ -58,6 +58,7 @@ km_status km_corpus_each_line(const km_corpus_options *options, km_text_taker ta
                           .context = context};
     km_status status = km_inputs_find(&inputs, options->inputs, options->input_count, NULL, 0, &reading.input);
     status = status == KM_OK ? read_pieces(&reading, &inputs) : status;
+    status = status == KM_OK ? km_reading_check_seen(&reading) : status;
     status = status == KM_OK ? judge(&reading) : status;
     *report = (km_corpus_report){.files = inputs.count,
                                  .bytes = reading.bytes,

@@ -575,6 +575,7 @@ static km_status read_plain_piece(km_reading *reading, const km_input_piece *pie
     bool inside = false;
     KM_TRY(km_bytes_open(&bytes, input->path, begin));
     km_bytes_expect(bytes, input->size);
+    km_bytes_watch(bytes, &reading->now);
     km_lines *lines = km_lines_create(bytes, begin, limit);
     reading->name = km_bytes_name(bytes);
     km_status status = enter_piece(reading, piece, lines, limit, &inside);
@@ -612,6 +613,9 @@ static km_status read_texts(km_reading *reading, size_t file) {
     input->open = NULL;
     if (reading->texts == NULL) {
         status = km_contents_open(&reading->texts, input, &reading->input);
+        if (status == KM_OK) {
+            km_contents_watch(reading->texts, &reading->now);
+        }
     }
     while (status == KM_OK) {
         status = km_contents_next(reading->texts, &source);
@@ -626,6 +630,7 @@ static km_status read_texts(km_reading *reading, size_t file) {
 }
 
 km_status km_reading_piece(km_reading *reading, const km_input_piece *piece) {
+    reading->now = (km_seen){0};
     if (reading->counts == NULL) {
         reading->counts = km_new(reading->inputs->count + 1, sizeof *reading->counts);
     }
@@ -633,6 +638,7 @@ km_status km_reading_piece(km_reading *reading, const km_input_piece *piece) {
                                                                  : read_texts(reading, piece->file);
     reading->name = NULL;
     reading->read += piece->end - piece->begin;
+    km_reading_note_seen(reading, piece->file);
     return status;
 }
 
@@ -645,6 +651,7 @@ void km_reading_end(km_reading *reading) {
     }
     free(reading->invalid);
     free(reading->counts);
+    km_reading_free_seen(reading);
     reading->invalid = NULL;
     reading->counts = NULL;
     reading->invalid_count = 0;

@@ -20,6 +20,12 @@ typedef struct km_first_invalid {
     uint64_t begin, line; /* the line, counted from byte `begin`; 0: not known, since the text was converted */
 } km_first_invalid;
 
+/* What was read of a piece of a file. */
+typedef struct km_seen_piece {
+    size_t file;
+    km_seen seen;
+} km_seen_piece;
+
 typedef struct km_reading {
     const km_inputs *inputs;
     km_input_options input;
@@ -32,7 +38,10 @@ typedef struct km_reading {
     km_progress *progress; /* NULL: none */
     uint64_t read, shown;  /* bytes of files, for progress */
 
-    const char *name;   /* of the text that is being read */
+    const char *name;    /* of the text that is being read */
+    km_seen now;         /* of the piece that is being read */
+    km_seen_piece *seen; /* (seen_count) of those that were read before, in the order of files */
+    size_t seen_count, seen_room;
     km_contents *texts; /* the file that is being read, where it is not plain */
     uint64_t bytes, cut_lines, bad_records, bad_spans, skipped_lines, bad_tags; /* counted */
     km_byte_counts *counts;                                                     /* (files) */
@@ -54,6 +63,11 @@ typedef struct km_reading {
 km_input_options km_input_options_of(const km_corpus_options *options);
 /* Reads the documents that begin in the piece. */
 km_status km_reading_piece(km_reading *reading, const km_input_piece *piece) KM_NODISCARD;
+/* Keeps reading->now, which is of a piece of that file. */
+void km_reading_note_seen(km_reading *reading, size_t file);
+void km_reading_free_seen(km_reading *reading);
+/* Called when all ranks have read: fails where one of the files no longer holds what this process has read of it. */
+km_status km_reading_check_seen(const km_reading *reading) KM_NODISCARD;
 /* A record's list of entities, [[start, end, label], ...] in characters of `text` (Unicode code points, as Python counts
  * them), as spans in bytes, ascending and without overlap: of two that overlap the one that begins first stays, or else the
  * longer. Entries that are none, out of range, empty, or overlapping are added to *bad. */

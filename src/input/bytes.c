@@ -79,6 +79,8 @@ typedef struct file_bytes {
     int fd;
     bool seekable;
     uint64_t size;
+    km_seen *seen;     /* NULL: nobody wants to know what was read */
+    km_hasher *hasher; /* of what was read, while that was in order */
 } file_bytes;
 
 /* The end of a file before the end that it had: what is missing is no end of a text. */
@@ -93,22 +95,43 @@ static km_status became_shorter(const file_bytes *file) {
         (unsigned long long)(file->size - KM_MIN(file->size, left)));
 }
 
+/* What a program adds to a file that is read is not read: other ranks may have come by its end before. */
+static size_t room_in(const file_bytes *file, size_t room) {
+    const uint64_t position = file->base.position;
+    return file->size == 0 ? room : (size_t)KM_MIN((uint64_t)room, file->size - KM_MIN(file->size, position));
+}
+
 static km_status read_file(km_bytes *bytes, void *to, size_t room, size_t *got) {
     const file_bytes *file = (const file_bytes *)bytes;
+    const size_t most = room_in(file, room);
     ssize_t count = 0;
     do {
-        count = file->seekable ? pread(file->fd, to, room, (off_t)bytes->position) : read(file->fd, to, room);
+        count = file->seekable ? pread(file->fd, to, most, (off_t)bytes->position) : read(file->fd, to, room);
     } while (count < 0 && errno == EINTR);
     if (count < 0) {
         return km_fail_errno(errno, "%s: cannot read", bytes->name);
     }
     bytes->position += (uint64_t)count;
     *got = (size_t)count;
+    if (file->hasher != NULL) {
+        km_hasher_add(file->hasher, to, *got);
+    }
     return count > 0 || !file->seekable || bytes->position >= file->size ? KM_OK : became_shorter(file);
 }
 
+static void end_hash(file_bytes *file) {
+    if (file->hasher != NULL) {
+        file->seen->hash = km_hasher_end(file->hasher);
+        file->hasher = NULL;
+    }
+}
+
 static void close_file(km_bytes *bytes) {
-    const file_bytes *file = (const file_bytes *)bytes;
+    file_bytes *file = (file_bytes *)bytes;
+    if (file->seen != NULL) {
+        file->seen->end = bytes->position;
+        end_hash(file);
+    }
     if (file->fd > STDIN_FILENO) {
         close(file->fd);
     }
@@ -140,6 +163,15 @@ void km_bytes_expect(km_bytes *bytes, uint64_t size) {
     }
 }
 
+void km_bytes_watch(km_bytes *bytes, km_seen *seen) {
+    if (bytes->type == &file_type && ((file_bytes *)bytes)->seekable) {
+        file_bytes *file = (file_bytes *)bytes;
+        *seen = (km_seen){.begin = bytes->position, .end = bytes->position, .in_order = true};
+        file->seen = seen;
+        file->hasher = km_hasher_create();
+    }
+}
+
 bool km_bytes_seekable(const km_bytes *bytes, uint64_t *size) {
     const file_bytes *file = (const file_bytes *)bytes;
     const bool can = bytes->type == &file_type && file->seekable;
@@ -148,6 +180,11 @@ bool km_bytes_seekable(const km_bytes *bytes, uint64_t *size) {
 }
 
 void km_bytes_seek(km_bytes *bytes, uint64_t position) {
+    file_bytes *file = (file_bytes *)bytes;
+    if (file->seen != NULL) {
+        file->seen->in_order = false;
+        end_hash(file);
+    }
     bytes->used = bytes->filled = 0;
     bytes->position = position;
 }

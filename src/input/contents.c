@@ -29,6 +29,12 @@ km_status km_contents_open(km_contents **out, const km_input *input, const km_in
     return KM_OK;
 }
 
+void km_contents_watch(km_contents *texts, km_seen *seen) {
+    if (texts->file != NULL) {
+        km_bytes_watch(texts->file, seen);
+    }
+}
+
 void km_contents_close(km_contents *texts) {
     if (texts == NULL) {
         return;

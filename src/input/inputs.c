@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 /* A folder on the way from an argument down, to find loops of symbolic links. */
 typedef struct chain {
@@ -41,11 +42,19 @@ void km_inputs_free(km_inputs *inputs) {
     *inputs = (km_inputs){0};
 }
 
+static int64_t nanoseconds(struct timespec time) {
+    return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
+}
+
 /* Adds what was found, after a look at what it holds. */
 static km_status add_found(finding *f, const char *path, const struct stat *info) {
     char *own = km_strdup(path);
-    km_input input = {
-        .path = own, .size = S_ISREG(info->st_mode) ? (uint64_t)info->st_size : 0, .pipe = !S_ISREG(info->st_mode)};
+    km_input input = {.path = own, .pipe = !S_ISREG(info->st_mode)};
+    if (!input.pipe) {
+        input.size = (uint64_t)info->st_size;
+        input.changed = nanoseconds(info->st_ctim);
+        input.modified = nanoseconds(info->st_mtim);
+    }
     km_status status = km_input_recognise(&input, f->options);
     if (status == KM_OK) {
         km_inputs_add(f->out, &input);
@@ -156,6 +165,49 @@ km_status km_inputs_find(km_inputs *out, const char *const *paths, int count, co
         KM_TRY(find_argument(&f, paths[i]));
     }
     return KM_OK;
+}
+
+/* ---- Files that are written to while they are read ---- */
+
+static km_status was_written_to(const km_input *input) {
+    return km_fail_kind(KM_ERROR_DAMAGED,
+                        "%s: was written to while it was read: it no longer holds what was read of it. Begin again "
+                        "when no other program writes to it.",
+                        input->path);
+}
+
+/* Compares bytes of a file with what was read of them. */
+static km_status check_hash(const km_input *input, int fd, const km_seen *seen) {
+    enum { PIECE = 1 << 16 };
+    char *piece = km_new(PIECE, 1);
+    km_hasher *hasher = km_hasher_create();
+    km_status status = KM_OK;
+    for (uint64_t at = seen->begin; at < seen->end && status == KM_OK; at += PIECE) {
+        const size_t count = (size_t)KM_MIN(seen->end - at, (uint64_t)PIECE);
+        status = km_pread_all(fd, piece, count, at, input->path);
+        km_hasher_add(hasher, piece, count);
+    }
+    const km_hash hash = km_hasher_end(hasher);
+    free(piece);
+    return status == KM_OK && km_hash_equal(hash, seen->hash) ? KM_OK : was_written_to(input);
+}
+
+km_status km_input_check_seen(const km_input *input, const km_seen *seen) {
+    struct stat info;
+    if (input->pipe || stat(input->path, &info) != 0 || nanoseconds(info.st_ctim) == input->changed) {
+        return KM_OK; /* a file that was removed was not written to */
+    }
+    if (!seen->in_order) {
+        const bool same = nanoseconds(info.st_mtim) == input->modified && (uint64_t)info.st_size == input->size;
+        return same ? KM_OK : was_written_to(input);
+    }
+    const int fd = km_file_open(input->path);
+    if (fd < 0) {
+        return km_fail_errno(errno, "%s: cannot be opened once more after it was read", input->path);
+    }
+    km_status status = check_hash(input, fd, seen);
+    close(fd);
+    return status;
 }
 
 km_input_piece *km_inputs_cut(const km_inputs *inputs, uint64_t bytes, size_t *count) {

@@ -1,5 +1,5 @@
 /* watch: notices that a file is written to while it is read. An open file stays what it is when another takes its name, but not when
- * a program opens it by its name and writes. */
+ * a program opens it by its name and writes. The inode's time is compared, which no program can set back. */
 #include "store_private.h"
 
 #include <errno.h>
@@ -11,7 +11,7 @@ void km_watch_begin(km_store *store) {
     if (fstat(store->fd, &info) == 0) {
         store->watch = km_new(1, sizeof *store->watch);
         pthread_mutex_init(&store->watch->mutex, NULL);
-        store->watch->changed = info.st_mtim;
+        store->watch->changed = info.st_ctim;
     }
 }
 
@@ -38,7 +38,7 @@ static km_status verify_again(const km_store *store, const struct stat *info) {
                             "another name, or let it take this name by a rename.",
                             store->path);
     }
-    store->watch->changed = info->st_mtim;
+    store->watch->changed = info->st_ctim;
     return KM_OK;
 }
 
@@ -53,7 +53,7 @@ km_status km_watch_check(const km_store *store, bool *again) {
         return km_fail_errno(errno, "%s: cannot read", store->path);
     }
     pthread_mutex_lock(&store->watch->mutex);
-    if (!same_time(info.st_mtim, store->watch->changed) || (uint64_t)info.st_size != store->size) {
+    if (!same_time(info.st_ctim, store->watch->changed) || (uint64_t)info.st_size != store->size) {
         *again = true;
         status = verify_again(store, &info);
     }

@@ -124,13 +124,13 @@ double km_rendezvous_ping(km_rendezvous *rendezvous, int other, size_t bytes, in
 typedef struct km_connection_server km_connection_server;
 km_status km_connection_server_open(km_connection_server **out) KM_NODISCARD;
 void km_connection_server_close(km_connection_server *server); /* NULL is fine */
-/* A text with the token and all addresses, which other hosts need for the test; the caller frees. */
+/* A text with the server's public key and all addresses, which other hosts need for the test; the caller frees. */
 char *km_connection_server_print(const km_connection_server *server);
 typedef struct km_connection_result {
     const char *server; /* in: the other host's km_connection_server_print */
     bool reached;
     char address[64];    /* the address that answered first */
-    double round_trip;   /* seconds */
+    double round_trip;   /* seconds from the challenge to the answer */
     double clock_offset; /* seconds: the other host's clock less this one's */
 } km_connection_result;
 /* Connects to all servers at the same time, and waits for their answers for at most `seconds`. */

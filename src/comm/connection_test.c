@@ -1,31 +1,38 @@
-/* connection_test: whether this host and another one reach each other over TCP. A thread answers every connection with a
- * greeting (token and clock). The test connects to all addresses of the other hosts at the same time, and waits for their
- * greetings. */
+/* connection_test: whether this host and another one reach each other over TCP. The test connects to all addresses of the other hosts at
+ * the same time and sends each a random challenge; a thread answers with its clock and a signature. So the answer is of that very host,
+ * also where hosts of two networks have the same private address, and nothing that goes over the network helps anyone to forge one. */
+#include "connection_test.h"
 #include "address.h"
 #include "kmask/comm.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <unistd.h>
 
-/* What a server sends. Its token is compared with the expected one, since hosts of two networks may have the same private
- * address. */
-typedef struct greeting {
-    uint64_t token;
-    double clock; /* the server's, in seconds since 1970 */
-} greeting;
+enum { CALLERS = 1024, FIRST_CALLER = 3 };
+static const double patience = 3; /* seconds that a connection to the server may take */
+
+/* A connection to the server, whose challenge arrives. */
+typedef struct caller {
+    int fd;
+    double until;
+    size_t in; /* bytes of the challenge */
+    unsigned char challenge[KM_CHALLENGE];
+} caller;
 
 struct km_connection_server {
-    uint64_t token;
+    unsigned char public_key[KM_PUBLIC_KEY], private_key[KM_PRIVATE_KEY];
     int listeners[2], wake[2];
     km_address addresses[KM_ADDRESSES];
     int count;
+    caller *callers; /* (CALLERS) in the order in which they came */
+    int caller_count;
     pthread_t thread;
     bool started;
 };
@@ -38,34 +45,90 @@ static double wall_clock(void) {
 
 /* ---- The server ---- */
 
-static void greet(const km_connection_server *server, int listener) {
-    for (;;) {
-        int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-        if (fd < 0) {
-            return;
+void km_connection_answer(km_answer *out, const unsigned char challenge[KM_CHALLENGE],
+                          const unsigned char private_key[KM_PRIVATE_KEY]) {
+    unsigned char bytes[KM_CHALLENGE + sizeof out->clock];
+    out->clock = wall_clock();
+    memcpy(bytes, challenge, KM_CHALLENGE);
+    memcpy(bytes + KM_CHALLENGE, &out->clock, sizeof out->clock);
+    km_sign(out->signature, bytes, sizeof bytes, private_key);
+}
+
+bool km_connection_believed(const km_answer *answer, const unsigned char challenge[KM_CHALLENGE],
+                            const unsigned char public_key[KM_PUBLIC_KEY]) {
+    unsigned char bytes[KM_CHALLENGE + sizeof answer->clock];
+    memcpy(bytes, challenge, KM_CHALLENGE);
+    memcpy(bytes + KM_CHALLENGE, &answer->clock, sizeof answer->clock);
+    return km_signed(answer->signature, bytes, sizeof bytes, public_key);
+}
+
+static void hang_up(km_connection_server *server, int i) {
+    close(server->callers[i].fd);
+    server->caller_count--;
+    memmove(&server->callers[i], &server->callers[i + 1],
+            (size_t)(server->caller_count - i) * sizeof *server->callers);
+}
+
+/* Where there is no room, the caller that has waited longest makes it. */
+static void accept_callers(km_connection_server *server, int listener) {
+    int fd = -1;
+    while ((fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0) {
+        if (server->caller_count == CALLERS) {
+            hang_up(server, 0);
         }
-        greeting message = {server->token, wall_clock()};
-        (void)!send(fd, &message, sizeof message, MSG_NOSIGNAL);
-        (void)shutdown(fd, SHUT_WR);
-        close(fd);
+        server->callers[server->caller_count++] = (caller){.fd = fd, .until = km_seconds() + patience};
+    }
+}
+
+/* Reads of the challenge what is there, and answers it when it is whole. False when the connection is over. */
+static bool hear(const km_connection_server *server, caller *c) {
+    const ssize_t got = recv(c->fd, c->challenge + c->in, KM_CHALLENGE - c->in, 0);
+    if (got < 0) {
+        return errno == EAGAIN || errno == EINTR;
+    }
+    c->in += (size_t)got;
+    if (c->in == KM_CHALLENGE) {
+        km_answer answer;
+        km_connection_answer(&answer, c->challenge, server->private_key);
+        (void)!send(c->fd, &answer, sizeof answer, MSG_NOSIGNAL); /* a new socket has room for it */
+    }
+    return got > 0 && c->in < KM_CHALLENGE;
+}
+
+static void add_polls(struct pollfd *polls, const km_connection_server *server) {
+    polls[0] = (struct pollfd){.fd = server->wake[0], .events = POLLIN};
+    polls[1] = (struct pollfd){.fd = server->listeners[0], .events = POLLIN}; /* poll ignores -1 */
+    polls[2] = (struct pollfd){.fd = server->listeners[1], .events = POLLIN};
+    for (int i = 0; i < server->caller_count; i++) {
+        polls[FIRST_CALLER + i] = (struct pollfd){.fd = server->callers[i].fd, .events = POLLIN};
     }
 }
 
 static void *serve(void *payload) {
-    const km_connection_server *server = payload;
+    km_connection_server *server = payload;
+    struct pollfd polls[FIRST_CALLER + CALLERS];
     for (;;) {
-        struct pollfd polls[3] = {{.fd = server->wake[0], .events = POLLIN},
-                                  {.fd = server->listeners[0], .events = POLLIN},
-                                  {.fd = server->listeners[1], .events = POLLIN}};
-        if (poll(polls, 3, -1) < 0 && errno != EINTR) {
-            return NULL;
+        const int count = server->caller_count;
+        add_polls(polls, server);
+        if (poll(polls, (nfds_t)(FIRST_CALLER + count), count > 0 ? 100 : -1) < 0) {
+            if (errno != EINTR) {
+                return NULL;
+            }
+            continue;
         }
         if (polls[0].revents != 0) {
             return NULL;
         }
+        const double now = km_seconds();
+        for (int i = count - 1; i >= 0; i--) { /* backwards: those before have the places that they had */
+            const bool heard = polls[FIRST_CALLER + i].revents != 0;
+            if (heard ? !hear(server, &server->callers[i]) : now > server->callers[i].until) {
+                hang_up(server, i);
+            }
+        }
         for (int i = 0; i < 2; i++) {
-            if (polls[i + 1].revents != 0) {
-                greet(server, server->listeners[i]);
+            if (polls[1 + i].revents != 0) {
+                accept_callers(server, server->listeners[i]);
             }
         }
     }
@@ -75,11 +138,11 @@ km_status km_connection_server_open(km_connection_server **out) {
     km_connection_server *server = km_new(1, sizeof *server);
     *server = (km_connection_server){.listeners = {-1, -1}, .wake = {-1, -1}};
     *out = server;
-    if (getrandom(&server->token, sizeof server->token, 0) != (ssize_t)sizeof server->token ||
-        pipe2(server->wake, 0) != 0) {
-        return km_fail_errno(errno, "no random numbers or no pipe");
+    if (pipe2(server->wake, O_CLOEXEC) != 0) {
+        return km_fail_errno(errno, "no pipe");
     }
-    server->token >>= 1;
+    km_sign_keys(server->public_key, server->private_key);
+    server->callers = km_new(CALLERS, sizeof *server->callers);
     server->count = km_listen(server->listeners, server->addresses, KM_ADDRESSES, false);
     if (server->count == 0) {
         return km_fail(KM_FAILED, "no network address to listen on");
@@ -96,6 +159,9 @@ void km_connection_server_close(km_connection_server *server) {
         (void)!write(server->wake[1], "", 1);
         pthread_join(server->thread, NULL);
     }
+    while (server->caller_count > 0) {
+        hang_up(server, server->caller_count - 1);
+    }
     for (int i = 0; i < 2; i++) {
         if (server->listeners[i] >= 0) {
             close(server->listeners[i]);
@@ -104,13 +170,16 @@ void km_connection_server_close(km_connection_server *server) {
             close(server->wake[i]);
         }
     }
+    free(server->callers);
     free(server);
 }
 
-/* Prints "token address/port address/port ...", without loopback addresses. */
+/* Prints "key address/port address/port ...", without loopback addresses. */
 char *km_connection_server_print(const km_connection_server *server) {
     km_buffer text = {0};
-    km_buffer_print(&text, "%llx", (unsigned long long)server->token);
+    char key[KM_PUBLIC_KEY_TEXT];
+    km_public_key_print(key, server->public_key);
+    km_buffer_print(&text, "%s", key);
     for (int i = 0; i < server->count; i++) {
         const km_address *a = &server->addresses[i];
         char name[INET6_ADDRSTRLEN];
@@ -127,9 +196,11 @@ char *km_connection_server_print(const km_connection_server *server) {
 typedef struct attempt {
     int fd;
     km_connection_result *result;
-    uint64_t token;
+    unsigned char public_key[KM_PUBLIC_KEY], challenge[KM_CHALLENGE];
     bool connected;
-    double since; /* when connect was called (km_seconds) */
+    double since; /* when the challenge was sent (wall_clock) */
+    size_t in;    /* bytes of the answer */
+    unsigned char answer[sizeof(km_answer)];
     char address[64];
 } attempt;
 
@@ -138,7 +209,8 @@ typedef struct attempts {
     int count;
 } attempts;
 
-static void begin_attempt(attempts *all, km_connection_result *result, uint64_t token, const char *text) {
+static void begin_attempt(attempts *all, km_connection_result *result,
+                          const unsigned char public_key[KM_PUBLIC_KEY], const char *text) {
     km_address address = {.family = strchr(text, ':') != NULL ? AF_INET6 : AF_INET};
     char name[INET6_ADDRSTRLEN];
     int port = 0;
@@ -149,7 +221,6 @@ static void begin_attempt(attempts *all, km_connection_result *result, uint64_t 
     km_endpoint to;
     socklen_t size = km_endpoint_of(&to, &address);
     int fd = km_socket_open(address.family);
-    double since = wall_clock();
     if (fd < 0 || (connect(fd, &to.any, size) != 0 && errno != EINPROGRESS)) {
         if (fd >= 0) {
             close(fd);
@@ -158,7 +229,9 @@ static void begin_attempt(attempts *all, km_connection_result *result, uint64_t 
     }
     all->items = km_grow(all->items, (size_t)all->count + 1, sizeof *all->items);
     attempt *a = &all->items[all->count++];
-    *a = (attempt){.fd = fd, .result = result, .token = token, .since = since};
+    *a = (attempt){.fd = fd, .result = result};
+    memcpy(a->public_key, public_key, sizeof a->public_key);
+    km_random_bytes(a->challenge, sizeof a->challenge);
     snprintf(a->address, sizeof a->address, "%s", name);
 }
 
@@ -166,43 +239,53 @@ static void begin_all(attempts *all, km_connection_result *results, int count) {
     for (int i = 0; i < count; i++) {
         char *text = km_strdup(results[i].server), *rest = NULL;
         char *word = strtok_r(text, " ", &rest);
-        uint64_t token = word != NULL ? strtoull(word, NULL, 16) : 0;
-        while (word != NULL && (word = strtok_r(NULL, " ", &rest)) != NULL) {
-            begin_attempt(all, &results[i], token, word);
+        unsigned char public_key[KM_PUBLIC_KEY];
+        const bool known = word != NULL && km_public_key_parse(public_key, word);
+        while (known && (word = strtok_r(NULL, " ", &rest)) != NULL) {
+            begin_attempt(all, &results[i], public_key, word);
         }
         free(text);
     }
 }
 
-/* Records a greeting. The other host has read its clock between the beginning of the attempt and now: the offset is computed
- * against the middle of the two. */
-static void record(attempt *a, const greeting *message) {
-    double now = wall_clock();
-    if (message->token == a->token && !a->result->reached) {
+/* Records an answer. The other host has read its clock between the challenge and now: the offset is computed against the middle of
+ * the two. */
+static void record(attempt *a) {
+    km_answer answer;
+    const double now = wall_clock();
+    memcpy(&answer, a->answer, sizeof answer);
+    if (!a->result->reached && km_connection_believed(&answer, a->challenge, a->public_key)) {
         a->result->reached = true;
         a->result->round_trip = now - a->since;
-        a->result->clock_offset = message->clock - (a->since + now) / 2;
+        a->result->clock_offset = answer.clock - (a->since + now) / 2;
         snprintf(a->result->address, sizeof a->result->address, "%s", a->address);
     }
 }
 
+/* Sends the challenge over a connection that has been made; false where none was. */
+static bool challenge(attempt *a) {
+    int error = 0;
+    socklen_t size = sizeof error;
+    a->connected = getsockopt(a->fd, SOL_SOCKET, SO_ERROR, &error, &size) == 0 && error == 0;
+    a->since = wall_clock();
+    return a->connected &&
+           send(a->fd, a->challenge, sizeof a->challenge, MSG_NOSIGNAL) == (ssize_t)sizeof a->challenge;
+}
+
 /* Goes on with an attempt whose socket is ready. False when the attempt is over. */
 static bool proceed(attempt *a) {
-    greeting message;
     if (!a->connected) {
-        int error = 0;
-        socklen_t size = sizeof error;
-        a->connected = getsockopt(a->fd, SOL_SOCKET, SO_ERROR, &error, &size) == 0 && error == 0;
-        return a->connected;
+        return challenge(a);
     }
-    ssize_t got = recv(a->fd, &message, sizeof message, 0);
+    const ssize_t got = recv(a->fd, a->answer + a->in, sizeof a->answer - a->in, 0);
     if (got < 0) {
         return errno == EAGAIN || errno == EINTR;
     }
-    if (got == (ssize_t)sizeof message) {
-        record(a, &message);
+    a->in += (size_t)got;
+    if (a->in == sizeof a->answer) {
+        record(a);
     }
-    return false;
+    return got > 0 && a->in < sizeof a->answer;
 }
 
 static void drop(attempts *all, int i) {

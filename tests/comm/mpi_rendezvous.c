@@ -88,17 +88,14 @@ static void messages_are_timed(void **state) {
     assert_true(big > 0 && big < 20);
 }
 
-static void servers_answer_and_other_tokens_do_not_count(void **state) {
+static void servers_answer_and_other_keys_do_not_count(void **state) {
     (void)state;
     km_connection_server *server = NULL;
     assert_int_equal(km_connection_server_open(&server), KM_OK);
     char *here = km_connection_server_print(server),
-         *other_token = km_format("1%s", here); /* its address, another token */
-    km_connection_result results[] = {{.server = here},
-                                      {.server = other_token},
-                                      {.server = "0"},
-                                      {.server = ""},
-                                      {.server = "12 nowhere 1.2.3/4"}};
+         *other_key = km_format("1%s", here); /* its address, another key */
+    km_connection_result results[] = {
+        {.server = here}, {.server = other_key}, {.server = "0"}, {.server = ""}, {.server = "12 nowhere 1.2.3/4"}};
     km_connection_test(results, (int)KM_COUNT(results), 2);
     assert_true(results[0].reached || strchr(here, '/') == NULL); /* without any network there is no address */
     assert_true(!results[0].reached || (results[0].clock_offset > -1 && results[0].clock_offset < 1));
@@ -109,7 +106,7 @@ static void servers_answer_and_other_tokens_do_not_count(void **state) {
     results[0] = (km_connection_result){.server = here};
     km_connection_test(results, 1, 2);
     assert_false(results[0].reached);
-    free(other_token);
+    free(other_key);
     free(here);
 }
 
@@ -124,7 +121,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(texts_of_any_length_arrive_in_order),
         cmocka_unit_test(late_ranks_are_left_out),
         cmocka_unit_test(messages_are_timed),
-        cmocka_unit_test(servers_answer_and_other_tokens_do_not_count),
+        cmocka_unit_test(servers_answer_and_other_keys_do_not_count),
         cmocka_unit_test_setup(texts_of_any_length_arrive_in_order, by_messages),
     };
     if (km_rendezvous_open(&rendezvous, &argc, &argv, ".") != KM_OK) {

@@ -171,7 +171,7 @@ static km_status fill_file(km_store *store, const km_probe_file *file) {
 
 km_status km_probe_write(const km_probe_file *file, const char *path) {
     km_store *store = NULL;
-    KM_TRY(km_store_create(&store, path));
+    KM_TRY(km_store_create_out(&store, path, NULL));
     km_status status = fill_file(store, file);
     if (status != KM_OK) {
         km_store_abandon(store);
@@ -211,6 +211,7 @@ static km_status probe(km_comm *comm, const km_policy *policy, km_policy_kind ki
 km_status km_policy_probe(km_comm *comm, const char *net, km_policy_kind kind, const char *model, const char *input,
                           const char *output) {
     km_policy *policy = NULL;
+    KM_TRY(km_out_check(output));
     KM_TRY(km_policy_open(&policy, net));
     km_status status = probe(comm, policy, kind, model, input, output);
     km_policy_close(policy);

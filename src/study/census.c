@@ -1,5 +1,6 @@
 /* What policies hide: the policies of all configs, one after the other. */
 #include "census.h"
+#include "outputs.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -50,11 +51,11 @@ static km_status add_arm(census *c, const km_census_input *input, int corpus, co
     km_census_arm *arm = &c->arms[c->arm_count++];
     *arm = (km_census_arm){.input = input, .over = &c->corpora[corpus], .over_index = corpus};
     arm->name = is_several(c, policy) ? km_format("%s (%s)", policy, input->path) : km_strdup(policy);
-    KM_TRY(km_comm_agree(c->comm, km_census_masking(&arm->masking, &input->config, policy)));
-    return km_census_arm_count(arm, c->comm, c->folder);
+    return km_comm_agree(c->comm, km_census_masking(&arm->masking, &input->config, policy));
 }
 
-static km_status count_all(census *c) {
+/* Opens what all configs name, before the first of them is counted for hours. */
+static km_status open_all(census *c) {
     for (int i = 0; i < c->input_count; i++) {
         const km_census_input *input = &c->inputs[i];
         int corpus = 0;
@@ -66,10 +67,19 @@ static km_status count_all(census *c) {
     return KM_OK;
 }
 
+static km_status count_all(census *c) {
+    km_status status = open_all(c);
+    for (int i = 0; i < c->arm_count && status == KM_OK; i++) {
+        status = km_census_arm_count(&c->arms[i], c->comm, c->folder);
+    }
+    return status;
+}
+
 static km_status run(census *c, km_json **out) {
     const bool root = km_comm_rank(c->comm) == 0;
     if (c->folder != NULL) {
         KM_TRY(km_comm_agree(c->comm, root ? km_lock_take(&c->lock, c->folder, &km_lock_standard) : KM_OK));
+        KM_TRY(km_comm_agree(c->comm, root ? km_outputs_check(c->folder, "masks") : KM_OK));
     }
     KM_TRY(count_all(c));
     km_status status = KM_OK;

@@ -187,7 +187,7 @@ static km_status set_names(km_store *store, const km_census_corpus *corpora, int
 static km_status write_store(const char *path, const km_census_corpus *corpora, int corpus_count,
                              const km_census_arm *arms, int count, const columns *all) {
     km_store *store = NULL;
-    KM_TRY(km_store_create(&store, path));
+    KM_TRY(km_store_create_out(&store, path, NULL));
     km_status status = set_names(store, corpora, corpus_count, arms, count);
     status = status == KM_OK ? write_columns(store, all) : status;
     if (status == KM_OK) {
@@ -199,7 +199,7 @@ static km_status write_store(const char *path, const km_census_corpus *corpora, 
 
 static km_status write_json(const char *path, km_json *json) {
     char *text = km_json_print(json, false);
-    km_status status = km_file_replace(path, text, strlen(text));
+    km_status status = km_out_replace(path, text, strlen(text));
     free(text);
     km_json_destroy(json);
     return status;

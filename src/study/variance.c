@@ -1,6 +1,7 @@
 /* variance: the measurement. One model is measured after the other: its items are shared among ranks and threads, and their
  * results are sent to rank 0. */
 #include "variance.h"
+#include "outputs.h"
 
 #include "kmask/kernel.h"
 #include "kmask/run.h"
@@ -224,6 +225,7 @@ static km_status prepare(measurement *all, const km_variance_input *input) {
     KM_TRY(km_comm_agree(comm, km_threads_check(parallel->threads)));
     if (all->folder != NULL) {
         KM_TRY(km_comm_agree(comm, root ? km_lock_take(&all->lock, all->folder, &km_lock_standard) : KM_OK));
+        KM_TRY(km_comm_agree(comm, root ? km_outputs_check(all->folder, "variance") : KM_OK));
     }
     KM_TRY(km_comm_agree(comm, root ? km_variance_plan_make(&all->plan, input, all->folder) : KM_OK));
     KM_TRY(km_comm_agree(comm, root ? KM_OK : km_variance_plan_make(&all->plan, input, all->folder)));
@@ -232,6 +234,16 @@ static km_status prepare(measurement *all, const km_variance_input *input) {
     }
     KM_TRY(km_comm_agree(comm, km_item_store_open(&all->store, all->folder, km_comm_rank(comm), all->plan.key)));
     return km_comm_agree(comm, km_pool_create(&all->pool, (int)parallel->threads));
+}
+
+/* Rank 0 opens the models that are not the first, so that one that cannot be measured is known before hours of work. */
+static km_status check_models(const measurement *all) {
+    for (int m = 1; m < all->models; m++) {
+        km_variance_model *measured = NULL;
+        KM_TRY(km_variance_model_open(&measured, &all->plan, m));
+        km_variance_model_close(measured);
+    }
+    return KM_OK;
 }
 
 static void announce(const measurement *all) {
@@ -252,6 +264,7 @@ static km_status run(measurement *all, const km_variance_input *input, km_json *
     KM_TRY(prepare(all, input));
     all->models = KM_MAX(1, all->plan.models.count);
     all->findings = km_new((size_t)all->models, sizeof *all->findings);
+    KM_TRY(km_comm_agree(all->comm, is_root(all) ? check_models(all) : KM_OK));
     announce(all);
     for (int m = 0; m < all->models; m++) {
         KM_TRY(measure_model(all, m));

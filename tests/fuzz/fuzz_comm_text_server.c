@@ -6,6 +6,7 @@
 #include "text_server.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -31,14 +32,28 @@ static void enter(void) {
     atexit(leave);
 }
 
-static int connect_to_server(unsigned char nonce[KM_TEXT_NONCE]) {
+/* A connection with its nonce; -1 where a signal has interrupted the attempt: libFuzzer's alarm comes every few minutes. */
+static int try_to_connect(unsigned char nonce[KM_TEXT_NONCE]) {
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(secret.port)};
     at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (connect(fd, (struct sockaddr *)&at, sizeof at) != 0 ||
         recv(fd, nonce, KM_TEXT_NONCE, MSG_WAITALL) != KM_TEXT_NONCE) {
-        abort();
+        if (errno != EINTR) {
+            abort();
+        }
+        close(fd);
+        return -1;
     }
+    return fd;
+}
+
+static int connect_to_server(unsigned char nonce[KM_TEXT_NONCE]) {
+    int fd = -1;
+    do {
+        errno = 0;
+        fd = try_to_connect(nonce);
+    } while (fd < 0);
     return fd;
 }
 

@@ -1,17 +1,23 @@
 #!/usr/bin/env bash
-# long_slurm.sh [all|templates|limit|faults]: the long form of the SLURM tests, about an hour on two cores. Needs root, SLURM's daemons
+# long_slurm.sh [all|templates|limit|faults|strangers]: the long form of the SLURM tests, about an hour on two cores. Needs root, SLURM's daemons
 # (tools/install.sh --test) and a release build. Real daemons on four pretend nodes; every template of jobs/ unchanged, by srun and
 # by mpirun:
 #   templates  each one to COMPLETED with 32 and with 64 ranks over four nodes, all with the same weights_hash
 #   limit      a time limit of one minute for a run of several; it finishes through requeues, and through a chain
 #   faults     scontrol requeue, scancel --signal=USR1, a rank that is killed, each at a random moment; a node that loses its power, be
 #              it the one with the batch script or another; wrong configs
+#   strangers  not part of all: 60 s (STRANGERS_SECONDS) of scans, floods, forged and slow messages against a run, and against doctor
 # SEED=n draws other moments; LAUNCHERS=srun leaves mpirun out, ONLY=PATTERN all whose name it does not match (ONLY='power|kill').
 # Set KMASK_PYTHON to a Python with transformers: the exported model is then loaded by the line that the continual template prints.
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 export SOURCE=$PWD KMASK=${KMASK:-$PWD/build/release/kmask} LAUNCH=$PWD/tests/launch.sh WORK=${WORK:-$PWD/build/release/tests/runs/long_slurm}
 what=${1:-all}
-case $what in all | templates | limit | faults) ;; *) sed -n '2,10p' "$0"; exit 2 ;; esac
+case $what in all | templates | limit | faults | strangers) ;; *) sed -n '2,11p' "$0"; exit 2 ;; esac
+if [ "$what" = strangers ]; then
+    export STRANGERS_SECONDS=${STRANGERS_SECONDS:-60}
+    WORK=$WORK-run bash tests/hosts/run_strangers.sh && WORK=$WORK-doctor exec bash tests/slurm/run_doctor.sh
+    exit 1
+fi
 . tests/common.sh
 . "$SOURCE/tests/slurm/cluster.sh"
 cluster_up 4 32 || exit "$(${cluster_is_broken:-false} && echo 1 || echo 77)"

@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
-# doctor under srun: well on a whole network; a wire that is cut between two nodes is named, before MPI, whose start would not survive
+# doctor under srun: well on a whole network, also among neighbours who attack what it listens on (STRANGERS_SECONDS=60 is the long form,
+# tools/long_slurm.sh strangers); a wire that is cut between two nodes is named, before MPI, whose start would not survive
 # it.
 . "$SOURCE/tests/common.sh"
 [ -e "$SOURCE/tests/slurm/cluster.sh" ] || { echo "no test cluster"; exit 0; }
 . "$SOURCE/tests/slurm/cluster.sh"
+. "$SOURCE/tests/hosts/strangers.sh"
 unset OPENBLAS_CORETYPE OMP_NUM_THREADS
 cluster_up 3 2 || exit "$(${cluster_is_broken:-false} && echo 1 || echo 77)"
 
 cat >job.sh <<EOF
 #!/usr/bin/env bash
-export OMPI_MCA_btl=self,vader,tcp OMPI_MCA_btl_tcp_if_include=$hosts_net.0/24 OMPI_MCA_mpi_yield_when_idle=1
+export OMPI_MCA_btl=self,vader,tcp OMPI_MCA_btl_tcp_if_include=$hosts_net.0/24 OMPI_MCA_mpi_yield_when_idle=1 ${strangers_mpi[*]}
 srun --mpi=pmix --distribution=block "$KMASK" doctor --folder "$PWD"
 echo "status \$?"
 EOF
@@ -24,6 +26,16 @@ grep -qx 'all well: 6 rank(s) on 3 host(s)' job.log || fail "verdict: $(cat job.
 [ "$(grep -cE '^host[123] +host[123] +[0-9.]+ +[0-9]+us +[0-9.]+us +[0-9.]+$' job.log)" -eq 6 ] ||
     fail "six links with their speed were expected: $(cat job.log)"
 grep -q '^time  *the job ends in' job.log || fail "no time left: $(cat job.log)"
+
+strangers_come 4 "$hosts_net".{1,2,3}
+examinations=0 until=$((SECONDS + ${STRANGERS_SECONDS:-1}))
+while [ "$examinations" = 0 ] || [ $SECONDS -lt $until ]; do
+    examine 0
+    grep -qx 'all well: 6 rank(s) on 3 host(s)' job.log || fail "verdict among strangers: $(cat job.log)"
+    examinations=$((examinations + 1))
+done
+strangers_go
+echo "$examinations verdicts among strangers"
 
 hosts_part 2 3
 examine 1

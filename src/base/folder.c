@@ -25,7 +25,8 @@ km_status km_folder_check(const char *path) {
     if (is_folder(path)) {
         return KM_OK;
     }
-    if (km_file_exists(path)) {
+    struct stat info;
+    if (stat(path, &info) == 0) {
         return km_fail(KM_FAILED, "%s: cannot make this folder: a file of that name is there", path);
     }
     char *parent = above(path);

@@ -76,12 +76,30 @@ static km_status take_line(void *context, const char *text, size_t count) {
     return KM_OK;
 }
 
+/* What would be replaced in the folder must be a file: asked for before hours of learning. */
+static km_status check_files_in(const char *folder) {
+    static const char *const names[] = {"vocab.txt",
+                                        "vocab.json",
+                                        "merges.txt",
+                                        "tokenizer.json",
+                                        "tokenizer_config.json",
+                                        "special_tokens_map.json"};
+    km_status status = KM_OK;
+    for (size_t i = 0; i < KM_COUNT(names) && status == KM_OK; i++) {
+        char *path = km_format("%s/%s", folder, names[i]);
+        status = km_out_check(path);
+        free(path);
+    }
+    return status;
+}
+
 static km_status check_out(const char *out) {
     struct stat info;
     if (stat(out, &info) == 0 && !S_ISDIR(info.st_mode)) {
         return km_fail(KM_FAILED, "%s: a file, expected a folder or a new name for one", out);
     }
-    return KM_OK;
+    KM_TRY(km_folder_check(out));
+    return km_file_exists(out) ? check_files_in(out) : KM_OK;
 }
 
 /* Saves the tokenizer, unless the folder holds another one, which would be lost. */

@@ -32,6 +32,9 @@ for mode in 000 600; do
     denied run "$mode" ./kmask pretrain c.json --set train.steps=2
     denied run/checkpoints "$mode" ./kmask pretrain c.json --set train.steps=3
     denied text "$mode" ./kmask corpus build --tokenizer tok --out new.h5 text
+    denied text "$mode" ./kmask pretrain c.json --set run.dir=text/new/run
+    denied text "$mode" ./kmask plan c.json --set run.dir=text/new/run --gflops 10
+    denied text "$mode" ./kmask tokenizer train --type wordpiece --vocab-size 600 --out text/tok text.txt
 done
 denied tok/vocab.txt 000 ./kmask tokenizer encode --tokenizer tok
 denied folder/config.json 000 ./kmask import folder --out new.h5

@@ -78,6 +78,19 @@ for verb in masks variance; do
     [ "$(stat -c %a "into/$verb.json")" = 640 ] && ! grep -q old "into/$verb.json" || fail "$verb: $(ls -l into)"
 done
 
+# A vocabulary's folder, before anything is learned: the text is a pipe to which nobody writes.
+mkfifo endless
+for kind in link pipe folder; do
+    rm -rf into && mkdir into && echo kept >target
+    case $kind in
+        link) ln -s ../target into/vocab.txt ;;
+        pipe) mkfifo into/tokenizer.json ;;
+        folder) mkdir into/special_tokens_map.json ;;
+    esac
+    expect 1 ": is there and no file but a" timeout 20 "$KMASK" tokenizer train --type wordpiece --vocab-size 20 --out into --force endless
+    [ "$(cat target)" = kept ] && [ "$(ls into | wc -l)" -eq 1 ] || fail "tokenizer train changed a $kind: $(ls -l into)"
+done
+
 # A folder: one that looks like a temporary folder of ours is somebody's own.
 mkdir out.tmp && echo mine >out.tmp/model.safetensors && echo mine >out.tmp/config.json
 write export out >out.txt 2>err.txt || fail "export: $(cat err.txt)"

@@ -62,6 +62,8 @@ typedef struct cli_option {
 km_status cli_parse(int *argc, char **argv, const cli_option *options, int count) KM_NODISCARD;
 /* The config of a verb comes from the file at `path` (NULL: none) and from --set. The file may have sections of other verbs. */
 km_config_source cli_config_source(const char *path, const cli_list *set);
+/* Whether one argument, a config file, is left of a verb's command line. */
+km_status cli_check_config_argument(const char *verb, int argc, char **argv) KM_NODISCARD;
 /* The names that a key of a config allows, for an option of the command line that takes the same names (cli_option.choices). */
 const char *cli_choices(const km_section *section, const char *name);
 /* Options of the verbs that read text, and their values. */

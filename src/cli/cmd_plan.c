@@ -173,9 +173,7 @@ static km_status command(int argc, char **argv) {
         {.name = "memory-bandwidth", .kind = CLI_NUMBER, .out = &memory, .low = 0.1, .high = 1e5},
         {.name = "json", .kind = CLI_FLAG, .out = &json}};
     KM_TRY(cli_parse(&argc, argv, options, KM_COUNT(options)));
-    if (argc != 2) {
-        return km_fail(KM_USAGE, "plan takes one config file, found %d. See `kmask plan --help`.", argc - 1);
-    }
+    KM_TRY(cli_check_config_argument("plan", argc, argv));
     if (km_log_muted()) { /* started under mpirun, which a plan does not need: only the first rank makes it */
         free(set.items);
         return KM_OK;

@@ -38,10 +38,7 @@ static km_status command(int argc, char **argv) {
     cli_list set = {0};
     const cli_option options[] = {{.name = "set", .kind = CLI_LIST, .out = &set}};
     KM_TRY(cli_parse(&argc, argv, options, KM_COUNT(options)));
-    if (argc != 2) {
-        return km_fail(KM_USAGE, "pretrain takes one config file, found %d. See `kmask pretrain --help`.",
-                       argc - 1);
-    }
+    KM_TRY(cli_check_config_argument("pretrain", argc, argv));
     km_signals_catch();
     km_comm *comm = NULL;
     KM_TRY(km_comm_open(&comm, &argc, &argv));

@@ -136,10 +136,7 @@ static km_status command(int argc, char **argv) {
                                   {.name = "out", .kind = CLI_TEXT, .out = &out},
                                   {.name = "json", .kind = CLI_FLAG, .out = &json}};
     KM_TRY(cli_parse(&argc, argv, options, KM_COUNT(options)));
-    if (argc != 2) {
-        return km_fail(KM_USAGE, "variance takes one config file, found %d. See `kmask variance --help`.",
-                       argc - 1);
-    }
+    KM_TRY(cli_check_config_argument("variance", argc, argv));
     km_comm *comm = NULL;
     KM_TRY(km_comm_open(&comm, &argc, &argv));
     km_status status = measure(comm, argv[1], &set, out, json);

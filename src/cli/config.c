@@ -38,6 +38,21 @@ const char *cli_choices(const km_section *section, const char *name) {
 
 /* ---- Verbs of one config ---- */
 
+km_status cli_check_config_argument(const char *verb, int argc, char **argv) {
+    char *hint = NULL;
+    for (int i = 1; i < argc && argc > 2 && hint == NULL;
+         i++) { /* keys that were given without --set, or without = */
+        hint = strchr(argv[i], '=') != NULL ? km_format("Did you mean --set %.200s?", argv[i]) : NULL;
+    }
+    if (hint == NULL) {
+        hint = km_format("See `kmask %.*s --help`.", (int)strcspn(verb, " "), verb);
+    }
+    km_status status =
+        argc == 2 ? KM_OK : km_fail(KM_USAGE, "%s takes one config file, found %d. %s", verb, argc - 1, hint);
+    free(hint);
+    return status;
+}
+
 static km_status load_and_run(km_comm *comm, const cli_config_job *job, void *input, const km_config_source *source,
                               bool json) {
     KM_TRY(km_comm_agree(comm, km_comm_rank(comm) == 0 ? job->load(input, source) : KM_OK));
@@ -51,10 +66,7 @@ km_status cli_run_config(int argc, char **argv, const cli_config_job *job) {
     const cli_option options[] = {{.name = "set", .kind = CLI_LIST, .out = &set},
                                   {.name = "json", .kind = CLI_FLAG, .out = &json}};
     KM_TRY(cli_parse(&argc, argv, options, KM_COUNT(options)));
-    if (argc != 2) {
-        return km_fail(KM_USAGE, "%s takes one config file, found %d. See `kmask %.*s --help`.", job->verb,
-                       argc - 1, (int)strcspn(job->verb, " "), job->verb);
-    }
+    KM_TRY(cli_check_config_argument(job->verb, argc, argv));
     km_signals_catch();
     km_comm *comm = NULL;
     KM_TRY(km_comm_open(&comm, &argc, &argv));

@@ -106,7 +106,17 @@ static km_status unknown(const cli_option *options, int count, const char *verb,
     const char *word = argument + strspn(argument, "-");
     char *name = km_format("%.*s", (int)KM_MIN(strcspn(word, "="), 200), word);
     const char *near = km_nearest(name, names);
-    char *hint = near != NULL ? km_format("Did you mean --%s?", near) : km_format("See `kmask %s --help`.", verb);
+    char *hint = NULL;
+    if (near != NULL) {
+        hint = km_format("Did you mean --%s?", near);
+    } else if (find(options, count, "set", strlen("set")) == NULL) {
+        hint = km_format("See `kmask %s --help`.", verb);
+    } else if (strcmp(name, "config") == 0) {
+        hint = km_format("The config is given without an option: `kmask %s CONFIG.json`.", verb);
+    } else {
+        hint = km_format(
+            "Keys of the config are set with --set, as in --set train.steps=100. See `kmask %s --help`.", verb);
+    }
     km_status status = km_fail(KM_USAGE, "%s: unknown option %.200s. %s", verb, argument, hint);
     free(hint);
     free(name);

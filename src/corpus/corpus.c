@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static km_status foreign(const km_corpus *corpus, const char *what) {
     return km_fail(KM_FAILED, "%s: %s. Build the corpus again with `kmask corpus build`.", corpus->path, what);
@@ -109,6 +110,12 @@ static km_status find_tokenizer(km_corpus *corpus) {
 }
 
 static km_status open_parts(km_corpus *corpus) {
+    struct stat info;
+    if (stat(corpus->path, &info) == 0 && S_ISDIR(info.st_mode)) { /* else a store takes it for a model's folder */
+        return km_fail(KM_FAILED,
+                       "%s: found a folder, expected a corpus: the file that `kmask corpus build --out` wrote",
+                       corpus->path);
+    }
     KM_TRY(km_store_open(&corpus->store, corpus->path));
     const char *kind = km_store_text(corpus->store, "kind");
     if (kind == NULL || strcmp(kind, "corpus") != 0) {

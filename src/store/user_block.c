@@ -79,7 +79,11 @@ static km_status foreign(int fd, const char *block, size_t count, const char *pa
         memcmp(magic, HDF5_MAGIC, sizeof magic) == 0 && block[0] == 0) {
         return km_fail_kind(KM_ERROR_DAMAGED, "%s: an unfinished file: its writer stopped before the end.", path);
     }
-    return km_fail_kind(KM_ERROR_DAMAGED, "%s: not a kmask file (it does not start with KMASKH5).", path);
+    return km_fail_kind(
+        KM_ERROR_DAMAGED,
+        "%s: not a kmask file (it does not start with KMASKH5). `kmask corpus build` makes a corpus of "
+        "text; models are made by `kmask import` and by runs.",
+        path);
 }
 
 static km_status check_version(uint32_t version, const char *path) {

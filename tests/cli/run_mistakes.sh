@@ -66,6 +66,23 @@ json "line 2, column 1: not valid JSON: the text ends here" '{"a": {"b": 1}\n'
 json "line 1, column 9: not valid JSON: more text" '{"a": 1}}'
 json "empty, expected JSON" ''
 
+# Keys as options, and without --set.
+expect 2 "Keys of the config are set with --set" "$KMASK" pretrain c.json --steps 100
+expect 2 "Keys of the config are set with --set" "$KMASK" plan c.json --lr=1e-4
+expect 2 "kmask pretrain CONFIG.json" "$KMASK" pretrain --config c.json
+expect 2 "Did you mean --set train.steps=5?" "$KMASK" pretrain c.json train.steps=5
+expect 2 "takes one config file, found 2" "$KMASK" pretrain c.json --set train.steps 5
+expect 2 "Did you mean train.steps?" "$KMASK" pretrain c.json --set steps=5
+expect 2 "takes one config file, found 0" "$KMASK" pretrain
+expect 2 "expected a whole number" "$KMASK" tokenizer train --type wordpiece --vocab-size 30k --out t2 text.txt
+expect 2 "expected a number" "$KMASK" plan c.json --set optimizer.lr=1,e-3
+expect 2 "expected one of bert|roberta|bart" "$KMASK" plan c.json --set model.type=distilbert
+
+# Sizes that do not fit together, and steps that are fewer than the warmup.
+expect 2 "model.max_position_embeddings is 64" "$KMASK" plan c.json --set data.length=512
+expect 2 "expected a multiple of the 4 model.num_attention_heads" "$KMASK" plan c.json --set model.hidden_size=50
+expect 2 "expected at most train.steps (20)" "$KMASK" plan c.json --set schedule.warmup=500
+
 # Verbs by other names; a file where the verb belongs.
 expect 2 "Did you mean pretrain?" "$KMASK" train c.json
 expect 2 "Did you mean eval?" "$KMASK" evaluate m.h5
@@ -73,7 +90,14 @@ expect 2 "Did you mean fill?" "$KMASK" fill-mask m.h5
 expect 2 "Did you mean tokenizer?" "$KMASK" tokenize text.txt
 expect 2 "kmask VERB c.json" "$KMASK" c.json
 
-# Paths: nothing there, a folder, text where a corpus belongs, a name on a hub.
+# Paths: nothing there, a folder, text where a corpus belongs, a corpus where a model belongs, a vocabulary's file, a name on a hub.
+expect 1 "found a folder, expected a corpus" "$KMASK" pretrain c.json --set data.train=tok
+expect 1 "kmask corpus build" "$KMASK" plan c.json --set data.train=text.txt
+expect 1 "found a corpus, expected a model" "$KMASK" eval corpus.h5 --corpus corpus.holdout.h5
+expect 1 "Give the folder that holds the vocabulary" "$KMASK" corpus build --tokenizer tok/vocab.txt --out x.h5 text.txt
+expect 2 "--out FILE.h5" "$KMASK" corpus build text.txt x.h5
+expect 2 "--corpus FILE.h5" "$KMASK" eval c.json corpus.h5
+expect 2 "cannot open" "$KMASK" pretrain absent.json
 expect 1 "absent.txt" "$KMASK" tokenizer train --type wordpiece --vocab-size 600 --out t2 absent.txt
 expect 1 "absent.h5" "$KMASK" pretrain c.json --set data.train=absent.h5
 expect 1 "text.txt" "$KMASK" pretrain c.json --set data.train=text.txt
@@ -93,6 +117,15 @@ expect 0 "a new run of 2 steps" "$KMASK" pretrain c.json --set run.dir=begun --s
 expect 0 "is finished" "$KMASK" pretrain c.json --set run.dir=begun --set train.steps=2 --set schedule.warmup=1
 grep -qE '^\{"started":"20[0-9T:-]*Z","step":0,"host":"[^"]+",.*"ranks":1,"threads":1,' begun/starts.jsonl || fail "starts.jsonl: $(cat begun/starts.jsonl)"
 grep -qE '^\{"ended":"20[0-9T:-]*Z","step":2,"status":0\}' begun/starts.jsonl || fail "starts.jsonl: $(cat begun/starts.jsonl)"
+
+# Launchers: more ranks than a step has work for, tasks that MPI does not know, as root without leave, a second process at work.
+expect 2 "Start at most 8 ranks" "$LAUNCH" 9 "$KMASK" pretrain c.json --set run.dir=nine
+expect 2 "srun --mpi=pmix" env SLURM_JOB_ID=1 SLURM_STEP_ID=0 SLURM_STEP_NUM_TASKS=4 SLURM_NTASKS=4 SLURM_PROCID=0 "$KMASK" pretrain c.json --set run.dir=four
+if [ "$(id -u)" = 0 ]; then
+    expect 1 "OMPI_ALLOW_RUN_AS_ROOT" env -u OMPI_ALLOW_RUN_AS_ROOT -u OMPI_ALLOW_RUN_AS_ROOT_CONFIRM mpirun -n 2 "$KMASK" pretrain c.json
+fi
+expect 0 "Raise train.steps to go on" "$KMASK" pretrain c.json --set run.dir=begun --set train.steps=2 --set schedule.warmup=1
+expect 2 "optimizer.lr" "$KMASK" pretrain c.json --set run.dir=begun --set train.steps=4 --set schedule.warmup=1 --set optimizer.lr=1e-4
 
 # A model that is no better than frequencies is said to be none, by pretrain and by eval.
 grep -q "not below the unigram entropy" err.txt && fail "a run that is finished already warns"

@@ -166,9 +166,11 @@ run kmask eval "$model" --corpus corpus.holdout.h5 --json | tee eval.json
 number() { sed -nE "s/.*\"$1\":[[:space:]]*([-+.0-9eE]+).*/\1/p" eval.json | head -n 1; }
 loss=$(number loss)
 entropy=$(number unigram_entropy)
-awk -v loss="$loss" -v entropy="$entropy" 'BEGIN { exit !(loss > 0 && entropy - loss >= 1) }' ||
-    fail "held-out loss $loss is not a nat below the $entropy nats of guessing by frequency"
 echo "Loss $loss nats a token; guessing by frequency alone would cost $entropy."
+if ! awk -v loss="$loss" -v entropy="$entropy" 'BEGIN { exit !(loss > 0 && entropy - loss >= 1) }'; then
+    $own_text || fail "held-out loss $loss is not a nat below the $entropy nats of guessing by frequency"
+    echo "That is little for $steps steps. The README's tour trains longer on the same text, and learns more of it."
+fi
 
 say "Filling in blanks"
 hits=0
@@ -176,10 +178,18 @@ blank() { # blank WORD TEXT: WORD is to be among the likeliest fillers
     run kmask fill "$model" "$2" | tee fill
     if grep -qw -- "$1" <(tail -n +2 fill); then hits=$((hits + 1)); fi
 }
-blank returned 'On success, zero is [MASK].'
-blank terms 'For an explanation of the [MASK] used in this section, see attributes(7).'
-blank see 'For an explanation of the terms used in this section, [MASK] attributes(7).'
-$own_text || [ $hits -ge 2 ] || fail "only $hits of 3 blanks have the manual pages' word among the likeliest"
+if $own_text; then # the fifth word of some lines of 8 to 14 words
+    lines=$(cat "${texts[@]}" | LC_ALL=C grep -E '^[^][ ]+( [^][ ]+){7,13}$' | awk 'NR % 50 == 1' | tail -n 3) || true
+    while read -ra words && [ ${#words[@]} -gt 5 ]; do
+        echo "(there stands: ${words[4]})"
+        blank "${words[4]}" "${words[*]:0:4} [MASK] ${words[*]:5}"
+    done <<<"$lines"
+else
+    blank returned 'On success, zero is [MASK].'
+    blank terms 'For an explanation of the [MASK] used in this section, see attributes(7).'
+    blank see 'For an explanation of the terms used in this section, [MASK] attributes(7).'
+    [ $hits -ge 2 ] || fail "only $hits of 3 blanks have the manual pages' word among the likeliest"
+fi
 
 say "Drawing the report"
 run kmask report run --out report.html

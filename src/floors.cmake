@@ -19,7 +19,7 @@ set(KM_MAY_INCLUDE_run base store kernel comm tokenizer corpus data model net tr
 set(KM_MAY_INCLUDE_task base text store kernel comm metric tokenizer input corpus data model train modelfile run)
 set(KM_MAY_INCLUDE_study base store kernel comm tokenizer corpus data model net train modelfile run)
 set(KM_MAY_INCLUDE_advise base store kernel comm tokenizer corpus data model net train modelfile run)
-set(KM_MAY_INCLUDE_report base)
+set(KM_MAY_INCLUDE_report base run)
 set(KM_MAY_INCLUDE_policy base store kernel comm tokenizer input corpus data model net train modelfile run)
 set(KM_MAY_INCLUDE_cli ${KM_FOLDERS})
 

@@ -227,6 +227,8 @@ km_status km_file_read(char **out, size_t *size, const char *path, size_t limit)
 /* Replaces the file at `path`, or leaves it as it was where something fails: writes a temporary file in the same folder, then
  * fsync, rename, and fsync of the folder. */
 km_status km_file_replace(const char *path, const void *bytes, size_t count) KM_NODISCARD;
+/* Copies a file to a new one, which is not synced yet. */
+km_status km_file_copy(const char *path, const char *copy) KM_NODISCARD;
 /* The last steps of km_file_replace for a file that is already written: fsync of `temporary`, rename to `path`, fsync of the
  * folder. */
 km_status km_file_commit(const char *temporary, const char *path) KM_NODISCARD;

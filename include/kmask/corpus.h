@@ -37,6 +37,10 @@ typedef enum km_sentence_rule { KM_SENTENCES_ICU, KM_SENTENCES_LINE } km_sentenc
 /* Spans: those that JSONL records give; these, and found ones (text.h) in text that has none given; none. */
 typedef enum km_span_source { KM_SPANS_GIVEN, KM_SPANS_FIND, KM_SPANS_NONE } km_span_source;
 
+/* What becomes of documents, and of paragraphs of 200 bytes or more, that repeat an earlier one to the letter: they are counted, or left out
+ * too. A paragraph is lines up to a blank one, or one line of that length. */
+typedef enum km_duplicate_rule { KM_DUPLICATES_REPORT, KM_DUPLICATES_DROP } km_duplicate_rule;
+
 typedef struct km_corpus_options {
     const char *out;       /* the corpus file; the held-out one is <out without .h5>.holdout.h5 */
     const char *tokenizer; /* folder */
@@ -52,6 +56,7 @@ typedef struct km_corpus_options {
     bool force;           /* replace a corpus that has a held-out one by one without, and remove that */
     km_sentence_rule sentences;
     km_span_source spans;
+    km_duplicate_rule duplicates;
 } km_corpus_options;
 
 typedef struct km_corpus_report {
@@ -61,6 +66,7 @@ typedef struct km_corpus_report {
         skipped_lines;                                       /* counted and reported, never fatal */
     uint64_t spans, holdout_spans, bad_spans;                /* bad: given, but left out */
     uint64_t tagged_tokens, holdout_tagged_tokens, bad_tags; /* likewise */
+    uint64_t duplicate_documents, duplicate_paragraphs;      /* of both parts; of other documents than those */
     uint64_t unknown_tokens;
     uint64_t joined_lines;  /* byte-level BPE: lines before which the line end was read as a blank */
     uint64_t median_tokens; /* of a document, to within 5 % */
@@ -95,6 +101,9 @@ km_status km_corpus_count(const km_corpus *corpus, uint64_t first, uint64_t coun
                           int64_t *by_tag) KM_NODISCARD;
 km_hash km_corpus_hash(const km_corpus *corpus); /* of its content: two copies are equal */
 const char *km_corpus_path(const km_corpus *corpus);
+/* Notes beside the corpus that the run in this folder uses it, so that `corpus build` does not replace it by another text. Nothing
+ * happens where the corpus' folder cannot be written to. */
+void km_corpus_note_use(const km_corpus *corpus, const char *run);
 /* How many of the held-out documents of at least `least` tokens (*documents) the training corpus has too, by a hash of their ids. Reads
  * both corpora once; memory grows with the documents of the held-out one. */
 km_status km_corpus_shared(const km_corpus *held_out, const km_corpus *train, uint64_t least, uint64_t *shared,

@@ -23,11 +23,12 @@ typedef struct km_run_config {
 typedef struct km_checkpoint_config {
     uint64_t given;
     int64_t every, keep;
+    bool best;
     km_steps snapshots;
 } km_checkpoint_config;
 typedef struct km_eval_config {
     uint64_t given;
-    int64_t every;
+    int64_t every, patience;
     double ratio;
 } km_eval_config;
 typedef struct km_log_config {
@@ -207,10 +208,24 @@ void km_metrics_add(km_metrics *metrics, km_json *line);
 /* Brings all lines to the disk: to be called before a checkpoint is committed. */
 km_status km_metrics_sync(km_metrics *metrics) KM_NODISCARD;
 void km_metrics_close(km_metrics *metrics);
+/* How many steps are missing in a log before a line of it: for how many steps a line stands follows from its tokens, rate and seconds.
+ * *last: the step of the line before (0 at first), which becomes the step of this line. */
+int64_t km_metrics_missing(const km_json *line, int64_t *last);
+/* Warns where the log of a run folder lacks steps; a folder without a log is fine. */
+void km_metrics_warn_of_holes(const char *dir);
 /* lost: a rank was killed, stopped or cut off, so that the same command may succeed when it is run again ("retry" in the file). */
 void km_status_write(const char *dir, km_status status, const char *reason, int64_t step, bool lost);
 
 /* ---- A run, opened and checked before the first step ---------------------------------------------------------- */
+
+/* The best evaluation of a run so far. It is a function of the evaluations in metrics.jsonl. */
+typedef struct km_best {
+    int64_t step; /* -1: there was none */
+    double loss;  /* held-out */
+    double
+        entropy; /* unigram_entropy: losses are compared where it is the same, which is on the same text under the same masks */
+    int64_t since; /* evaluations after that one */
+} km_best;
 
 typedef struct km_saver km_saver; /* src/run/save.h */
 typedef struct km_run {
@@ -224,6 +239,8 @@ typedef struct km_run {
     char *resume_path;       /* rank 0: the path of the checkpoint; NULL for a new run */
     int64_t resume_step;     /* -1: a new run */
     int64_t newest_step;     /* rank 0: of the newest checkpoint file, damaged or not; -1: there is none */
+    char *descent; /* rank 0: of a new run, the file that it starts from and what that was; NULL: random weights */
+    km_best best;  /* of the evaluations up to resume_step, then of all */
     /* What a step needs. */
     km_corpus *corpus;
     km_corpus *eval_corpus; /* NULL without data.eval */
@@ -240,9 +257,11 @@ typedef struct km_run {
 } km_run;
 
 /* Opens everything in the one order in which nothing can be lost: nothing in the run folder is changed before all checks have
- * passed. A run whose steps are all done has resume_step >= train.steps and no trainer. km_run_teardown is called after a
+ * passed. A run that is finished has no trainer. km_run_teardown is called after a
  * failure too. Collective. */
 km_status km_run_setup(km_run *run, km_comm *comm, const km_config *config) KM_NODISCARD;
+/* Whether no step is left to make: all are done, or eval.patience has ended the run. Local. */
+bool km_run_is_finished(const km_run *run);
 void km_run_teardown(km_run *run); /* Collective; local in a plan, which has no communicator. */
 
 /* The checks of km_run_setup, in the order in which they are made: there they are made on all ranks or on rank 0, in a plan by
@@ -278,8 +297,9 @@ void km_run_memory(km_memory *out, const km_run *run, int rank, int ranks);
 /* Bytes of a checkpoint, or of a snapshot (weights_only), of this run. They are measured: a file is laid out in a folder for
  * temporary files and removed again. [HDF5] */
 double km_run_file_bytes(const km_run *run, bool weights_only);
-/* How many checkpoints the disk must still take: checkpoint.keep and the one being written, without those that are there; at least
- * one. */
+/* How many checkpoints the disk holds at most: checkpoint.keep, the best one, and the one being written. */
+int64_t km_run_checkpoints_most(const km_config *config);
+/* How many the disk must still take: those, without those that are there; at least one. */
 km_status km_run_checkpoints_due(int64_t *count, const km_config *config) KM_NODISCARD;
 
 #endif

@@ -98,6 +98,9 @@ const char *km_store_path(const km_store *store); /* while writing: the temporar
 /* Writes elements first..first+count-1 of an array. */
 km_status km_store_write(km_store *store, const km_array *array, uint64_t first, uint64_t count,
                          const void *data) KM_NODISCARD;
+/* Does the first part of km_store_commit, which then leaves it out: fsync, checksum, user block, fsync. *hash: km_store_hash of the file,
+ * so that it can be compared with the one that it would replace. */
+km_status km_store_seal(km_store *store, km_hash *hash) KM_NODISCARD;
 /* Completes the file and destroys the store: fsync, reading the file back to compute its checksum, writing the user block,
  * fsync, renaming to `path`, fsync of the folder. After a failure `path`.tmp is removed and an older file at `path` is
  * unchanged, unless the fsync of the folder failed. Any thread may call it. */

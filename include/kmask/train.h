@@ -26,6 +26,7 @@ typedef struct km_optimizer_config {
     uint64_t given;
     double lr, beta1, beta2, eps, weight_decay;
     double clip; /* the largest norm of the gradient; 0: no clipping */
+    bool init;   /* moments and step count come from model.init */
 } km_optimizer_config;
 typedef struct km_schedule_config {
     uint64_t given;
@@ -194,7 +195,8 @@ typedef struct km_trainer {
     km_parameters *parameters;            /* the model's */
     struct km_proposal_trainer *proposal; /* NULL without options.proposal */
     int64_t step;                         /* finished updates */
-    void (*poll)(void *payload);          /* may be NULL; see km_trainer_set_poll */
+    int64_t earlier_updates;     /* those that the moments had before step 0: bias corrections count them too */
+    void (*poll)(void *payload); /* may be NULL; see km_trainer_set_poll */
     void *poll_payload;
 } km_trainer;
 

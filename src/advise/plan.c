@@ -134,7 +134,7 @@ static km_status add_disk(const km_run *run, double rows, km_json *out) {
     double rest = 16.0 * rows + line * (double)lines;
     km_json_set_number(out, "checkpoint_bytes", one);
     km_json_set_number(out, "snapshot_bytes", snapshot);
-    km_json_set_number(out, "disk_bytes", one * (double)(config->checkpoint.keep + 1) + snapshots + rest);
+    km_json_set_number(out, "disk_bytes", one * (double)km_run_checkpoints_most(config) + snapshots + rest);
     km_json_set_number(out, "disk_room", room);
     if (room < one * (double)due) { /* snapshots and the log grow later */
         char size[32], has[32];
@@ -154,7 +154,7 @@ static km_status add_disk(const km_run *run, double rows, km_json *out) {
 static void add_work(const km_run *run, double rows, km_json *out) {
     const km_config *config = &run->config;
     double steps = (double)config->train.steps;
-    km_json_set_boolean(out, "finished", run->resume_step >= config->train.steps);
+    km_json_set_boolean(out, "finished", km_run_is_finished(run));
     km_json_set_number(out, "resume_step", (double)run->resume_step);
     km_json_set_number(out, "steps", steps);
     km_json_set_string(out, "model", config->model.type);
@@ -213,7 +213,7 @@ static km_status plan(km_run *run, const km_plan_options *options, km_json *out)
         km_json_set_number(out, "tokens_assumed", (double)options->tokens);
     }
     add_work(run, rows, out);
-    if (run->resume_step >= run->config.train.steps) {
+    if (km_run_is_finished(run)) {
         return KM_OK;
     }
     KM_TRY(add_disk(run, rows, out));

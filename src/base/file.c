@@ -176,6 +176,39 @@ static km_status sync_path(const char *path, int flags) {
     return status;
 }
 
+static km_status copy_bytes(int from, int to, const char *path, const char *copy) {
+    enum { PIECE = 1 << 20 };
+    char *piece = km_new(PIECE, 1);
+    uint64_t at = 0;
+    km_status status = KM_OK;
+    ssize_t count = 0;
+    do {
+        count = pread(from, piece, PIECE, (off_t)at);
+        if (count < 0) {
+            status = km_fail_errno(errno, "%s: cannot read", path);
+        } else if (count > 0) {
+            status = km_pwrite_all(to, piece, (size_t)count, at, copy);
+            at += (uint64_t)count;
+        }
+    } while (status == KM_OK && count > 0);
+    free(piece);
+    return status;
+}
+
+km_status km_file_copy(const char *path, const char *copy) {
+    int from = open(path, O_RDONLY | O_CLOEXEC);
+    int to = from >= 0 ? open(copy, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666) : -1;
+    km_status status =
+        to >= 0 ? copy_bytes(from, to, path, copy) : km_fail_errno(errno, "%s: cannot copy to %s", path, copy);
+    if (to >= 0 && close(to) != 0 && status == KM_OK) {
+        status = km_fail_errno(errno, "%s: cannot write", copy);
+    }
+    if (from >= 0) {
+        close(from);
+    }
+    return status;
+}
+
 km_status km_file_sync_folder(const char *path) {
     char *folder = folder_of(path);
     km_status status = sync_path(folder, O_RDONLY | O_DIRECTORY);

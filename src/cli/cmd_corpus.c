@@ -10,11 +10,11 @@ static const char help[] =
     "kmask corpus build --tokenizer DIR --out FILE.h5 [options] FILE...\n"
     "    Text to corpus: plain text, JSON lines, CSV, TSV and WikiExtractor's files, in UTF-8, UTF-16 or UTF-32; "
     "also\n"
-    "    compressed (gzip, zstd, xz, bzip2, lz4) and in tar and zip archives. Files are recognised by their bytes, "
-    "and\n"
-    "    what is no text is refused by name. Folders are read whole; \"-\" is standard input, which rank 0 reads "
-    "alone.\n"
-    "    Under mpirun the ranks share the work; the file is the same for any number of ranks.\n"
+    "    compressed (gzip, zstd, xz, bzip2, lz4) and in tar and zip archives. Files are recognised by their bytes; "
+    "what\n"
+    "    is no text is refused by name. Folders are read whole; \"-\" is standard input, which rank 0 reads. "
+    "Under\n"
+    "    mpirun the ranks share the work; the file is the same for any number of ranks.\n"
     "    --format auto|text|jsonl|csv|tsv\n"
     "                                what lines are (default auto: by name and first line)\n"
     "    --encoding NAME             of text without a byte order mark: latin-1, cp1251, utf-16 ... (default: "
@@ -22,8 +22,8 @@ static const char help[] =
     "                                what is plainly UTF-16 or UTF-32)\n"
     "    --invalid replace|skip|refuse\n"
     "                                bytes that are not UTF-8: replace them, leave out their lines or records, or "
-    "stop.\n"
-    "                                Default: few are replaced with a warning; a file with many is refused\n"
+    "stop\n"
+    "                                (default: few are replaced with a warning, many are refused)\n"
     "    --document blank|line|file  what separates documents of plain text: blank lines (default), line ends, "
     "files\n"
     "    --field text                JSONL: the field with the text; a.b,c: several, each a paragraph. CSV, TSV: "
@@ -35,13 +35,16 @@ static const char help[] =
     "\"entities\":\n"
     "                                [[start, end, label], ...], in characters of the (first) field, or "
     "{\"field\":\n"
-    "                                [...]} (default); these, and found ones in text that has none given; none\n"
-    "                                Tags, such as parts of speech, are read from \"tags\": [[start, end, tag], "
-    "...],\n"
-    "                                likewise (`kmask masks` counts them).\n"
+    "                                [...]} (default); these, and found ones where none are given; none. Tags, "
+    "such as\n"
+    "                                parts of speech, are read from \"tags\" likewise (`kmask masks` counts them)\n"
     "    --holdout 0.01              share of documents, by hash of their text, that go to FILE.holdout.h5\n"
-    "    --force                     without --holdout, replace a corpus that has a held-out one, which is "
-    "removed\n"
+    "    --duplicates report|drop    documents, and paragraphs of 200 bytes or more, that repeat an earlier one: "
+    "count them\n"
+    "                                (default), or leave them out too; the first of each stays\n"
+    "    --force                     replace a corpus that a run uses by another text; or, without --holdout, one "
+    "that has\n"
+    "                                a held-out one, which is removed\n"
     "    --json                      the counts as JSON\n"
     "\n"
     "kmask corpus show FILE.h5 [options]\n"
@@ -50,12 +53,10 @@ static const char help[] =
     "    --rows N                    this many rows; with --json an object a line\n"
     "    --length 128  --packing full_sentences|documents|stream\n"
     "    --mask policy=fully_explored,splits=4,ratio=0.15,unit=subword\n"
-    "                                K masks: side by side with --row, else one line a mask. All keys of the "
-    "config's\n"
-    "                                section `mask` are taken. With target=full|masked, or a policy for\n"
-    "                                encoder-decoders such as denoise: what the encoder reads (source) and what "
-    "the\n"
-    "                                decoder is to write (target)\n"
+    "                                K masks (keys of the config's section `mask`): side by side with --row, else "
+    "one\n"
+    "                                line a mask. With target=full|masked, or a policy such as denoise: what the\n"
+    "                                encoder reads (source) and what the decoder is to write (target)\n"
     "    --seed 1  --epoch 0         of the masks\n"
     "    --json                      {\"row\", \"input_ids\", \"word_starts\", \"spans\": [[start, end, kind], "
     "...], \"tags\": [...],\n"
@@ -63,17 +64,14 @@ static const char help[] =
     "\n"
     "Example:\n"
     "    mpirun -n 8 kmask corpus build --tokenizer tok --out wiki.h5 --holdout 0.01 wiki/\n"
-    "    kmask corpus build --tokenizer tok --out c.h5 shards/*.jsonl.zst\n"
-    "    kmask corpus build --tokenizer tok --out c.h5 books.zip logs.tar.xz      # archives: each entry is a "
-    "file\n"
+    "    kmask corpus build --tokenizer tok --out c.h5 --duplicates drop shards/*.jsonl.zst\n"
+    "    kmask corpus build --tokenizer tok --out c.h5 books.zip logs.tar.xz\n"
     "    kmask corpus build --tokenizer tok --out c.h5 --field body,title t.csv\n"
     "    kmask corpus build --tokenizer tok --out c.h5 --encoding cp1251 old/\n"
     "    kmask corpus build --tokenizer tok --out c.h5 --format jsonl dump.txt\n"
-    "    kmask corpus build --tokenizer tok --out c.h5 extracted/AA               # WikiExtractor, with or without "
-    "--json\n"
+    "    kmask corpus build --tokenizer tok --out c.h5 wikiextractor/AA\n"
     "    tools/parquet_text.py data/*.parquet | kmask corpus build --tokenizer tok --out c.h5 -\n"
-    "    kmask corpus show wiki.h5 --row 0 --mask policy=fully_explored,splits=4,unit=word\n"
-    "    kmask corpus show wiki.h5 --mask policy=denoise,splits=2\n";
+    "    kmask corpus show wiki.h5 --row 0 --mask policy=fully_explored,splits=4,unit=word\n";
 
 /* ---- Rows as text ---- */
 
@@ -101,7 +99,8 @@ typedef struct build_arguments {
 } build_arguments;
 
 static km_status parse_build(int argc, char **argv, build_arguments *out) {
-    const char *document = "blank", *sentences = "icu", *spans = "given", *form = "auto", *invalid = "";
+    const char *document = "blank", *sentences = "icu", *spans = "given", *form = "auto", *invalid = "",
+               *duplicates = "report";
     *out = (build_arguments){.options.field = "text"};
     const cli_option options[] = {{"tokenizer", CLI_TEXT, &out->options.tokenizer, 0, 0, NULL},
                                   {"out", CLI_TEXT, &out->options.out, 0, 0, NULL},
@@ -113,6 +112,7 @@ static km_status parse_build(int argc, char **argv, build_arguments *out) {
                                   {"sentences", CLI_TEXT, &sentences, 0, 0, "icu|line"},
                                   {"spans", CLI_TEXT, &spans, 0, 0, "given|find|none"},
                                   {"holdout", CLI_NUMBER, &out->options.holdout, 0, 1, NULL},
+                                  {"duplicates", CLI_TEXT, &duplicates, 0, 0, "report|drop"},
                                   {"force", CLI_FLAG, &out->options.force, 0, 0, NULL},
                                   {"json", CLI_FLAG, &out->json, 0, 0, NULL}};
     KM_TRY(cli_parse(&argc, argv, options, KM_COUNT(options)));
@@ -127,6 +127,7 @@ static km_status parse_build(int argc, char **argv, build_arguments *out) {
     out->options.spans = strcmp(spans, "none") == 0   ? KM_SPANS_NONE
                          : strcmp(spans, "find") == 0 ? KM_SPANS_FIND
                                                       : KM_SPANS_GIVEN;
+    out->options.duplicates = strcmp(duplicates, "drop") == 0 ? KM_DUPLICATES_DROP : KM_DUPLICATES_REPORT;
     out->options.inputs = (const char *const *)(argv + 1);
     out->options.input_count = argc - 1;
     return KM_OK;
@@ -158,6 +159,7 @@ typedef struct named_count {
 } named_count;
 
 static void print_report(const build_arguments *arguments, const km_corpus_report *r, uint64_t rows) {
+    const bool drop = arguments->options.duplicates == KM_DUPLICATES_DROP;
     const bool holdout = arguments->options.holdout > 0, lines = arguments->options.sentences == KM_SENTENCES_LINE;
     const named_count counts[] = {
         {"files", "files", r->files, true},
@@ -176,6 +178,13 @@ static void print_report(const build_arguments *arguments, const km_corpus_repor
         {"tagged_tokens", "tokens with a tag", r->tagged_tokens, false},
         {"holdout_tagged_tokens", "held-out tokens with a tag", r->holdout_tagged_tokens, false},
         {"bad_tags", "given tags left out (out of range, empty, overlapping, without a name)", r->bad_tags, false},
+        {"duplicate_documents",
+         drop ? "documents that repeat an earlier one, left out" : "documents that repeat an earlier one",
+         r->duplicate_documents, false},
+        {"duplicate_paragraphs",
+         drop ? "other paragraphs of 200 bytes or more that repeat an earlier one, left out"
+              : "other paragraphs of 200 bytes or more that repeat an earlier one",
+         r->duplicate_paragraphs, false},
         {"unknown_tokens", "unknown tokens", r->unknown_tokens, true},
         {"empty_documents", "documents without a token, left out", r->empty_documents, false},
         {"bad_records", "records left out", r->bad_records, false},

@@ -102,6 +102,7 @@ static km_status evaluate(km_comm *comm, const char *model, const arguments *giv
     }
     if (status == KM_OK && km_comm_rank(comm) == 0) {
         print(&result, given->json);
+        km_metrics_warn_of_holes(model); /* a model file has no log */
         km_evaluation_warn(&result);
     }
     if (corpus != NULL) {

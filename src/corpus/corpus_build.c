@@ -9,7 +9,9 @@
 #include <unistd.h>
 
 #include "corpus.h"
+#include "corpus_duplicates.h"
 #include "corpus_read.h"
+#include "corpus_use.h"
 
 enum { PIECE = 4 << 20, WORTH_PROGRESS = 8 << 20 };
 
@@ -18,7 +20,8 @@ typedef struct build {
     const km_corpus_options *options;
     uint64_t piece;
     char *outputs[SPILL_SIDES];
-    char *temporary; /* what names of temporary files begin with on all ranks */
+    char *users[SPILL_SIDES]; /* rank 0: runs that use the files that are there; NULL: none */
+    char *temporary;          /* what names of temporary files begin with on all ranks */
     km_inputs inputs;
     km_tokenizer *tokenizer;
     char *tokenizer_json;
@@ -84,6 +87,39 @@ static km_status remove_stale(const build *b) {
     return KM_OK;
 }
 
+/* ---- Runs that use what is there ---- */
+
+static void find_users(build *b) {
+    for (int side = 0; side < SPILL_SIDES && !b->options->force; side++) {
+        b->users[side] = km_corpus_user(b->outputs[side]);
+        if (b->users[side] != NULL) {
+            km_log("%s is used by the run in %s: without --force only the same content replaces it",
+                   b->outputs[side], b->users[side]);
+        }
+    }
+}
+
+/* Refuses to replace a corpus that a run uses by another content. `store`: what is to take its place; NULL: nothing. */
+static km_status check_user(const build *b, int side, km_store *store) {
+    const char *path = b->outputs[side];
+    km_hash hash = {0, 0};
+    km_store *was = NULL;
+    if (b->users[side] == NULL) {
+        return KM_OK;
+    }
+    KM_TRY(store != NULL ? km_store_seal(store, &hash) : KM_OK);
+    KM_TRY(km_store_open(&was, path));
+    const bool same = store != NULL && km_hash_equal(hash, km_store_hash(was));
+    km_store_close(was);
+    return same ? KM_OK
+                : km_fail(KM_FAILED,
+                          "%s: the run in %s uses this corpus, and this text or these options make another one, "
+                          "with which it "
+                          "could not go on%s. Nothing was changed. Give another --out, or --force to replace it.",
+                          path, b->users[side],
+                          side == SPILL_HOLDOUT ? ", and what was held out from it could be trained on" : "");
+}
+
 static km_status find_work(build *b) {
     const km_corpus_options *o = b->options;
     for (int side = 0; side < SPILL_SIDES;
@@ -91,6 +127,7 @@ static km_status find_work(build *b) {
         KM_TRY(side == SPILL_TRAIN || o->holdout > 0 ? km_out_check(b->outputs[side]) : KM_OK);
     }
     KM_TRY(check_held_out(b));
+    find_users(b);
     KM_TRY(km_tokenizer_open(&b->tokenizer, o->tokenizer));
     KM_TRY(km_tokenizer_can_mask(b->tokenizer, o->tokenizer));
     b->tokenizer_json = km_tokenizer_print(b->tokenizer);
@@ -207,6 +244,21 @@ static km_status read_text(build *b) {
                               .spill = b->spill};
     KM_TRY(km_comm_agree(b->comm, read_share(b)));
     return km_comm_agree(b->comm, km_reading_check_seen(&b->reading));
+}
+
+/* ---- What repeats ---- */
+
+static km_status count_duplicates(build *b) {
+    enum { PASSAGE = 4 /* so many bytes of a piece let a hash be kept in memory */, LEAST = 16 };
+    km_duplicates found = {0};
+    km_status status = km_duplicates_find(&found, b->comm, b->spill, KM_MAX(b->piece / PASSAGE, (uint64_t)LEAST));
+    if (status == KM_OK && b->options->duplicates == KM_DUPLICATES_DROP) {
+        status = km_comm_agree(b->comm, km_duplicates_drop(b->spill, &found));
+    }
+    b->report.duplicate_documents = found.document_count;
+    b->report.duplicate_paragraphs = found.paragraph_count;
+    km_duplicates_free(&found);
+    return status;
 }
 
 /* ---- Totals, and whether they make a corpus ---- */
@@ -423,6 +475,14 @@ static km_status commit(build *b, output *t) {
     return km_comm_agree(b->comm, store != NULL ? km_store_commit(store) : KM_OK);
 }
 
+static km_status check_users(const build *b, km_store *holdout, km_store *train) {
+    if (!first_rank(b)) {
+        return KM_OK;
+    }
+    KM_TRY(check_user(b, SPILL_HOLDOUT, holdout));
+    return check_user(b, SPILL_TRAIN, train);
+}
+
 static km_status write_corpora(build *b) {
     output train = {.side = SPILL_TRAIN, .path = b->outputs[SPILL_TRAIN]};
     output holdout = {.side = SPILL_HOLDOUT, .path = b->outputs[SPILL_HOLDOUT]};
@@ -432,6 +492,9 @@ static km_status write_corpora(build *b) {
     km_status status = both ? fill_output(b, &holdout) : KM_OK;
     if (status == KM_OK) {
         status = fill_output(b, &train);
+    }
+    if (status == KM_OK) {
+        status = km_comm_agree(b->comm, check_users(b, both ? holdout.store : NULL, train.store));
     }
     if (status == KM_OK && both) {
         status = commit(b, &holdout);
@@ -453,6 +516,7 @@ static km_status run(build *b) {
     share_temporary(b);
     KM_TRY(share_tokenizer(b));
     KM_TRY(read_text(b));
+    KM_TRY(count_duplicates(b));
     add_up(b);
     KM_TRY(check_invalid(b));
     KM_TRY(check_records(b));
@@ -480,8 +544,10 @@ km_status km_corpus_build_pieces(km_comm *comm, const km_corpus_options *options
     km_tokenizer_destroy(b.tokenizer);
     free(b.tokenizer_json);
     km_inputs_free(&b.inputs);
-    free(b.outputs[SPILL_TRAIN]);
-    free(b.outputs[SPILL_HOLDOUT]);
+    for (int side = 0; side < SPILL_SIDES; side++) {
+        free(b.outputs[side]);
+        free(b.users[side]);
+    }
     free(b.temporary);
     return status;
 }

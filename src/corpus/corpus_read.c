@@ -187,11 +187,25 @@ static const km_spans *spans_of_line(km_spans *out, const km_spans *spans, size_
     return out;
 }
 
+/* Ends a paragraph where one of the block ends at byte `at` or before. */
+static km_status spill_breaks(km_reading *reading, size_t *next, size_t at) {
+    size_t place = 0;
+    bool any = false;
+    for (; *next < reading->block_breaks.size; *next += sizeof place) {
+        memcpy(&place, reading->block_breaks.data + *next, sizeof place);
+        if (place > at) {
+            break;
+        }
+        any = true;
+    }
+    return any ? km_spill_line(reading->spill, "", 0, NULL, NULL) : KM_OK;
+}
+
 /* Finds the spans of the block's lines, and spills the lines. */
 static km_status spill_block(km_reading *reading) {
     const char *text = reading->block.data;
     const size_t size = reading->block.size;
-    size_t next = 0, next_tag = 0;
+    size_t next = 0, next_tag = 0, next_break = 0;
     reading->found.count = 0;
     if (size > 0) {
         km_find_spans(text, size, &reading->found);
@@ -201,10 +215,12 @@ static km_status spill_block(km_reading *reading) {
         size_t count = (size_t)(newline - text) - at;
         const km_spans *spans = spans_of_line(&reading->line_spans, &reading->found, &next, at, count);
         const km_spans *tags = spans_of_line(&reading->found_tags, &reading->block_tags, &next_tag, at, count);
+        KM_TRY(spill_breaks(reading, &next_break, at));
         KM_TRY(km_spill_line(reading->spill, text + at, count, spans, tags));
         at += count + 1;
     }
-    reading->block.size = 0;
+    KM_TRY(spill_breaks(reading, &next_break, size));
+    reading->block.size = reading->block_breaks.size = 0;
     reading->block_tags.count = 0;
     return KM_OK;
 }
@@ -231,9 +247,14 @@ static km_status take_line(km_reading *reading, const char *text, size_t count, 
     return KM_OK;
 }
 
-/* A blank line inside a document. It is no line of the text, but ends a paragraph for those to whom that matters. */
+/* A blank line inside a document. It is no line of the text, but ends a paragraph. In a block, where blank lines could change which spans
+ * are found, it is only noted. */
 static km_status end_paragraph(km_reading *reading) {
-    return reading->spill == NULL || km_spill_joins(reading->spill) ? take_line(reading, "", 0, NULL) : KM_OK;
+    if (reading->spill == NULL || km_spill_joins(reading->spill) || reading->spans != KM_SPANS_FIND) {
+        return take_line(reading, "", 0, NULL);
+    }
+    km_buffer_add(&reading->block_breaks, &reading->block.size, sizeof reading->block.size);
+    return KM_OK;
 }
 
 static km_status end_document(km_reading *reading) {
@@ -664,6 +685,7 @@ void km_reading_end(km_reading *reading) {
     km_tag_names_free(&reading->tag_names);
     km_spans_free(&reading->found);
     km_buffer_free(&reading->block);
+    km_buffer_free(&reading->block_breaks);
 }
 
 km_status km_reading_complain(const km_reading *reading) {

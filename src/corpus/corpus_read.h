@@ -52,6 +52,7 @@ typedef struct km_reading {
     km_spans tags, line_tags;   /* tagged ranges of a field; of a line */
     km_buffer block;            /* lines of a document in which spans are yet to be found */
     km_spans block_tags;        /* their tags */
+    km_buffer block_breaks;     /* (size_t) the bytes of the block before which paragraphs end */
     km_spans found, found_tags; /* spans in the block; tags of one of its lines */
     /* The first bad record: what is wrong, the text's name, and the line, counted from where its piece was read. */
     char *bad, *bad_name;

@@ -1,32 +1,20 @@
-/* The spill: streams of arrays that grow at their end, and documents that are tokenized into them. A document goes to the training side
+/* The spill: arrays that grow at their end, and documents that are tokenized into them. A document goes to the training side
  * first and is moved when its hash says that it is held out. */
 #include "corpus_spill.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "kmask/input.h"
 
 enum { BUFFER = 1 << 18 };
-
-/* A file that grows at its end and may be cut back there; its last bytes are still in memory. */
-typedef struct stream {
-    int fd;
-    char *path; /* for messages: the file has no name any more */
-    uint64_t flushed;
-    size_t used;
-    char *buffer; /* (BUFFER) */
-} stream;
 
 struct km_spill {
     const km_tokenizer *tokenizer;
     km_specials special;
     size_t element[SPILL_ARRAYS]; /* bytes */
     double holdout;
-    stream streams[SPILL_SIDES][SPILL_ARRAYS];
+    km_stream streams[SPILL_SIDES][SPILL_ARRAYS];
 
     km_sentences *sentences; /* NULL: lines are sentences */
     bool joins, inside;      /* line ends are blanks to the tokenizer; the next line goes on with a paragraph */
@@ -37,76 +25,16 @@ struct km_spill {
     uint64_t document_unknown;
     uint64_t document_tagged, tagged[SPILL_SIDES]; /* tokens with a tag: of the document, and of earlier ones */
     uint8_t tag_number[KM_MOST_TAGS + 1];          /* what tags are copied as */
-    km_hasher *hasher;                             /* of the document's text, where there is a holdout */
+    km_hasher *hasher;                             /* of the document's text; NULL before its first line */
+    km_stream passages[KM_PASSAGE_KINDS];          /* of km_passage */
+    uint64_t documents;                            /* with a token, of both sides */
+    km_hasher *paragraph;                          /* of its text; NULL before its first line */
+    bool last_is_long;                             /* the line before was a paragraph of its own */
+    uint64_t paragraph_bytes,
+        paragraph_first; /* of text so far; the token of the training side with which it begins */
     uint64_t empty_documents, invalid_utf8, unknown_tokens, lost_spans;
     int64_t histogram[SPILL_BINS];
 };
-
-/* ---- Streams ---- */
-
-static km_status open_stream(stream *s, const char *path, int rank, const char *name) {
-    s->path = km_format("%s.%d.%s", path, rank, name);
-    s->buffer = km_grow(NULL, BUFFER, 1);
-    s->fd = open(s->path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (s->fd < 0) {
-        return km_fail_errno(errno, "%s: cannot create", s->path);
-    }
-    unlink(s->path);
-    return KM_OK;
-}
-
-static uint64_t stream_size(const stream *s) {
-    return s->flushed + s->used;
-}
-
-static km_status flush(stream *s) {
-    KM_TRY(km_pwrite_all(s->fd, s->buffer, s->used, s->flushed, s->path));
-    s->flushed += s->used;
-    s->used = 0;
-    return KM_OK;
-}
-
-static km_status append(stream *s, const void *bytes, size_t count) {
-    const char *from = bytes;
-    while (count > 0) {
-        size_t part = KM_MIN(count, BUFFER - s->used);
-        memcpy(s->buffer + s->used, from, part);
-        s->used += part;
-        from += part;
-        count -= part;
-        if (s->used == BUFFER) {
-            KM_TRY(flush(s));
-        }
-    }
-    return KM_OK;
-}
-
-static km_status read_back(const stream *s, void *to, size_t count, uint64_t offset) {
-    size_t stored = offset < s->flushed ? (size_t)KM_MIN((uint64_t)count, s->flushed - offset) : 0;
-    KM_TRY(km_pread_all(s->fd, to, stored, offset, s->path));
-    if (count > stored) {
-        memcpy((char *)to + stored, s->buffer + (offset + stored - s->flushed), count - stored);
-    }
-    return KM_OK;
-}
-
-static km_status cut_back(stream *s, uint64_t size) {
-    if (size >= s->flushed) {
-        s->used = (size_t)(size - s->flushed);
-        return KM_OK;
-    }
-    s->used = 0;
-    s->flushed = size;
-    return ftruncate(s->fd, (off_t)size) == 0 ? KM_OK : km_fail_errno(errno, "%s: cannot cut back", s->path);
-}
-
-static void close_stream(stream *s) {
-    if (s->path != NULL && s->fd >= 0) {
-        close(s->fd);
-    }
-    free(s->path);
-    free(s->buffer);
-}
 
 /* ---- The histogram of document sizes ---- */
 
@@ -154,6 +82,13 @@ static bool of_spans(int array) {
     return array == SPILL_SPAN_STARTS || array == SPILL_SPAN_ENDS || array == SPILL_SPAN_KINDS;
 }
 
+static km_status open_stream(km_stream *stream, const char *path, int rank, const char *name) {
+    char *whole = km_format("%s.%d.%s", path, rank, name);
+    km_status status = km_stream_open(stream, whole);
+    free(whole);
+    return status;
+}
+
 static km_status open_parts(km_spill *spill, const char *path, int rank, const km_corpus_options *options) {
     static const char *const names[SPILL_ARRAYS] = {"tokens",    "words",      "sentences", "span-starts",
                                                     "span-ends", "span-kinds", "tags",      "documents"};
@@ -168,6 +103,8 @@ static km_status open_parts(km_spill *spill, const char *path, int rank, const k
             KM_TRY(status);
         }
     }
+    KM_TRY(open_stream(&spill->passages[KM_PASSAGE_DOCUMENT], path, rank, "document-hashes"));
+    KM_TRY(open_stream(&spill->passages[KM_PASSAGE_PARAGRAPH], path, rank, "paragraph-hashes"));
     return options->sentences == KM_SENTENCES_ICU ? km_sentences_create(&spill->sentences) : KM_OK;
 }
 
@@ -199,11 +136,17 @@ void km_spill_close(km_spill *spill) {
     }
     for (int side = 0; side < SPILL_SIDES; side++) {
         for (int array = 0; array < SPILL_ARRAYS; array++) {
-            close_stream(&spill->streams[side][array]);
+            km_stream_close(&spill->streams[side][array]);
         }
+    }
+    for (int kind = 0; kind < KM_PASSAGE_KINDS; kind++) {
+        km_stream_close(&spill->passages[kind]);
     }
     if (spill->hasher != NULL) {
         (void)km_hasher_end(spill->hasher);
+    }
+    if (spill->paragraph != NULL) {
+        (void)km_hasher_end(spill->paragraph);
     }
     km_sentences_destroy(spill->sentences);
     km_buffer_free(&spill->joined);
@@ -213,26 +156,26 @@ void km_spill_close(km_spill *spill) {
 }
 
 uint64_t km_spill_count(const km_spill *spill, int side, int array) {
-    return stream_size(&spill->streams[side][array]) / spill->element[array];
+    return km_stream_size(&spill->streams[side][array]) / spill->element[array];
 }
 
 static km_status append_ids(km_spill *spill, const km_ids *line) {
-    stream *s = &spill->streams[SPILL_TRAIN][SPILL_TOKENS];
+    km_stream *s = &spill->streams[SPILL_TRAIN][SPILL_TOKENS];
     if (spill->element[SPILL_TOKENS] == sizeof(int32_t)) {
-        return append(s, line->ids, line->count * sizeof(int32_t));
+        return km_stream_add(s, line->ids, line->count * sizeof(int32_t));
     }
     char *narrow = (char *)line->ids; /* in place, from the front: the ids are not needed again */
     for (size_t i = 0; i < line->count; i++) {
         uint16_t id = (uint16_t)line->ids[i];
         memcpy(narrow + i * sizeof id, &id, sizeof id);
     }
-    return append(s, narrow, line->count * sizeof(uint16_t));
+    return km_stream_add(s, narrow, line->count * sizeof(uint16_t));
 }
 
 /* Adds the spans of a line, as ranges of tokens. A token that two spans share belongs to the first. `first` is the number of the
  * line's first token. */
 static km_status append_spans(km_spill *spill, const km_ids *line, const km_spans *spans, uint64_t first) {
-    stream *train = spill->streams[SPILL_TRAIN];
+    km_stream *train = spill->streams[SPILL_TRAIN];
     size_t at = 0;
     for (size_t i = 0; i < spans->count; i++) {
         const km_span *span = &spans->spans[i];
@@ -249,9 +192,9 @@ static km_status append_spans(km_spill *spill, const km_ids *line, const km_span
             spill->lost_spans++;
             continue;
         }
-        KM_TRY(append(&train[SPILL_SPAN_STARTS], &start, sizeof start));
-        KM_TRY(append(&train[SPILL_SPAN_ENDS], &end, sizeof end));
-        KM_TRY(append(&train[SPILL_SPAN_KINDS], &kind, sizeof kind));
+        KM_TRY(km_stream_add(&train[SPILL_SPAN_STARTS], &start, sizeof start));
+        KM_TRY(km_stream_add(&train[SPILL_SPAN_ENDS], &end, sizeof end));
+        KM_TRY(km_stream_add(&train[SPILL_SPAN_KINDS], &kind, sizeof kind));
     }
     return KM_OK;
 }
@@ -260,7 +203,7 @@ static km_status append_spans(km_spill *spill, const km_ids *line, const km_span
  * stored as the number of the token after it. A token belongs to the sentence in which it begins. */
 static km_status append_sentences(km_spill *spill, const km_ids *line, const km_spans *spans, uint64_t first,
                                   size_t end) {
-    stream *ends = &spill->streams[SPILL_TRAIN][SPILL_SENTENCE_ENDS];
+    km_stream *ends = &spill->streams[SPILL_TRAIN][SPILL_SENTENCE_ENDS];
     size_t at = 0, last = 0, next = 0, count = spans != NULL ? spans->count : 0;
     for (; end > 0; end = km_sentences_next(spill->sentences)) {
         while (next < count && spans->spans[next].end <= end) {
@@ -274,27 +217,27 @@ static km_status append_sentences(km_spill *spill, const km_ids *line, const km_
         }
         if (at > last && at < line->count) {
             uint64_t token = first + at;
-            KM_TRY(append(ends, &token, sizeof token));
+            KM_TRY(km_stream_add(ends, &token, sizeof token));
             last = at;
         }
     }
     uint64_t token = first + line->count;
-    return append(ends, &token, sizeof token);
+    return km_stream_add(ends, &token, sizeof token);
 }
 
 /* Adds a tag of 0 for every token before the side's token `end` that has none yet: until the first tag comes, none is stored. */
 static km_status fill_tags(km_spill *spill, int side, uint64_t end) {
     static const uint8_t none[1024];
-    stream *tags = &spill->streams[side][SPILL_TAGS];
-    while (stream_size(tags) < end) {
-        KM_TRY(append(tags, none, (size_t)KM_MIN((uint64_t)sizeof none, end - stream_size(tags))));
+    km_stream *tags = &spill->streams[side][SPILL_TAGS];
+    while (km_stream_size(tags) < end) {
+        KM_TRY(km_stream_add(tags, none, (size_t)KM_MIN((uint64_t)sizeof none, end - km_stream_size(tags))));
     }
     return KM_OK;
 }
 
 /* Adds the tags of a line's tokens. `first` is the number of the line's first token. */
 static km_status append_tags(km_spill *spill, const km_ids *line, const km_spans *tags, uint64_t first) {
-    stream *train = &spill->streams[SPILL_TRAIN][SPILL_TAGS];
+    km_stream *train = &spill->streams[SPILL_TRAIN][SPILL_TAGS];
     size_t next = 0;
     KM_TRY(fill_tags(spill, SPILL_TRAIN, first));
     for (size_t i = 0; i < line->count; i++) {
@@ -304,17 +247,51 @@ static km_status append_tags(km_spill *spill, const km_ids *line, const km_spans
         const bool tagged = next < tags->count && tags->spans[next].begin < line->ends[i];
         const uint8_t tag = tagged ? (uint8_t)tags->spans[next].kind : 0;
         spill->document_tagged += tagged;
-        KM_TRY(append(train, &tag, sizeof tag));
+        KM_TRY(km_stream_add(train, &tag, sizeof tag));
     }
     return KM_OK;
 }
 
-static void hash_line(km_spill *spill, const char *text, size_t count) {
-    if (spill->holdout > 0) {
-        spill->hasher = spill->hasher != NULL ? spill->hasher : km_hasher_create();
-        km_hasher_add(spill->hasher, text, count);
-        km_hasher_add(spill->hasher, "\n", 1);
+/* ---- Hashes of documents and paragraphs ---- */
+
+enum { LONG = 200 /* bytes of a long paragraph: shorter ones are alike by chance, or are headings */ };
+
+static void hash_line(km_hasher **hasher, const char *text, size_t count) {
+    *hasher = *hasher != NULL ? *hasher : km_hasher_create();
+    km_hasher_add(*hasher, text, count);
+    km_hasher_add(*hasher, "\n", 1);
+}
+
+static km_status add_passage(km_spill *spill, km_passage_kind kind, const km_passage *passage) {
+    return km_stream_add(&spill->passages[kind], passage, sizeof *passage);
+}
+
+/* Ends the paragraph before the next line, and notes it if it is long. */
+static km_status end_paragraph(km_spill *spill) {
+    if (spill->paragraph == NULL) {
+        return KM_OK;
     }
+    const uint64_t end = km_spill_count(spill, SPILL_TRAIN, SPILL_TOKENS), bytes = spill->paragraph_bytes;
+    const km_passage passage = {.hash = km_hasher_end(spill->paragraph),
+                                .document = spill->documents,
+                                .first = spill->paragraph_first - spill->document[SPILL_TOKENS],
+                                .count = end - spill->paragraph_first};
+    spill->paragraph = NULL;
+    spill->paragraph_bytes = 0;
+    return bytes >= LONG && passage.count > 0 ? add_passage(spill, KM_PASSAGE_PARAGRAPH, &passage) : KM_OK;
+}
+
+/* A paragraph is lines up to a blank one, or one line that is long by itself. */
+static km_status begin_line(km_spill *spill, const char *text, size_t count) {
+    KM_TRY(count >= LONG || spill->last_is_long ? end_paragraph(spill) : KM_OK);
+    spill->last_is_long = count >= LONG;
+    if (spill->paragraph == NULL) {
+        spill->paragraph_first = km_spill_count(spill, SPILL_TRAIN, SPILL_TOKENS);
+    }
+    hash_line(&spill->paragraph, text, count);
+    spill->paragraph_bytes += count;
+    hash_line(&spill->hasher, text, count);
+    return KM_OK;
 }
 
 /* Encodes a line. One that goes on with a paragraph is encoded with a blank before it where blanks are part of pieces, so that the
@@ -340,9 +317,9 @@ km_status km_spill_line(km_spill *spill, const char *text, size_t count, const k
     count = km_line_trim(text, count);
     if (count == 0) {
         spill->inside = false;
-        return KM_OK;
+        return end_paragraph(spill);
     }
-    hash_line(spill, text, count);
+    KM_TRY(begin_line(spill, text, count));
     size_t end = 0; /* of the first sentence, where there are several */
     if (spill->sentences != NULL) {
         km_sentences_begin(spill->sentences, text, count);
@@ -367,41 +344,39 @@ km_status km_spill_line(km_spill *spill, const char *text, size_t count, const k
     KM_TRY(append_sentences(spill, line, spans, first, end));
     KM_TRY(has_spans ? append_spans(spill, line, spans, first) : KM_OK);
     KM_TRY(has_tags ? append_tags(spill, line, tags, first) : KM_OK);
-    KM_TRY(append(&spill->streams[SPILL_TRAIN][SPILL_WORD_STARTS], line->starts_word, line->count));
+    KM_TRY(km_stream_add(&spill->streams[SPILL_TRAIN][SPILL_WORD_STARTS], line->starts_word, line->count));
     return append_ids(spill, line);
 }
 
 /* Moves elements first.. of an array to the end of the holdout's, adding `shift` to ends (modulo 2^64). */
 static km_status move_tail(km_spill *spill, int array, uint64_t first, uint64_t shift) {
-    stream *from = &spill->streams[SPILL_TRAIN][array], *to = &spill->streams[SPILL_HOLDOUT][array];
-    uint64_t start = first * spill->element[array], size = stream_size(from);
+    km_stream *from = &spill->streams[SPILL_TRAIN][array], *to = &spill->streams[SPILL_HOLDOUT][array];
+    uint64_t start = first * spill->element[array], size = km_stream_size(from);
     uint64_t piece[1024];
     if (size <= start) {
         return KM_OK;
     }
     for (uint64_t at = start; at < size; at += sizeof piece) {
         size_t bytes = (size_t)KM_MIN((uint64_t)sizeof piece, size - at);
-        KM_TRY(read_back(from, piece, bytes, at));
+        KM_TRY(km_stream_read(from, piece, bytes, at));
         for (size_t i = 0; counts_tokens(array) && i < bytes / sizeof *piece; i++) {
             piece[i] += shift;
         }
-        KM_TRY(append(to, piece, bytes));
+        KM_TRY(km_stream_add(to, piece, bytes));
     }
-    return cut_back(from, start);
+    return km_stream_cut(from, start);
 }
 
-static bool held_out(km_spill *spill) {
-    if (spill->hasher == NULL) {
-        return false;
-    }
-    km_hash hash = km_hasher_end(spill->hasher);
-    spill->hasher = NULL;
-    return (double)(hash.high >> 11) * 0x1p-53 < spill->holdout;
+static bool held_out(const km_spill *spill, km_hash hash) {
+    return spill->holdout > 0 && (double)(hash.high >> 11) * 0x1p-53 < spill->holdout;
 }
 
 km_status km_spill_end_document(km_spill *spill) {
     spill->inside = false;
-    bool holdout = held_out(spill);
+    KM_TRY(end_paragraph(spill));
+    const km_hash hash = spill->hasher != NULL ? km_hasher_end(spill->hasher) : (km_hash){0, 0};
+    spill->hasher = NULL;
+    const bool holdout = held_out(spill, hash);
     uint64_t begin = spill->document[SPILL_TOKENS], end = km_spill_count(spill, SPILL_TRAIN, SPILL_TOKENS);
     if (end == begin) {
         spill->empty_documents++;
@@ -427,7 +402,11 @@ km_status km_spill_end_document(km_spill *spill) {
     }
     spill->document_unknown = 0;
     uint64_t document_end = km_spill_count(spill, side, SPILL_TOKENS);
-    KM_TRY(append(&spill->streams[side][SPILL_DOCUMENT_ENDS], &document_end, sizeof document_end));
+    const km_passage passage = {
+        .hash = hash, .document = (uint64_t)side, .first = document_end - (end - begin), .count = end - begin};
+    KM_TRY(add_passage(spill, KM_PASSAGE_DOCUMENT, &passage));
+    spill->documents++;
+    KM_TRY(km_stream_add(&spill->streams[side][SPILL_DOCUMENT_ENDS], &document_end, sizeof document_end));
     for (int array = 0; array < SPILL_ARRAYS; array++) {
         spill->document[array] = km_spill_count(spill, SPILL_TRAIN, array);
     }
@@ -435,6 +414,66 @@ km_status km_spill_end_document(km_spill *spill) {
 }
 
 /* ---- At the end ---- */
+
+uint64_t km_spill_passages(const km_spill *spill, km_passage_kind kind) {
+    return km_stream_size(&spill->passages[kind]) / sizeof(km_passage);
+}
+
+km_status km_spill_read_passages(const km_spill *spill, km_passage_kind kind, uint64_t first, size_t count,
+                                 km_passage *out) {
+    return km_stream_read(&spill->passages[kind], out, count * sizeof *out, first * sizeof *out);
+}
+
+km_stream *km_spill_streams(km_spill *spill, int side) {
+    return spill->streams[side];
+}
+
+size_t km_spill_element(const km_spill *spill, int array) {
+    return spill->element[array];
+}
+
+static uint64_t id_at(const km_spill *spill, const char *bytes) {
+    uint16_t narrow = 0;
+    int32_t wide = 0;
+    if (spill->element[SPILL_TOKENS] == sizeof wide) {
+        memcpy(&wide, bytes, sizeof wide);
+        return (uint64_t)wide;
+    }
+    memcpy(&narrow, bytes, sizeof narrow);
+    return narrow;
+}
+
+/* Counts elements of an array: tokens that are unknown, tags that are not 0. */
+static km_status recount_array(const km_spill *spill, int side, int array, uint64_t *counted) {
+    const km_stream *s = &spill->streams[side][array];
+    const size_t element = spill->element[array];
+    char piece[1 << 13];
+    *counted = 0;
+    for (uint64_t at = 0; at < km_stream_size(s); at += sizeof piece) {
+        const size_t bytes = (size_t)KM_MIN((uint64_t)sizeof piece, km_stream_size(s) - at);
+        KM_TRY(km_stream_read(s, piece, bytes, at));
+        for (size_t i = 0; i < bytes; i += element) {
+            *counted +=
+                array == SPILL_TAGS ? piece[i] != 0 : id_at(spill, piece + i) == (uint64_t)spill->special.unk;
+        }
+    }
+    return KM_OK;
+}
+
+km_status km_spill_recount(km_spill *spill) {
+    const km_stream *ends = &spill->streams[SPILL_TRAIN][SPILL_DOCUMENT_ENDS];
+    uint64_t before = 0, end = 0;
+    memset(spill->histogram, 0, sizeof spill->histogram);
+    for (uint64_t at = 0; at < km_stream_size(ends); at += sizeof end) {
+        KM_TRY(km_stream_read(ends, &end, sizeof end, at));
+        spill->histogram[bin_of(end - before)]++;
+        before = end;
+    }
+    for (int side = 0; side < SPILL_SIDES; side++) {
+        KM_TRY(recount_array(spill, side, SPILL_TAGS, &spill->tagged[side]));
+    }
+    return recount_array(spill, SPILL_TRAIN, SPILL_TOKENS, &spill->unknown_tokens);
+}
 
 void km_spill_report(const km_spill *spill, km_corpus_report *report) {
     report->documents = km_spill_count(spill, SPILL_TRAIN, SPILL_DOCUMENT_ENDS);
@@ -487,12 +526,12 @@ static void renumber(const km_spill *spill, int array, uint64_t base, uint64_t *
 
 km_status km_spill_copy(km_spill *spill, int side, int array, uint64_t base, int fd, uint64_t offset,
                         const char *path) {
-    const stream *s = &spill->streams[side][array];
+    const km_stream *s = &spill->streams[side][array];
     uint64_t *piece = km_new(BUFFER, 1);
     km_status status = KM_OK;
-    for (uint64_t at = 0; at < stream_size(s) && status == KM_OK; at += BUFFER) {
-        size_t bytes = (size_t)KM_MIN((uint64_t)BUFFER, stream_size(s) - at);
-        status = read_back(s, piece, bytes, at);
+    for (uint64_t at = 0; at < km_stream_size(s) && status == KM_OK; at += BUFFER) {
+        size_t bytes = (size_t)KM_MIN((uint64_t)BUFFER, km_stream_size(s) - at);
+        status = km_stream_read(s, piece, bytes, at);
         if (status == KM_OK) {
             renumber(spill, array, base, piece, bytes);
             status = km_pwrite_all(fd, piece, bytes, offset + at, path);

@@ -3,6 +3,7 @@
 #ifndef KMASK_DATA_CORPUS_SPILL_H
 #define KMASK_DATA_CORPUS_SPILL_H
 
+#include "corpus_stream.h"
 #include "kmask/corpus.h"
 #include "tags.h"
 
@@ -20,6 +21,16 @@ enum {
 };
 /* Where documents go. */
 enum { SPILL_TRAIN, SPILL_HOLDOUT, SPILL_SIDES };
+
+/* A document or a long paragraph that was read. */
+typedef enum km_passage_kind { KM_PASSAGE_DOCUMENT, KM_PASSAGE_PARAGRAPH, KM_PASSAGE_KINDS } km_passage_kind;
+typedef struct km_passage {
+    km_hash hash; /* of its text */
+    uint64_t
+        document; /* of a paragraph: the number of its document among those with a token; of a document: its side */
+    uint64_t first,
+        count; /* tokens: of a document in its side's arrays; of a paragraph from its document's first token on */
+} km_passage;
 
 /* A histogram of document sizes, which ranks add up: one bin a size below 64, above that bins of 1/32 of the size. */
 enum { SPILL_BINS = 64 + 58 * 32 };
@@ -41,6 +52,15 @@ km_status km_spill_line(km_spill *spill, const char *text, size_t count, const k
                         const km_spans *tags) KM_NODISCARD;
 /* Ends the document. The hash of its text now decides whether it is held out. A document without a token is only counted. */
 km_status km_spill_end_document(km_spill *spill) KM_NODISCARD;
+
+/* Documents with a token, and long paragraphs, in the order in which they were read. Those of kind document are numbered by it. */
+uint64_t km_spill_passages(const km_spill *spill, km_passage_kind kind);
+km_status km_spill_read_passages(const km_spill *spill, km_passage_kind kind, uint64_t first, size_t count,
+                                 km_passage *out) KM_NODISCARD;
+/* The arrays of a side, which may be replaced (those without a path are not there); then they are counted again. */
+km_stream *km_spill_streams(km_spill *spill, int side);    /* (SPILL_ARRAYS) */
+size_t km_spill_element(const km_spill *spill, int array); /* bytes of an element */
+km_status km_spill_recount(km_spill *spill) KM_NODISCARD;
 
 /* Fills in what this spill counts: documents, sentences, tokens of both sides, spans, tagged tokens, empty_documents,
  * invalid_utf8, unknown_tokens, bad_spans. */

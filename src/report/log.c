@@ -1,6 +1,8 @@
 /* log: reading run folders. Logs are read line by line, so that a log of a million lines takes little memory. */
 #include "log.h"
 
+#include "kmask/run.h"
+
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -98,6 +100,14 @@ typedef struct log_reader {
     uint64_t left;
 } log_reader;
 
+static void count_missing(run *r, const km_json *line) {
+    const int64_t before = r->last, missing = km_metrics_missing(line, &r->last);
+    if (missing > 0 && r->missing == 0) {
+        r->first_missing = before + 1;
+    }
+    r->missing += missing;
+}
+
 /* Reads the next line without its newline; false at the end. A line that is longer than LINE is cut, and then it is not valid
  * JSON; *taken is its whole length, or a little more than MOST_WITHOUT. */
 static bool next_line(log_reader *log, char *text, size_t *length, size_t *taken) {
@@ -127,6 +137,7 @@ static km_status read_lines(run *r, log_reader *log, const char *path) {
         }
         if (length > 0 && km_json_parse(&line, text, length, r->folder) == KM_OK &&
             isfinite(number_of(line, "step"))) {
+            count_missing(r, line);
             take_line(r, line);
             r->good++;
         } else if (r->bad++ == 0) {
@@ -163,6 +174,10 @@ static km_status read_metrics(run *r) {
     } else if (status == KM_OK && r->bad > 0) {
         km_warn("%s: %lld of %lld lines cannot be read and are left out, the first is line %lld", path,
                 (long long)r->bad, (long long)(r->good + r->bad), (long long)r->first_bad);
+    }
+    if (status == KM_OK && r->missing > 0) {
+        km_warn("%s: %lld step(s) have no line, the first is step %lld; charts draw across them", path,
+                (long long)r->missing, (long long)r->first_missing);
     }
     if (log.file != NULL) {
         fclose(log.file);
@@ -278,6 +293,7 @@ static km_json *final_of(run *r) {
     km_json_set_string(json, "weights_hash", r->weights_hash);
     km_json_set_number(json, "lines", (double)r->good);
     km_json_set_number(json, "bad_lines", (double)r->bad);
+    km_json_set_number(json, "missing_steps", (double)r->missing);
     return json;
 }
 

@@ -13,7 +13,8 @@ typedef struct run {
     km_buffer most_masked; /* the lines, as JSON, that say what a policy masks */
     float *rates;          /* of all lines, for the median */
     size_t rate_count, rate_capacity;
-    int64_t good, bad, first_bad; /* lines */
+    int64_t good, bad, first_bad;         /* lines */
+    int64_t last, missing, first_missing; /* steps: of the last line; without a line, and the first of these */
     double step, tokens, loss, seconds, comm_seconds, masked;
     double best_eval_loss, best_eval_step, best_eval_accuracy;
     char weights_hash[33];

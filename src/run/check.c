@@ -1,4 +1,5 @@
 /* check: the checks before the first step, which pre-training and a plan share. */
+#include "best.h"
 #include "checkpoint_files.h"
 #include "kmask/run.h"
 
@@ -16,29 +17,49 @@ km_status km_check_resume(km_run *run) {
     run->resume_path = NULL;
     KM_TRY(km_checkpoint_open_newest(&run->start_file, &run->resume_step, &run->newest_step, run->config.run.dir));
     run->resume_path = run->start_file != NULL ? km_strdup(km_store_path(run->start_file)) : NULL;
+    km_best_read(&run->best, run->config.run.dir, run->resume_step);
     return KM_OK;
+}
+
+/* Opens model.init. */
+static km_status open_init(km_run *run, const char *path) {
+    KM_TRY(km_model_path_check(path));
+    return km_import_is_folder(path) ? km_import_open(&run->start_folder, path, (uint64_t)run->config.run.seed)
+                                     : km_store_open(&run->start_file, path);
+}
+
+/* What a new run starts from, for its log: the file, and the run and step that the file is of. */
+static char *describe_init(const km_run *run, const char *path) {
+    const km_store *store = run->start_file;
+    const char *hash = store != NULL ? km_store_text(store, "weights_hash") : NULL;
+    const char *config = store != NULL ? km_store_text(store, "config") : NULL;
+    int64_t step = 0;
+    if (store == NULL || hash == NULL || config == NULL || !km_store_number(store, "step", &step)) {
+        return km_strdup(path);
+    }
+    km_config *was = km_new(1, sizeof *was);
+    const bool of_run = km_config_parse(was, config, path) == KM_OK && was->run.dir[0] != '\0';
+    char *text = of_run ? km_format("%s (step %lld of the run in %s, weights_hash %s)", path, (long long)step,
+                                    was->run.dir, hash)
+                        : km_format("%s (step %lld, weights_hash %s)", path, (long long)step, hash);
+    free(was);
+    return text;
 }
 
 km_status km_check_start(km_run *run) {
     KM_TRY(km_run_folder_check(run->config.run.dir));
     KM_TRY(km_check_resume(run));
     KM_TRY(run->start_file == NULL ? km_check_not_lost(run) : KM_OK);
-    if (run->start_file == NULL && run->config.model.init[0] != '\0') {
-        char *init = km_bundle_file_of(run->config.model.init);
-        km_status status = km_model_path_check(init);
-        if (status == KM_OK) {
-            status = km_import_is_folder(init)
-                         ? km_import_open(&run->start_folder, init, (uint64_t)run->config.run.seed)
-                         : km_store_open(&run->start_file, init);
-        }
-        if (status == KM_OK && run->comm != NULL) {
-            km_log("the run in %s starts from the weights of %s; its moments and steps begin at 0",
-                   run->config.run.dir, init);
-        }
-        free(init);
-        return status;
+    if (run->start_file != NULL || run->config.model.init[0] == '\0') {
+        return KM_OK;
     }
-    return KM_OK;
+    char *init = km_bundle_file_of(run->config.model.init);
+    km_status status = open_init(run, init);
+    if (status == KM_OK) {
+        run->descent = describe_init(run, init);
+    }
+    free(init);
+    return status;
 }
 
 /* ---- The config against that file ---- */
@@ -119,11 +140,21 @@ static km_status check_resume(km_run *run, const start_facts *from) {
 /* The documents of a held-out corpus must not be trained on. Two corpora that were split from each other share none by text, and so
  * few by ids that these are no sign of another origin. */
 static km_status check_held_out(const km_run *run) {
-    enum { LEAST = 16 /* tokens: shorter documents are alike by chance */, MOST = 100 /* one in so many */ };
-    uint64_t shared = 0, documents = 0;
-    KM_TRY(run->eval_corpus != NULL ? km_corpus_shared(run->eval_corpus, run->corpus, LEAST, &shared, &documents)
-                                    : KM_OK);
-    if (shared * MOST > documents) {
+    enum {
+        LEAST = 16 /* tokens: shorter documents are alike by chance */,
+        MOST = 100 /* one in so many */,
+        MOST_SHORT = 2
+    };
+    uint64_t shared = 0, documents = 0, most = MOST;
+    if (run->eval_corpus == NULL) {
+        return KM_OK;
+    }
+    KM_TRY(km_corpus_shared(run->eval_corpus, run->corpus, LEAST, &shared, &documents));
+    if (documents == 0) { /* all are short */
+        KM_TRY(km_corpus_shared(run->eval_corpus, run->corpus, 1, &shared, &documents));
+        most = MOST_SHORT;
+    }
+    if (shared * most > documents) {
         return km_fail(
             KM_USAGE,
             "data.eval: %llu of the %llu documents of %s are in data.train, %s, too: they are not held out. "
@@ -137,6 +168,43 @@ static km_status check_held_out(const km_run *run) {
                 run->config.data.train);
     }
     return KM_OK;
+}
+
+/* Whether the file that a new run with optimizer.init starts from has moments. */
+static km_status check_moments(const km_run *run, const start_facts *from) {
+    const char *kind = run->start_file != NULL ? km_store_text(run->start_file, "kind") : NULL;
+    if (kind == NULL || strcmp(kind, "checkpoint") != 0) {
+        return km_fail(
+            KM_USAGE,
+            "optimizer.init: %s holds weights without AdamW's moments, expected a checkpoint "
+            "(checkpoints/step-<number>.h5 of a run). Name one in model.init, or leave optimizer.init out.",
+            run->start_file != NULL ? km_store_path(run->start_file) : run->config.model.init);
+    }
+    if (strcmp(from->config.train.loss_norm, run->config.train.loss_norm) != 0) {
+        km_warn("optimizer.init: the moments are of gradients with train.loss_norm = %s, which are of another size "
+                "than "
+                "those with %s",
+                from->config.train.loss_norm, run->config.train.loss_norm);
+    }
+    return KM_OK;
+}
+
+/* Logs what a new run descends from. */
+static void log_descent(const km_run *run) {
+    if (run->comm == NULL || run->descent == NULL) {
+        return;
+    }
+    if (!run->config.optimizer.init) {
+        km_log("the run in %s starts from the weights of %s; its moments are new, and its steps begin at 0",
+               run->config.run.dir, run->descent);
+        return;
+    }
+    int64_t step = 0;
+    (void)km_store_number(run->start_file, "step", &step);
+    km_log(
+        "the run in %s starts from the weights and moments of %s; Adam's step count goes on from %lld, while the "
+        "schedule and the order of rows begin at step 0",
+        run->config.run.dir, run->descent, (long long)(km_state_earlier_updates(run->start_file) + step));
 }
 
 km_status km_check_config(km_run *run) {
@@ -170,7 +238,13 @@ km_status km_check_config(km_run *run) {
         return km_fail(KM_USAGE, "data.length: %lld is more than the %lld positions of the model",
                        (long long)config->data.length, (long long)room);
     }
-    return run->resume_path != NULL ? check_resume(run, &from) : check_held_out(run);
+    if (run->resume_path != NULL) {
+        KM_TRY(check_resume(run, &from));
+        return strcmp(from.config.data.eval, config->data.eval) != 0 ? check_held_out(run) : KM_OK;
+    }
+    KM_TRY(config->optimizer.init ? check_moments(run, &from) : KM_OK);
+    log_descent(run);
+    return check_held_out(run);
 }
 
 /* ---- Data ---- */
@@ -275,7 +349,7 @@ km_status km_check_weights(const km_run *run) {
     }
     if (run->resume_path == NULL) {
         state.count = 1;
-        state.networks[0].network.groups = 1;
+        state.networks[0].network.groups = run->config.optimizer.init ? KM_GROUPS : 1;
     }
     return km_state_check(&state, run->start_file);
 }

@@ -1,4 +1,5 @@
 /* check_lost: a run folder whose checkpoints are gone although steps had been saved, so that a new start would overwrite what is left. */
+#include "best.h"
 #include "checkpoint_files.h"
 #include "kmask/run.h"
 
@@ -83,7 +84,9 @@ km_status km_check_not_lost(const km_run *run) {
     km_checkpoint_files snapshots;
     KM_TRY(km_snapshot_files_list(&snapshots, dir));
     const km_checkpoint_file *newest = snapshots.count > 0 ? &snapshots.items[0] : NULL;
-    const char *path = newest != NULL ? newest->path : NULL;
+    char *best = km_best_path(dir);
+    const bool has_best = km_file_exists(best);
+    const char *path = has_best ? best : newest != NULL ? newest->path : NULL;
     km_status status = KM_OK;
     if (finished > 0) {
         status = refuse(dir, finished, "status.json", path);
@@ -91,7 +94,14 @@ km_status km_check_not_lost(const km_run *run) {
         status = refuse(dir, logged, "metrics.jsonl", path);
     } else if (newest != NULL && !is_own(&run->config, newest)) {
         status = refuse(dir, newest->step, "a snapshot", path);
+    } else if (has_best) {
+        status = km_fail(
+            KM_NO_CHECKPOINT,
+            "%s: the best checkpoint of a run is there, and no other: they were removed. Nothing was changed. "
+            "Restore one; or name another run.dir, with model.init = %s to go on from there.",
+            dir, best);
     }
+    free(best);
     km_checkpoint_files_free(&snapshots);
     return status;
 }

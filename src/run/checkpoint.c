@@ -70,6 +70,9 @@ static km_status describe(km_store *store, const km_checkpoint_facts *facts) {
     KM_TRY(status);
     KM_TRY(km_store_set_number(store, "step", facts->step));
     KM_TRY(km_store_set_number(store, "seed", facts->config->run.seed));
+    if (facts->state->earlier_updates > 0 && !facts->weights_only) {
+        KM_TRY(km_store_set_number(store, KM_EARLIER_UPDATES, facts->state->earlier_updates));
+    }
     return km_store_set_number(store, "place", facts->step * facts->config->train.sequences);
 }
 

@@ -4,6 +4,7 @@
  *   kind                         "checkpoint", or "model" for a snapshot
  *   step, seed                   numbers
  *   place                        of the next row in the order of rows
+ *   earlier_updates              a number: updates that the moments had before step 0 (optimizer.init); missing where there were none
  *   config, tokenizer            JSON
  *   tokenizer_hash, corpus_hash
  *   weights_hash                 of the model; NAME_weights_hash of a further network

@@ -26,6 +26,10 @@ static const km_option checkpoint_options[] = {
              "checkpoint_interval"},
     {"keep", KM_INT, AT(keep), "1..1000", "2", KM_MAY_CHANGE, .help = "newest checkpoints that stay",
      .also = "save_total_limit|keep_last|keep_last_n|keep_interval_updates|keep_checkpoint_max"},
+    {"best", KM_FLAG, AT(best), NULL, "false", KM_MAY_CHANGE,
+     .help =
+         "checkpoints/best.h5 is the checkpoint with the lowest held-out loss; it stays until a lower one comes",
+     .also = "load_best_model_at_end|save_best|keep_best|save_top_k"},
     {"snapshots", KM_EVERY, AT(snapshots), "1..1e9", NULL, KM_MAY_CHANGE,
      .help = "weights that stay for good: every so many steps, or at these"},
 };
@@ -38,6 +42,9 @@ static const km_option eval_options[] = {
      .help = "steps between evaluations on data.eval; 0: only at the last",
      .also = "eval_steps|eval_interval|evaluation_steps|validate_interval|evaluate_every|eval_strategy|evaluation_"
              "strategy|eval_every"},
+    {"patience", KM_INT, AT(patience), "0..1e9", "0", KM_MAY_CHANGE,
+     .help = "end the run after so many evaluations without a new lowest held-out loss; 0: never",
+     .also = "early_stopping_patience|early_stopping|early_stop"},
     {"ratio", KM_DOUBLE, AT(ratio), "0.001..1", "0.15", KM_MAY_CHANGE,
      .help = "every token is masked once in ceil(1/ratio) parts"},
 };
@@ -97,6 +104,18 @@ km_status km_config_settle(km_config *config) {
     if (config->eval.every > 0 && config->data.eval[0] == '\0') {
         return km_fail(KM_USAGE, "eval.every: found %lld without data.eval. Give a corpus to evaluate on.",
                        (long long)config->eval.every);
+    }
+    if (config->eval.patience > 0 && config->eval.every == 0) {
+        return km_fail(KM_USAGE, "eval.patience: found %lld without eval.every. Say how often to evaluate.",
+                       (long long)config->eval.patience);
+    }
+    if (config->checkpoint.best && config->data.eval[0] == '\0') {
+        return km_fail(KM_USAGE, "checkpoint.best: found true without data.eval. Give a corpus to evaluate on.");
+    }
+    if (config->optimizer.init && config->model.init[0] == '\0') {
+        return km_fail(
+            KM_USAGE,
+            "optimizer.init: found true without model.init. Name the checkpoint whose moments are taken.");
     }
     return KM_OK;
 }

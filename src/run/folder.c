@@ -102,6 +102,10 @@ void km_run_note_start(const km_run *run) {
     km_json *json = km_json_object();
     km_json_set_string(json, "started", now);
     km_json_set_number(json, "step", (double)KM_MAX(run->resume_step, 0));
+    if (run->descent != NULL) {
+        km_json_set_string(json, "starts_from", run->descent);
+        km_json_set_string(json, "moments", run->config.optimizer.init ? "taken" : "new");
+    }
     km_json_set_string(json, "host", self.host);
     km_json_set_string(json, "cpu", cpu);
     km_json_set_string(json, "blas", km_kernel_core());

@@ -33,6 +33,19 @@ static km_json *parse_line(double *step, const char *text, size_t length, const 
     return NULL;
 }
 
+int64_t km_metrics_missing(const km_json *line, int64_t *last) {
+    const double step = km_json_number_or(line, "step", 0), tokens = km_json_number_or(line, "tokens", 0);
+    const double own = km_json_number_or(line, "tokens_per_s", 0) * km_json_number_or(line, "seconds", 0);
+    const int64_t before = *last;
+    if (!(step > 0) || !(tokens > 0) || !(own > 0)) {
+        return 0;
+    }
+    *last = (int64_t)step;
+    const double steps = KM_MAX(own / tokens * step, 1.0); /* that the line stands for */
+    const int64_t first = (int64_t)(step - steps + 0.5);   /* the step before these */
+    return KM_MAX(first - before, 0);
+}
+
 /* Whether the line belongs to a step up to `step`, to a later one, or is damaged. */
 static line_kind read_line(km_metrics *metrics, const char *text, size_t length, int64_t step) {
     double at = 0, loss = 0;
@@ -171,6 +184,47 @@ static km_json *find_line(uint64_t *at, const char *path, int64_t step) {
         fclose(file);
     }
     return found;
+}
+
+void km_metrics_each(const char *dir, km_metrics_hook *hook, void *payload) {
+    char *path = km_format("%s/metrics.jsonl", dir), *text = NULL;
+    FILE *file = fopen(path, "r");
+    size_t room = 0;
+    ssize_t length = 0;
+    while (file != NULL && (length = getline(&text, &room, file)) > 0) {
+        double step = 0;
+        km_json *line = parse_line(&step, text, (size_t)length, path);
+        if (line != NULL) {
+            hook(payload, line, (int64_t)step);
+        }
+        km_json_destroy(line);
+    }
+    free(text);
+    if (file != NULL) {
+        fclose(file);
+    }
+    free(path);
+}
+
+typedef struct holes {
+    int64_t last, missing;
+} holes;
+
+static void count_missing(void *payload, const km_json *line, int64_t step) {
+    holes *h = payload;
+    (void)step;
+    h->missing += km_metrics_missing(line, &h->last);
+}
+
+void km_metrics_warn_of_holes(const char *dir) {
+    holes h = {0};
+    km_metrics_each(dir, count_missing, &h);
+    if (h.missing > 0) {
+        km_warn(
+            "%s/metrics.jsonl: %lld step(s) have no line; what they had is not known to charts, eval.patience and "
+            "checkpoint.best",
+            dir, (long long)h.missing);
+    }
 }
 
 bool km_metrics_lacks_eval(const char *dir, int64_t step) {

@@ -13,6 +13,9 @@ bool km_metrics_lacks_eval(const char *dir, int64_t step);
 km_status km_metrics_add_eval(km_metrics *metrics, int64_t step, const km_eval_result *result) KM_NODISCARD;
 /* Sets the keys of an evaluation in a line of the log. */
 void km_metrics_set_eval(km_json *line, const km_eval_result *result);
+/* Calls `hook` with each good line of the log of a folder, in their order. */
+typedef void km_metrics_hook(void *payload, const km_json *line, int64_t step);
+void km_metrics_each(const char *dir, km_metrics_hook *hook, void *payload);
 /* The eval_loss before the first update, which is in the line of step 0; NaN when there is none. */
 double km_metrics_first_eval(const km_metrics *metrics);
 

@@ -1,4 +1,5 @@
 /* pretrain: the main loop. It makes steps, evaluates, logs and saves, and ends in order. */
+#include "best.h"
 #include "checkpoint.h"
 #include "checkpoint_files.h"
 #include "deadline.h"
@@ -28,6 +29,7 @@ typedef struct training {
     km_hash hash;     /* rank 0: of the weights that were saved last */
     bool stopping;    /* the step that is done was the last of this start */
     bool unevaluated; /* an evaluation was broken off */
+    bool is_best;     /* the last evaluation was the best so far */
 } training;
 
 static bool is_root(const training *t) {
@@ -93,6 +95,7 @@ static km_status evaluate(training *t, const float *weights, int64_t step, km_ev
     KM_TRY(status);
     km_deadline_add_evaluation(&t->deadline, km_seconds() - start);
     t->last_eval = result->loss;
+    t->is_best = km_best_add(&run->best, step, result);
     if (step == 0) {
         t->first_eval = result->loss;
     }
@@ -105,12 +108,32 @@ static km_status evaluate(training *t, const float *weights, int64_t step, km_ev
     return KM_OK;
 }
 
+/* The weights that a run starts from may be its best. They have a checkpoint where it was resumed; else one is made. */
+static void keep_start(training *t, int64_t step) {
+    km_run *run = t->run;
+    if (!t->is_best || !run->config.checkpoint.best) {
+        return;
+    }
+    if (run->resume_step < 0) {
+        const km_parameters *p = run->trainer->parameters;
+        if (is_root(t)) {
+            t->hash = km_table_hash(p->table, p->weights);
+            km_saver_keep_best(run->saver);
+        }
+        km_saver_begin(run->saver, step, true, false, t->hash);
+    } else if (is_root(t)) {
+        km_best_catch_up(&run->best, run->config.run.dir);
+    }
+}
+
 /* Makes up for the evaluation of the weights that the run starts from: the one before the first update, or one that was broken off. */
 static km_status evaluate_start(training *t, const float *weights, int64_t step) {
     km_run *run = t->run;
     km_eval_result result = {0};
     KM_TRY(evaluate(t, weights, step, &result));
-    return km_comm_agree(run->comm, is_root(t) ? km_metrics_add_eval(run->metrics, step, &result) : KM_OK);
+    KM_TRY(km_comm_agree(run->comm, is_root(t) ? km_metrics_add_eval(run->metrics, step, &result) : KM_OK));
+    keep_start(t, step);
+    return KM_OK;
 }
 
 /* Whether that evaluation is still missing in the log. Collective. */
@@ -175,12 +198,15 @@ static void show_progress(training *t, const km_step_report *report) {
 /* ---- Saving ---- */
 
 /* The last save of this start. It is waited for and tried a few times, since no later one would make up for it. */
-static km_status save_last(training *t, bool snapshot) {
+static km_status save_last(training *t, bool snapshot, bool best) {
     enum { TRIES = 4 };
     km_saver *saver = t->run->saver;
     km_status status = KM_OK;
     km_heartbeat_phase(t->run->comm, KM_SAVING);
     for (int i = 0; i < TRIES; i++) {
+        if (best && is_root(t)) {
+            km_saver_keep_best(saver);
+        }
         km_saver_begin(saver, t->run->trainer->step, true, snapshot, t->hash);
         status = km_saver_confirm(saver);
         if (status == KM_OK || i + 1 == TRIES) {
@@ -199,6 +225,7 @@ static km_status save_last(training *t, bool snapshot) {
 typedef struct due {
     bool line; /* of metrics.jsonl */
     bool evaluation, checkpoint, snapshot;
+    bool best; /* the checkpoint becomes best.h5 */
     bool last; /* the checkpoint is the last of this start */
 } due;
 
@@ -213,7 +240,7 @@ static due due_after(const training *t, const km_step_report *report) {
     return d;
 }
 
-/* An evaluation that is broken off makes the checkpoint due, and the last. */
+/* An evaluation that is broken off makes the checkpoint due, and the last; so does one that ends the run. The best one makes it due. */
 static km_status add_evaluation(training *t, due *d, km_json *line) {
     km_eval_result result = {0};
     km_status status = evaluate(t, t->run->trainer->parameters->weights, t->run->trainer->step, &result);
@@ -223,6 +250,9 @@ static km_status add_evaluation(training *t, due *d, km_json *line) {
     }
     if (status == KM_OK) {
         km_metrics_set_eval(line, &result);
+        d->best = t->is_best && t->run->config.checkpoint.best;
+        d->last = d->last || km_best_ends(&t->run->best, &t->run->config);
+        d->checkpoint = d->checkpoint || d->best || d->last;
     }
     return status;
 }
@@ -253,7 +283,10 @@ static km_status log_and_save(training *t, const km_step_report *report) {
     }
     KM_TRY(status);
     if (d.last) {
-        return save_last(t, d.snapshot);
+        return save_last(t, d.snapshot, d.best);
+    }
+    if (d.best && is_root(t)) {
+        km_saver_keep_best(t->run->saver);
     }
     if (d.checkpoint || d.snapshot) {
         km_saver_begin(t->run->saver, t->run->trainer->step, d.checkpoint, d.snapshot, t->hash);
@@ -312,7 +345,7 @@ static km_status evaluate_first(training *t) {
     km_status status = evaluate_start(t, run->trainer->parameters->weights, step);
     if (status == KM_STOPPED) {
         t->hash = km_table_hash(run->trainer->parameters->table, run->trainer->parameters->weights);
-        status = run->resume_step < 0 ? save_last(t, false) : KM_OK;
+        status = run->resume_step < 0 ? save_last(t, false, false) : KM_OK;
     }
     return status;
 }
@@ -346,16 +379,41 @@ static void announce(const km_run *run) {
     }
 }
 
+static bool out_of_patience(const training *t) {
+    return km_best_ends(&t->run->best, &t->run->config);
+}
+
 static bool ends_early(const training *t) {
-    return t->unevaluated || (t->stopping && t->run->trainer->step < t->run->config.train.steps);
+    return t->unevaluated ||
+           (t->stopping && t->run->trainer->step < t->run->config.train.steps && !out_of_patience(t));
+}
+
+/* Logs which evaluation was the best, and where its weights are. */
+static void tell_best(const training *t) {
+    const km_run *run = t->run;
+    char *file = km_best_path(run->config.run.dir);
+    if (run->best.step >= 0 && (run->config.checkpoint.best || run->config.eval.patience > 0)) {
+        const bool there = run->config.checkpoint.best && km_file_exists(file);
+        km_log("the lowest held-out loss was %.4f, at step %lld%s%s", run->best.loss, (long long)run->best.step,
+               there ? ": " : "", there ? file : "");
+    }
+    if (out_of_patience(t)) {
+        km_log(
+            "%lld evaluations since then were not better, so that eval.patience = %lld ends the run; a higher one "
+            "lets it go on",
+            (long long)run->best.since, (long long)run->config.eval.patience);
+    }
+    free(file);
 }
 
 /* Logs how the run ended: the last checkpoint, both losses, and commands that come next. */
 static void conclude(const training *t) {
     const km_run *run = t->run;
     char hash[33], *path = km_checkpoint_path(run->config.run.dir, run->trainer->step);
-    km_hash_text(hash, t->hash);
-    km_log("saved %s, weights_hash %s", path, hash);
+    if (run->trainer->step > run->resume_step) { /* else the checkpoint was there already */
+        km_hash_text(hash, t->hash);
+        km_log("saved %s, weights_hash %s", path, hash);
+    }
     if (ends_early(t)) {
         km_log("stopped by %s at step %lld of %lld; run the same command again to go on", why_stopped(t),
                (long long)run->trainer->step, (long long)run->config.train.steps);
@@ -364,6 +422,7 @@ static void conclude(const training *t) {
         if (!isnan(t->last_eval) && !isnan(t->first_eval)) {
             km_log("held-out loss: %.4f before the first update, %.4f now", t->first_eval, t->last_eval);
         }
+        tell_best(t);
         if (run->config.data.eval[0] != '\0') {
             km_log("next: kmask eval %s --corpus %s", path, run->config.data.eval);
         }
@@ -377,7 +436,7 @@ static km_status train_on(training *t) {
     KM_TRY(evaluate_first(t));
     t->progress = km_progress_create("pretrain", (uint64_t)run->trainer->step, (uint64_t)run->config.train.steps);
     km_trainer_prepare(run->trainer);
-    while (run->trainer->step < run->config.train.steps && !t->stopping) {
+    while (run->trainer->step < run->config.train.steps && !t->stopping && !out_of_patience(t)) {
         KM_TRY(one_step(t));
     }
     return KM_OK;
@@ -401,7 +460,8 @@ static training begin_training(km_run *run) {
 static km_status end_with(const training *t, km_status status, int64_t step) {
     bool early = status == KM_STOPPED;
     if (is_root(t)) {
-        const char *reason = early ? why_stopped(t) : status != KM_OK ? km_message() : "finished";
+        const char *end = out_of_patience(t) ? "finished: no lower held-out loss within eval.patience" : "finished";
+        const char *reason = early ? why_stopped(t) : status != KM_OK ? km_message() : end;
         km_status_write(t->run->config.run.dir, status, reason, step, false);
         km_run_note_end(t->run->config.run.dir, status, step);
     }
@@ -459,8 +519,9 @@ static km_status read_weights(km_run *run, const km_table *table, float **weight
 
 /* A run whose steps are all done may still lack the evaluation of the last. */
 static km_status end_finished(km_run *run) {
-    km_log("the run in %s is finished: step %lld of %lld. Raise train.steps to go on.", run->config.run.dir,
-           (long long)run->resume_step, (long long)run->config.train.steps);
+    km_log("the run in %s is finished: step %lld of %lld. Raise %s to go on.", run->config.run.dir,
+           (long long)run->resume_step, (long long)run->config.train.steps,
+           run->resume_step < run->config.train.steps ? "eval.patience, which has ended it," : "train.steps");
     if (!lacks_eval(run, run->resume_step)) {
         return KM_OK;
     }

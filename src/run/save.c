@@ -24,9 +24,10 @@ struct km_saver {
     int64_t shares_left; /* rank 0: shares of the pieces whose sending has not been allowed yet */
     double begun;        /* by km_seconds */
     /* Rank 0. */
-    double seconds;   /* see km_saver_seconds */
-    km_error failure; /* of the last save */
-    double retry_at;  /* infinite: no checkpoint is missing */
+    bool next_is_best; /* see km_saver_keep_best */
+    double seconds;    /* see km_saver_seconds */
+    km_error failure;  /* of the last save */
+    double retry_at;   /* infinite: no checkpoint is missing */
     double retry_wait;
     double waited, tell_at; /* seconds spent waiting for the save before, and how many of them are logged next */
     km_writer writer;
@@ -165,6 +166,8 @@ static void open_file(km_saver *s, int which, char *path, km_hash hash, km_statu
 static void open_files(km_saver *s, int64_t step, bool checkpoint, bool snapshot, km_hash hash, km_status ready) {
     const char *dir = s->writer.dir;
     s->writer.step = step;
+    s->writer.best = s->next_is_best;
+    s->next_is_best = false;
     if (ready == KM_OK) { /* after a crash the log must have a line for every step up to the checkpoint */
         ready = km_metrics_sync(s->metrics);
     }
@@ -197,6 +200,10 @@ static void wait_for_last(km_saver *s, int64_t step) {
 
 static int64_t shares_of(const km_config *config) {
     return KM_MAX(KM_MIN((int64_t)SHARES, config->checkpoint.every / 2), 1);
+}
+
+void km_saver_keep_best(km_saver *s) {
+    s->next_is_best = true;
 }
 
 void km_saver_begin(km_saver *s, int64_t step, bool checkpoint, bool snapshot, km_hash hash) {

@@ -52,6 +52,8 @@ size_t km_saver_bytes(const km_state *state, int rank, int ranks);
 /* Begins to save the state as it is after `step`: a checkpoint, a snapshot, or both. `hash`: of the model's weights, on rank 0.
  * A failure is reported later. Collective. */
 void km_saver_begin(km_saver *saver, int64_t step, bool checkpoint, bool snapshot, km_hash hash);
+/* On rank 0, before km_saver_begin: the checkpoint becomes best.h5 once it is verified (checkpoint.best). Local. */
+void km_saver_keep_best(km_saver *saver);
 /* Lets the save advance: to be called often from the main thread, as by km_trainer_set_poll. Local. */
 void km_saver_poll(void *saver);
 /* At the end of each step: allows another share of the pieces to be sent; on rank 0 logs how a save has ended. Local. */

@@ -40,6 +40,7 @@ typedef struct km_writer {
     uint64_t given, written; /* pieces of this save */
     /* The main thread's until KM_SAVE_PIECES and from KM_SAVE_OVER on, the writer's in between; no mutex is needed. */
     int64_t step;
+    bool best; /* the checkpoint becomes best.h5 */
     km_save_file files[KM_SAVE_FILES];
     bool freed; /* older checkpoints were removed to make room */
 } km_writer;

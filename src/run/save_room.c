@@ -55,10 +55,14 @@ static km_status write_and_remove(const char *path, uint64_t bytes, uint64_t *wr
 
 /* ---- Room for checkpoints ---- */
 
+int64_t km_run_checkpoints_most(const km_config *config) {
+    return config->checkpoint.keep + config->checkpoint.best + 1;
+}
+
 km_status km_run_checkpoints_due(int64_t *count, const km_config *config) {
     km_checkpoint_files list;
     KM_TRY(km_checkpoint_files_list(&list, config->run.dir));
-    *count = KM_MAX(config->checkpoint.keep + 1 - list.count, 1);
+    *count = KM_MAX(km_run_checkpoints_most(config) - list.count, 1);
     km_checkpoint_files_free(&list);
     return KM_OK;
 }

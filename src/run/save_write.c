@@ -1,5 +1,6 @@
 /* save_write: the writer, a thread of rank 0. It writes pieces to their places in the files, commits and verifies them, and
  * removes older checkpoints. It calls neither MPI nor HDF5. */
+#include "best.h"
 #include "checkpoint_files.h"
 #include "save_private.h"
 
@@ -90,6 +91,9 @@ static void end_save(km_writer *w) {
     }
     const km_save_file *checkpoint = &w->files[KM_SAVE_CHECKPOINT];
     if (checkpoint->path != NULL && checkpoint->error.status == KM_OK) {
+        if (w->best) {
+            km_best_keep(w->dir, w->step);
+        }
         (void)km_checkpoint_files_prune(w->dir, w->keep, w->step, w->step);
     }
     w->freed = (lacked_space(checkpoint) || lacked_space(&w->files[KM_SAVE_SNAPSHOT])) &&

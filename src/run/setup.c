@@ -1,4 +1,5 @@
 /* setup: a run is opened, its folder locked and its weights set, in the one order in which nothing can be lost. */
+#include "best.h"
 #include "checkpoint.h"
 #include "checkpoint_files.h"
 #include "kmask/kernel.h"
@@ -86,11 +87,23 @@ static km_status first_weights(km_run *run) {
     return KM_OK;
 }
 
+/* Sets weights and moments. A run that begins with the moments of another one has its own steps, but counts all updates of the moments. */
+static km_status set_state(km_run *run) {
+    km_state state = km_run_state(run);
+    const bool resumes = run->resume_step >= 0;
+    state.count = resumes ? state.count : 1; /* networks beside the model begin anew */
+    int64_t step = 0, earlier = is_root(run) ? km_state_earlier_updates(run->start_file) : 0;
+    KM_TRY(km_state_load(&state, &step, run->comm, run->start_file));
+    km_comm_broadcast(run->comm, &earlier, sizeof earlier);
+    run->trainer->step = resumes ? step : 0;
+    run->trainer->earlier_updates = resumes ? earlier : earlier + step;
+    return KM_OK;
+}
+
 static km_status set_weights(km_run *run) {
     km_parameters *p = run->trainer->parameters;
-    if (run->resume_step >= 0) {
-        const km_state state = km_run_state(run);
-        KM_TRY(km_state_load(&state, &run->trainer->step, run->comm, run->start_file));
+    if (run->resume_step >= 0 || run->config.optimizer.init) {
+        KM_TRY(set_state(run));
     } else {
         KM_TRY(km_comm_agree(run->comm, is_root(run) ? first_weights(run) : KM_OK));
         km_comm_broadcast(run->comm, p->weights, p->table->size * sizeof *p->weights);
@@ -122,6 +135,13 @@ static km_status write_config(const km_run *run) {
     return status;
 }
 
+static void note_use(const km_run *run) {
+    km_corpus_note_use(run->corpus, run->config.run.dir);
+    if (run->eval_corpus != NULL) {
+        km_corpus_note_use(run->eval_corpus, run->config.run.dir);
+    }
+}
+
 km_status km_run_setup(km_run *run, km_comm *comm, const km_config *config) {
     *run = (km_run){.comm = comm, .config = *config, .resume_step = -1, .started = km_seconds()};
     km_kernel_start();
@@ -130,13 +150,17 @@ km_status km_run_setup(km_run *run, km_comm *comm, const km_config *config) {
     KM_TRY(km_comm_agree(comm, km_check_corpora(run)));
     KM_TRY(km_comm_agree(comm, is_root(run) ? open_folder(run) : KM_OK));
     km_comm_broadcast(comm, &run->resume_step, sizeof run->resume_step);
+    km_comm_broadcast(comm, &run->best, sizeof run->best);
     KM_TRY(km_comm_agree(comm, is_root(run) ? km_check_config(run) : KM_OK));
     km_comm_broadcast(comm, &run->config, sizeof run->config);
     KM_TRY(km_comm_agree(comm, km_model_create(&run->model, &run->config.model, KM_HEAD_TOKENS)));
     KM_TRY(open_rows(run));
     KM_TRY(km_check_marks(run));
     KM_TRY(km_comm_agree(comm, km_check_reader(run, km_comm_size(comm))));
-    if (run->resume_step >= run->config.train.steps) {
+    if (is_root(run) && run->config.checkpoint.best) {
+        km_best_catch_up(&run->best, run->config.run.dir);
+    }
+    if (km_run_is_finished(run)) {
         return KM_OK;
     }
     const km_trainer_options options = km_run_trainer_options(run);
@@ -148,6 +172,10 @@ km_status km_run_setup(km_run *run, km_comm *comm, const km_config *config) {
     KM_TRY(km_comm_agree(comm, is_root(run) ? km_metrics_open(&run->metrics, run->config.run.dir, run->resume_step)
                                             : KM_OK));
     km_saver_set_metrics(run->saver, run->metrics);
+    if (is_root(run)) {
+        km_metrics_warn_of_holes(run->config.run.dir);
+        note_use(run);
+    }
     return KM_OK;
 }
 
@@ -155,6 +183,11 @@ km_trainer_options km_run_trainer_options(const km_run *run) {
     km_trainer_options options = km_config_trainer(&run->config);
     options.proposal = run->proposal;
     return options;
+}
+
+bool km_run_is_finished(const km_run *run) {
+    return run->resume_step >= run->config.train.steps ||
+           (run->resume_step >= 0 && km_best_ends(&run->best, &run->config));
 }
 
 void km_run_memory(km_memory *out, const km_run *run, int rank, int ranks) {
@@ -188,5 +221,6 @@ void km_run_teardown(km_run *run) {
         km_corpus_close(run->corpus);
     }
     free(run->resume_path);
+    free(run->descent);
     km_lock_release(run->lock);
 }

@@ -4,7 +4,7 @@
 #include <string.h>
 
 km_state km_run_state(const km_run *run) {
-    km_state state = {.count = 1};
+    km_state state = {.count = 1, .earlier_updates = run->trainer != NULL ? run->trainer->earlier_updates : 0};
     state.networks[0] = (km_trained){
         .network = {.name = KM_MODEL_NETWORK, .table = km_model_table(run->model), .groups = KM_GROUPS},
         .parameters = run->trainer != NULL ? run->trainer->parameters : NULL,
@@ -97,6 +97,12 @@ km_status km_state_load(const km_state *state, int64_t *step, km_comm *comm, con
         KM_TRY(load_network(&state->networks[i], comm, store));
     }
     return KM_OK;
+}
+
+int64_t km_state_earlier_updates(const km_store *store) {
+    const int64_t most = INT64_C(1) << 53; /* a file that somebody has changed may hold any number */
+    int64_t updates = 0;
+    return km_store_number(store, KM_EARLIER_UPDATES, &updates) ? KM_MIN(KM_MAX(updates, 0), most) : 0;
 }
 
 km_status km_state_check(const km_state *state, const km_store *store) {

@@ -5,6 +5,8 @@
 
 #include "kmask/run.h"
 
+#define KM_EARLIER_UPDATES "earlier_updates" /* the attribute of a checkpoint */
+
 enum { KM_NETWORKS = 4, KM_STATE_PARTS = KM_NETWORKS * KM_GROUPS };
 
 /* A network that the run trains. */
@@ -16,6 +18,7 @@ typedef struct km_trained {
 typedef struct km_state {
     km_trained networks[KM_NETWORKS];
     int count;
+    int64_t earlier_updates; /* km_trainer.earlier_updates */
 } km_state;
 
 /* Lists the networks of the run. The tables belong to the run's model, the parameters to its trainer, if there is one yet.
@@ -37,6 +40,8 @@ size_t km_state_elements(const km_state *state, bool weights_only, int rank, int
 /* Reads all weights and moments from an open file of the same networks, whatever number of ranks wrote it, and sets *step to the
  * step that they were saved after. `store` is used on rank 0 only. Collective. */
 km_status km_state_load(const km_state *state, int64_t *step, km_comm *comm, const km_store *store) KM_NODISCARD;
+/* The updates that the moments of an open checkpoint had before step 0 of its run. Local. */
+int64_t km_state_earlier_updates(const km_store *store);
 /* Whether the file holds all arrays of the state, in the same shapes. Local. */
 km_status km_state_check(const km_state *state, const km_store *store) KM_NODISCARD;
 

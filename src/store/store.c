@@ -400,12 +400,20 @@ static km_status seal(km_store *store) {
     return km_file_sync(store->fd, store->temporary);
 }
 
-static km_status finish(km_store *store) {
+km_status km_store_seal(km_store *store, km_hash *hash) {
     if (store->fd < 0) {
         return km_fail(KM_FAILED, "%s: committed before its layout was closed", store->path);
     }
     KM_TRY(km_fault("save.flush"));
-    KM_TRY(seal(store));
+    KM_TRY(store->sealed ? KM_OK : seal(store));
+    store->sealed = true;
+    *hash = store->hash;
+    return KM_OK;
+}
+
+static km_status finish(km_store *store) {
+    km_hash hash;
+    KM_TRY(km_store_seal(store, &hash));
     KM_TRY(km_fault("save.close"));
     int failed = close(store->fd) != 0 && errno != EINTR ? errno : 0; /* NFS reports a full disk only now */
     store->fd = -1;

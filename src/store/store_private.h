@@ -31,6 +31,7 @@ typedef struct km_watch {
 struct km_store {
     bool safetensors;
     bool out;         /* the file of --out (km_out_check) */
+    bool sealed;      /* km_store_seal has been called */
     char *path;       /* the finished file */
     char *temporary;  /* path.tmp while writing, NULL for readers */
     int fd;           /* -1 before km_store_layout; readers have it from the start */

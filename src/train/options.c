@@ -45,6 +45,10 @@ static const km_option optimizer_options[] = {
     {"clip", KM_DOUBLE, AT(clip), "0..", "1", KM_FIXED,
      .help = "largest global norm of the gradient, 0: off (default 0 with loss_norm masks)",
      .also = "max_grad_norm|clip_norm|grad_clip|gradient_clipping|gradient_clip_val"},
+    {"init", KM_FLAG, AT(init), NULL, "false", KM_FIXED,
+     .help = "take moments and Adam's step count of the checkpoint model.init too; the schedule and the order of "
+             "rows begin at 0",
+     .also = "load_optimizer|resume_optimizer|load_optimizer_state"},
 };
 #undef AT
 KM_SECTION(km_optimizer_section, "optimizer", km_optimizer_config, optimizer_options);

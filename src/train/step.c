@@ -70,7 +70,7 @@ static void update(km_trainer *t, const int64_t *sums, int64_t masked, km_step_r
     report->grad_norm = km_gradient_norm(t->parameters, t->pool, sums, divisor);
     const km_update how = {.optimizer = &options->optimizer,
                            .lr = report->lr,
-                           .step = step,
+                           .step = t->earlier_updates + step,
                            .sums = sums,
                            .divisor = divisor,
                            .norm = report->grad_norm};

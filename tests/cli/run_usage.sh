@@ -24,6 +24,13 @@ done
 for key in hidden_size ratio splits micro_batch warmup snapshots timeout; do
     "$KMASK" pretrain --help | grep -q " $key " || fail "pretrain --help does not explain $key"
 done
+# What may differ on resume has an asterisk, and nothing else has.
+for key in dir max_hours train eval steps recompute every keep best snapshots patience threads timeout gemm; do
+    "$KMASK" pretrain --help | grep -qE "^  \* $key " || fail "pretrain --help: no asterisk at $key"
+done
+for key in seed length packing policy splits sequences micro_batch loss_norm precision lr beta1 clip warmup hidden_size; do
+    "$KMASK" pretrain --help | grep -qE "^    $key " || fail "pretrain --help: $key has an asterisk, or is not there"
+done
 
 expect 2 "no verb" "$KMASK"
 expect 2 "Did you mean pretrain?" "$KMASK" pertrain c.json

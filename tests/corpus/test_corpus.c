@@ -412,7 +412,7 @@ static void a_long_document_can_be_held_out(void **state) {
         km_buffer text = {0};
         km_buffer_print(&text, "c\n\nd\n\ne\n\nf\n\n%c\n", first);
         for (int i = 0; i < 400000; i++) {
-            km_buffer_print(&text, "a b%s", i % 9 ? " " : "\n");
+            km_buffer_print(&text, "a b%s", i % 30 ? " " : "\n");
         }
         km_buffer_print(&text, "\n\ng\n\nh\n\ni\n\nj\n");
         write_text("h.txt", text.data);
@@ -481,7 +481,7 @@ static void a_full_disk_harms_nothing(void **state) {
     (void)state;
     km_buffer text = {0};
     for (int i = 0; i < 400000; i++) {
-        km_buffer_print(&text, "a b%s", i % 9 ? " " : "\n\n");
+        km_buffer_print(&text, "a b%s", i % 30 ? " " : "\n\n");
     }
     write_text("full.txt", text.data);
     km_buffer_free(&text);

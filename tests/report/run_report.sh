@@ -60,6 +60,16 @@ holds torn.html '"step":[1,2,3,4,5]'
 rm torn/config.json
 expect 0 "the page does without it" "$KMASK" report torn --out torn.html
 
+# Steps without a line are told; lines that stand for several steps are no hole.
+metrics holes 20 2
+sed -i -E '/"step":(5|6|7),/d; s/"tokens_per_s":[0-9]+/"tokens_per_s":128/' holes/metrics.jsonl
+expect 0 "3 step(s) have no line, the first is step 5" "$KMASK" report holes --out holes.html
+holds holes.html '"missing_steps":3'
+metrics all 20 2
+mkdir sums && awk -F '[:,]' '$2 % 4 == 0' all/metrics.jsonl | sed -E 's/"tokens_per_s":[0-9]+/"tokens_per_s":256/; s/"seconds":0.5/"seconds":1/' >sums/metrics.jsonl
+"$KMASK" report sums --out sums.html 2>err.txt
+grep -q 'have no line' err.txt && fail "lines of several steps are taken for holes: $(cat err.txt)"
+
 # Long logs are thinned: all is counted, few points are drawn.
 metrics long 20000 2
 expect 0 "long.html: 1 folder" "$KMASK" report long --out long.html

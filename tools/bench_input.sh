@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # bench_input.sh [--tokenizer DIR] [--repeat 5] [TEXT...]: how fast text becomes tokens: `kmask corpus build` (text
-# to HDF5 file) and `kmask tokenizer encode` (standard input to ids as text), medians of --repeat runs in turns.
+# to HDF5 file), from plain text and from the same text compressed by what is installed, and `kmask tokenizer encode` (standard input to ids as
+# text), medians of --repeat runs in turns.
 # TEXT is plain text; without any, this project's licence and headers again and again, about 20 MB. Without
 # --tokenizer, up to 8,000 pieces are learned from the text first. Both commands compute on one core, so a core's
 # rate is tokens a second of CPU time (user and system); wall time is what a machine shared with others made of it.
@@ -61,13 +62,21 @@ run() { # run NAME command...
     { time "$@" >"$work/$name.out" 2>"$work/log"; } 2>"$work/took" || fail "$name: $(tail -n 1 "$work/log")"
     awk '{ print $2 + $3, $1 }' "$work/took" >>"$work/$name.times"
 }
-build() {
+build() { # [SUFFIX of the text]
     rm -f "$work/corpus.h5"
-    "$kmask" corpus build --tokenizer "$tokenizer" --out "$work/corpus.h5" --json "$work/text"
+    "$kmask" corpus build --tokenizer "$tokenizer" --out "$work/corpus.h5" --json "$work/text${1:-}"
 }
+packed=()
+for packer in gzip zstd xz bzip2 lz4; do
+    if command -v "$packer" >/dev/null; then
+        "$packer" -c <"$work/text" >"$work/text.$packer"
+        packed+=("$packer")
+    fi
+done
 encode() { "$kmask" tokenizer encode --tokenizer "$tokenizer" <"$work/text"; }
 for ((i = 0; i < repeat; i++)); do
     run build build
+    for packer in "${packed[@]}"; do run "build.$packer" build ".$packer"; done
     run encode encode
 done
 
@@ -87,4 +96,7 @@ middle() { # middle FIELD NAME
         awk '{ v[NR] = $1 } END { print (v[int((NR + 1) / 2)] + v[int(NR / 2) + 1]) / 2 }'
 }
 row 'kmask corpus build' build "$(sed -nE 's/.*"tokens":[[:space:]]*([0-9]+).*/\1/p' "$work/build.out" | head -n 1)"
+for packer in "${packed[@]}"; do
+    row "corpus build, $packer" "build.$packer" "$(sed -nE 's/.*"tokens":[[:space:]]*([0-9]+).*/\1/p' "$work/build.$packer.out" | head -n 1)"
+done
 row 'kmask tokenizer encode' encode "$(wc -w <"$work/encode.out")"

@@ -12,8 +12,11 @@ import json
 import os
 import sys
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+try:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+except ImportError:
+    sys.exit("parquet_text.py: pyarrow is missing: pip install pyarrow")
 
 ENDINGS = (".parquet", ".arrow", ".feather")
 
@@ -26,6 +29,10 @@ def files_of(paths):
                 yield from (os.path.join(folder, n) for n in sorted(names) if n.endswith(ENDINGS))
         else:
             yield path
+
+
+def stop(path, what):
+    sys.exit(f"parquet_text.py: {path}: {what}")
 
 
 def arrow_batches(path):
@@ -45,28 +52,74 @@ def batches(path, columns, rows):
         yield from arrow_batches(path)
         return
     table = pq.ParquetFile(path)
-    missing = [c for c in columns if c not in table.schema_arrow.names]
-    if missing:
-        sys.exit(f"{path}: no column {missing[0]}; it has {', '.join(table.schema_arrow.names)}. Choose with --column.")
-    yield from table.iter_batches(batch_size=rows, columns=columns)
+    tops = [c if c in table.schema_arrow.names else c.split(".")[0] for c in columns]
+    check_columns(path, columns, table.schema_arrow)
+    yield from table.iter_batches(batch_size=rows, columns=list(dict.fromkeys(tops)))
+
+
+def has_column(schema, name):
+    """Whether a schema has a column, or a field of one: "text", "meta.url"."""
+    if name in schema.names:
+        return True
+    top, *inner = name.split(".")
+    if top not in schema.names:
+        return False
+    kind = schema.field(top).type
+    for part in inner:
+        if not pa.types.is_struct(kind) or kind.get_field_index(part) < 0:
+            return False
+        kind = kind.field(part).type
+    return True
+
+
+def check_columns(path, columns, schema):
+    for column in columns:
+        if not has_column(schema, column):
+            stop(path, f"no column {column}; it has {', '.join(schema.names)}. Choose with --column.")
+
+
+def values_of(batch, name):
+    if name in batch.schema.names:
+        return batch.column(batch.schema.get_field_index(name)).to_pylist()
+    top, *inner = name.split(".")
+    values = batch.column(batch.schema.get_field_index(top)).to_pylist()
+    for part in inner:
+        values = [None if v is None else v[part] for v in values]
+    return values
+
+
+def text_of(value):
+    """The texts of a value: a string, or a list of strings."""
+    values = value if isinstance(value, list) else [value]
+    return [str(v) for v in values if v is not None and str(v).strip()]
+
+
+def write_texts(path, columns, rows):
+    for batch in batches(path, columns, rows):
+        check_columns(path, columns, batch.schema)
+        for values in zip(*(values_of(batch, c) for c in columns)):
+            texts = [text for value in values for text in text_of(value)]
+            if texts:
+                sys.stdout.write(json.dumps({"text": texts if len(texts) > 1 else texts[0]}, ensure_ascii=False) + "\n")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--column", default="text", help="the column with the text; a,b: several")
+    parser.add_argument("--column", default="text", help="the column with the text, or a field of one (meta.url); a,b: several")
     parser.add_argument("--rows", type=int, default=1024, help="rows that are read at a time")
     parser.add_argument("files", nargs="+")
     options = parser.parse_args()
-    columns = options.column.split(",")
+    sys.stdout.reconfigure(encoding="utf-8", errors="replace")
     for path in files_of(options.files):
-        for batch in batches(path, columns, options.rows):
-            for column in columns:
-                if column not in batch.schema.names:
-                    sys.exit(f"{path}: no column {column}; it has {', '.join(batch.schema.names)}. Choose with --column.")
-            for values in zip(*(batch.column(batch.schema.get_field_index(c)).to_pylist() for c in columns)):
-                texts = [str(v) for v in values if v is not None and str(v).strip()]
-                if texts:
-                    print(json.dumps({"text": texts if len(texts) > 1 else texts[0]}, ensure_ascii=False))
+        try:
+            write_texts(path, options.column.split(","), options.rows)
+            sys.stdout.flush()
+        except (pa.ArrowException, OSError) as error:
+            if isinstance(error, BrokenPipeError):
+                raise
+            if isinstance(error, OSError) and error.errno:
+                stop(path, error.strerror)
+            stop(path, f"no Parquet, Arrow or Feather file, or a damaged one: {str(error).splitlines()[0]}")
 
 
 if __name__ == "__main__":

@@ -488,18 +488,8 @@ static km_status inspect_folder(const char *path, bool as_json) {
     return KM_OK;
 }
 
-static km_status command(int argc, char **argv) {
-    bool json = false;
-    const cli_option options[] = {{.name = "json", .kind = CLI_FLAG, .out = &json}};
-    KM_TRY(cli_parse(&argc, argv, options, KM_COUNT(options)));
-    if (argc != 2) {
-        return km_fail(KM_USAGE, "inspect needs one file, found %d (see kmask inspect --help)", argc - 1);
-    }
-    struct stat info;
-    if (stat(argv[1], &info) == 0 && S_ISDIR(info.st_mode)) {
-        return inspect_folder(argv[1], json);
-    }
-    findings f = {.path = argv[1]};
+static km_status inspect_file(const char *path, bool json) {
+    findings f = {.path = path};
     km_status status = find_out(&f);
     if (status == KM_OK && json) {
         print_json(&f);
@@ -510,6 +500,21 @@ static km_status command(int argc, char **argv) {
     }
     km_json_destroy(f.config);
     km_store_close(f.store);
+    return status;
+}
+
+static km_status command(int argc, char **argv) {
+    bool json = false;
+    const cli_option options[] = {{.name = "json", .kind = CLI_FLAG, .out = &json}};
+    KM_TRY(cli_parse(&argc, argv, options, KM_COUNT(options)));
+    if (argc != 2) {
+        return km_fail(KM_USAGE, "inspect needs one file, found %d (see kmask inspect --help)", argc - 1);
+    }
+    char *path = km_bundle_file_of(argv[1]); /* of a run folder its newest checkpoint */
+    struct stat info;
+    const bool folder = stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+    km_status status = folder ? inspect_folder(path, json) : inspect_file(path, json);
+    free(path);
     return status;
 }
 

@@ -59,6 +59,10 @@ static km_status read_json(km_json **out, const char *path) {
 /* Sets the model's shape, and makes the model. */
 static km_status take_config(import *in, const char *path, const char *generation_path) {
     int64_t length = 0;
+    if (!km_model_json_names_type(in->config)) {
+        KM_TRY(km_store_open(&in->store, in->folder));
+        km_model_json_infer_type(in->config, in->store, in->folder);
+    }
     const km_model_files files = {in->config, path, in->generation, generation_path};
     KM_TRY(km_model_json_read(&in->bundle->shape, &length, &files));
     in->bundle->config = km_shape_print(&in->bundle->shape, length);
@@ -456,7 +460,7 @@ static km_status read_folder(import *in, const char *folder, wanted how, const c
                    .fresh = km_json_array(),
                    .extras = km_json_array()};
     KM_TRY(read_config(in));
-    KM_TRY(km_store_open(&in->store, folder));
+    KM_TRY(in->store == NULL ? km_store_open(&in->store, folder) : KM_OK);
     KM_TRY(find_naming(in));
     KM_TRY(match(in));
     KM_TRY(read_tokenizer(in, tokenizer));

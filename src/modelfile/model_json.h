@@ -4,6 +4,7 @@
 #define KMASK_MODELFILE_MODEL_JSON_H
 
 #include "kmask/model.h"
+#include "kmask/store.h"
 #include "kmask/tokenizer.h"
 
 /* The two files of a folder. */
@@ -21,6 +22,10 @@ typedef struct km_model_files {
  * generation_config.json the ids that are forced and those that end a text are read; lengths, beams and penalties by
  * km_generate_take_settings. */
 km_status km_model_json_read(km_model_config *out, int64_t *length, const km_model_files *files) KM_NODISCARD;
+/* Whether config.json says which architecture the model has: by "model_type" or, in files of 2018 and 2019, by "architectures". */
+bool km_model_json_names_type(const km_json *config);
+/* Sets "model_type" where the names of the folder's tensors are those of one architecture, and logs it. */
+void km_model_json_infer_type(km_json *config, const km_store *store, const char *folder);
 /* Completes `json` to the config.json of a model. It is empty, or holds the config.json that the model was imported with. */
 void km_model_json_write(km_json *json, const km_model_config *model, km_specials specials, const char *dtype,
                          const char *classifier);

@@ -109,6 +109,31 @@ expect 1 "no-such-file" "$KMASK" export no-such-file --out x
 expect 2 "--dtype" "$KMASK" export bert.h5 --out x --dtype f64
 expect 2 "--out" "$KMASK" import "$golden/bert"
 
+# ---- A config.json that does not name the architecture: the tensors' names do ----
+for form in bert roberta bart; do
+    rm -rf untold && cp -r "$golden/$form" untold && sed -i -E '/"architectures"/,/\]/d; /"model_type"/d' untold/config.json
+    grep -qE '"(model_type|architectures)"' untold/config.json && fail "$form: config.json still names the architecture"
+    "$KMASK" import untold --out untold.h5 --json >account.json 2>err.txt || fail "$form without model_type: $(cat err.txt)"
+    grep -qE "has no model_type: its tensors are named [a-z]+\.\.\.\., so it is read as a model of type $form" err.txt || fail "it is not said: $(cat err.txt)"
+    grep -qE "\"model_type\":[[:space:]]*\"$form\"" account.json || fail "$form: another type"
+done
+
+# ---- Folders whose weights are not there, or are another program's ----
+instead() { # WORDS FILE [CONTENT]: in place of model.safetensors
+    rm -rf bad && cp -r "$golden/bert" bad && rm bad/model.safetensors && printf '%s\n' "${3:-x}" >"bad/$2"
+    expect 1 "$1" "$KMASK" import bad --out bad.h5
+    expect 1 "$1" "$KMASK" fill bad "the [MASK]"
+    [ "$(wc -l <err.txt)" -eq 1 ] && [ ! -e bad.h5 ] || fail "$2: $(cat err.txt)"
+}
+pointer=$(printf 'version https://git-lfs.github.com/spec/v1\noid sha256:%064d\nsize 438955754' 0)
+instead "a Git LFS pointer in place of the weights. Fetch them with \`git lfs pull\`" model.safetensors "$pointer"
+instead "weights of TensorFlow" tf_model.h5
+instead "weights of TensorFlow" bert_model.ckpt.index
+instead "weights of Flax" flax_model.msgpack
+instead "an adapter, which is no whole model" adapter_model.safetensors
+instead "Merge it into its model with peft" adapter_config.json "{}"
+instead "tools/convert_pytorch_bin.py" pytorch_model.bin
+
 # ---- What does not fit ----
 spoil() { # WORDS SED-EXPRESSION [FORM]: of config.json
     rm -rf bad && cp -r "$golden/${3:-bert}" bad && sed -i -E "$2" bad/config.json

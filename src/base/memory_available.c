@@ -36,15 +36,13 @@ static uint64_t available_on_machine(const char *root) {
 
 /* ---- Limits of the process (ulimit) ---- */
 
-/* What is left of a limit of this process; `key` is its use, in /proc/self/status. */
-static uint64_t left_of_limit(int resource, const char *key) {
-    struct rlimit limit;
+/* What is left of a limit of this process, of which /proc/self/status has the use under `key`. */
+static uint64_t left_of_limit(const struct rlimit *limit, const char *key) {
     uint64_t used = 0;
-    if (getrlimit(resource, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY ||
-        !number_in("/proc/self/status", key, &used)) {
+    if (limit->rlim_cur == RLIM_INFINITY || !number_in("/proc/self/status", key, &used)) {
         return UINT64_MAX;
     }
-    return limit.rlim_cur - KM_MIN((uint64_t)limit.rlim_cur, used * KIB);
+    return limit->rlim_cur - KM_MIN((uint64_t)limit->rlim_cur, used * KIB);
 }
 
 /* ---- Control groups ---- */
@@ -143,7 +141,10 @@ uint64_t km_memory_granted(const char *root) {
 }
 
 uint64_t km_memory_available(void) {
-    const uint64_t granted = km_memory_granted(""), space = left_of_limit(RLIMIT_AS, "VmSize:"),
-                   data = left_of_limit(RLIMIT_DATA, "VmData:");
-    return KM_MIN(granted, KM_MIN(space, data));
+    struct rlimit space = {.rlim_cur = RLIM_INFINITY}, data = space;
+    (void)getrlimit(RLIMIT_AS, &space);
+    (void)getrlimit(RLIMIT_DATA, &data);
+    const uint64_t left_of_space = left_of_limit(&space, "VmSize:"), left_of_data = left_of_limit(&data, "VmData:"),
+                   granted = km_memory_granted("");
+    return KM_MIN(granted, KM_MIN(left_of_space, left_of_data));
 }

@@ -90,7 +90,7 @@ static void groups_of_version_1_limit(void **state) {
 }
 
 /* `left` bytes more than the process has now, by a limit of the process alone. */
-static void a_limit_of_the_process_limits(int resource, const char *key) {
+static void a_limit_of_the_process_limits(bool of_data, const char *key) {
     const pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0) {
@@ -99,8 +99,8 @@ static void a_limit_of_the_process_limits(int resource, const char *key) {
             km_file_read(&text, NULL, "/proc/self/status", 1 << 16) == KM_OK && (at = strstr(text, key)) != NULL;
         const uint64_t used = good ? strtoull(at + strlen(key), NULL, 10) * 1024 : 0;
         const struct rlimit limit = {used + 256 * (uint64_t)MIB, RLIM_INFINITY};
-        good = good && setrlimit(resource, &limit) == 0 && km_memory_available() <= 256 * (uint64_t)MIB &&
-               km_memory_available() > 100 * (uint64_t)MIB;
+        good = good && (of_data ? setrlimit(RLIMIT_DATA, &limit) : setrlimit(RLIMIT_AS, &limit)) == 0 &&
+               km_memory_available() <= 256 * (uint64_t)MIB && km_memory_available() > 100 * (uint64_t)MIB;
         void *block = NULL;
         good = good && km_allocate(&block, 300 * (size_t)MIB, "a test") == KM_FAILED;
         _exit(good ? 0 : 1);
@@ -112,8 +112,8 @@ static void a_limit_of_the_process_limits(int resource, const char *key) {
 
 static void limits_of_the_process_limit(void **state) {
     (void)state;
-    a_limit_of_the_process_limits(RLIMIT_AS, "VmSize:");
-    a_limit_of_the_process_limits(RLIMIT_DATA, "VmData:");
+    a_limit_of_the_process_limits(false, "VmSize:");
+    a_limit_of_the_process_limits(true, "VmData:");
 }
 
 int main(void) {

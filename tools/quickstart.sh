@@ -178,11 +178,12 @@ blank() { # blank WORD TEXT: WORD is to be among the likeliest fillers
     run kmask fill "$model" "$2" | tee fill
     if grep -qw -- "$1" <(tail -n +2 fill); then hits=$((hits + 1)); fi
 }
-if $own_text; then # the fifth word of some lines of 8 to 14 words
-    lines=$(cat "${texts[@]}" | LC_ALL=C grep -E '^[^][ ]+( [^][ ]+){7,13}$' | awk 'NR % 50 == 1' | tail -n 3) || true
+if $own_text; then # the fifth word of some lines that look like sentences of 8 to 10 words; one of many rare words may not fit into a row
+    lines=$(cat "${texts[@]}" | LC_ALL=C grep -E '^[^[:punct:] ][^][ ]*( [^][ ]+){6,8} [^][ ]*[.]$' |
+        LC_ALL=C awk '$5 !~ /[[:punct:][:digit:]]/ && n++ % 50 == 0' | tail -n 3) || true
     while read -ra words && [ ${#words[@]} -gt 5 ]; do
         echo "(there stands: ${words[4]})"
-        blank "${words[4]}" "${words[*]:0:4} [MASK] ${words[*]:5}"
+        blank "${words[4]}" "${words[*]:0:4} [MASK] ${words[*]:5}" || true
     done <<<"$lines"
 else
     blank returned 'On success, zero is [MASK].'

@@ -171,6 +171,11 @@ static int by_id(const void *a, const void *b) {
  * others. Sets *told once this was said of a token for which files say otherwise. */
 static km_status place_token(km_tokenizer *t, km_added_token *token, bool *told, const char *origin) {
     const int32_t said = token->id, found = km_tokenizer_id(t, token->content);
+    if (found < 0 && said < t->model_size) { /* the vocabulary is damaged, or of another tokenizer */
+        return km_fail(KM_FAILED,
+                       "%s: the added token \"%.100s\" has the id %d, where the vocabulary has \"%.100s\"", origin,
+                       token->content, said, km_tokenizer_piece(t, said));
+    }
     token->id = found >= 0 ? found : (int32_t)t->pieces.count;
     if (token->id != said && !*told) {
         *told = true;

@@ -30,8 +30,7 @@ static void put_file(const char *name, const char *text) {
     free(path);
 }
 
-static int remove_folder(void **state) {
-    (void)state;
+static void clear_folder(void) {
     static const char *const names[] = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
                                         "vocab.txt"};
     for (size_t i = 0; i < KM_COUNT(names); i++) {
@@ -39,6 +38,11 @@ static int remove_folder(void **state) {
         unlink(path);
         free(path);
     }
+}
+
+static int remove_folder(void **state) {
+    (void)state;
+    clear_folder();
     return rmdir(folder);
 }
 
@@ -88,6 +92,7 @@ static void printed_and_saved(void **state) {
         km_ids_free(&b);
         km_ids_free(&c);
         free(text);
+        clear_folder();
         km_tokenizer_destroy(t);
         km_tokenizer_destroy(parsed);
         km_tokenizer_destroy(opened);

@@ -18,7 +18,7 @@ typedef struct cli_verb {
     /* Runs the verb; argv[0] is its name. Where --help is given, it is not called. A command parses its options with cli_parse,
      * prints results to standard output, logs to standard error (km_log), and returns a status, whose message main prints. */
     km_status (*run)(int argc, char **argv);
-    bool computes; /* it makes matrix products: before it starts, OpenBLAS gets the kernel for this CPU, and one thread */
+    bool computes; /* it makes products: before it starts, OpenBLAS gets the kernel for this CPU, and one thread */
     const km_schema *schema; /* of the config that it reads, or whose keys --set takes; NULL: none */
 } cli_verb;
 

@@ -157,7 +157,7 @@ CHANGES = [
     ("optimizer: clips what is below optimizer.clip too", "src/train/optimizer.c",
      "o->clip > 0 && u->norm > o->clip ?", "o->clip > 0 ?", ["train/mpi_update@1"]),
     ("optimizer: the bias correction is a step ahead", "src/train/step.c",
-     ".step = step,", ".step = step + 1,", ["train/mpi_step@1"]),
+     ".step = t->earlier_updates + step,", ".step = t->earlier_updates + step + 1,", ["train/mpi_step@1"]),
     ("optimizer: the second moment is corrected by beta1", "src/train/optimizer.c",
      "(1.0 - pow(o->beta2, (double)u->step))", "(1.0 - pow(o->beta1, (double)u->step))", ["train/mpi_step@1"]),
     ("optimizer: biases and norms decay too", "src/train/optimizer.c",

@@ -174,7 +174,7 @@ static void decode_fallback(const km_step *step, km_token_texts *texts) {
             km_buffer_add(&bytes, one, 1);
             continue;
         }
-        const char *at = bytes.data, *end = bytes.data + bytes.size;
+        const char *at = bytes.data, *end = bytes.size > 0 ? bytes.data + bytes.size : at;
         bool good = true;
         while (at < end && good) {
             good = km_utf8_next(&at, end) >= 0;

@@ -217,7 +217,7 @@ km_json *km_steps_print(const km_step_list *steps) {
 /* ---- Doing them ----------------------------------------------------------------------------------------- */
 
 void km_steps_normalize(const km_step_list *steps, km_normalized *text) {
-    for (size_t i = 0; i < km_steps_count(steps); i++) {
+    for (size_t i = 0; i < km_steps_count(steps) && text->count > 0; i++) {
         steps->steps[i].kind->normalize(&steps->steps[i], text);
     }
 }

@@ -12,7 +12,7 @@ sed -i 's/"warmup": 4/"warmup": 0/' c.json
 "$KMASK" pretrain c.json --set train.steps=2 --set checkpoint.every=2 >log.txt 2>&1 || fail "$(tail -n 2 log.txt)"
 cp run/checkpoints/step-*.h5 model.h5
 "$KMASK" export model.h5 --out folder >/dev/null 2>log.txt || fail "$(tail -n 2 log.txt)"
-mkdir text && cp text.txt text/
+mkdir text bare && cp text.txt text/ && cp tok/vocab.txt bare/ # a vocabulary that no tokenizer.json stands beside
 chmod -R a+rwX .
 
 denied() { # WHAT MODE COMMAND...: the path with that mode makes the command say so
@@ -36,7 +36,8 @@ for mode in 000 600; do
     denied text "$mode" ./kmask plan c.json --set run.dir=text/new/run --gflops 10
     denied text "$mode" ./kmask tokenizer train --type wordpiece --vocab-size 600 --out text/tok text.txt
 done
-denied tok/vocab.txt 000 ./kmask tokenizer encode --tokenizer tok
+denied bare/vocab.txt 000 ./kmask tokenizer encode --tokenizer bare
+denied tok/tokenizer.json 000 ./kmask tokenizer encode --tokenizer tok
 denied folder/config.json 000 ./kmask import folder --out new.h5
 denied folder/model.safetensors 000 ./kmask import folder --out new.h5
 denied c.json 000 ./kmask plan c.json

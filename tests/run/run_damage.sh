@@ -67,7 +67,7 @@ head -c 100000 /dev/zero | tr '\0' '[' >deep.json
 head -c 2000000 /dev/zero | tr '\0' ' ' >huge.json
 { head -c 20 c.json; printf '\0'; tail -c +21 c.json; } >nul.json
 head -c 100000 corpus.h5 >binary.h5 # as a whole it may be larger than a config can be
-for file in deep.json:deeper huge.json:larger nul.json:NUL pipe:empty folder:folder binary.h5:NUL /dev/zero:larger; do
+for file in deep.json:deeper huge.json:larger nul.json:NUL "pipe:named pipe" folder:folder binary.h5:NUL /dev/zero:device; do
     refused 2 "${file#*:}" "$KMASK" pretrain "${file%:*}"
 done
 for at in 0 200; do
@@ -88,9 +88,9 @@ cp -r plain bad
 : >bad/vocab.txt && bad_tokenizer "no pieces"
 cp corpus.h5 bad/vocab.txt && bad_tokenizer "NUL"
 cp text.txt bad/vocab.txt && bad_tokenizer "vocab.txt"
-rm bad/vocab.txt && mkfifo bad/vocab.txt && bad_tokenizer "no pieces"
+rm bad/vocab.txt && mkfifo bad/vocab.txt && bad_tokenizer "named pipe"
 cp deep.json bad/tokenizer_config.json && bad_tokenizer "deeper"
-rm bad/tokenizer_config.json && mkfifo bad/tokenizer_config.json && bad_tokenizer "empty"
+rm bad/tokenizer_config.json && mkfifo bad/tokenizer_config.json && bad_tokenizer "named pipe"
 refused 1 "neither a file nor a folder" "$KMASK" tokenizer train --type wordpiece --vocab-size 100 --out new /dev/zero
 
 # ---- What lies in the run folder: resumed with the same bits, or refused ----

@@ -78,6 +78,12 @@ void km_entities_read(const km_json *list, const char *text, km_spans *out, uint
 km_status km_tags_read(const km_json *list, const char *text, km_tag_names *names, km_spans *out,
                        uint64_t *bad) KM_NODISCARD;
 
+/* Counts the bytes of a line or field of a piece. *skip: they are to be left out. */
+km_status km_reading_count_bytes(km_reading *reading, const km_input_piece *piece, const char *text, size_t count,
+                                 uint64_t line, bool *skip) KM_NODISCARD;
+/* Counts what a conversion has replaced, when its text has been read. */
+km_status km_reading_count_replaced(km_reading *reading, const km_input_piece *piece,
+                                    uint64_t replaced) KM_NODISCARD;
 /* Judges invalid UTF-8 by the counts of all ranks (files). KM_OK without any; else *file is the one that is to be told of: the first
  * in which there is too much for the options (*refused), or the first that has any. */
 bool km_reading_judge(const km_reading *reading, const km_byte_counts *totals, size_t *file, bool *refused);

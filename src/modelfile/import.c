@@ -503,103 +503,7 @@ import in;
     return status;
 }
 
-/* ---- The model file ---- */
-
-/* The integer type in which the bits of an array are kept where HDF5 does not have the array's own type. */
-static km_dtype carrier(km_dtype type) {
-    static const km_dtype by_size[] = {[1] = KM_U8, [2] = KM_U16, [4] = KM_U32, [8] = KM_U64};
-    return type <= KM_F64 ? type : by_size[km_dtype_size(type)];
-}
-
-static km_status add_extras(km_store *out, const import *in) {
-    for (const km_json *item = km_json_first(in->extras); item != NULL; item = km_json_next(item)) {
-        const km_array *array = km_store_find(in->store, km_json_string(km_json_get(item, "from")));
-        bool flat = array->rank > 4;
-        KM_TRY(km_store_add(out, km_json_string(km_json_get(item, "array")), carrier(array->type),
-                            flat ? 1 : array->rank, flat ? &array->count : array->dims));
-    }
-    return KM_OK;
-}
-
-static km_network network_of(const km_bundle *bundle) {
-    return (km_network){.name = KM_MODEL_NETWORK, .table = km_model_table(bundle->model), .groups = 1};
-}
-
-static km_status set_texts(km_store *out, const km_bundle *bundle) {
-    char *pieces = km_tokenizer_print(bundle->tokenizer);
-    char weights_hash[33], tokenizer_hash[33];
-    km_hash_text(weights_hash, bundle->weights_hash);
-    km_hash_text(tokenizer_hash, km_tokenizer_hash(bundle->tokenizer));
-    const char *const texts[][2] = {
-        {"kind", "model"},
-        {"config", bundle->config},
-        {"tokenizer", pieces},
-        {"tokenizer_hash", tokenizer_hash},
-        {"weights_hash", weights_hash},
-        {"source", bundle->source},
-        {"created_by", "kmask " KM_VERSION},
-        {"classifier", bundle->classifier},
-    };
-    km_status status = KM_OK;
-    for (size_t i = 0; status == KM_OK && i < KM_COUNT(texts); i++) {
-        status = texts[i][1] != NULL ? km_store_set_text(out, texts[i][0], texts[i][1]) : KM_OK;
-    }
-    free(pieces);
-    return status == KM_OK ? km_store_set_number(out, "step", bundle->step) : status;
-}
-
-static km_status copy_array(km_store *out, const km_array *to, const km_store *store, const km_array *from) {
-    char *piece = NULL;
-    KM_TRY(km_allocate((void **)&piece, 8 * (size_t)PIECE, "copying tensors"));
-    km_status status = KM_OK;
-    for (uint64_t at = 0; status == KM_OK && at < from->count; at += PIECE) {
-        uint64_t count = KM_MIN((uint64_t)PIECE, from->count - at);
-        status = km_store_read(store, from, at, count, piece);
-        if (status == KM_OK) {
-            status = km_store_write(out, to, at, count, piece);
-        }
-    }
-    free(piece);
-    return status;
-}
-
-static km_status fill_arrays(km_store *out, const import *in) {
-    const km_network model = network_of(in->bundle);
-    KM_TRY(km_network_write(out, &model, KM_WEIGHTS, 0, model.table->size, in->bundle->weights));
-    for (const km_json *item = km_json_first(in->extras); item != NULL; item = km_json_next(item)) {
-        const km_array *from = km_store_find(in->store, km_json_string(km_json_get(item, "from")));
-        const km_array *to = km_store_find(out, km_json_string(km_json_get(item, "array")));
-        KM_TRY(copy_array(out, to, in->store, from));
-    }
-    return KM_OK;
-}
-
-static km_status save(const import *in, const char *path) {
-    const km_network model = network_of(in->bundle);
-    km_store *out = NULL;
-    KM_TRY(km_store_create_out(&out, path, NULL));
-    km_status status = km_network_add(out, &model);
-    status = status == KM_OK ? add_extras(out, in) : status;
-    status = status == KM_OK ? set_texts(out, in->bundle) : status;
-    status = status == KM_OK ? km_store_layout(out) : status;
-    status = status == KM_OK ? fill_arrays(out, in) : status;
-    if (status != KM_OK) {
-        km_store_abandon(out);
-        return status;
-    }
-    return km_store_commit(out);
-}
-
-km_status km_bundle_save(const km_bundle *bundle, const char *path) {
-    km_json *none = km_json_array();
-    km_bundle own = *bundle;
-    own.source = km_notes_without(bundle, "extras");
-    const import in = {.bundle = &own, .extras = none};
-    km_status status = save(&in, path);
-    free(own.source);
-    km_json_destroy(none);
-    return status;
-}
+/* ---- Importing ---- */
 
 static km_json *account_of(import *in) {
     km_json *account = km_json_object();
@@ -627,7 +531,7 @@ import in;
     KM_TRY(options->out != NULL ? km_out_check(options->out) : KM_OK);
     km_status status = read_folder(&in, folder, (wanted){.any = true}, options->tokenizer, options->seed);
     if (status == KM_OK && options->out != NULL) {
-        status = save(&in, options->out);
+        status = km_bundle_save_with(in.bundle, in.extras, in.store, options->out);
     }
     if (status == KM_OK) {
         *account = account_of(&in);

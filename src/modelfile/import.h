@@ -13,5 +13,9 @@
  * its own head (km_bundle_open_any), else it predicts tokens. */
 km_status km_import_open_head(km_bundle **out, const char *folder, bool any, int64_t num_labels,
                               uint64_t seed) KM_NODISCARD;
+/* Writes a model file, as km_bundle_save does, with the extra tensors that `extras` (form of `source`, above) lists, from a folder's store.
+ * extras NULL: none. */
+km_status km_bundle_save_with(const km_bundle *bundle, const km_json *extras, const km_store *from,
+                              const char *path) KM_NODISCARD;
 
 #endif

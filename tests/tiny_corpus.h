@@ -55,13 +55,12 @@ static inline void tiny_inputs(void) {
     km_buffer_free(&text);
 }
 
-/* For cmocka's setup and teardown. Collective. */
-static inline int tiny_make(void **state) {
-    (void)state;
+/* Makes the corpus of the vocab.txt and text.txt that `write_inputs` puts into tiny_folder. Collective. */
+static inline int tiny_make_of(void (*write_inputs)(void)) {
     strcpy(tiny_folder, "/tmp/kmask-tiny-XXXXXX");
     if (km_comm_rank(comm) == 0) {
         assert_non_null(mkdtemp(tiny_folder));
-        tiny_inputs();
+        write_inputs();
     }
     km_comm_broadcast(comm, tiny_folder, sizeof tiny_folder);
     char *out = km_format("%s/c.h5", tiny_folder), *input = km_format("%s/text.txt", tiny_folder);
@@ -74,6 +73,12 @@ static inline int tiny_make(void **state) {
     free(out);
     free(input);
     return 0;
+}
+
+/* For cmocka's setup and teardown. Collective. */
+static inline int tiny_make(void **state) {
+    (void)state;
+    return tiny_make_of(tiny_inputs);
 }
 
 static inline int tiny_clean(void **state) {

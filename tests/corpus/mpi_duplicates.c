@@ -1,26 +1,5 @@
 /* Documents and long paragraphs that repeat earlier ones, against a slow twin that keeps all texts in memory. */
-#include "corpus_help.h"
-
-static km_comm *comm;
-
-/* Rank 0's folder, for all. */
-static int enter_together(void **state) {
-    (void)state;
-    if (km_comm_rank(comm) == 0) {
-        enter_folder();
-    }
-    km_comm_broadcast(comm, help_folder, sizeof help_folder);
-    return 0;
-}
-
-static int leave_together(void **state) {
-    (void)state;
-    km_comm_barrier(comm);
-    if (km_comm_rank(comm) == 0) {
-        leave_folder();
-    }
-    return 0;
-}
+#include "corpus_ranks.h"
 
 /* ---- Texts that repeat ---- */
 

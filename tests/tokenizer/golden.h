@@ -18,6 +18,22 @@ static km_tokenizer *open_golden(const char *name) {
     return tokenizer;
 }
 
+/* The texts of the tokens' ranges, each between `before` and `after`, and behind `word` where a word begins. The caller frees. */
+static inline km_buffer print_ranges(const km_tokenizer *tokenizer, const char *text, const char *word,
+                                     const char *before, const char *after) {
+    km_ids ids = {.ranges = true};
+    km_encode(tokenizer, text, strlen(text), true, &ids, NULL);
+    km_buffer found = {0};
+    km_buffer_add(&found, "", 0);
+    for (size_t i = 0; i < ids.count; i++) {
+        assert_true(ids.begins[i] <= ids.ends[i] && ids.ends[i] <= strlen(text));
+        km_buffer_print(&found, "%s%s%.*s%s", ids.starts_word[i] ? word : "", before,
+                        (int)(ids.ends[i] - ids.begins[i]), text + ids.begins[i], after);
+    }
+    km_ids_free(&ids);
+    return found;
+}
+
 /* The bytes of a hexadecimal text ("-" for no bytes), with a NUL behind them. */
 static char *unhex(const char *hex, size_t *count) {
     *count = strcmp(hex, "-") == 0 ? 0 : strlen(hex) / 2;

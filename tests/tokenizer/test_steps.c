@@ -119,17 +119,9 @@ static void ranges_are(const char *text, const char *expected) {
     if (km_tokenizer_open(&t, folder) != KM_OK) {
         fail_msg("%s", km_message());
     }
-    km_ids ids = {.ranges = true};
-    km_encode(t, text, strlen(text), true, &ids, NULL);
-    km_buffer found = {0};
-    for (size_t i = 0; i < ids.count; i++) {
-        assert_true(ids.begins[i] <= ids.ends[i] && ids.ends[i] <= strlen(text));
-        km_buffer_print(&found, "%s%.*s", ids.starts_word[i] ? "||" : "|", (int)(ids.ends[i] - ids.begins[i]),
-                        text + ids.begins[i]);
-    }
-    assert_string_equal(found.size > 0 ? found.data : "", expected);
+    km_buffer found = print_ranges(t, text, "|", "|", "");
+    assert_string_equal(found.data, expected);
     km_buffer_free(&found);
-    km_ids_free(&ids);
     km_tokenizer_destroy(t);
 }
 

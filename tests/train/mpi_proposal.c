@@ -3,6 +3,7 @@
 #include "kmask/kernel.h"
 #include "kmask/train.h"
 #include "settings.h"
+#include "tiny_corpus.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -14,17 +15,6 @@
 #include <cmocka.h>
 
 enum { STEPS = 60, LENGTH = 20 };
-
-static km_comm *comm;
-static char folder[64];
-static km_corpus *corpus;
-
-#define OK(call)                                                                                                   \
-    do {                                                                                                           \
-        if ((call) != KM_OK) {                                                                                     \
-            fail_msg("%s", km_message());                                                                          \
-        }                                                                                                          \
-    } while (0)
 
 /* Sentences in which "the" is always followed by "end", which is easy to predict, and other words are drawn. */
 static void write_inputs(void) {
@@ -41,47 +31,15 @@ static void write_inputs(void) {
         }
         km_buffer_print(&text, line % 7 == 0 ? "\n\n" : "\n");
     }
-    char *path = km_format("%s/vocab.txt", folder);
-    OK(km_file_replace(path, vocab.data, vocab.size));
-    free(path);
-    path = km_format("%s/text.txt", folder);
-    OK(km_file_replace(path, text.data, text.size));
-    free(path);
+    tiny_write("vocab.txt", &vocab);
+    tiny_write("text.txt", &text);
     km_buffer_free(&vocab);
     km_buffer_free(&text);
 }
 
 static int make(void **state) {
     (void)state;
-    strcpy(folder, "/tmp/kmask-proposal-XXXXXX");
-    if (km_comm_rank(comm) == 0) {
-        assert_non_null(mkdtemp(folder));
-        write_inputs();
-    }
-    km_comm_broadcast(comm, folder, sizeof folder);
-    char *out = km_format("%s/c.h5", folder), *input = km_format("%s/text.txt", folder);
-    const char *inputs[] = {input};
-    const km_corpus_options options = {
-        .out = out, .tokenizer = folder, .inputs = inputs, .input_count = 1, .field = "text"};
-    km_corpus_report report;
-    OK(km_corpus_build(comm, &options, &report));
-    OK(km_corpus_open(&corpus, out));
-    free(out);
-    free(input);
-    return 0;
-}
-
-static int clean(void **state) {
-    (void)state;
-    km_corpus_close(corpus);
-    km_comm_barrier(comm);
-    int failed = 0;
-    if (km_comm_rank(comm) == 0) {
-        char *command = km_format("rm -r %s", folder);
-        failed = system(command);
-        free(command);
-    }
-    return failed;
+    return tiny_make_of(write_inputs);
 }
 
 static const char CONFIG[] =
@@ -248,8 +206,8 @@ int main(int argc, char **argv) {
     }
     km_kernel_start();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(same_bits_on_any_ranks_and_threads, make, clean),
-        cmocka_unit_test_setup_teardown(scores_come_to_follow_the_norms, make, clean),
+        cmocka_unit_test_setup_teardown(same_bits_on_any_ranks_and_threads, make, tiny_clean),
+        cmocka_unit_test_setup_teardown(scores_come_to_follow_the_norms, make, tiny_clean),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     km_comm_close(comm);

@@ -3,6 +3,7 @@
 #include "kmask/kernel.h"
 #include "kmask/train.h"
 #include "settings.h"
+#include "tiny_corpus.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -14,75 +15,6 @@
 #include <cmocka.h>
 
 enum { STEPS = 4, SPLITS = 3 };
-
-static km_comm *comm;
-static char folder[64];
-static km_corpus *corpus;
-
-#define OK(call)                                                                                                   \
-    do {                                                                                                           \
-        if ((call) != KM_OK) {                                                                                     \
-            fail_msg("%s", km_message());                                                                          \
-        }                                                                                                          \
-    } while (0)
-
-static void write_inputs(void) {
-    static const char *const words[] = {"red",   "green", "blue", "one",  "two",
-                                        "three", "cat",   "dog",  "bird", "sees"};
-    km_buffer vocab = {0}, text = {0};
-    km_buffer_print(&vocab, "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n");
-    for (size_t i = 0; i < KM_COUNT(words); i++) {
-        km_buffer_print(&vocab, "%s\n", words[i]);
-    }
-    km_rng rng = km_rng_make(1, KM_RNG_TEST, 0, 0);
-    for (int line = 0; line < 200; line++) {
-        for (uint32_t i = 5 + km_rng_below(&rng, 9); i > 0; i--) {
-            km_buffer_print(&text, "%s ", words[km_rng_below(&rng, KM_COUNT(words))]);
-        }
-        km_buffer_print(&text, line % 7 == 0 ? "\n\n" : "\n");
-    }
-    char *path = km_format("%s/vocab.txt", folder);
-    OK(km_file_replace(path, vocab.data, vocab.size));
-    free(path);
-    path = km_format("%s/text.txt", folder);
-    OK(km_file_replace(path, text.data, text.size));
-    free(path);
-    km_buffer_free(&vocab);
-    km_buffer_free(&text);
-}
-
-static int make(void **state) {
-    (void)state;
-    strcpy(folder, "/tmp/kmask-step-XXXXXX");
-    if (km_comm_rank(comm) == 0) {
-        assert_non_null(mkdtemp(folder));
-        write_inputs();
-    }
-    km_comm_broadcast(comm, folder, sizeof folder);
-    char *out = km_format("%s/c.h5", folder), *input = km_format("%s/text.txt", folder);
-    const char *inputs[] = {input};
-    const km_corpus_options options = {
-        .out = out, .tokenizer = folder, .inputs = inputs, .input_count = 1, .field = "text"};
-    km_corpus_report report;
-    OK(km_corpus_build(comm, &options, &report));
-    OK(km_corpus_open(&corpus, out));
-    free(out);
-    free(input);
-    return 0;
-}
-
-static int clean(void **state) {
-    (void)state;
-    km_corpus_close(corpus);
-    km_comm_barrier(comm);
-    int failed = 0;
-    if (km_comm_rank(comm) == 0) {
-        char *command = km_format("rm -r %s", folder);
-        failed = system(command);
-        free(command);
-    }
-    return failed;
-}
 
 static const char CONFIG[] =
     "{\"model\": {\"type\": \"bert\", \"vocab_size\": 15, \"hidden_size\": 24, \"num_hidden_layers\": 2,"
@@ -260,9 +192,9 @@ int main(int argc, char **argv) {
     }
     km_kernel_start();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(mean_over_tokens_without_clipping, make, clean),
-        cmocka_unit_test_setup_teardown(mean_over_tokens_clipped_on_two_threads, make, clean),
-        cmocka_unit_test_setup_teardown(sums_over_masks_as_equation_4_has_it, make, clean),
+        cmocka_unit_test_setup_teardown(mean_over_tokens_without_clipping, tiny_make, tiny_clean),
+        cmocka_unit_test_setup_teardown(mean_over_tokens_clipped_on_two_threads, tiny_make, tiny_clean),
+        cmocka_unit_test_setup_teardown(sums_over_masks_as_equation_4_has_it, tiny_make, tiny_clean),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     km_comm_close(comm);

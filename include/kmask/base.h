@@ -221,6 +221,10 @@ const char *km_file_kind(unsigned mode);
 km_status km_file_check_regular(const char *path) KM_NODISCARD;
 /* Opens a file for reading and never waits: a named pipe that nobody writes to then reads as empty. -1, with errno, on failure. */
 int km_file_open(const char *path);
+/* The same as a stream; NULL, with errno, on failure. The caller closes. */
+FILE *km_file_stream(const char *path);
+/* Whether two paths lead to one file. */
+bool km_file_is_same(const char *a, const char *b);
 /* Reads the whole file into *out, with a NUL after it (the caller frees). A file of more than `limit` bytes is an error. A pipe
  * is read to its end, a device is refused, and of a file that is written to meanwhile the bytes that it had at first are read. */
 km_status km_file_read(char **out, size_t *size, const char *path, size_t limit) KM_NODISCARD;

@@ -136,6 +136,17 @@ int km_file_open(const char *path) {
     return fd;
 }
 
+FILE *km_file_stream(const char *path) {
+    const int fd = km_file_open(path);
+    return fd >= 0 ? fdopen(fd, "r") : NULL;
+}
+
+bool km_file_is_same(const char *a, const char *b) {
+    struct stat first, second;
+    return stat(a, &first) == 0 && stat(b, &second) == 0 && first.st_dev == second.st_dev &&
+           first.st_ino == second.st_ino;
+}
+
 km_status km_file_read(char **out, size_t *size, const char *path, size_t limit) {
     *out = NULL;
     int fd = km_file_open(path);

@@ -6,7 +6,6 @@
 
 #include <math.h>
 #include <string.h>
-#include <sys/stat.h>
 
 static const char help[] =
     "kmask probe MODEL --input IDS.json --out OUT.h5 [--precision fp32|bf16] [--json]\n"
@@ -37,14 +36,8 @@ static const char help[] =
     "\n"
     "  kmask probe runs/first/checkpoints/step-00001000.h5 --input ids.json --out probe.h5\n";
 
-static bool same_file(const char *a, const char *b) {
-    struct stat first, second;
-    return stat(a, &first) == 0 && stat(b, &second) == 0 && first.st_dev == second.st_dev &&
-           first.st_ino == second.st_ino;
-}
-
 static km_status check_output(const char *output, const char *model, const char *input) {
-    const char *over = same_file(output, model) ? model : same_file(output, input) ? input : NULL;
+    const char *over = km_file_is_same(output, model) ? model : km_file_is_same(output, input) ? input : NULL;
     return over == NULL ? KM_OK
                         : km_fail(KM_USAGE, "--out: %s is %s, which would be overwritten. Name another file.",
                                   output, over == model ? "the model" : "the input");

@@ -57,6 +57,11 @@ static double sum_of_odds(const km_proposal *p) {
     return sum;
 }
 
+/* The probability of a unit with these odds, of `left` units whose odds have this sum. */
+static double chance_of(double odds, double sum, int left, double uniform) {
+    return sum > 0 ? (1 - uniform) * odds / sum + uniform / left : 1.0 / left;
+}
+
 double km_proposal_chance(const double *odds, const uint8_t *taken, int count, int unit, double uniform) {
     double sum = 0;
     int left = 0;
@@ -64,7 +69,7 @@ double km_proposal_chance(const double *odds, const uint8_t *taken, int count, i
         sum += taken[i] ? 0 : odds[i];
         left += !taken[i];
     }
-    return sum > 0 ? (1 - uniform) * odds[unit] / sum + uniform / left : 1.0 / left;
+    return chance_of(odds[unit], sum, left, uniform);
 }
 
 /* The unit with which the running sum of the odds that are left goes beyond `ticket`. */
@@ -94,7 +99,7 @@ int km_proposal_draw(km_proposal *p, km_rng *rng, double *ratio) {
     const double sum = sum_of_odds(p);
     const bool uniform = km_rng_unit(rng) < p->uniform || !(sum > 0);
     const int unit = uniform ? uniform_unit(p, rng) : unit_at(p, km_rng_unit(rng) * sum);
-    *ratio = 1 / (p->left * km_proposal_chance(p->odds, p->taken, p->count, unit, p->uniform));
+    *ratio = 1 / (p->left * chance_of(p->odds[unit], sum, p->left, p->uniform));
     p->taken[unit] = 1;
     p->left--;
     return unit;

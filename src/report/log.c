@@ -150,15 +150,15 @@ static km_status read_lines(run *r, log_reader *log, const char *path) {
 
 static km_status open_log(log_reader *log, const run *r, const char *path) {
     struct stat info;
-    const int fd = km_file_open(path);
-    log->file = fd >= 0 ? fdopen(fd, "r") : NULL;
+    log->file = km_file_stream(path);
     if (log->file == NULL) {
         const int failed = errno;
         const bool there = stat(r->folder, &info) == 0;
         return km_fail_kind(km_errno_kind(failed), "%s: cannot open: %s.%s", there ? path : r->folder,
                             strerror(failed), there ? " A run folder has one once the run has made a step." : "");
     }
-    if (fstat(fd, &info) == 0 && S_ISREG(info.st_mode)) { /* another may have taken its name meanwhile */
+    if (fstat(fileno(log->file), &info) == 0 &&
+        S_ISREG(info.st_mode)) { /* another may have taken its name meanwhile */
         log->left = (uint64_t)info.st_size;
     }
     return KM_OK;

@@ -4,7 +4,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 /* ---- The lowest loss ---- */
@@ -33,10 +32,12 @@ static void add_line(void *payload, const km_json *line, int64_t step) {
     }
 }
 
-void km_best_read(km_best *best, const char *dir, int64_t until) {
+void km_best_read(km_best *best, const km_config *config, int64_t until) {
     replay r = {best, until};
     *best = (km_best){.step = -1};
-    km_metrics_each(dir, add_line, &r);
+    if (config->checkpoint.best || config->eval.patience > 0) {
+        km_metrics_each(config->run.dir, add_line, &r);
+    }
 }
 
 bool km_best_ends(const km_best *best, const km_config *config) {
@@ -66,16 +67,10 @@ static km_status keep(const char *path, const char *best) {
     return status;
 }
 
-/* Renaming does nothing where both names are the same file already, so that case has been looked for. */
-static bool is_same_file(const char *a, const char *b) {
-    struct stat first, second;
-    return stat(a, &first) == 0 && stat(b, &second) == 0 && first.st_dev == second.st_dev &&
-           first.st_ino == second.st_ino;
-}
-
 void km_best_keep(const char *dir, int64_t step) {
     char *path = km_checkpoint_path(dir, step), *best = km_best_path(dir);
-    if (!is_same_file(path, best) && keep(path, best) != KM_OK) {
+    /* Renaming does nothing where both names are the same file already. */
+    if (!km_file_is_same(path, best) && keep(path, best) != KM_OK) {
         km_warn("%s; %s is not the best checkpoint any more, which is %s as long as that is there", km_message(),
                 best, path);
     }
@@ -88,7 +83,7 @@ void km_best_catch_up(const km_best *best, const char *dir) {
         return;
     }
     char *path = km_checkpoint_path(dir, best->step), *kept = km_best_path(dir);
-    if (km_file_exists(path) && !is_same_file(path, kept) && km_store_verify(path) == KM_OK) {
+    if (km_file_exists(path) && !km_file_is_same(path, kept) && km_store_verify(path) == KM_OK) {
         km_best_keep(dir, best->step);
     }
     free(kept);

@@ -7,8 +7,9 @@
 /* Counts the evaluation after `step`; true where its loss is the lowest so far. Evaluations on another text, or under other masks, than
  * those before begin anew. */
 bool km_best_add(km_best *best, int64_t step, const km_eval_result *result);
-/* Makes *best from the evaluations in the run's metrics.jsonl after steps up to `until`. */
-void km_best_read(km_best *best, const char *dir, int64_t until);
+/* Makes *best from the evaluations in the run's metrics.jsonl after steps up to `until`; empty where the config asks for neither
+ * checkpoint.best nor eval.patience, so that no log is read for nothing. */
+void km_best_read(km_best *best, const km_config *config, int64_t until);
 /* Whether eval.patience has ended the run. */
 bool km_best_ends(const km_best *best, const km_config *config);
 

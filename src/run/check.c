@@ -17,7 +17,7 @@ km_status km_check_resume(km_run *run) {
     run->resume_path = NULL;
     KM_TRY(km_checkpoint_open_newest(&run->start_file, &run->resume_step, &run->newest_step, run->config.run.dir));
     run->resume_path = run->start_file != NULL ? km_strdup(km_store_path(run->start_file)) : NULL;
-    km_best_read(&run->best, run->config.run.dir, run->resume_step);
+    km_best_read(&run->best, &run->config, run->resume_step);
     return KM_OK;
 }
 

@@ -30,8 +30,7 @@ static int64_t finished_step(const char *dir) {
 static int64_t logged_step(const char *dir) {
     static const char key[] = "\"step\":";
     char *path = km_format("%s/metrics.jsonl", dir), *line = km_new(LINE_BYTES, 1);
-    const int fd = km_file_open(path);
-    FILE *file = fd >= 0 ? fdopen(fd, "r") : NULL;
+    FILE *file = km_file_stream(path);
     int64_t saves[3] = {0}; /* the last three, the latest first */
     while (file != NULL && fgets(line, LINE_BYTES, file) != NULL) {
         const char *step = strstr(line, key);

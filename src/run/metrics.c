@@ -159,15 +159,9 @@ km_status km_metrics_sync(km_metrics *metrics) {
 
 /* ---- An evaluation is added to a line that is there ---- */
 
-/* The file for reading, NULL where there is none. A named pipe in its place reads as empty. */
-static FILE *open_to_read(const char *path) {
-    const int fd = km_file_open(path);
-    return fd >= 0 ? fdopen(fd, "r") : NULL;
-}
-
 /* The last line of `step`, and *at where it begins in the file; NULL where there is none. The caller destroys. */
 static km_json *find_line(uint64_t *at, const char *path, int64_t step) {
-    FILE *file = open_to_read(path);
+    FILE *file = km_file_stream(path);
     char *text = NULL;
     size_t room = 0;
     ssize_t length = 0;
@@ -194,7 +188,7 @@ static km_json *find_line(uint64_t *at, const char *path, int64_t step) {
 
 void km_metrics_each(const char *dir, km_metrics_hook *hook, void *payload) {
     char *path = km_format("%s/metrics.jsonl", dir), *text = NULL;
-    FILE *file = open_to_read(path);
+    FILE *file = km_file_stream(path);
     size_t room = 0;
     ssize_t length = 0;
     while (file != NULL && (length = getline(&text, &room, file)) > 0) {
